@@ -1,0 +1,34 @@
+# The two commands of the README are `make demo` and `make test`; both make .venv on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := reports/studies/phone
+
+.PHONY: demo test test-fast lint bench clean
+
+demo: $(VENV)/.ready
+	$(BIN)/codesign search search_spaces/phone.yaml --out $(DEMO)
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.ready
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.ready
+	for script in reports/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# The exact versions of constraints.txt; made again when they or the dependencies change.
+$(VENV)/.ready: constraints.txt setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) reports/studies .pytest_cache .mypy_cache .ruff_cache

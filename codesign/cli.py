@@ -1,0 +1,155 @@
+"""The door: ``codesign COMMAND``. Every command has --json, and --help with an example."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from codesign import __version__
+from codesign.errors import CodesignError, InputError
+
+Adder = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 look, 2 input, 3 environment, 130 interrupted."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        # each command's module imports only what it needs: --help does not load torch
+        command = importlib.import_module(f"codesign.commands.{arguments.command}")
+        code: int = command.run(arguments)
+        return code
+    except CodesignError as error:
+        print(f"codesign: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("codesign: interrupted; what was measured is kept, --resume goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(f"codesign: error: {error.filename or 'system'}: {error.strerror}", file=sys.stderr)
+        return 3
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="codesign",
+        description="Hardware-software co-design of number formats: find the designs nobody can improve for free.",
+        epilog="example: codesign search search_spaces/smoke.yaml --out reports/studies/smoke",
+    )
+    parser.add_argument("--version", action="version", version=f"codesign {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_search, _evaluate, _cost, _formats, _validate, _explain, _report, _export):
+        add(commands)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, example: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}"
+    )
+    parser.add_argument("--json", action="store_true", help="machine-readable result on stdout")
+    return parser
+
+
+def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign search search_spaces/phone.yaml --out reports/studies/phone --evaluations 200"
+    p = _command(commands, "search", "search formats and hardware together; write front and report", example)
+    p.add_argument("space", type=Path, metavar="SPACE.yaml")
+    p.add_argument("--out", type=Path, metavar="DIR", help="study folder (default: reports/studies/NAME)")
+    p.add_argument("--evaluations", type=_positive, metavar="N", help="candidates to measure (default: the file's)")
+    p.add_argument("--timeout", type=_duration, metavar="6h", help="start no evaluation after this time (90s, 20m, 6h)")
+    samplers = ["codesign", "nsga2", "nsga3", "tpe", "gp", "random"]
+    p.add_argument("--sampler", default="codesign", choices=samplers, help="the engine, or one of Optuna's to compare")
+    p.add_argument("--storage", metavar="URL", help="Optuna storage (default: SQLite in the study folder)")
+    p.add_argument("--resume", action="store_true", help="go on with the study in DIR; it must exist")
+    p.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes that evaluate (default 1)")
+    p.add_argument("--seed", type=int, default=0, metavar="S")
+
+
+def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign evaluate --task restore --formats int8"
+    p = _command(commands, "evaluate", "measure the quality of one network under an assignment", example)
+    p.add_argument("--task", required=True, metavar="NAME", help="restore, rewrite, or python:package.module:function")
+    _formats_or_assignment(p)
+    p.add_argument("--quick", action="store_true", help="the deciding metric only")
+
+
+def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign cost --workload sd15-unet --accelerator phone-npu-medium --formats int8"
+    p = _command(commands, "cost", "area, latency, energy and bytes of a network on a chip", example)
+    p.add_argument("--workload", required=True, metavar="NAME", help="a named network or a bundled task")
+    p.add_argument("--accelerator", required=True, metavar="FILE", help="YAML file or the name of a preset")
+    _formats_or_assignment(p)
+    p.add_argument("--layers", type=_positive, default=10, metavar="N", help="slowest layers to show (default 10)")
+
+
+def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign formats int8 fp8_e4m3 mxfp4"
+    p = _command(commands, "formats", "compare formats: bits, range, SQNR on real tensors, MAC area", example)
+    p.add_argument("names", nargs="*", metavar="NAME", help="formats (default: the common ones)")
+    p.add_argument("--dot", type=_positive, default=32, metavar="L", help="dot-product length of the MAC unit")
+
+
+def _validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign validate search_spaces/phone.yaml"
+    p = _command(commands, "validate", "check a search space; errors name file, line and key", example)
+    p.add_argument("space", type=Path, metavar="SPACE.yaml")
+
+
+def _explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign explain search_spaces/phone.yaml"
+    p = _command(commands, "explain", "what a search space resolves to: its layers, choices, chips and size", example)
+    p.add_argument("space", type=Path, metavar="SPACE.yaml")
+
+
+def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign report reports/studies/phone"
+    p = _command(commands, "report", "write report.html and report.md of a study again", example)
+    p.add_argument("study", type=Path, metavar="DIR")
+
+
+def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign export reports/studies/phone --design d1a2b3c4 --to brevitas -o out"
+    p = _command(commands, "export", "build a design's networks for another tool", example)
+    p.add_argument("study", type=Path, metavar="DIR")
+    p.add_argument("--design", required=True, metavar="ID", help="a design of front.json")
+    p.add_argument("--to", required=True, choices=["brevitas"])
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+
+
+def _formats_or_assignment(p: argparse.ArgumentParser) -> None:
+    which = p.add_mutually_exclusive_group()
+    which.add_argument(
+        "--formats", default=None, metavar="NAME", help="one format, or weight:activation (default int8)"
+    )
+    which.add_argument("--assignment", type=Path, metavar="FILE", help="JSON: layer -> {weight, activation}")
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.lstrip("-").isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not '{text}'")
+    return value
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|d)?", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"expected a time such as 90s, 20m or 6h, not '{text}'")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}[match[2]]
+
+
+__all__ = ["InputError", "main"]
