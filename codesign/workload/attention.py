@@ -1,0 +1,64 @@
+"""`F.scaled_dot_product_attention` as two separate products, for those who must see the probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Compute = Callable[[Tensor, Tensor], Tensor]
+Wrapped = Callable[[Tensor, Tensor, Compute], Tensor]
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    *,
+    qk: Wrapped,
+    pv: Wrapped,
+) -> Tensor:
+    """softmax(q k^T scale + mask) v, equal to torch's fused function within rounding.
+
+    `qk(q, k, compute)` and `pv(p, v, compute)` call ``compute`` on the operands they choose. With
+    `enable_gqa` they see the few heads of key and value, before these are repeated for the queries.
+    Shapes: query [..., H, L, E], key [..., H_kv, S, E], value [..., H_kv, S, V] -> [..., H, L, V].
+    Source: the reference code in PyTorch's documentation of scaled_dot_product_attention.
+    """
+    copies = query.shape[-3] // key.shape[-3] if enable_gqa else 1
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+
+    def heads(x: Tensor) -> Tensor:
+        return x if copies == 1 else x.repeat_interleave(copies, dim=-3)
+
+    scores = qk(query, key, lambda q, k: torch.matmul(q, heads(k).transpose(-2, -1))) * factor
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    probabilities = _masked_softmax(scores, attn_mask)
+    if dropout_p > 0:
+        probabilities = F.dropout(probabilities, dropout_p)
+    return pv(probabilities, value, lambda p, v: torch.matmul(p, heads(v)))
+
+
+def _masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax over the last axis; a row without any visible key gives zeros, as torch does."""
+    if mask is None:
+        return scores.softmax(-1)
+    if mask.dtype == torch.bool:
+        scores, visible = scores.masked_fill(~mask, float("-inf")), mask
+    else:
+        scores, visible = scores + mask, mask > float("-inf")
+    return scores.softmax(-1).masked_fill(~visible.any(-1, keepdim=True), 0.0)
+
+
+def standins(query: Tensor, key: Tensor) -> Tensor:
+    """A tensor on the meta device with the shape of the scores, which a fused attention never stores."""
+    return torch.empty((*query.shape[:-1], key.shape[-2]), dtype=query.dtype, device="meta")

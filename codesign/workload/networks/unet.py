@@ -1,0 +1,143 @@
+"""The conditional U-Net of latent diffusion, from a configuration.
+
+Structure: diffusers' UNet2DConditionModel, after Rombach et al., "High-Resolution Image Synthesis with
+Latent Diffusion Models", CVPR 2022, and Podell et al., "SDXL", 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codesign.workload.networks.blocks import (
+    GROUPS,
+    Downsample,
+    ResnetBlock,
+    SpatialTransformer,
+    Upsample,
+    sinusoids,
+)
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """One entry of each tuple per resolution, finest first; depth 0 means no attention there."""
+
+    in_channels: int = 4
+    out_channels: int = 4
+    widths: tuple[int, ...] = (320, 640, 1280, 1280)
+    depths: tuple[int, ...] = (1, 1, 1, 0)  # transformer blocks in each attention
+    heads: tuple[int, ...] = (8, 8, 8, 8)
+    mid_depth: int = 1
+    layers_per_block: int = 2
+    text_width: int = 768
+    linear_projection: bool = False
+    added_width: int = 0  # pooled text and image size, as SDXL adds them to the time embedding
+
+
+class TimestepEmbedding(nn.Module):
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(width_in, width)
+        self.linear_2 = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.linear_2(F.silu(self.linear_1(x))))
+
+
+class Level(nn.Module):
+    """One resolution of the encoder or decoder: residual blocks, each with attention if there is any."""
+
+    def __init__(self, config: UNetConfig, level: int, widths_in: list[int], resampler: nn.Module | None, up: bool):
+        super().__init__()
+        width, depth = config.widths[level], config.depths[level]
+        self.resnets = nn.ModuleList([ResnetBlock(w, width, _time_width(config)) for w in widths_in])
+        self.attentions = nn.ModuleList([_transformer(config, level, depth) for _ in widths_in if depth])
+        if resampler is not None:
+            self.add_module("upsamplers" if up else "downsamplers", nn.ModuleList([resampler]))
+
+    def steps(self) -> Iterator[tuple[nn.Module, nn.Module | None]]:
+        """The residual blocks in order, each with the attention that follows it."""
+        for i, resnet in enumerate(self.resnets):
+            yield resnet, self.attentions[i] if len(self.attentions) else None
+
+    def resampled(self, x: Tensor) -> Tensor | None:
+        for name in ("downsamplers", "upsamplers"):
+            if name in self._modules:
+                return cast(Tensor, cast(nn.ModuleList, self._modules[name])[0](x))
+        return None
+
+
+class Middle(nn.Module):
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        width = config.widths[-1]
+        self.resnets = nn.ModuleList([ResnetBlock(width, width, _time_width(config)) for _ in range(2)])
+        self.attentions = nn.ModuleList([_transformer(config, len(config.widths) - 1, config.mid_depth)])
+
+    def forward(self, x: Tensor, time: Tensor, text: Tensor) -> Tensor:
+        x = self.attentions[0](self.resnets[0](x, time), text)
+        return cast(Tensor, self.resnets[1](x, time))
+
+
+class UNet(nn.Module):
+    """(latent [B, C, H, W], timestep [B], text [B, T, text_width]) -> [B, C_out, H, W]."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        widths, last = config.widths, len(config.widths) - 1
+        self.config = config
+        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.time_embedding = TimestepEmbedding(widths[0], _time_width(config))
+        self.add_embedding = TimestepEmbedding(config.added_width, _time_width(config)) if config.added_width else None
+        self.down_blocks, skips = nn.ModuleList(), [widths[0]]
+        for level, width in enumerate(widths):
+            before = [widths[max(level - 1, 0)]] + [width] * (config.layers_per_block - 1)
+            self.down_blocks.append(Level(config, level, before, Downsample(width) if level < last else None, up=False))
+            skips += [width] * (config.layers_per_block + (level < last))
+        self.mid_block = Middle(config)
+        self.up_blocks, below = nn.ModuleList(), widths[-1]
+        for level in reversed(range(len(widths))):
+            width = widths[level]
+            before = [w + skips.pop() for w in [below] + [width] * config.layers_per_block]
+            self.up_blocks.append(Level(config, level, before, Upsample(width) if level else None, up=True))
+            below = width
+        self.conv_norm_out = nn.GroupNorm(GROUPS, widths[0])
+        self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+
+    def forward(self, latent: Tensor, timestep: Tensor, text: Tensor, added: Tensor | None = None) -> Tensor:
+        time = self.time_embedding(sinusoids(timestep, self.config.widths[0]))
+        if self.add_embedding is not None and added is not None:
+            time = time + self.add_embedding(added)
+        x = self.conv_in(latent)
+        skips = [x]
+        for block in cast("list[Level]", self.down_blocks):
+            for resnet, attention in block.steps():
+                x = resnet(x, time)
+                x = x if attention is None else attention(x, text)
+                skips.append(x)
+            smaller = block.resampled(x)
+            if smaller is not None:
+                skips.append(x := smaller)
+        x = self.mid_block(x, time, text)
+        for block in cast("list[Level]", self.up_blocks):
+            for resnet, attention in block.steps():
+                x = resnet(torch.cat([x, skips.pop()], dim=1), time)
+                x = x if attention is None else attention(x, text)
+            larger = block.resampled(x)
+            x = x if larger is None else larger
+        return cast(Tensor, self.conv_out(F.silu(self.conv_norm_out(x))))
+
+
+def _time_width(config: UNetConfig) -> int:
+    return 4 * config.widths[0]
+
+
+def _transformer(config: UNetConfig, level: int, depth: int) -> SpatialTransformer:
+    width, heads = config.widths[level], config.heads[level]
+    return SpatialTransformer(width, heads, config.text_width, depth, config.linear_projection)

@@ -1,0 +1,142 @@
+"""`trace`: run a module once and write down its matrix products."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from codesign.errors import InputError
+from codesign.workload.intercept import Product, ProductInterceptor
+from codesign.workload.types import Operator, Workload
+
+CACHED_PHASES = ("prefill", "decode")  # the phases in which attention appends to a KV cache
+
+
+def trace(
+    module: nn.Module,
+    example_inputs: Tensor | Sequence[Any] | Mapping[str, Any],
+    *,
+    name: str = "network",
+    phase: str = "forward",
+    repeats: int = 1,
+) -> Workload:
+    """The convolutions, linears and attention products of one inference pass, in order of first use.
+
+    `example_inputs`: one tensor, a sequence of arguments, or a mapping of keywords. Nothing is computed
+    if they are on the meta device, wherever the module is. `repeats`: passes of `phase` per result.
+    In the phases prefill and decode the queries are the new tokens: their keys and values are written
+    to the KV cache, those of earlier tokens are read from it.
+
+    Raises:
+        InputError: a matrix product of an unknown kind, or no product at all.
+    """
+    counts: Counter[Operator] = Counter()
+
+    def record(product: Product, output: Tensor) -> None:
+        counts[_operator(product, output, phase)] += 1
+
+    args, kwargs = _arguments(example_inputs)
+    standins = _meta_state(module) if _any_meta((args, kwargs)) else {}
+    with torch.no_grad(), _inference(module), ProductInterceptor(module, after=record, strict=True, names=standins):
+        if standins:
+            torch.func.functional_call(module, standins, args, kwargs)
+        else:
+            module(*args, **kwargs)
+    operators = tuple(replace(op, calls=calls) for op, calls in counts.items())
+    _check(operators, name)
+    parameters = sum(p.numel() for p in module.parameters())
+    return Workload(name, operators, {phase: repeats}, parameters)
+
+
+def _operator(product: Product, output: Tensor, phase: str) -> Operator:
+    m, n, k, count = _dimensions(product, output)
+    stationary = product.stationary.numel()
+    read = written = 0
+    if phase in CACHED_PHASES and product.kind.startswith("attention"):
+        keys = n if product.kind == "attention_qk" else k
+        written = stationary * min(m, keys) // keys
+        read = stationary - written
+    return Operator(
+        layer=product.layer,
+        kind=product.kind,
+        phase=phase,
+        m=m,
+        n=n,
+        k=k,
+        count=count,
+        input_elements=product.input.numel(),
+        stationary_elements=stationary,
+        output_elements=output.numel(),
+        kv_read_elements=read,
+        kv_write_elements=written,
+    )
+
+
+def _dimensions(product: Product, output: Tensor) -> tuple[int, int, int, int]:
+    """(m, n, k, count) of a product."""
+    x, w = product.input, product.stationary
+    if product.kind == "conv":
+        channels_in, channels_out = x.shape[product.input_axis], output.shape[product.input_axis]
+        taps = math.prod(w.shape[2:])
+        if product.function.startswith("conv_transpose"):  # each input pixel makes a patch of outputs
+            groups = channels_out // w.shape[1]
+            return x.numel() // channels_in, w.shape[1] * taps, channels_in // groups, groups
+        groups = channels_in // w.shape[1]
+        return output.numel() // channels_out, channels_out // groups, w.shape[1] * taps, groups
+    if product.einsum is not None:
+        labels = product.einsum
+        sizes = dict(zip(labels.a, x.shape, strict=True)) | dict(zip(labels.b, w.shape, strict=True))
+        m, n, k, count = (math.prod(sizes[c] for c in part) for part in (labels.m, labels.n, labels.k, labels.batch))
+        return m, n, k, count
+    k = x.shape[product.input_axis]
+    n = w.numel() // k if w.ndim == 2 else w.shape[-3 - product.stationary_axis]
+    if w.ndim == 2:  # one weight for the whole batch: its rows are all one product
+        return x.numel() // k, n, k, 1
+    m = x.shape[-3 - product.input_axis]
+    return m, n, k, output.numel() // (m * n)
+
+
+def _arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example_inputs, Mapping):
+        return (), dict(example_inputs)
+    return ((example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)), {}
+
+
+def _any_meta(arguments: Any) -> bool:
+    return any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves(arguments))
+
+
+def _meta_state(module: nn.Module) -> dict[str, Tensor]:
+    """Meta stand-ins for the parameters and buffers of a module that is elsewhere; {} if it is on meta."""
+    tensors = dict([*module.named_parameters(), *module.named_buffers()])
+    return {} if all(t.is_meta for t in tensors.values()) else {n: t.to("meta") for n, t in tensors.items()}
+
+
+@contextmanager
+def _inference(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the time of a trace, so that it leaves no mark on the running statistics."""
+    training = [m for m in module.modules() if m.training]
+    try:
+        for m in training:
+            m.training = False
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+def _check(operators: tuple[Operator, ...], name: str) -> None:
+    if not operators:
+        raise InputError(f"network '{name}': no convolution, linear or attention product in its forward pass")
+    kinds: dict[str, bool] = {}
+    for op in operators:
+        if kinds.setdefault(op.layer, op.is_attention) != op.is_attention:
+            raise InputError(f"network '{name}': layer '{op.layer}' is both an attention and a weight")

@@ -1,0 +1,87 @@
+"""The nouns of what a network asks for: `Operator` (one matrix product) and `Workload`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+KINDS = ("conv", "linear", "attention_qk", "attention_pv")
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One matrix product, [M, K] x [K, N], `count` times, in one pass of one phase.
+
+    The stationary operand [K, N] is the weight, or the key/value of an attention product.
+    Element counts are those of the stored tensors (an implicit GEMM does not store im2col):
+    `stationary_elements` is the weight's, or the key's / value's, size.
+    """
+
+    layer: str  # key of the Assignment
+    kind: str  # one of KINDS
+    phase: str  # forward | denoise | prefill | decode
+    m: int
+    n: int
+    k: int
+    count: int  # convolution groups; batch x heads for attention; repeats of one shape
+    input_elements: int
+    stationary_elements: int
+    output_elements: int
+    kv_read_elements: int = 0  # elements of the stationary operand that come from a KV cache
+    kv_write_elements: int = 0  # elements that this pass appends to a KV cache
+    calls: int = 1  # how often the layer runs in one pass with this shape
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one pass."""
+        return self.m * self.n * self.k * self.count * self.calls
+
+    @property
+    def is_attention(self) -> bool:
+        return self.kind.startswith("attention")
+
+    @property
+    def weight_elements(self) -> int:
+        """Stored parameters: zero for attention products."""
+        return 0 if self.is_attention else self.stationary_elements
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The ordered products of a network, and how often each phase runs for one result.
+
+    `repeats` maps a phase to its passes per result (denoise: 4 steps; decode: tokens per message).
+    `parameters` counts all of the module's parameters, quantized or not.
+    """
+
+    name: str
+    operators: tuple[Operator, ...]
+    repeats: dict[str, int] = field(default_factory=dict)
+    parameters: int = 0
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(op.phase for op in self.operators))
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layer names in order of first use: the keys of an Assignment for this network."""
+        return tuple(dict.fromkeys(op.layer for op in self.operators))
+
+    def layer_kinds(self) -> dict[str, str]:
+        """Layer -> ``conv``, ``linear`` or ``attention``."""
+        return {op.layer: "attention" if op.is_attention else op.kind for op in self.operators}
+
+    def macs(self, phase: str | None = None) -> int:
+        """MACs of one pass of `phase`, or of one whole result (all phases times their repeats)."""
+        if phase is not None:
+            return sum(op.macs for op in self.operators if op.phase == phase)
+        return sum(op.macs * self.repeats.get(op.phase, 1) for op in self.operators)
+
+    def merged(self, others: Iterable[Workload]) -> Workload:
+        """This workload followed by `others` (a prefill and a decode pass of one network)."""
+        operators, repeats = list(self.operators), dict(self.repeats)
+        for other in others:
+            operators += other.operators
+            repeats.update(other.repeats)
+        return Workload(self.name, tuple(operators), repeats, self.parameters)
