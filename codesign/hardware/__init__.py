@@ -1,0 +1,37 @@
+"""What a chip costs: compute units, arrays, memories; area, latency, energy and traffic of a network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from codesign.hardware.accelerator import Accelerator, AcceleratorGrid, dram_types
+from codesign.hardware.coefficients import Interval
+from codesign.hardware.cost import Cost, cost
+from codesign.hardware.mac import MacUnit
+from codesign.hardware.tables import CostTables, cost_tables
+
+if TYPE_CHECKING:
+    from codesign.hardware.files import load_accelerator, presets
+
+__all__ = [
+    "Accelerator",
+    "AcceleratorGrid",
+    "Cost",
+    "CostTables",
+    "Interval",
+    "MacUnit",
+    "cost",
+    "cost_tables",
+    "dram_types",
+    "load_accelerator",
+    "presets",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """`load_accelerator` and `presets` on first use: pydantic, which reads the files, is slow to import."""
+    if name in ("load_accelerator", "presets"):
+        from codesign.hardware import files
+
+        return getattr(files, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

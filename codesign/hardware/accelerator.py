@@ -1,0 +1,200 @@
+"""`Accelerator`: rows x columns of dot-product units with SRAM and DRAM; `AcceleratorGrid`: many of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from codesign.errors import InputError, nearest
+from codesign.formats import FormatPair
+from codesign.hardware.coefficients import table
+from codesign.hardware.mac import MacUnit
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_SIZES = ("rows", "columns", "sram_bytes", "dram_channels", "clock_hz")
+
+
+def dram_types() -> tuple[str, ...]:
+    """Names of the DRAM types that the model knows."""
+    return tuple(table("memory.yaml", "dram_gb_per_s"))
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """One parametric chip.
+
+    pairs: format pairs that every unit runs; accumulator, dot, node_nm: as in `MacUnit`;
+    rows x columns: units in the array; sram_bytes: on-chip memory; dram, dram_channels: type and
+    count of channels; clock_hz: of the array and the SRAM.
+    Raises InputError on an unknown name or a size that is not positive.
+    """
+
+    name: str
+    pairs: tuple[FormatPair, ...]
+    accumulator: str
+    dot: int
+    rows: int
+    columns: int
+    sram_bytes: int
+    dram: str
+    dram_channels: int
+    clock_hz: float
+    node_nm: float
+
+    def __post_init__(self) -> None:
+        for key in _SIZES:
+            if not getattr(self, key) > 0:
+                raise InputError(f"accelerator {self.name}: {key} must be positive, not {getattr(self, key)}")
+        if self.dram not in dram_types():
+            raise InputError(f"accelerator {self.name}: unknown dram '{self.dram}'{nearest(self.dram, dram_types())}")
+        object.__setattr__(self, "pairs", self.unit.pairs)
+
+    @property
+    def unit(self) -> MacUnit:
+        """The dot-product unit of which the array has rows x columns."""
+        return MacUnit(tuple(self.pairs), self.accumulator, self.dot, self.node_nm)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form, the fields of the contract; inverse of `from_dict`."""
+        fields = {key: getattr(self, key) for key in self.__dataclass_fields__}
+        return fields | {"pairs": [str(pair) for pair in self.pairs]}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Accelerator:
+        return cls(**(data | {"pairs": tuple(FormatPair.parse(pair) for pair in data["pairs"])}))
+
+
+@dataclass(frozen=True)
+class AcceleratorGrid:
+    """A accelerators as parallel arrays [A]; ``grid[i]`` is the i-th Accelerator.
+
+    units: the distinct (pairs, accumulator, dot, node) of the grid; unit: int index into it per
+    accelerator; drams: the distinct DRAM types; dram: int index into it per accelerator.
+    """
+
+    units: tuple[MacUnit, ...]
+    unit: Ints
+    rows: Ints
+    columns: Ints
+    sram_bytes: Ints
+    drams: tuple[str, ...]
+    dram: Ints
+    dram_channels: Ints
+    clock_hz: Floats
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.unit)
+
+    def __iter__(self) -> Iterator[Accelerator]:
+        return (self[i] for i in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int | np.integer[Any]) -> Accelerator: ...
+    @overload
+    def __getitem__(self, index: np.ndarray | slice) -> AcceleratorGrid: ...
+    def __getitem__(self, index: Any) -> Accelerator | AcceleratorGrid:
+        """One Accelerator for an integer; a smaller grid for an index array, mask or slice."""
+        if isinstance(index, (slice, np.ndarray)):
+            return self._take(index)
+        i = int(index)
+        unit = self.units[self.unit[i]]
+        position = i % len(self)
+        return Accelerator(
+            name=self.names[i] if self.names else f"grid-{position}",
+            pairs=unit.pairs,
+            accumulator=unit.accumulator,
+            dot=unit.dot,
+            rows=int(self.rows[i]),
+            columns=int(self.columns[i]),
+            sram_bytes=int(self.sram_bytes[i]),
+            dram=self.drams[self.dram[i]],
+            dram_channels=int(self.dram_channels[i]),
+            clock_hz=float(self.clock_hz[i]),
+            node_nm=unit.node_nm,
+        )
+
+    def _take(self, index: np.ndarray | slice) -> AcceleratorGrid:
+        positions = np.arange(len(self))[index]
+        names = tuple(self.names[i] if self.names else f"grid-{i}" for i in positions)
+        arrays = {key: getattr(self, key)[positions] for key in ("unit", "dram", *_SIZES)}
+        return AcceleratorGrid(units=self.units, drams=self.drams, names=names, **arrays)
+
+    @cached_property
+    def dot(self) -> Ints:
+        """Lanes of each unit at rate 1, int64 [A]."""
+        lanes: Ints = np.array([u.dot for u in self.units], dtype=np.int64)
+        return lanes[self.unit]
+
+    @cached_property
+    def node_nm(self) -> Floats:
+        nodes: Floats = np.array([u.node_nm for u in self.units], dtype=np.float64)
+        return nodes[self.unit]
+
+    @classmethod
+    def of(cls, accelerators: Sequence[Accelerator]) -> AcceleratorGrid:
+        """The grid of listed accelerators."""
+        if not accelerators:
+            raise InputError("an accelerator grid needs at least one accelerator")
+        units = list(dict.fromkeys(a.unit for a in accelerators))
+        drams = list(dict.fromkeys(a.dram for a in accelerators))
+        unit_index = {unit: i for i, unit in enumerate(units)}
+        return cls(
+            units=tuple(units),
+            unit=np.array([unit_index[a.unit] for a in accelerators]),
+            rows=np.array([a.rows for a in accelerators], dtype=np.int64),
+            columns=np.array([a.columns for a in accelerators], dtype=np.int64),
+            sram_bytes=np.array([a.sram_bytes for a in accelerators], dtype=np.int64),
+            drams=tuple(drams),
+            dram=np.array([drams.index(a.dram) for a in accelerators]),
+            dram_channels=np.array([a.dram_channels for a in accelerators], dtype=np.int64),
+            clock_hz=np.array([a.clock_hz for a in accelerators], dtype=np.float64),
+            names=tuple(a.name for a in accelerators),
+        )
+
+    @classmethod
+    def from_ranges(
+        cls,
+        *,
+        pair_sets: Sequence[Sequence[FormatPair]],
+        rows: Sequence[int],
+        columns: Sequence[int],
+        sram_bytes: Sequence[int],
+        dot: Sequence[int] = (16,),
+        accumulator: Sequence[str] = ("auto",),
+        dram: Sequence[str] = ("lpddr5x_8533",),
+        dram_channels: Sequence[int] = (1,),
+        clock_hz: Sequence[float] = (1e9,),
+        node_nm: float = 7,
+    ) -> AcceleratorGrid:
+        """Every combination of the listed values, format sets outermost.
+
+        Raises InputError on an empty list, a size that is not positive, or an unknown name.
+        """
+        ranges = {"rows": rows, "columns": columns, "sram_bytes": sram_bytes, "dram_channels": dram_channels}
+        for key, values in (ranges | {"clock_hz": clock_hz, "pair_sets": pair_sets, "dot": dot, "dram": dram}).items():
+            if not len(values):
+                raise InputError(f"hardware.{key}: no value listed")
+        for key, values in (ranges | {"clock_hz": clock_hz}).items():
+            bad = [v for v in values if not v > 0]
+            if bad:
+                raise InputError(f"hardware.{key}: must be positive, not {bad[0]}")
+        for name in dram:
+            if name not in dram_types():
+                raise InputError(f"hardware.dram: unknown '{name}'{nearest(name, dram_types())}")
+        units = tuple(
+            MacUnit(tuple(pairs), sums, lanes, node_nm)
+            for pairs, sums, lanes in itertools.product(pair_sets, accumulator, dot)
+        )
+        axes = (range(len(units)), rows, columns, sram_bytes, range(len(dram)), dram_channels, clock_hz)
+        mesh = [m.reshape(-1) for m in np.meshgrid(*(np.asarray(list(axis)) for axis in axes), indexing="ij")]
+        keys = ("unit", "rows", "columns", "sram_bytes", "dram", "dram_channels", "clock_hz")
+        return cls(units=units, drams=tuple(dram), **dict(zip(keys, mesh, strict=True)))

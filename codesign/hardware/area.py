@@ -1,0 +1,70 @@
+"""Area of accelerators by component, vectorised over a grid, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from codesign.formats import FormatPair
+from codesign.hardware.accelerator import AcceleratorGrid
+from codesign.hardware.coefficients import Interval, at_node, table
+from codesign.hardware.mac import MacUnit
+
+Floats = npt.NDArray[np.float64]
+
+COMPONENTS = ("mac_array", "vector_unit", "control", "sram", "dram_interface")
+_VECTOR_PAIR = FormatPair("bf16", "bf16")
+
+
+@dataclass(frozen=True)
+class Areas:
+    """mm2 of each component: float64 [A, components] in the order of COMPONENTS."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+
+def areas(grid: AcceleratorGrid) -> Areas:
+    """Component areas of every accelerator of the grid.
+
+    mac_array: unit area x rows x columns over the placement density, times what an array has
+    beside its units; vector_unit: bf16 lanes, one per
+    column; control: a share of both; sram: bit cells over the array efficiency; dram_interface: PHY
+    and controller of each channel. Sources: data/mac_model.yaml, memory.yaml, nodes.yaml, system.yaml.
+    """
+    ends = {end: _areas(grid, end) for end in ("value", "low", "high")}
+    return Areas(**ends)
+
+
+def _areas(grid: AcceleratorGrid, end: str) -> Floats:
+    """One end of the interval; what divides the area is taken from its other end."""
+    other = {"value": "value", "low": "high", "high": "low"}[end]
+    system, memory = table("system.yaml", "area"), table("memory.yaml", "sram")
+    placement = float(getattr(system["placement"], other))
+    unit_mm2 = _per_unit(grid, lambda u: u.area_um2, end) * 1e-6 / placement
+    lane_mm2 = _per_unit(grid, _vector_lane, end) * 1e-6 / placement
+    lanes = float(getattr(system["vector_lanes_per_column"], end) * getattr(system["vector_lane_macs"], end))
+    overhead = float(getattr(system["array_overhead"], end))
+    macs = unit_mm2 * overhead * grid.rows * grid.columns
+    vector = lane_mm2 * lanes * grid.columns
+    control = (macs + vector) * float(getattr(system["control"], end))
+    bit_mm2 = _per_unit(grid, lambda u: at_node("memory.yaml", "bitcell_um2", u.node_nm), end) * 1e-6
+    sram = grid.sram_bytes * 8.0 * bit_mm2 / float(getattr(memory["array_efficiency"], other))
+    interfaces = table("memory.yaml", "dram_interface_mm2")
+    dram = np.array([float(getattr(interfaces[d], end)) for d in grid.drams])[grid.dram] * grid.dram_channels
+    return np.stack([macs, vector, control, sram, dram], axis=1)
+
+
+def _vector_lane(unit: MacUnit) -> Interval:
+    """Area of one bf16 MAC at the node of `unit`."""
+    return MacUnit((_VECTOR_PAIR,), "fp32", 1, unit.node_nm).area_um2
+
+
+def _per_unit(grid: AcceleratorGrid, of: Callable[[MacUnit], Interval], end: str) -> Floats:
+    """An Interval-valued property of each distinct unit, spread over the accelerators, float64 [A]."""
+    values: Floats = np.array([getattr(of(unit), end) for unit in grid.units], dtype=np.float64)
+    return values[grid.unit]

@@ -1,0 +1,92 @@
+"""Accelerators in YAML files, and the presets that ship with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from codesign.errors import InputError, nearest
+from codesign.formats import FormatPair
+from codesign.hardware.accelerator import Accelerator, dram_types
+from codesign.hardware.coefficients import DATA
+from codesign.hardware.mac import MacUnit
+from codesign.yamlio import Written, line_of, load_yaml
+
+
+class _AcceleratorFile(Written):
+    """What a person writes."""
+
+    name: str
+    pairs: list[str] = Field(min_length=1)
+    accumulator: str = "auto"
+    dot: PositiveInt
+    rows: PositiveInt
+    columns: PositiveInt
+    sram_kib: PositiveFloat
+    dram: str
+    dram_channels: PositiveInt
+    clock_mhz: PositiveFloat
+    node_nm: PositiveFloat
+
+
+def presets() -> dict[str, Path]:
+    """Name -> file of the accelerators that ship with the package."""
+    return {path.stem: path for path in sorted((DATA / "accelerators").glob("*.yaml"))}
+
+
+def load_accelerator(source: Path | str) -> Accelerator:
+    """The accelerator in a YAML file, or the preset of that name.
+
+    Raises InputError naming file, line, key and the nearest valid spelling.
+    """
+    path = Path(source)
+    if not path.exists():
+        known = presets()
+        if str(source) in known:
+            path = known[str(source)]
+        elif path.suffix not in (".yaml", ".yml"):
+            raise InputError(f"no accelerator file or preset '{source}'{nearest(str(source), known)}")
+    written = load_yaml(path, _AcceleratorFile)
+    pairs = tuple(FormatPair.parse(text) for text in written.pairs)
+    _check(path, written, pairs)
+    return Accelerator(
+        name=written.name,
+        pairs=pairs,
+        accumulator=written.accumulator,
+        dot=written.dot,
+        rows=written.rows,
+        columns=written.columns,
+        sram_bytes=round(written.sram_kib * 1024),
+        dram=written.dram,
+        dram_channels=written.dram_channels,
+        clock_hz=written.clock_mhz * 1e6,
+        node_nm=written.node_nm,
+    )
+
+
+def _check(path: Path, written: _AcceleratorFile, pairs: tuple[FormatPair, ...]) -> None:
+    """Try each key that a unit depends on by itself, so that the error can name its line."""
+    for i, pair in enumerate(pairs):
+        with _naming(path, "pairs", i):
+            MacUnit((pair,))
+    with _naming(path, "dot"):
+        MacUnit(pairs, dot=written.dot)
+    with _naming(path, "node_nm"):
+        MacUnit(pairs, node_nm=written.node_nm)
+    with _naming(path, "accumulator"):
+        MacUnit(pairs, written.accumulator)
+    with _naming(path, "dram"):
+        if written.dram not in dram_types():
+            raise InputError(f"unknown '{written.dram}'{nearest(written.dram, dram_types())}")
+
+
+@contextmanager
+def _naming(path: Path, *key: str | int) -> Iterator[None]:
+    """Puts file, line and key in front of an InputError raised inside."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}:{line_of(path, *key)}: {'.'.join(map(str, key))}: {error}") from None

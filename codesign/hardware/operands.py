@@ -1,0 +1,59 @@
+"""What a multiplier sees of a number format: significand and exponent widths, and its block scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from math import frexp
+
+from codesign.formats import FloatElement, FormatPair, get_format
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One operand of a multiplier, taken from the Element and Scaling of a format.
+
+    significand: multiplier input width in bits (hidden bit included; integers in two's complement);
+    span: binary positions from the smallest value's bit to the largest one's leading bit;
+    exponent: exponent field width, 0 for integers; bits: stored element bits;
+    stored_bits: bits per element in memory, scales counted;
+    block: elements that share a scale along the contraction, 0 when the scale is outside of it;
+    scale_significand: significand bits of the block scale (1 for a power of two), 0 without blocks.
+    """
+
+    significand: int
+    span: int
+    exponent: int
+    bits: int
+    stored_bits: float
+    block: int
+    scale_significand: int
+
+    @property
+    def is_integer(self) -> bool:
+        return self.exponent == 0
+
+
+@cache
+def operand(name: str) -> Operand:
+    """The Operand of a format; raises InputError on an unknown name.
+
+    A zero point is subtracted before the multiplier and costs one bit of significand.
+    """
+    form = get_format(name)
+    element, scaling = form.element, form.scaling
+    block = (scaling.block or 0) if scaling is not None else 0
+    scale_significand = scaling.scale.mantissa_bits + 1 if block and scaling is not None else 0
+    if isinstance(element, FloatElement):
+        significand, exponent = element.mantissa_bits + 1, element.exponent_bits
+        span = frexp(element.max_value)[1] - frexp(element.smallest)[1] + 1
+    else:
+        significand, exponent = element.bits + int(form.has_zero_point), 0
+        span = significand
+    return Operand(significand, span, exponent, element.bits, float(form.bits_per_element), block, scale_significand)
+
+
+@cache
+def operands(pair: FormatPair) -> tuple[Operand, Operand]:
+    """(weight, activation) operands of a pair."""
+    return operand(pair.weight), operand(pair.activation)

@@ -1,0 +1,208 @@
+"""One operator on many accelerators in many format pairs: time, traffic and energy.
+
+The rules, all of them per operator, so that the cost of a network is the sum over its layers:
+
+1. Compute. A unit consumes `dot * rate` of K per cycle. The array spreads N over its columns and
+   either M (outputs stay) or more of K (weights stay) over its rows; ceilings are the losses.
+2. SRAM. It feeds one operand per lane to every row and column and takes one result per column each
+   cycle, in the widest formats of the unit; a mapping that reads more waits. The faster of the two
+   mappings is taken. What DRAM moves goes through the SRAM once more.
+3. DRAM. SRAM is split in fixed shares (data/system.yaml). A tensor between operators stays on chip
+   if it fits half of the activation share (one half is read while the other is written). Otherwise
+   either the stationary operand is held block by block and the input streams past each block, or
+   the other way round, whichever moves less. Outputs are written in the layer's activation format.
+4. Residence. The resident share is given to weights and KV cache in proportion to their element
+   counts: that fraction of a layer's weights is read once per result, the rest on every pass.
+5. Attention scores never leave the chip (the two products are fused); a KV cache lives in DRAM, but
+   for its resident fraction.
+6. An operator takes as long as the slowest of the three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from codesign.formats import FormatPair
+from codesign.hardware.accelerator import AcceleratorGrid
+from codesign.hardware.coefficients import at_node, table
+from codesign.hardware.operands import operands
+from codesign.workload.types import Operator
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+BOUNDS = ("compute", "sram", "dram")
+_RESULT_BYTES = 2  # bf16 towards the vector unit
+
+
+@dataclass(frozen=True)
+class OperatorCost:
+    """Per pass of the phase, all calls: arrays [E], one entry per (pair, accelerator) of the Machine.
+
+    times: compute, SRAM and DRAM seconds; the latency is the largest. cycles: of the array.
+    """
+
+    compute_s: Floats
+    sram_s: Floats
+    dram_s: Floats
+    cycles: Floats
+    dram_bytes: Floats
+    sram_bytes: Floats
+    mac_j: Floats
+    sram_j: Floats
+    dram_j: Floats
+
+    @property
+    def latency_s(self) -> Floats:
+        return np.maximum(np.maximum(self.compute_s, self.sram_s), self.dram_s)
+
+    @property
+    def energy_j(self) -> Floats:
+        return self.mac_j + self.sram_j + self.dram_j
+
+
+def supported_pairs(grid: AcceleratorGrid, pairs: Sequence[FormatPair]) -> npt.NDArray[np.bool_]:
+    """Which accelerator runs which pair, bool [A, C]."""
+    return np.array([[unit.supports(pair) for pair in pairs] for unit in grid.units])[grid.unit]
+
+
+class Machine:
+    """Everything of rules 1-6 that does not depend on the operator, for E pairs on accelerators.
+
+    pair, accelerator: int [E], indices into `pairs` and `grid`; each accelerator must support its
+    pair. All other arrays are [E] as well.
+    """
+
+    def __init__(
+        self,
+        grid: AcceleratorGrid,
+        pairs: Sequence[FormatPair],
+        resident_elements: int,
+        pair: Ints,
+        accelerator: Ints,
+    ) -> None:
+        shapes = [operands(p) for p in pairs]
+        self.weight_bytes = np.array([w.stored_bits / 8 for w, _ in shapes])[pair]  # per element
+        self.input_bytes = np.array([a.stored_bits / 8 for _, a in shapes])[pair]
+        self.rows, self.columns = grid.rows[accelerator], grid.columns[accelerator]
+        self.clock_hz = grid.clock_hz[accelerator]
+        self.sram_bytes = grid.sram_bytes[accelerator]
+        self._units(grid, pairs, pair, accelerator)
+        self._memories(grid, accelerator)
+        shares = table("system.yaml", "shares")
+        self.activation_half = np.asarray(self.sram_bytes * (shares["activations"].value / 2), dtype=np.float64)
+        self.tile = np.asarray(self.sram_bytes * (shares["tiles"].value / 2), dtype=np.float64)
+        per_element = self.sram_bytes * shares["resident"].value / max(resident_elements, 1)
+        self.resident: Floats = np.minimum(per_element / self.weight_bytes, 1.0)  # fraction that stays on chip
+
+    def _units(self, grid: AcceleratorGrid, pairs: Sequence[FormatPair], pair: Ints, accelerator: Ints) -> None:
+        rate, energy = np.zeros((len(pairs), len(grid.units))), np.zeros((len(pairs), len(grid.units)))
+        for u, unit in enumerate(grid.units):
+            for c in [c for c, p in enumerate(pairs) if unit.supports(p)]:
+                rate[c, u], energy[c, u] = unit.rate(pairs[c]), unit.energy_pj(pairs[c]).value * 1e-12
+        unit_of = grid.unit[accelerator]
+        self.depth = rate[pair, unit_of] * grid.dot[accelerator]  # of K per cycle and unit
+        self.mac_j = energy[pair, unit_of]
+        widest = [[operands(p) for p in unit.pairs] for unit in grid.units]
+        weight = np.array([max(w.bits for w, _ in shapes) / 8 for shapes in widest])[unit_of]
+        activation = np.array([max(a.bits for _, a in shapes) / 8 for shapes in widest])[unit_of]
+        operand_ports = grid.dot[accelerator] * (self.columns * weight + self.rows * activation)
+        self.sram_bytes_per_s = (operand_ports + self.columns * self.partial_bytes) * self.clock_hz
+
+    def _memories(self, grid: AcceleratorGrid, accelerator: Ints) -> None:
+        sram, dram = table("memory.yaml", "sram"), table("memory.yaml", "dram")
+        bank = np.minimum(self.sram_bytes / 1024, sram["largest_bank_kib"].value)
+        read = sram["read_floor_pj_per_byte"].value + sram["read_slope_pj_per_byte"].value * np.sqrt(bank)
+        scale = np.array([at_node("nodes.yaml", "logic_energy", unit.node_nm).value for unit in grid.units])
+        self.sram_j = read * scale[grid.unit[accelerator]] * 1e-12
+        peak, energy = table("memory.yaml", "dram_gb_per_s"), table("memory.yaml", "dram_pj_per_bit")
+        kind = grid.dram[accelerator]
+        channel = np.array([peak[name].value for name in grid.drams])[kind]
+        self.dram_bytes_per_s = channel * grid.dram_channels[accelerator] * 1e9 * dram["efficiency"].value
+        self.dram_j = np.array([energy[name].value for name in grid.drams])[kind] * 8e-12
+
+    @cached_property
+    def partial_bytes(self) -> float:
+        return table("system.yaml", "accumulator")["partial_sum_bytes"].value
+
+    def run(self, op: Operator, passes: int) -> OperatorCost:
+        """The operator's cost; `passes` is how often its layer runs for one result."""
+        traffic = dram_traffic(self, op, passes) * op.calls
+        cycles, feed = _mapping(self, op, traffic)
+        sram_bytes = feed + traffic
+        return OperatorCost(
+            compute_s=cycles / self.clock_hz,
+            sram_s=sram_bytes / self.sram_bytes_per_s,
+            dram_s=traffic / self.dram_bytes_per_s,
+            cycles=cycles,
+            dram_bytes=traffic,
+            sram_bytes=sram_bytes,
+            mac_j=op.macs * self.mac_j,
+            sram_j=sram_bytes * self.sram_j,
+            dram_j=traffic * self.dram_j,
+        )
+
+
+def _mapping(machine: Machine, op: Operator, traffic: Floats) -> tuple[Floats, Floats]:
+    """(cycles, bytes between array and SRAM) of the faster mapping, all products and calls."""
+    repeat = float(op.count * op.calls)
+    n_tiles = np.ceil(op.n / machine.columns)
+    m_tiles = np.ceil(op.m / machine.rows)
+    weights = op.n * op.k * machine.weight_bytes
+    inputs = op.m * op.k * machine.input_bytes * n_tiles
+    results = float(op.m * op.n * _RESULT_BYTES)
+    outputs_stay = np.ceil(op.k / machine.depth) * (m_tiles * n_tiles)
+    outputs_feed = inputs + weights * m_tiles + results
+    k_tiles = np.ceil(op.k / (machine.depth * machine.rows))
+    weights_stay = k_tiles * (op.m * n_tiles)
+    spills = (k_tiles - 1) * (2.0 * op.m * op.n * machine.partial_bytes)
+    weights_feed = inputs + weights + results + spills
+
+    def time(cycles: Floats, feed: Floats) -> Floats:
+        moved = (feed * repeat + traffic) / machine.sram_bytes_per_s
+        return np.asarray(np.maximum(cycles * repeat / machine.clock_hz, moved), dtype=np.float64)
+
+    first = time(outputs_stay, outputs_feed) <= time(weights_stay, weights_feed)
+    return np.where(first, outputs_stay, weights_stay) * repeat, np.where(first, outputs_feed, weights_feed) * repeat
+
+
+def dram_traffic(machine: Machine, op: Operator, passes: int) -> Floats:
+    """DRAM bytes of one call, [E] (rules 3-5)."""
+    inputs, outputs = tensor_elements(op)
+    half = machine.activation_half
+    read = _spilled(inputs * machine.input_bytes, half)
+    written = _spilled(outputs * machine.input_bytes, half)
+    away = 1.0 - machine.resident
+    if op.is_attention:
+        fresh = (op.stationary_elements - op.kv_read_elements) * machine.weight_bytes
+        stationary = away * (op.kv_read_elements * machine.weight_bytes) + _spilled(fresh, half)
+        once = away * (op.kv_write_elements * machine.weight_bytes)
+    else:
+        weights = op.stationary_elements * machine.weight_bytes
+        stationary = away * weights
+        once = machine.resident * (weights / passes)
+    blocks = _blocks(stationary / op.count, machine.tile)
+    input_blocks = _blocks(read / op.count, half)
+    streamed = np.minimum(stationary + read * blocks, stationary * input_blocks + read)
+    return np.asarray(streamed + once + written)
+
+
+def tensor_elements(op: Operator) -> tuple[int, int]:
+    """(input, output) elements that exist outside of the operator: fused attention scores do not."""
+    inputs = 0 if op.kind == "attention_pv" else op.input_elements
+    outputs = 0 if op.kind == "attention_qk" else op.output_elements
+    return inputs, outputs
+
+
+def _spilled(size: Floats, room: Floats) -> Floats:
+    """Bytes of a tensor that go through DRAM: all of it, or none where it fits its room."""
+    return np.where(size <= room, 0.0, size)
+
+
+def _blocks(size: Floats, room: Floats) -> Floats:
+    return np.maximum(np.ceil(size / room), 1.0)

@@ -1,0 +1,303 @@
+"""`cost_tables`: what every (layer, format pair) costs on every accelerator of a grid.
+
+All rules of `schedule` look at one operator at a time, so the cost of an assignment is the sum of its
+layers' entries; `cost` is this same table for a grid of one accelerator.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from codesign.errors import InputError
+from codesign.formats import FormatPair
+from codesign.hardware.accelerator import AcceleratorGrid
+from codesign.hardware.area import areas
+from codesign.hardware.coefficients import table
+from codesign.hardware.operands import operands
+from codesign.hardware.schedule import Machine, supported_pairs, tensor_elements
+from codesign.workload.types import Operator, Workload
+
+_CHUNK = 8192  # entries priced at once: their arrays stay in the cache
+FIELDS = (
+    "area_mm2",
+    "latency_s",
+    "latency_per_token_s",
+    "energy_j",
+    "dram_bytes",
+    "dram_capacity_bytes",
+    "weight_bytes",
+    "bitops",
+)
+
+
+@dataclass(frozen=True)
+class CostTables:
+    """Additive costs of one workload; entries of pairs that an accelerator lacks are infinite.
+
+    phases [P], layers [L], pairs [C]: what the axes mean, A accelerators last but in `supported`.
+    `_latency` [P, L, C, A] s per pass; `_energy`, `_dram` [L, C, A] J and bytes per result;
+    weight_bytes, kv_bytes, activation_bytes, bitops [L, C]; supported [A, C]; area_mm2 [A].
+    """
+
+    phases: tuple[str, ...]
+    layers: tuple[str, ...]
+    pairs: tuple[FormatPair, ...]
+    repeats: Mapping[str, int]
+    _latency: np.ndarray
+    _energy: np.ndarray
+    _dram: np.ndarray
+    weight_bytes: np.ndarray
+    kv_bytes: np.ndarray
+    activation_bytes: np.ndarray
+    bitops: np.ndarray
+    other_bytes: float
+    supported: np.ndarray
+    area_mm2: np.ndarray
+
+    @property
+    def latency_s(self) -> np.ndarray:
+        """Seconds per pass, [P, A, L, C] (a view)."""
+        return self._latency.transpose(0, 3, 1, 2)
+
+    @property
+    def energy_j(self) -> np.ndarray:
+        """Joules per result, [A, L, C] (a view)."""
+        return self._energy.transpose(2, 0, 1)
+
+    @property
+    def dram_bytes(self) -> np.ndarray:
+        """DRAM bytes moved per result, [A, L, C] (a view)."""
+        return self._dram.transpose(2, 0, 1)
+
+    @property
+    def result_latency_s(self) -> np.ndarray:
+        """Seconds per result, all phases times their repeats, [A, L, C] (a view)."""
+        return self._total_latency.transpose(2, 0, 1)
+
+    @cached_property
+    def _total_latency(self) -> np.ndarray:
+        times = [self.repeats.get(phase, 1) for phase in self.phases]
+        return np.asarray(sum(n * part for n, part in zip(times, self._latency, strict=True)))
+
+    def evaluate(self, choice: np.ndarray, accelerators: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Every field of FIELDS that the workload has, float64 [A, S], for choices int [S, L]."""
+        fields = [f for f in FIELDS if f != "latency_per_token_s" or "decode" in self.phases]
+        return self.totals(fields, choice, accelerators)
+
+    def totals(
+        self,
+        fields: Sequence[str],
+        choice: np.ndarray,
+        accelerators: np.ndarray | None = None,
+        *,
+        paired: bool = False,
+    ) -> dict[str, np.ndarray]:
+        """Chosen fields of accelerators x assignments.
+
+        choice: int [S, L], pair index per layer; accelerators: int [A'] (default: all).
+        Returns float64 [A', S] each, or [S] where ``paired``: accelerator i with choice i.
+        Raises InputError on an unknown field or a choice of the wrong shape.
+        """
+        choice = np.asarray(choice)
+        if choice.ndim != 2 or choice.shape[1] != len(self.layers):
+            raise InputError(f"choice must have shape [assignments, {len(self.layers)}], not {list(choice.shape)}")
+        members = np.arange(len(self.area_mm2)) if accelerators is None else np.asarray(accelerators)
+        return {field: self._field(field, choice, members, paired) for field in fields}
+
+    def additive(self, field: str, accelerators: np.ndarray | None = None) -> np.ndarray:
+        """A field's entries per layer and choice, [A', L, C]; infinite where a pair is not supported.
+
+        dram_capacity_bytes has a part that is a maximum, not a sum (activations): it is left out here.
+        Raises InputError on a field that is no sum over layers.
+        """
+        members = np.arange(len(self.area_mm2)) if accelerators is None else np.asarray(accelerators)
+        parts = {"latency_s": self._total_latency, "energy_j": self._energy, "dram_bytes": self._dram}
+        if field == "latency_per_token_s" and "decode" in self.phases:
+            parts[field] = self._latency[self.phases.index("decode")]
+        if field in parts:
+            return parts[field][:, :, members].transpose(2, 0, 1)
+        sizes = {
+            "weight_bytes": self.weight_bytes,
+            "bitops": self.bitops,
+            "dram_capacity_bytes": self.weight_bytes + self.kv_bytes,
+        }
+        if field not in sizes:
+            raise InputError(f"'{field}' is no sum over the layers of this workload")
+        return np.where(self.supported[members][:, None, :], sizes[field], np.inf)
+
+    def latency_per_pass(self, choice: np.ndarray, accelerators: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """phase -> seconds of one pass, float64 [A', S]."""
+        members = np.arange(len(self.area_mm2)) if accelerators is None else np.asarray(accelerators)
+        return {
+            phase: _gather(self._latency[p], np.asarray(choice), members, False) for p, phase in enumerate(self.phases)
+        }
+
+    def _field(self, field: str, choice: np.ndarray, members: np.ndarray, paired: bool) -> np.ndarray:
+        if field in ("latency_s", "energy_j", "dram_bytes"):
+            part = {"latency_s": self._total_latency, "energy_j": self._energy, "dram_bytes": self._dram}[field]
+            return _gather(part, choice, members, paired)
+        if field == "latency_per_token_s" and "decode" in self.phases:
+            return _gather(self._latency[self.phases.index("decode")], choice, members, paired)
+        shape = (len(choice),) if paired else (len(members), len(choice))
+        if field == "area_mm2":
+            area = self.area_mm2[members]
+            return np.broadcast_to(area if paired else area[:, None], shape)
+        if field not in FIELDS or field == "latency_per_token_s":
+            raise InputError(f"unknown cost field '{field}'; valid: {', '.join(FIELDS)}")
+        return np.broadcast_to(self._of_assignment(field, choice), shape)
+
+    def _of_assignment(self, field: str, choice: np.ndarray) -> np.ndarray:
+        """Fields that no accelerator changes, float64 [S]."""
+        rows = np.arange(len(self.layers))
+        if field == "weight_bytes":
+            return np.asarray(self.weight_bytes[rows, choice].sum(axis=1))
+        if field == "bitops":
+            return np.asarray(self.bitops[rows, choice].sum(axis=1))
+        stored = self.weight_bytes[rows, choice] + self.kv_bytes[rows, choice]
+        return np.asarray(stored.sum(axis=1) + self.activation_bytes[rows, choice].max(axis=1) + self.other_bytes)
+
+
+def _gather(part: np.ndarray, choice: np.ndarray, members: np.ndarray, paired: bool) -> np.ndarray:
+    """Sum over layers of part[l, choice[s, l], a]: [A', S], or [S] for pairs (a, s)."""
+    total = np.zeros(len(choice) if paired else (len(choice), len(members)))
+    everyone = len(members) == part.shape[2] and np.array_equal(members, np.arange(len(members)))
+    for layer in range(choice.shape[1]):
+        picked = choice[:, layer]
+        if paired:
+            total += part[layer][picked, members]
+        elif everyone:
+            total += part[layer][picked]
+        else:
+            total += part[layer][picked[:, None], members[None, :]]
+    return total if paired else total.T
+
+
+def cost_tables(
+    workload: Workload, grid: AcceleratorGrid, pairs: Sequence[FormatPair], dtype: type[np.floating] = np.float32
+) -> CostTables:
+    """Cost of each layer of `workload` in each of `pairs` on each accelerator of `grid`.
+
+    One FormatPair per layer; in an attention layer key and value take ``pair.weight``, queries and
+    attention weights ``pair.activation``. Operators of equal shape are priced once.
+    Memory: about (phases + 3) x A x L x C values of `dtype`.
+    Raises InputError on a workload without operators or an empty list of pairs.
+    """
+    pairs = tuple(pairs)
+    if not workload.operators or not pairs:
+        raise InputError(f"{workload.name}: nothing to price without operators and format pairs")
+    supported = supported_pairs(grid, pairs)
+    shape = (len(workload.layers), len(pairs), len(grid))
+    latency = np.full((len(workload.phases), *shape), np.inf, dtype)
+    energy, dram = np.full(shape, np.inf, dtype), np.full(shape, np.inf, dtype)
+    for part in (energy, dram, *latency):
+        part[:, supported.T] = 0
+    pair, accelerator = np.nonzero(supported.T)
+    resident = resident_elements(workload)
+    for start in range(0, len(pair), _CHUNK):
+        c, a = pair[start : start + _CHUNK], accelerator[start : start + _CHUNK]
+        _fill(workload, Machine(grid, pairs, resident, c, a), c * len(grid) + a, latency, energy, dram)
+    return CostTables(
+        phases=workload.phases,
+        layers=workload.layers,
+        pairs=pairs,
+        repeats=dict(workload.repeats),
+        _latency=latency,
+        _energy=energy,
+        _dram=dram,
+        supported=supported,
+        area_mm2=areas(grid).value.sum(axis=1),
+        other_bytes=other_bytes(workload),
+        **_stored(workload, pairs),
+    )
+
+
+def _fill(
+    workload: Workload, machine: Machine, entry: np.ndarray, latency: np.ndarray, energy: np.ndarray, dram: np.ndarray
+) -> None:
+    """Add every operator's cost at the flat (pair, accelerator) positions `entry` of the tables."""
+    layers = {name: i for i, name in enumerate(workload.layers)}
+    phases = {name: i for i, name in enumerate(workload.phases)}
+    for (_, passes), members in _equal_operators(workload).items():
+        result = machine.run(members[0], passes)
+        seconds, joules = result.latency_s, result.energy_j
+        for op in members:
+            layer, repeat = layers[op.layer], workload.repeats.get(op.phase, 1)
+            latency[phases[op.phase], layer].reshape(-1)[entry] += seconds
+            energy[layer].reshape(-1)[entry] += repeat * joules
+            dram[layer].reshape(-1)[entry] += repeat * result.dram_bytes
+
+
+def _equal_operators(workload: Workload) -> dict[tuple[Operator, int], list[Operator]]:
+    """(operator without its names, passes of its layer) -> the operators that cost the same."""
+    passes = layer_passes(workload)
+    groups: dict[tuple[Operator, int], list[Operator]] = defaultdict(list)
+    for op in workload.operators:
+        groups[replace(op, layer="", phase=""), passes[op.layer]].append(op)
+    return groups
+
+
+def layer_passes(workload: Workload) -> dict[str, int]:
+    """How often each layer runs for one result."""
+    passes: dict[str, int] = defaultdict(int)
+    for op in workload.operators:
+        passes[op.layer] += workload.repeats.get(op.phase, 1) * op.calls
+    return passes
+
+
+def layer_weights(workload: Workload) -> dict[str, int]:
+    """Stored weight elements of each layer, once, however many phases use it."""
+    found: dict[str, int] = dict.fromkeys(workload.layers, 0)
+    for op in workload.operators:
+        found[op.layer] = max(found[op.layer], op.weight_elements)
+    return found
+
+
+def layer_cache(workload: Workload) -> dict[str, int]:
+    """KV-cache elements of each layer at its fullest."""
+    by_phase: dict[tuple[str, str], int] = defaultdict(int)
+    for op in workload.operators:
+        by_phase[op.layer, op.phase] += op.kv_read_elements + op.kv_write_elements
+    found: dict[str, int] = dict.fromkeys(workload.layers, 0)
+    for (layer, _), elements in by_phase.items():
+        found[layer] = max(found[layer], elements)
+    return found
+
+
+def resident_elements(workload: Workload) -> int:
+    """Elements that compete for the resident share of the SRAM."""
+    return sum(layer_weights(workload).values()) + sum(layer_cache(workload).values())
+
+
+def other_bytes(workload: Workload) -> float:
+    """Bytes of the parameters that no layer's weight holds: norms, biases, embeddings."""
+    others = max(workload.parameters - sum(layer_weights(workload).values()), 0)
+    return others * table("system.yaml", "other_parameters")["bits"].value / 8
+
+
+def _stored(workload: Workload, pairs: tuple[FormatPair, ...]) -> dict[str, np.ndarray]:
+    """The parts of CostTables that no accelerator changes."""
+    weights, cache = layer_weights(workload), layer_cache(workload)
+    macs: dict[str, int] = defaultdict(int)
+    largest: dict[str, int] = defaultdict(int)
+    for op in workload.operators:
+        macs[op.layer] += op.macs * workload.repeats.get(op.phase, 1)
+        largest[op.layer] = max(largest[op.layer], sum(tensor_elements(op)))
+    shapes = [operands(pair) for pair in pairs]
+    weight_bytes = np.array([w.stored_bits / 8 for w, _ in shapes])
+    input_bytes = np.array([a.stored_bits / 8 for _, a in shapes])
+    products = np.array([float(w.bits * a.bits) for w, a in shapes])
+
+    def column(values: Mapping[str, int]) -> np.ndarray:
+        return np.array([[float(values[layer])] for layer in workload.layers])
+
+    return {
+        "weight_bytes": column(weights) * weight_bytes,
+        "kv_bytes": column(cache) * weight_bytes,
+        "activation_bytes": column(largest) * input_bytes,
+        "bitops": column(macs) * products,
+    }

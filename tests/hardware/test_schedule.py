@@ -1,0 +1,187 @@
+"""Time and traffic of one operator: hand-computed cases, bounds and monotonicity."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+import numpy as np
+import pytest
+
+from codesign.formats import FormatPair
+from codesign.hardware import Accelerator, AcceleratorGrid
+from codesign.hardware.schedule import Machine, OperatorCost, tensor_elements
+from codesign.workload.types import Operator
+
+from .cases import BF16, INT8, W4A8, attention, chip, linear
+
+KIB = 1024
+BANDWIDTH = 17.1e9 * 0.8  # one channel of lpddr5x_8533, sustained
+
+
+def run(
+    op: Operator, accelerator: Accelerator, pair: FormatPair = INT8, *, resident: int = 0, passes: int = 1
+) -> OperatorCost:
+    """One entry; `resident` elements compete for the resident share (0: the operator's own weights)."""
+    zero = np.zeros(1, dtype=np.int64)
+    elements = resident or op.stationary_elements
+    return Machine(AcceleratorGrid.of([accelerator]), [pair], elements, zero, zero).run(op, passes)
+
+
+def random_operators(count: int = 40) -> list[Operator]:
+    rng = np.random.default_rng(7)
+    found: list[Operator] = []
+    for i in range(count):
+        m, n, k = (int(2 ** rng.uniform(0, 11)) for _ in range(3))
+        found.append(linear(f"linear{i}", m, n, k))
+        found += attention(f"attention{i}", m, m, min(k, 128), 4, "forward")
+    return found
+
+
+def test_cycles_of_a_matrix_product_by_hand() -> None:
+    """M 32 on 8 rows, N 64 on 8 columns, K 128 in steps of 16: 4 x 8 x 8 cycles, no loss."""
+    assert run(linear("x", 32, 64, 128), chip()).cycles[0] == 256
+
+
+def test_ragged_shapes_lose_whole_tiles() -> None:
+    """One more row, column and element of K each start another tile: 5 x 9 x 9."""
+    assert run(linear("x", 33, 65, 129), chip()).cycles[0] == 5 * 9 * 9
+
+
+def test_a_matrix_vector_product_spreads_k_over_the_rows() -> None:
+    """M 1 would leave 7 of 8 rows idle; instead 1024 of K take 8 steps of 8 x 16, for 8 tiles of N."""
+    assert run(linear("x", 1, 64, 1024), chip()).cycles[0] == 8 * 8
+
+
+def test_groups_run_one_after_the_other() -> None:
+    one = linear("x", 32, 64, 128)
+    assert run(replace(one, count=3), chip()).cycles[0] == 3 * run(one, chip()).cycles[0]
+
+
+def test_small_tensors_leave_only_the_weights_to_dram() -> None:
+    """A 32 x 128 input and a 32 x 64 output stay on chip; of 8 KiB weights nothing is resident yet."""
+    result = run(linear("x", 32, 64, 128), chip(), resident=10**12)
+    assert result.dram_bytes[0] == pytest.approx(64 * 128, rel=1e-3)
+
+
+def test_a_spilled_input_is_read_once_per_weight_block() -> None:
+    """SRAM 64 KiB: 8 KiB weight blocks. 256 KiB of weights make 32 blocks; 24 KiB of input spills
+    (16 KiB half) and is cheaper to hold in 2 blocks than to stream 32 times."""
+    op = linear("x", 24, 256, 1024)
+    result = run(op, chip(sram_bytes=64 * KIB), resident=10**12)
+    held = 2 * 256 * KIB + 24 * KIB
+    streamed = 256 * KIB + 32 * 24 * KIB
+    assert result.dram_bytes[0] == pytest.approx(min(held, streamed), rel=1e-3)
+
+
+def test_dram_time_is_bytes_over_sustained_bandwidth() -> None:
+    result = run(linear("x", 1, 1024, 1024), chip(), resident=10**12)
+    assert result.dram_s[0] == pytest.approx(2**20 / BANDWIDTH, rel=1e-3)
+    assert result.latency_s[0] == result.dram_s[0]
+
+
+def test_resident_weights_are_read_once_per_result() -> None:
+    """16 KiB of weights fit the resident quarter of 256 KiB: four passes move them once."""
+    op = linear("x", 8, 128, 128)
+    assert run(op, chip(), passes=4).dram_bytes[0] == pytest.approx(128 * 128 / 4)
+
+
+def test_weights_larger_than_the_resident_share_are_kept_in_part() -> None:
+    """256 KiB of weights, 64 KiB resident: three quarters on each of four passes, a quarter once."""
+    op = linear("x", 8, 512, 512)
+    expected = 2**18 * (0.75 + 0.25 / 4)
+    assert run(op, chip(), passes=4).dram_bytes[0] == pytest.approx(expected)
+
+
+def test_attention_scores_never_reach_dram() -> None:
+    scores, _ = attention("x", 512, 512, 32, 4, "forward")
+    assert tensor_elements(scores) == (512 * 32 * 4, 0)
+    result = run(scores, chip(sram_bytes=2**22))
+    assert result.dram_bytes[0] == 0
+
+
+def test_a_key_cache_is_read_from_dram_on_every_token() -> None:
+    scores, _ = attention("x", 1, 512, 64, 8, "decode")
+    result = run(scores, chip(), resident=10**12)
+    cached, written = 511 * 64 * 8, 64 * 8
+    assert result.dram_bytes[0] == pytest.approx(cached + written, rel=1e-3)
+
+
+def test_a_narrower_cache_moves_fewer_bytes() -> None:
+    scores, _ = attention("x", 1, 512, 64, 8, "decode")
+    wide = run(scores, chip(INT8, W4A8), INT8, resident=10**12).dram_bytes[0]
+    narrow = run(scores, chip(INT8, W4A8), W4A8, resident=10**12).dram_bytes[0]
+    assert narrow / wide == pytest.approx(4.5 / 8, rel=1e-3)
+
+
+def test_calls_repeat_the_operator() -> None:
+    op = linear("x", 64, 64, 64)
+    once, twice = run(op, chip(), resident=10**9), run(replace(op, calls=2), chip(), resident=10**9)
+    assert twice.latency_s[0] == pytest.approx(2 * once.latency_s[0])
+    assert twice.energy_j[0] == pytest.approx(2 * once.energy_j[0])
+
+
+@pytest.mark.parametrize("op", random_operators(), ids=lambda op: f"{op.layer}-{op.kind}")
+def test_latency_is_never_below_a_roofline_nor_traffic_below_the_minimum(op: Operator) -> None:
+    accelerator = chip(sram_bytes=64 * KIB)
+    result = run(op, accelerator, resident=10**15)
+    assert result.compute_s[0] >= op.macs / (8 * 8 * 16 * 1e9) * (1 - 1e-12)
+    inputs, outputs = tensor_elements(op)
+    half = 16 * KIB
+    spilled = sum(size for size in (inputs, outputs) if size > half)
+    stationary = op.stationary_elements if not op.is_attention or op.stationary_elements > half else 0
+    minimum = stationary + spilled
+    assert result.dram_bytes[0] >= minimum * (1 - 1e-9)
+    assert result.latency_s[0] >= minimum / BANDWIDTH * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("op", random_operators(12), ids=lambda op: f"{op.layer}-{op.kind}")
+def test_chosen_order_is_no_worse_than_any_blocking_of_both_operands(op: Operator) -> None:
+    """Brute force over both loop orders and all block counts of the two operands that fit their buffers."""
+    tile, half = 4 * KIB, 8 * KIB
+    inputs, outputs = (size if size > half else 0 for size in tensor_elements(op))
+    weights = 0 if op.is_attention and op.stationary_elements <= half else op.stationary_elements
+    fewest_w, fewest_i = (max(ceil(size / op.count / room), 1) for size, room in ((weights, tile), (inputs, half)))
+    least = min(
+        min(weights + inputs * (w if i > 1 else 1), inputs + weights * (i if w > 1 else 1))
+        for w in range(fewest_w, fewest_w + 5)
+        for i in range(fewest_i, fewest_i + 5)
+    )
+    chosen = run(op, chip(sram_bytes=32 * KIB), resident=10**15).dram_bytes[0]
+    assert chosen == pytest.approx(least + outputs, rel=1e-6)
+
+
+@pytest.mark.parametrize("op", random_operators(12), ids=lambda op: f"{op.layer}-{op.kind}")
+def test_more_sram_never_means_more_traffic(op: Operator) -> None:
+    moved = [
+        run(op, chip(sram_bytes=size * KIB), passes=3).dram_bytes[0] for size in (16, 40, 64, 200, 256, 1024, 9999)
+    ]
+    assert moved == sorted(moved, reverse=True)
+
+
+@pytest.mark.parametrize("op", random_operators(12), ids=lambda op: f"{op.layer}-{op.kind}")
+def test_more_channels_are_never_slower(op: Operator) -> None:
+    times = [run(op, chip(dram_channels=count)).latency_s[0] for count in (1, 2, 3, 4, 8)]
+    assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize("op", random_operators(12), ids=lambda op: f"{op.layer}-{op.kind}")
+def test_fewer_bits_never_move_more_bytes(op: Operator) -> None:
+    pairs = [FormatPair.parse(p) for p in ("int4", "int4_g32:int8", "int8", "int8:bf16", "bf16")]
+    accelerator = chip(*pairs)
+    moved = [run(op, accelerator, pair, resident=10**5, passes=4).dram_bytes[0] for pair in pairs]
+    assert moved == sorted(moved)
+
+
+def test_a_faster_mode_takes_fewer_cycles() -> None:
+    op = linear("x", 512, 512, 1024)
+    accelerator = chip(INT8, W4A8)
+    assert run(op, accelerator, W4A8).cycles[0] * 2 == run(op, accelerator, INT8).cycles[0]
+
+
+def test_energy_is_the_sum_of_its_parts() -> None:
+    result = run(linear("x", 512, 512, 1024), chip(BF16), BF16)
+    unit = chip(BF16).unit.energy_pj(BF16).value * 1e-12
+    assert result.mac_j[0] == pytest.approx(512 * 512 * 1024 * unit)
+    assert result.dram_j[0] == pytest.approx(result.dram_bytes[0] * 8 * 6e-12)
+    assert result.energy_j[0] == pytest.approx(result.mac_j[0] + result.sram_j[0] + result.dram_j[0])
