@@ -1,0 +1,25 @@
+"""What a number is: elements, scales, named formats, and the one quantizer that works on all of them."""
+
+from __future__ import annotations
+
+from codesign.formats.assignment import Assignment, FormatPair, LayerFormats
+from codesign.formats.elements import Element, FloatElement, IntElement
+from codesign.formats.format import Format, Quantized
+from codesign.formats.scaling import Scaling
+from codesign.formats.sqnr import sqnr_db
+from codesign.formats.table import format_names, get_format
+
+__all__ = [
+    "Assignment",
+    "Element",
+    "FloatElement",
+    "Format",
+    "FormatPair",
+    "IntElement",
+    "LayerFormats",
+    "Quantized",
+    "Scaling",
+    "format_names",
+    "get_format",
+    "sqnr_db",
+]

@@ -1,0 +1,97 @@
+"""Which formats a network's layers use: `LayerFormats` for one layer, `Assignment` for all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class FormatPair:
+    """The two operands of a matrix product: ``weight`` (stationary) and ``activation`` (streamed).
+
+    For the products of an attention layer the stationary operand is the key or the value.
+    """
+
+    weight: str
+    activation: str
+
+    def __str__(self) -> str:
+        return f"{self.weight}:{self.activation}"
+
+    @classmethod
+    def parse(cls, text: str) -> FormatPair:
+        """``"int4_g32:int8"`` -> FormatPair; a single name stands for both operands."""
+        weight, _, activation = text.partition(":")
+        return cls(weight.strip(), (activation or weight).strip())
+
+
+@dataclass(frozen=True)
+class LayerFormats:
+    """Formats of one layer: weight and activation (input); for attention activation, key and value.
+
+    A convolution or linear layer has ``weight``; an attention layer has ``key`` and ``value``
+    instead (``activation`` is then the format of the queries and of the attention weights).
+    """
+
+    activation: str
+    weight: str | None = None
+    key: str | None = None
+    value: str | None = None
+
+    @classmethod
+    def of_pair(cls, pair: FormatPair, *, attention: bool) -> LayerFormats:
+        """The layer whose every product uses `pair`."""
+        if attention:
+            return cls(activation=pair.activation, key=pair.weight, value=pair.weight)
+        return cls(activation=pair.activation, weight=pair.weight)
+
+    def pair(self, kind: str) -> FormatPair:
+        """The operand formats of a product of `kind` (conv, linear, attention_qk, attention_pv)."""
+        stationary = {"attention_qk": self.key, "attention_pv": self.value}.get(kind, self.weight)
+        if stationary is None:
+            raise ValueError(f"no stationary format for a product of kind {kind!r} in {self}")
+        return FormatPair(stationary, self.activation)
+
+    def to_dict(self) -> dict[str, str]:
+        """JSON form: the fields that are set."""
+        fields = {"weight": self.weight, "activation": self.activation, "key": self.key, "value": self.value}
+        return {k: v for k, v in fields.items() if v is not None}
+
+
+@dataclass(frozen=True)
+class Assignment(Mapping[str, LayerFormats]):
+    """Layer name -> LayerFormats for a whole network; immutable, hashable by content."""
+
+    layers: tuple[tuple[str, LayerFormats], ...]
+
+    @classmethod
+    def of(cls, layers: Mapping[str, LayerFormats]) -> Assignment:
+        return cls(tuple(sorted(layers.items())))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Mapping[str, str]]) -> Assignment:
+        """Inverse of `to_dict`; raises TypeError on unknown keys."""
+        return cls.of({name: LayerFormats(**fields) for name, fields in data.items()})
+
+    def __getitem__(self, layer: str) -> LayerFormats:
+        for name, formats in self.layers:
+            if name == layer:
+                return formats
+        raise KeyError(layer)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def to_dict(self) -> dict[str, dict[str, str]]:
+        return {name: formats.to_dict() for name, formats in self.layers}
+
+    def digest(self) -> str:
+        """Short content hash (hex), the same on every machine."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,252 @@
+"""One stored number: integers and minifloats, their values and their bit patterns.
+
+Sources: OCP 8-bit Floating Point Specification (E4M3, E5M2), OCP Microscaling Formats 1.0 sections
+5.3 and 5.4 (FP6, FP4, INT8, E8M0), IEEE 754-2019 section 3.4 (binary16, binary32).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Specials = Literal["none", "nan", "ieee"]
+"""What the codes of the largest magnitude mean: all finite (none), all ones is NaN (nan), or the
+whole top exponent is infinity and NaN (ieee)."""
+
+_ENUMERABLE_BITS = 16
+_NATIVE = {
+    (5, 10): (torch.float16, torch.int16),
+    (8, 7): (torch.bfloat16, torch.int16),
+    (8, 23): (torch.float32, torch.int32),
+}
+
+
+@dataclass(frozen=True)
+class IntElement:
+    """An integer of `bits` bits, in units of ``2**-fraction_bits``.
+
+    narrow: the lowest code of a signed element is unused, so that the range is symmetric.
+    Codes are the integers themselves (not bit patterns); `pack` masks them to two's complement.
+    """
+
+    bits: int
+    signed: bool = True
+    narrow: bool = False
+    fraction_bits: int = 0
+
+    @property
+    def min_code(self) -> int:
+        """The lowest code that is used."""
+        return -(1 << (self.bits - 1)) + int(self.narrow) if self.signed else 0
+
+    @property
+    def max_code(self) -> int:
+        """The highest code."""
+        return (1 << (self.bits - int(self.signed))) - 1
+
+    @property
+    def step(self) -> float:
+        """The distance between neighbouring values."""
+        return 2.0**-self.fraction_bits
+
+    @cached_property
+    def max_value(self) -> float:
+        """The largest value."""
+        return self.max_code * self.step
+
+    @cached_property
+    def min_value(self) -> float:
+        """The lowest value."""
+        return self.min_code * self.step
+
+    @cached_property
+    def emax(self) -> int:
+        """Exponent of the largest value: ``floor(log2(max_value))``."""
+        return self.max_code.bit_length() - 1 - self.fraction_bits
+
+    @property
+    def rounding_bits(self) -> int:
+        """Fraction bits of a number whose exponent is `emax` (the EVEN scale rule rounds to them)."""
+        return self.max_code.bit_length() - 1
+
+    @property
+    def has_nan(self) -> bool:
+        """Integers have no NaN."""
+        return False
+
+    @property
+    def code_dtype(self) -> torch.dtype:
+        """The smallest integer type of torch that holds every code."""
+        if self.bits <= 8:
+            return torch.int8 if self.signed else torch.uint8
+        return torch.int16 if self.signed or self.bits < 16 else torch.int32
+
+    def codes(self) -> Tensor:
+        """Every code in use, ascending: int64 [n]."""
+        return torch.arange(self.min_code, self.max_code + 1)
+
+    def values(self) -> Tensor:
+        """The value of each of `codes`: float32 [n]."""
+        return self.decode(self.codes())
+
+    def encode(self, values: Tensor) -> Tensor:
+        """Codes of values that the element has exactly."""
+        return (values * (1 << self.fraction_bits)).to(self.code_dtype)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Values of codes: float32."""
+        return codes.to(torch.float32) * self.step
+
+
+@dataclass(frozen=True)
+class FloatElement:
+    """A minifloat: sign (if `signed`), exponent with `bias`, mantissa; subnormals when it has a mantissa.
+
+    Codes are bit patterns (sign in the top bit): uint8 up to 8 bits, int16 or int32 beyond.
+    ``FloatElement(8, 0, 127, "nan", signed=False)`` is E8M0: a power of two and nothing else.
+    """
+
+    exponent_bits: int
+    mantissa_bits: int
+    bias: int
+    specials: Specials = "none"
+    signed: bool = True
+
+    @property
+    def bits(self) -> int:
+        """Bits of one stored number."""
+        return int(self.signed) + self.exponent_bits + self.mantissa_bits
+
+    @property
+    def emin(self) -> int:
+        """Exponent of the smallest normal number (all exponents of E8M0 are normal)."""
+        return (1 if self.mantissa_bits else 0) - self.bias
+
+    @cached_property
+    def emax(self) -> int:
+        """Exponent of the largest finite number."""
+        reserved = self.specials == "ieee" or (self.specials == "nan" and self.mantissa_bits == 0)
+        return (1 << self.exponent_bits) - 1 - int(reserved) - self.bias
+
+    @cached_property
+    def max_value(self) -> float:
+        """The largest finite value."""
+        last = 2 if self.specials == "nan" and self.mantissa_bits else 1  # S.1..1.1..1 is NaN: one code less
+        return 2.0**self.emax * (2 - last * 2.0**-self.mantissa_bits)
+
+    @cached_property
+    def min_value(self) -> float:
+        """The lowest finite value."""
+        return -self.max_value if self.signed else self.smallest
+
+    @property
+    def smallest(self) -> float:
+        """The smallest positive value (subnormal where there are any)."""
+        return 2.0 ** (self.emin - self.mantissa_bits)
+
+    @property
+    def rounding_bits(self) -> int:
+        """Mantissa bits (the EVEN scale rule rounds to them)."""
+        return self.mantissa_bits
+
+    @property
+    def has_nan(self) -> bool:
+        """Whether some code is NaN."""
+        return self.specials != "none"
+
+    @property
+    def has_inf(self) -> bool:
+        """Whether some code is infinity. Quantizers saturate and never write it."""
+        return self.specials == "ieee"
+
+    @property
+    def nan_code(self) -> int:
+        """Bit pattern of the positive quiet NaN; raises ValueError where there is none."""
+        if not self.has_nan:
+            raise ValueError(f"{self} has no NaN")
+        magnitude = (1 << (self.exponent_bits + self.mantissa_bits)) - 1
+        return magnitude if self.specials == "nan" else magnitude & ~((1 << (self.mantissa_bits - 1)) - 1)
+
+    @cached_property
+    def native(self) -> tuple[torch.dtype, torch.dtype] | None:
+        """torch's own (float, integer of the same width) types of this element, for 16 and 32 bits."""
+        return _NATIVE.get((self.exponent_bits, self.mantissa_bits)) if self.specials == "ieee" else None
+
+    @property
+    def code_dtype(self) -> torch.dtype:
+        """The integer type that holds the bit patterns."""
+        return self.native[1] if self.native else torch.uint8
+
+    def codes(self) -> Tensor:
+        """Every bit pattern, ascending, NaNs included: int64 [2**bits]; raises ValueError beyond 16 bits."""
+        if self.bits > _ENUMERABLE_BITS:
+            raise ValueError(f"the 2**{self.bits} codes of {self} are too many to enumerate")
+        return torch.arange(1 << self.bits)
+
+    def values(self) -> Tensor:
+        """The value of each of `codes`: float32 [2**bits]."""
+        codes = self.codes()
+        magnitude_bits = self.exponent_bits + self.mantissa_bits
+        exponent = (codes >> self.mantissa_bits) & ((1 << self.exponent_bits) - 1)
+        mantissa = codes & ((1 << self.mantissa_bits) - 1)
+        normal = (exponent > 0) if self.mantissa_bits else torch.ones_like(codes, dtype=torch.bool)
+        significand = mantissa + normal.long() * (1 << self.mantissa_bits)
+        exponent = torch.where(normal, exponent - self.bias, self.emin) - self.mantissa_bits
+        values = torch.ldexp(significand.double(), exponent)
+        if self.specials == "ieee":
+            top = exponent + self.mantissa_bits + self.bias == (1 << self.exponent_bits) - 1
+            values[top] = torch.where(mantissa[top] == 0, torch.inf, torch.nan).double()
+        elif self.specials == "nan":
+            values[codes & ((1 << magnitude_bits) - 1) == (1 << magnitude_bits) - 1] = torch.nan
+        return torch.where(codes >> magnitude_bits > 0, -values, values).float()
+
+    def encode(self, values: Tensor) -> Tensor:
+        """Bit patterns of float32 values that the element has exactly; NaN takes `nan_code`.
+
+        Raises ValueError on NaN where the element has none.
+        """
+        if self.native:
+            return values.to(self.native[0]).view(self.native[1])
+        bits = values.abs().view(torch.int32)
+        if self.mantissa_bits == 0:
+            codes = bits >> 23  # the bias is float32's own, and its subnormal 2**-127 has exponent field 0
+        else:
+            normal = (bits >> (23 - self.mantissa_bits)) - ((127 - self.bias) << self.mantissa_bits)
+            subnormal = (values.abs() * (1 / self.smallest)).to(torch.int32)
+            codes = torch.where(values.abs() < 2.0**self.emin, subnormal, normal)
+        if self.signed:
+            codes = codes | (values.signbit().to(torch.int32) << (self.bits - 1))
+        missing = values.isnan()
+        if missing.any():
+            codes = codes.masked_fill(missing, self.nan_code)
+        return codes.to(torch.uint8)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Values of bit patterns: float32."""
+        if self.native:
+            return codes.to(self.native[1]).view(self.native[0]).float()
+        return _value_table(self).to(codes.device)[codes.long()]
+
+
+Element = IntElement | FloatElement
+
+
+@lru_cache(maxsize=64)
+def _value_table(element: FloatElement) -> Tensor:
+    with torch.inference_mode(False):  # the cache outlives the caller's mode
+        return element.values()
+
+
+FP32 = FloatElement(8, 23, 127, "ieee")
+BF16 = FloatElement(8, 7, 127, "ieee")
+FP16 = FloatElement(5, 10, 15, "ieee")
+E5M2 = FloatElement(5, 2, 15, "ieee")
+E4M3 = FloatElement(4, 3, 7, "nan")
+E3M2 = FloatElement(3, 2, 3)
+E2M3 = FloatElement(2, 3, 1)
+E2M1 = FloatElement(2, 1, 1)
+E8M0 = FloatElement(8, 0, 127, "nan", signed=False)

@@ -1,0 +1,252 @@
+"""`Format`: an element and how it is scaled. `Quantized`: a tensor stored in a format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from codesign.errors import InputError, nearest
+from codesign.formats import kernel
+from codesign.formats.elements import Element, FloatElement
+from codesign.formats.layout import Layout
+from codesign.formats.pack import pack_codes, unpack_codes
+from codesign.formats.scaling import Scaling
+
+Amax = float | Tensor | tuple[float | Tensor, float | Tensor]
+"""A calibrated range: the largest magnitude, or (low, high) for a format with a zero point."""
+
+_INPUTS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A tensor in a format: what a memory would hold.
+
+    codes: x's shape; integers as they are (int8, uint8, int16, int32), minifloats as bit patterns.
+    scales: float32, x's shape with one entry per block along `axis` (1 for plain formats), a scalar
+    when axis is None, None for a cast. zero_points: codes of 0, like scales. tensor_scale: the
+    second-level scale of nvfp4. dtype: of the tensor that was quantized, and of `dequantize`.
+    """
+
+    format: Format
+    codes: Tensor
+    scales: Tensor | None
+    zero_points: Tensor | None
+    tensor_scale: Tensor | None
+    axis: int | None
+    dtype: torch.dtype
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the tensor."""
+        return self.codes.shape
+
+    def dequantize(self) -> Tensor:
+        """The tensor again, in its own dtype."""
+        return self.format.dequantize(self)
+
+    def scale_codes(self) -> Tensor:
+        """`scales` as bit patterns of the format's scale element; raises ValueError for a cast."""
+        if self.scales is None or self.format.scaling is None:
+            raise ValueError(f"{self.format.name} has no scales")
+        return self.format.scaling.scale.encode(self.scales)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A number format: `element` and `scaling` (None for a plain cast: bf16, fp16, fp32).
+
+    `axis` is the contraction axis: block formats run their blocks along it and need it; the others
+    take one scale per slice along it, or one for the whole tensor when it is None; casts ignore it.
+    `amax` replaces the measured range of a plain scaled format: a number, or a tensor that broadcasts to
+    the scales (a pair of them for a zero point). Raises InputError for anything else. Inputs are
+    float32, bfloat16 or float16. Infinities saturate: they count as the input dtype's largest number.
+    """
+
+    name: str
+    element: Element
+    scaling: Scaling | None = None
+
+    @property
+    def is_block(self) -> bool:
+        """Whether blocks along an axis share a scale."""
+        return self.scaling is not None and self.scaling.block is not None
+
+    @property
+    def is_cast(self) -> bool:
+        """Whether there is no scale at all."""
+        return self.scaling is None
+
+    @property
+    def has_zero_point(self) -> bool:
+        """Whether the range is asymmetric."""
+        return self.scaling is not None and not self.scaling.symmetric
+
+    @cached_property
+    def bits_per_element(self) -> float:
+        """Stored bits of an element; scales and zero points of blocks counted."""
+        return self.scaling.bits_per_element(self.element) if self.scaling else float(self.element.bits)
+
+    @property
+    def element_bits(self) -> int:
+        """Bits of the element alone."""
+        return self.element.bits
+
+    @property
+    def max_value(self) -> float:
+        """The element's largest value, before scaling."""
+        return self.element.max_value
+
+    @property
+    def rule(self) -> str | None:
+        """What picks the scale; None for a cast."""
+        return self.scaling.rule if self.scaling else None
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Scale rules to choose from, the default first; empty for a cast."""
+        return self.scaling.rules(self.element) if self.scaling else ()
+
+    def with_rule(self, rule: str) -> Format:
+        """The same format under another scale rule (``mxfp4`` -> ``mxfp4_rceil``); InputError if it has no such."""
+        if self.scaling is None or rule not in self.rules:
+            raise InputError(f"format '{self.name}' has no scale rule '{rule}'{nearest(rule, self.rules)}")
+        chosen = next(r for r in self.scaling.rules(self.element) if r == rule)
+        base = self.name.removesuffix(f"_{self.scaling.rule}")
+        name = base if rule == self.rules[0] else f"{base}_{rule}"
+        return replace(self, name=name, scaling=replace(self.scaling, rule=chosen))
+
+    @torch.no_grad()
+    def fake_quantize(self, x: Tensor, axis: int | None = None, amax: Amax | None = None) -> Tensor:
+        """`x` rounded to the format: same shape, dtype and memory order, bit for bit ``quantize(x).dequantize()``.
+
+        A NaN stays a NaN, also where the format has none.
+        """
+        axis = self._check(x, axis, amax)
+        if self.scaling is None:
+            return _narrowed(self._cast(x), x.dtype)
+        if x.numel() == 0:
+            return x.clone()
+        layout = Layout.of(x, axis, self.scaling.block)
+        groups, ranges = self._ranges(layout.group(x), layout, amax)
+        scales = kernel.pick_scales(ranges, self.element, self.scaling)
+        out = torch.empty_like(groups)
+        limit = torch.finfo(x.dtype).max
+        # rounding up may leave the dtype's range, but not from less than half of it
+        largest = limit if not ranges.top < limit / 2 else None
+        kernel.fake(groups, scales, self.element, kernel.clips(ranges, self.element, self.scaling), out, largest)
+        return layout.ungroup(out)
+
+    @torch.no_grad()
+    def quantize(self, x: Tensor, axis: int | None = None, amax: Amax | None = None) -> Quantized:
+        """Codes and scales of `x`. Raises InputError on a NaN where the element has none."""
+        axis = self._check(x, axis, amax)
+        if self.scaling is None:
+            assert isinstance(self.element, FloatElement)
+            return Quantized(self, self.element.encode(self._cast(x).float()), None, None, None, axis, x.dtype)
+        if not self.element.has_nan and bool(x.isnan().any()):
+            raise InputError(f"the tensor contains NaN, which format '{self.name}' cannot hold")
+        if x.numel() == 0:
+            raise InputError(f"an empty tensor of shape {tuple(x.shape)} has no range to quantize")
+        layout = Layout.of(x, axis, self.scaling.block)
+        groups, ranges = self._ranges(layout.group(x), layout, amax)
+        scales = kernel.pick_scales(ranges, self.element, self.scaling)
+        values = kernel.elements(groups, scales, self.element, kernel.clips(ranges, self.element, self.scaling))
+        zero_points = None
+        if scales.zero_point is not None:
+            values += scales.zero_point
+            zero_points = layout.ungroup_scales(self.element.encode(scales.zero_point))
+        codes = layout.ungroup(self.element.encode(values))
+        return Quantized(self, codes, layout.ungroup_scales(scales.block), zero_points, scales.tensor, axis, x.dtype)
+
+    @torch.no_grad()
+    def dequantize(self, q: Quantized) -> Tensor:
+        """The tensor that `q` stands for, in its own dtype."""
+        values = self.element.decode(q.codes)
+        if self.scaling is None or q.scales is None:
+            return _narrowed(values, q.dtype)
+        scales = q.scales if q.tensor_scale is None else q.scales * q.tensor_scale
+        if q.zero_points is not None:
+            values = values - self._spread(self.element.decode(q.zero_points), q)
+        return _narrowed(values.mul_(self._spread(scales, q)), q.dtype)
+
+    def pack(self, codes: Tensor) -> Tensor:
+        """Bytes (uint8, 1-D) of codes in row-major order, little-endian: a low nibble is the first element."""
+        return pack_codes(codes, self.element)
+
+    def unpack(self, data: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Codes of `shape` from the bytes of `pack`; raises ValueError if their number does not fit."""
+        return unpack_codes(data, self.element, tuple(shape))
+
+    def _check(self, x: Tensor, axis: int | None, amax: Amax | None) -> int | None:
+        if x.dtype not in _INPUTS:
+            raise InputError(f"format '{self.name}' quantizes float32, bfloat16 or float16, not {x.dtype}")
+        if amax is not None and (self.scaling is None or self.is_block):
+            raise InputError(f"format '{self.name}' takes its scales from the data: it accepts no amax")
+        if axis is None:
+            if self.is_block:
+                raise InputError(f"block format '{self.name}' needs the axis that its blocks run along")
+            return None
+        if not -x.ndim <= axis < x.ndim:
+            raise InputError(f"axis {axis} is outside of a tensor of {x.ndim} dimensions")
+        return axis % x.ndim
+
+    def _cast(self, x: Tensor) -> Tensor:
+        assert isinstance(self.element, FloatElement)
+        assert self.element.native is not None
+        limit = min(self.element.max_value, torch.finfo(x.dtype).max)
+        native = self.element.native[0]
+        wide = x if x.dtype == native else x.float()
+        return wide.clamp(-limit, limit).to(native)
+
+    def _ranges(self, groups: Tensor, layout: Layout, amax: Amax | None) -> tuple[Tensor, kernel.Range]:
+        """The groups (without infinities where they are measured) and their measured or given ranges."""
+        symmetric = not self.has_zero_point
+        if amax is None:
+            return kernel.measure(groups, symmetric)
+        if symmetric:
+            if isinstance(amax, tuple):
+                raise InputError(f"amax of format '{self.name}' is one magnitude: it has no zero point")
+            high, least, top = self._bound(amax, groups, layout)
+            if least < 0 or not isfinite(top):
+                raise InputError(f"amax of format '{self.name}' must be finite and not negative")
+            return groups, kernel.Range(high, None, False, top)
+        if not isinstance(amax, tuple) or len(amax) != 2:
+            raise InputError(f"amax of format '{self.name}' is a pair (low, high): it has a zero point")
+        (low, bottom, _), (high, _, top) = (self._bound(bound, groups, layout) for bound in amax)
+        if not (isfinite(bottom) and isfinite(top) and bool((low <= high).all())):
+            raise InputError(f"amax of format '{self.name}' must be finite (low, high) with low <= high")
+        return groups, kernel.Range(high.clamp_min(0), low.clamp_max(0), False, max(top, -bottom))
+
+    def _bound(self, bound: float | Tensor, groups: Tensor, layout: Layout) -> tuple[Tensor, float, float]:
+        """One end of a calibrated range as [groups, 1, inner] or [1, 1, 1], its least and its largest entry."""
+        if not isinstance(bound, Tensor):
+            value = float(bound)
+            return torch.full((1, 1, 1), value, device=groups.device), value, value
+        try:
+            given = layout.group_scales(bound.to(groups.device, torch.float32))
+            return given, float(given.amin()), float(given.amax())
+        except RuntimeError:
+            shapes = f"{tuple(bound.shape)} does not broadcast to the scales {layout.scale_shape}"
+            raise InputError(f"amax of shape {shapes} of format '{self.name}'") from None
+
+    def _spread(self, scales: Tensor, q: Quantized) -> Tensor:
+        """One scale per element of a block format; others broadcast as they are."""
+        if q.axis is None or self.scaling is None or self.scaling.block is None:
+            return scales
+        length = q.shape[q.axis]
+        return scales.repeat_interleave(min(self.scaling.block, length), dim=q.axis).narrow(q.axis, 0, length)
+
+
+def _narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """`values` in `dtype`, saturating: rounding up may have left its range."""
+    limit = torch.finfo(dtype).max
+    if values.dtype != torch.float32:  # a cast's result: at most 16 bits wide
+        if dtype in (values.dtype, torch.float32):
+            return values.to(dtype)
+        values = values.float()
+    return values.clamp(-limit, limit).to(dtype)

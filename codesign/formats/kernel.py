@@ -1,0 +1,146 @@
+"""The quantizer of every format: measure ranges, pick scales, round scaled elements, tile by tile.
+
+Whatever the format, an element is ``round(clamp(x / scale))`` with a true division, ties to even, and its
+value is ``element * scale`` in float32, then rounded to x's dtype. `elements` and `fake` differ in
+that last step only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from codesign.formats.elements import Element, IntElement
+from codesign.formats.layout import tiles
+from codesign.formats.rounding import round_elements_
+from codesign.formats.scaling import Scaling, asymmetric_scale, symmetric_scale
+
+
+@dataclass(frozen=True)
+class Range:
+    """Ranges of groups, float32 [groups, 1, inner]: magnitudes up to `high`, or `low` .. `high` if `low` is given.
+
+    measured: taken from the data, so that nothing lies outside. top: the largest magnitude.
+    """
+
+    high: Tensor
+    low: Tensor | None
+    measured: bool
+    top: float
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What groups are scaled by: `total` is the divisor, `block` x `tensor` where there are two levels."""
+
+    total: Tensor
+    block: Tensor
+    tensor: Tensor | None
+    zero_point: Tensor | None
+
+
+def measure(groups: Tensor, symmetric: bool) -> tuple[Tensor, Range]:
+    """``[groups, k, inner]`` and its ranges: infinities become the dtype's largest number, NaNs do not count."""
+    low, high, top = _extremes(groups, symmetric)
+    if not top < float("inf"):  # also for NaN
+        largest = torch.finfo(groups.dtype).max
+        groups = groups.clamp(-largest, largest)
+        low, high, top = _extremes(groups.nan_to_num(nan=0.0), symmetric)
+    return groups, Range(high, low, True, top)
+
+
+def _extremes(groups: Tensor, symmetric: bool) -> tuple[Tensor | None, Tensor, float]:
+    if symmetric:
+        high = absmax(groups).float()
+        return None, high, float(high.amax())
+    low = groups.amin(1, keepdim=True).float().clamp_max_(0)
+    high = groups.amax(1, keepdim=True).float().clamp_min_(0)
+    return low, high, float(torch.maximum(high.amax(), -low.amin()))
+
+
+def absmax(groups: Tensor) -> Tensor:
+    """Largest magnitude of each group: [groups, 1, inner]."""
+    count, k, inner = groups.shape
+    if count == 1 and inner == 1:
+        low, high = groups.aminmax()
+        return torch.maximum(high, -low).view(1, 1, 1)
+    if inner == 1 and k < 32 and k & (k - 1) == 0:
+        # torch reduces short rows an element at a time; halving them by elementwise maxima is twice as fast
+        return torch.cat([_halved(groups[row]) for row, _ in tiles(groups)])
+    return torch.maximum(groups.amax(1, keepdim=True), -groups.amin(1, keepdim=True))
+
+
+def _halved(groups: Tensor) -> Tensor:
+    y = groups.abs()
+    while y.shape[1] > 1:
+        half = y.shape[1] // 2
+        y = torch.maximum(y[:, :half], y[:, half:])
+    return y
+
+
+def pick_scales(ranges: Range, element: Element, scaling: Scaling) -> Scales:
+    """The scales of groups under a format's rule."""
+    if ranges.low is not None:
+        scale, zero_point = asymmetric_scale(ranges.low, ranges.high, element, scaling)
+        return Scales(scale, scale, None, zero_point)
+    scale, tensor = symmetric_scale(ranges.high, element, scaling)
+    return Scales(scale if tensor is None else scale * tensor, scale, tensor, None)
+
+
+def clips(ranges: Range, element: Element, scaling: Scaling) -> bool:
+    """Whether a scaled number may exceed the element's range by more than the rounding of the scale."""
+    exact = scaling.rule == "rceil" or (scaling.rule == "absmax" and scaling.granularity == "slice")
+    return not (exact and ranges.measured)
+
+
+def elements(groups: Tensor, scales: Scales, element: Element, clip: bool) -> Tensor:
+    """Rounded elements as float32 values ``[groups, k, inner]`` (with a zero point: relative to it)."""
+    out = torch.empty_like(groups, dtype=torch.float32)
+    _run(groups, scales, element, clip, out, rescale=False, largest=None)
+    return out
+
+
+def fake(groups: Tensor, scales: Scales, element: Element, clip: bool, out: Tensor, largest: float | None) -> None:
+    """Write quantized values to `out`, of groups' shape and dtype; clamped to `largest` if given."""
+    _run(groups, scales, element, clip, out, rescale=True, largest=largest)
+
+
+def _run(
+    groups: Tensor, scales: Scales, element: Element, clip: bool, out: Tensor, rescale: bool, largest: float | None
+) -> None:
+    wide = groups.dtype == torch.float32
+    copy = y = scratch = groups.new_empty(0, dtype=torch.float32)
+    single = scales.total.numel() == 1
+    for row, column in tiles(groups):
+        x, target = groups[row, column], out[row, column]
+        if scratch.shape != x.shape:
+            scratch = torch.empty_like(x, dtype=torch.float32, memory_format=torch.contiguous_format)
+            if not wide:
+                copy = torch.empty_like(scratch)
+            if out.dtype != torch.float32:
+                y = torch.empty_like(scratch)
+        if not wide:
+            x = copy.copy_(x)
+        values = target if out.dtype == torch.float32 else y
+        scale = scales.total.view(()) if single else scales.total[row]
+        torch.div(x, scale, out=values)
+        if scales.zero_point is not None:
+            _clamp_around(values, scales.zero_point.view(()) if single else scales.zero_point[row], element)
+        elif clip:
+            values.clamp_(element.min_value, element.max_value)
+        round_elements_(values, element, scratch)
+        if not isinstance(element, IntElement):
+            torch.copysign(values, x, out=values)
+        if rescale:
+            values.mul_(scale)
+            if largest is not None:
+                values.clamp_(-largest, largest)
+        if values is not target:
+            target.copy_(values)
+
+
+def _clamp_around(values: Tensor, zero_point: Tensor, element: Element) -> None:
+    torch.maximum(values, element.min_value - zero_point, out=values)
+    torch.minimum(values, element.max_value - zero_point, out=values)

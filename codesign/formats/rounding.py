@@ -1,0 +1,37 @@
+"""Rounding to an element's nearest value, ties to even, in float32 arithmetic on any device.
+
+Adding and subtracting ``1.5 * 2**(23 - m) * 2**e`` leaves a float32 of exponent e with m fraction
+bits: the adder rounds to nearest, ties to even. With e from the number itself this rounds normals,
+with e held at emin subnormals, and with one constant for all it rounds to integers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from codesign.formats.elements import Element, FloatElement, IntElement
+
+
+def round_elements_(y: Tensor, element: Element, scratch: Tensor) -> None:
+    """Round `y` (float32, within the element's range but for a last half step) in place; NaN stays NaN.
+
+    scratch: float32 of y's shape, overwritten. Zeros come out positive: a minifloat's sign is the caller's.
+    """
+    if isinstance(element, IntElement):
+        magic = 1.5 * 2.0**23 * element.step
+        y.add_(magic).sub_(magic)
+        return
+    torch.bitwise_and(y.view(torch.int32), 0x7F800000, out=scratch.view(torch.int32))  # 2**floor(log2 |y|)
+    scratch.clamp_min_(2.0**element.emin)
+    magic = 1.5 * 2.0 ** (23 - element.mantissa_bits)
+    y.add_(scratch, alpha=magic).sub_(scratch, alpha=magic)
+
+
+def round_to(element: FloatElement, x: Tensor) -> Tensor:
+    """`x` (float32) rounded to `element`, saturating at its largest finite value; keeps NaN and signs of zeros."""
+    y = x.clamp(-element.max_value, element.max_value)
+    if element.native:
+        return y.to(element.native[0]).float()
+    round_elements_(y, element, torch.empty_like(y))
+    return torch.copysign(y, x)

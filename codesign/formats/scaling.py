@@ -1,0 +1,136 @@
+"""How elements share a scale: which ones share it, what the scale itself is stored as, what picks it.
+
+Sources: OCP Microscaling Formats 1.0 sections 5 and 6.3 (E8M0 scales, rule ``floor``); torchao
+``mx_formats`` ScaleCalculationMode (``rceil``, ``even``); NVIDIA NVFP4 (two-level scales).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from codesign.formats.elements import E8M0, FP32, Element, FloatElement, IntElement
+from codesign.formats.rounding import round_to
+
+Granularity = Literal["slice", "block"]
+Rule = Literal["floor", "rceil", "even", "absmax", "absmid", "absmin", "minmax"]
+
+_SMALLEST_NORMAL = 2.0**-126
+_SMALLEST_TENSOR_SCALE = 2.0**-117  # times the smallest E4M3 number, 2**-9, is still a normal float32
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """One scale per tensor or slice along an axis (``slice``), or per `block` elements along it (``block``).
+
+    scale: the element type that the scale is rounded to before elements are quantized with it.
+    tensor_scale: the type of a second scale, one for the whole tensor, that multiplies the first.
+    rule, with ``max`` and ``min`` of the element and ``amax`` the largest magnitude that shares the scale:
+      floor   2**(floor(log2 amax) - emax): the OCP reference; clips what lies between max and 2**(emax+1)
+      rceil   2**ceil(log2(amax / max)): never clips
+      even    floor of amax rounded to the element's mantissa: clips only what rounding alone would
+      absmax  amax / max
+      absmid  amax / ((max - min) / 2): int4 has -8..7 for -7.5..7.5, as compressed-tensors does
+      absmin  amax / -min: int4 reaches -8 exactly and clips at 7
+      minmax  (high - low) / (max - min) with a zero point; the range always includes 0
+    """
+
+    granularity: Granularity
+    scale: FloatElement
+    rule: Rule
+    block: int | None = None
+    tensor_scale: FloatElement | None = None
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether there is no zero point."""
+        return self.rule != "minmax"
+
+    def bits_per_element(self, element: Element) -> float:
+        """Bits of the element and its share of the block's scale and zero point.
+
+        Scales per slice or tensor are not counted: their share depends on the tensor's shape and is negligible.
+        """
+        if self.block is None:
+            return float(element.bits)
+        shared = self.scale.bits + (0 if self.symmetric else element.bits)
+        return element.bits + shared / self.block
+
+    def rules(self, element: Element) -> tuple[Rule, ...]:
+        """The rules that make sense with these scales, the default first."""
+        if not self.symmetric:
+            return ("minmax",)
+        if self.scale == E8M0:
+            return ("floor", "rceil", "even")
+        if isinstance(element, IntElement) and self.block is not None:
+            return ("absmid", "absmax", "absmin")
+        return ("absmax",)
+
+
+def symmetric_scale(amax: Tensor, element: Element, scaling: Scaling) -> tuple[Tensor, Tensor | None]:
+    """(scale, tensor scale or None) for groups whose largest magnitudes are `amax` (float32, finite).
+
+    The scale that elements are divided by is their product. A group of zeros takes scale 1
+    (E8M0 and plain scales), or the smallest scale there is (E4M3 under a tensor scale).
+    """
+    if scaling.scale == E8M0:
+        return _power_of_two(amax, element, scaling.rule), None
+    divisor = {
+        "absmax": element.max_value,
+        "absmid": (element.max_value - element.min_value) / 2,
+        "absmin": -element.min_value,
+    }[scaling.rule]
+    if scaling.tensor_scale is not None:
+        return _two_level(amax, divisor, scaling.scale)
+    return _stored(_divide(amax, divisor), scaling.scale), None
+
+
+def asymmetric_scale(low: Tensor, high: Tensor, element: Element, scaling: Scaling) -> tuple[Tensor, Tensor]:
+    """(scale, zero point) for groups that span `low` .. `high` (float32, finite, low <= 0 <= high).
+
+    The zero point is the code of 0: an integer in float32, ``round(-low / scale)`` within the code range.
+    """
+    levels = element.max_value - element.min_value
+    scale = _stored(_divide(high, levels) - _divide(low, levels), scaling.scale)  # high - low might overflow
+    zero_point = (-low / scale).round_().clamp_(0, levels) + element.min_value
+    return scale, zero_point
+
+
+def _divide(x: Tensor, divisor: float) -> Tensor:
+    # A Python scalar would become a multiplication by its reciprocal on CUDA; a tensor divides exactly everywhere.
+    return x / x.new_full((), divisor)
+
+
+def _stored(scale: Tensor, element: FloatElement) -> Tensor:
+    """`scale` as its element type holds it; 1 for a group of zeros, never 0 otherwise."""
+    zero = scale == 0
+    scale = scale.clamp(max(element.smallest, _SMALLEST_NORMAL), element.max_value)
+    if element != FP32:
+        scale = round_to(element, scale)
+    return scale.masked_fill_(zero, 1.0)
+
+
+def _two_level(amax: Tensor, divisor: float, element: FloatElement) -> tuple[Tensor, Tensor]:
+    tensor_scale = _divide(amax.amax(), divisor * element.max_value).clamp_min(_SMALLEST_TENSOR_SCALE)
+    scale = (_divide(amax, divisor) / tensor_scale).clamp_(element.smallest, element.max_value)
+    return round_to(element, scale), tensor_scale
+
+
+def _power_of_two(amax: Tensor, element: Element, rule: Rule) -> Tensor:
+    """E8M0 scales by exponent arithmetic: a float logarithm is wrong next to powers of two.
+
+    The exponent field of `amax` less emax is the scale's exponent; what falls below 2**-127 becomes
+    it: bits 0x00400000, a float32 subnormal. The other rules double it past a threshold; the
+    products below are exact.
+    """
+    exponent = amax.contiguous().view(torch.int32).bitwise_and(0x7F800000)
+    scale = exponent.sub_(element.emax << 23).clamp_min_(0x00400000).view(torch.float32)
+    if rule == "rceil":
+        scale = torch.where(amax > scale * element.max_value, scale * 2, scale).clamp_max_(2.0**127)
+    elif rule == "even":
+        carry = 2.0**element.emax * (2 - 2.0 ** -(element.rounding_bits + 1))
+        scale = torch.where(amax >= scale * carry, scale * 2, scale).clamp_max_(2.0**127)
+    return scale.masked_fill_(amax == 0, 1.0)

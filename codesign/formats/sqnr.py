@@ -1,0 +1,16 @@
+"""How much of a tensor a format loses."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from codesign.formats.format import Format
+
+
+def sqnr_db(x: Tensor, fmt: Format, axis: int | None = None) -> float:
+    """Signal to quantization noise of `x` under `fmt`: ``10 log10(sum x^2 / sum (x - q)^2)`` in dB; inf if exact."""
+    signal = x.double()
+    noise = float((fmt.fake_quantize(x, axis=axis).double() - signal).square().sum())
+    return 10 * math.log10(float(signal.square().sum()) / noise) if noise else math.inf
