@@ -1,0 +1,120 @@
+"""A task of the user's own: ``python:package.module:function``.
+
+The function takes no argument and returns ``(module, calibration, evaluation, metric)``:
+
+- `module`: a trained `nn.Module`; it is put in eval mode;
+- `calibration`, `evaluation`: what the module is called with: a tensor, a tuple of arguments or a
+  dict of keywords, the first axis being the sample;
+- `metric`: ``metric(outputs, reference) -> Tensor [n]``, one *loss* per sample (smaller is better), of
+  the module's outputs against the float module's outputs on the same batch; it may close over labels.
+  Return ``None`` instead of a function for the squared error against the float output.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from codesign.errors import InputError, nearest
+from codesign.models.task import Outputs, Samples, Task
+from codesign.workload import Workload, trace
+
+Metric = Callable[[Tensor, Tensor], Tensor]
+
+
+def squared_error(outputs: Tensor, reference: Tensor) -> Tensor:
+    """Mean squared error per sample, [n]."""
+    return (outputs - reference).square().flatten(1).mean(dim=1)
+
+
+class CustomTask(Task):
+    """Wraps the four things that a user's function returns."""
+
+    seed = 0
+
+    def __init__(self, name: str, module: nn.Module, calibration: Any, evaluation: Any, metric: Metric | None) -> None:
+        self.name = name
+        self.module = module.eval()
+        self.deciding = "squared_error" if metric is None else getattr(metric, "__name__", "loss")
+        self._calibration, self._evaluation = calibration, evaluation
+        self._metric: Metric = metric or squared_error
+
+    def calibrate(self, module: nn.Module) -> None:
+        _call(module, self._calibration)
+
+    def run(self, module: nn.Module, *, full: bool = False) -> Outputs:
+        output = _call(module, self._evaluation)
+        if not isinstance(output, Tensor):
+            raise InputError(f"{self.name}: the module returns {type(output).__name__}, expected one tensor")
+        return {"output": output}
+
+    def score(self, outputs: Outputs, reference: Outputs, *, full: bool = False) -> list[Samples]:
+        with torch.no_grad():
+            losses = self._metric(outputs["output"], reference["output"])
+        if losses.ndim != 1:
+            shape = tuple(losses.shape)
+            raise InputError(f"{self.name}: the metric returns shape {shape}, expected one loss per sample")
+        values = losses.double().cpu().numpy()
+        return [Samples(self.deciding, "", "minimize", values, lambda rows: float(rows.mean()))]
+
+    def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
+        """Rademacher: exact for a squared error, a usable order of layers for any other loss."""
+        y = outputs["output"]
+        signs = torch.randint(0, 2, y.shape, generator=generator).to(y) * 2 - 1
+        return torch.sum(y * signs) / y.numel() ** 0.5
+
+    def workload(self) -> Workload:
+        """The products of one sample's forward pass."""
+        return trace(self.module, _first(self._evaluation), name=self.name)
+
+    def data_arrays(self) -> Iterable[np.ndarray]:
+        for leaf in tree_leaves((self._calibration, self._evaluation)):
+            if isinstance(leaf, Tensor):
+                yield leaf.detach().cpu().numpy()
+
+
+def load_custom(spec: str, *, name: str | None = None, search_path: Path | None = None) -> CustomTask:
+    """Import and call the function that `spec` names; raises InputError where it does not fit."""
+    module_name, _, function_name = spec.removeprefix("python:").partition(":")
+    if not module_name or not function_name:
+        raise InputError(f"'{spec}': expected python:package.module:function")
+    for folder in (Path.cwd(), search_path):
+        if folder is not None and str(folder.resolve()) not in sys.path:
+            sys.path.append(str(folder.resolve()))
+    try:
+        library = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"'{spec}': cannot import {module_name} ({error})") from None
+    function = getattr(library, function_name, None)
+    if not callable(function):
+        raise InputError(f"'{spec}': no function '{function_name}'{nearest(function_name, vars(library))}")
+    result = function()
+    if not (isinstance(result, tuple) and len(result) == 4 and isinstance(result[0], nn.Module)):
+        raise InputError(f"'{spec}' must return (module, calibration, evaluation, metric)")
+    module, calibration, evaluation, metric = result
+    if metric is not None and not callable(metric):
+        raise InputError(f"'{spec}': the metric must be a function or None, found {type(metric).__name__}")
+    return CustomTask(name or function_name, module, calibration, evaluation, metric)
+
+
+def _call(module: nn.Module, inputs: Any) -> Any:
+    if isinstance(inputs, Mapping):
+        return module(**inputs)
+    return module(*inputs) if isinstance(inputs, (tuple, list)) else module(inputs)
+
+
+def _first(inputs: Any) -> Any:
+    """The same inputs with a batch of one."""
+    if isinstance(inputs, Mapping):
+        return {k: _first(v) for k, v in inputs.items()}
+    if isinstance(inputs, (tuple, list)):
+        return tuple(_first(v) for v in inputs)
+    return inputs[:1] if isinstance(inputs, Tensor) and inputs.ndim else inputs

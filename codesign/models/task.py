@@ -1,0 +1,108 @@
+"""A `Task`: a network that can be scored, its data and its metrics."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from codesign.workload.types import Workload
+
+Direction = Literal["minimize", "maximize"]
+Outputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One metric before it is a number: a row per independent sample, and the rule that joins rows.
+
+    `values` has shape [n, ...]; ``reduce(values[rows])`` is the metric of any resample of rows, so
+    that an interval is a bootstrap over `rows`, and a paired one uses the same rows for both sides.
+    """
+
+    name: str
+    unit: str
+    direction: Direction
+    values: np.ndarray
+    reduce: Callable[[np.ndarray], float]
+
+
+class Task(abc.ABC):
+    """A trained network with calibration data, evaluation data and metrics.
+
+    `name` is the key in YAML and JSON, `module` the float network in eval mode, `deciding` the
+    name of the metric that the search optimises (always computed), `seed` fixes all noise.
+    """
+
+    name: str
+    module: nn.Module
+    deciding: str
+    seed: int
+
+    @abc.abstractmethod
+    def calibrate(self, module: nn.Module) -> None:
+        """Run the calibration batch through `module` (ranges are observed by the caller)."""
+
+    @abc.abstractmethod
+    def run(self, module: nn.Module, *, full: bool = False) -> Outputs:
+        """Run the evaluation batch; differentiable when ``full`` is False and grad is enabled.
+
+        ``full`` adds what only the complete report needs (generated text, more samples).
+        The same seed draws the same noise in every call.
+        """
+
+    @abc.abstractmethod
+    def score(self, outputs: Outputs, reference: Outputs, *, full: bool = False) -> list[Samples]:
+        """Metrics of `outputs`; `reference` are the float network's outputs of the same call.
+
+        The first is the deciding metric. ``full`` needs outputs of ``run(full=True)``.
+        """
+
+    @abc.abstractmethod
+    def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
+        """A random scalar v.y whose v has the second moment of the deciding metric's curvature.
+
+        Then E[(gradient . delta)^2] estimates the (raw, not log) metric after a small change
+        delta: Rademacher v for a squared error, the score of a sampled label for a KL divergence.
+        """
+
+    @abc.abstractmethod
+    def workload(self) -> Workload:
+        """The operators of one result (one image, one message)."""
+
+    @abc.abstractmethod
+    def data_arrays(self) -> Iterable[np.ndarray]:
+        """Calibration and evaluation data, for `fingerprint`."""
+
+    def examples(self, outputs: Outputs, *, reference: bool = False) -> dict[str, list[dict[str, Any]]]:
+        """What a person may look at, from outputs of ``run(full=True)``; {} where there is nothing to show.
+
+        Key ``output`` holds items {label, image: uint8 [H,W,3]} or {source, target, text}; with
+        ``reference`` there are also the task's own, such as ``input`` and ``truth``.
+        """
+        return {}
+
+    def raw(self, value: float) -> float:
+        """The deciding metric's value on the additive scale that `probe` estimates (10**v for a log10)."""
+        return value
+
+    def from_raw(self, raw: float) -> float:
+        """Inverse of `raw`."""
+        return raw
+
+    def fingerprint(self) -> str:
+        """Hash of network, data, seed and metric: the key under which results may be reused."""
+        h = hashlib.sha256(f"{self.name}|{self.deciding}|{self.seed}".encode())
+        for name, tensor in self.module.state_dict().items():
+            h.update(name.encode())
+            h.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        for array in self.data_arrays():
+            h.update(str(array.shape).encode())
+            h.update(np.ascontiguousarray(array).tobytes())
+        return h.hexdigest()[:24]
