@@ -1,0 +1,70 @@
+"""Results on disk, under a key that says everything they depend on."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from codesign.files import write_atomic
+
+SCHEMA = 1
+# What a measured quality depends on; search, report and export may change without a new measurement.
+_ROOMS = ("formats", "workload", "models", "quality")
+
+
+@functools.cache
+def code_version() -> str:
+    """Hash of the source of every room that a measured quality depends on."""
+    root = Path(__file__).resolve().parent.parent
+    h = hashlib.sha256()
+    for room in _ROOMS:
+        for file in sorted((root / room).rglob("*.py")):
+            h.update(file.relative_to(root).as_posix().encode())
+            h.update(file.read_bytes())
+    return h.hexdigest()[:16]
+
+
+class ResultCache:
+    """One JSON file per (identity, assignment, kind); an entry of another identity is refused.
+
+    `identity` names network, data, seed and code version. The file repeats the whole key, and an
+    entry whose stored key differs from the one asked for, or whose checksum fails, counts as absent:
+    a renamed, copied or hand-edited file is never used.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, str]) -> None:
+        self.folder = folder
+        self.identity = identity
+        self.refused = 0
+
+    def _path(self, digest: str, kind: str) -> Path:
+        text = json.dumps([SCHEMA, self.identity, digest, kind], sort_keys=True)
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+    def get(self, digest: str, kind: str) -> Any | None:
+        """The stored result, or None."""
+        path = self._path(digest, kind)
+        try:
+            entry = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            self.refused += 1
+            return None
+        key = {"schema": SCHEMA, "identity": self.identity, "assignment": digest, "kind": kind}
+        if not isinstance(entry, dict) or entry.get("key") != key or entry.get("sum") != _sum(entry.get("result")):
+            self.refused += 1
+            return None
+        return entry["result"]
+
+    def put(self, digest: str, kind: str, result: Any) -> None:
+        """Store `result` (JSON types) atomically; a crash leaves the old entry or none."""
+        key = {"schema": SCHEMA, "identity": self.identity, "assignment": digest, "kind": kind}
+        write_atomic(self._path(digest, kind), json.dumps({"key": key, "result": result, "sum": _sum(result)}))
+
+
+def _sum(result: Any) -> str:
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()[:16]

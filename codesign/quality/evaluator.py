@@ -1,0 +1,107 @@
+"""`Evaluator(task)(assignment) -> Quality`: what a network loses under an Assignment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from codesign.errors import InputError, nearest
+from codesign.formats import Assignment, get_format
+from codesign.models.task import Outputs, Task
+from codesign.quality.cache import ResultCache, code_version
+from codesign.quality.calibration import RangeRule, Ranges
+from codesign.quality.measure import Quality, measure
+from codesign.quality.quantized import QuantizedNetwork
+
+
+class Evaluator:
+    """Measures assignments of one task's network; calibrates once, caches on disk if given a folder.
+
+    Raises InputError when the network's weights hold NaN or infinity.
+    """
+
+    def __init__(self, task: Task, *, cache: Path | None = None, ranges: RangeRule = "mse") -> None:
+        check_finite(task)
+        self.task = task
+        self.network = QuantizedNetwork(task.module, Ranges(task, ranges))
+        self.layers = task.workload().layer_kinds()
+        identity = {
+            "task": task.name,
+            "fingerprint": task.fingerprint(),
+            "code": code_version(),
+            "torch": torch.__version__,
+            "ranges": ranges,
+        }
+        self.cache = ResultCache(cache, identity) if cache is not None else None
+        self.measured = 0  # evaluations that were really run, not read from the cache
+        self._references: dict[bool, Outputs] = {}
+
+    def __call__(self, assignment: Assignment) -> Quality:
+        """The deciding metric."""
+        return self._qualities(assignment, full=False)[0]
+
+    def metrics(self, assignment: Assignment) -> list[Quality]:
+        """Every metric of the task, the deciding one first, each with its interval."""
+        return self._qualities(assignment, full=True)
+
+    def float_metrics(self) -> list[Quality]:
+        """The metrics of the float network itself."""
+        reference = self.reference(full=True)
+        return [measure(s) for s in self.task.score(reference, reference, full=True)]
+
+    def outputs(self, assignment: Assignment, *, full: bool = False) -> Outputs:
+        """What the network produces under `assignment`."""
+        self.check(assignment)
+        with torch.inference_mode(), self.network.under(assignment) as module:
+            return self.task.run(module, full=full)
+
+    def reference(self, *, full: bool = False) -> Outputs:
+        """What the float network produces (run once, kept)."""
+        if full not in self._references:
+            with torch.inference_mode():
+                self._references[full] = self.task.run(self.task.module, full=full)
+        return self._references[full]
+
+    def check(self, assignment: Assignment) -> None:
+        """Raise InputError unless `assignment` names exactly this network's layers and known formats."""
+        for layer, formats in assignment.layers:
+            if layer not in self.layers:
+                raise InputError(f"{self.task.name}: no layer '{layer}'{nearest(layer, self.layers)}")
+            attention = self.layers[layer] == "attention"
+            for kind in ("attention_qk", "attention_pv") if attention else ("linear",):
+                try:
+                    pair = formats.pair(kind)
+                except ValueError:
+                    wanted = "activation, key and value" if attention else "weight and activation"
+                    raise InputError(f"{self.task.name}: layer '{layer}' needs formats for {wanted}") from None
+                get_format(pair.weight)
+                get_format(pair.activation)
+        missing = [layer for layer in self.layers if layer not in dict(assignment.layers)]
+        if missing:
+            raise InputError(f"{self.task.name}: the assignment lacks {len(missing)} layers, first '{missing[0]}'")
+
+    def _qualities(self, assignment: Assignment, *, full: bool) -> list[Quality]:
+        digest, kind = assignment.digest(), "full" if full else "deciding"
+        if self.cache is not None:
+            stored = self.cache.get(digest, kind)
+            if stored is not None:
+                return [Quality(**q) for q in stored]
+        outputs, reference = self.outputs(assignment, full=full), self.reference(full=full)
+        samples = self.task.score(outputs, reference, full=full)
+        if full:
+            base = {s.name: s for s in self.task.score(reference, reference, full=True)}
+            qualities = [measure(s, base[s.name] if s.name != self.task.deciding else None) for s in samples]
+        else:
+            qualities = [measure(samples[0])]
+        self.measured += 1
+        if self.cache is not None:
+            self.cache.put(digest, kind, [q.to_dict() for q in qualities])
+        return qualities
+
+
+def check_finite(task: Task) -> None:
+    """Raise InputError naming the first tensor of the network that holds NaN or infinity."""
+    for name, tensor in task.module.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{task.name}: weight '{name}' holds NaN or infinity")

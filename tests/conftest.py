@@ -1,0 +1,68 @@
+"""Small trained networks that several rooms' tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codesign.models.custom import CustomTask
+
+
+class TinyAttention(nn.Module):
+    """A convolution, one attention, a linear head: every kind of layer that can be quantized."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 32, 3, padding=1)
+        self.to_q = nn.Linear(32, 32)
+        self.to_k = nn.Linear(32, 32)
+        self.to_v = nn.Linear(32, 32)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.silu(self.conv(x)).flatten(2).transpose(1, 2)
+        q, k, v = (p(h)[:, None] for p in (self.to_q, self.to_k, self.to_v))
+        h = h + F.scaled_dot_product_attention(q, k, v)[:, 0]
+        return self.head(h.mean(dim=1))
+
+
+def stripes(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Noisy 8 x 8 images of stripes in one of four directions."""
+    label = torch.randint(0, 4, (n,), generator=generator)
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    waves = torch.stack([x, y, x + y, x - y])[label]
+    phase = torch.rand(n, 1, 1, generator=generator) * 6.28
+    image = torch.sin(waves * 1.2 + phase) + 0.3 * torch.randn(n, 8, 8, generator=generator)
+    return image[:, None], label
+
+
+def make_tiny_task() -> CustomTask:
+    """The tiny network, trained for about a second, against its own float output."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    module = TinyAttention()
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)
+    for _ in range(120):
+        image, label = stripes(64, generator)
+        loss = F.cross_entropy(module(image), label)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return CustomTask("tiny", module, stripes(64, generator)[0], stripes(48, generator)[0], None)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> CustomTask:
+    return make_tiny_task()
+
+
+@pytest.fixture(autouse=True)
+def _few_threads() -> Iterable[None]:
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    np.seterr(all="warn")
+    yield
