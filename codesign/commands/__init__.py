@@ -1,0 +1,1 @@
+"""One module per command of the door, each with ``run(arguments) -> exit code``."""

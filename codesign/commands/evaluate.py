@@ -1,0 +1,26 @@
+"""``codesign evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+
+from codesign.commands.output import assignment_for, print_json, print_table
+from codesign.models import load_task
+from codesign.quality import Evaluator
+
+
+def run(arguments: argparse.Namespace) -> int:
+    task = load_task(arguments.task)
+    assignment = assignment_for(task.workload(), arguments.formats, arguments.assignment)
+    evaluator = Evaluator(task)
+    evaluator.check(assignment)
+    qualities = [evaluator(assignment)] if arguments.quick else evaluator.metrics(assignment)
+    if arguments.json:
+        print_json({"task": task.name, "metrics": [q.to_dict() for q in qualities]})
+        return 0
+    rows = []
+    for q in qualities:
+        delta = "" if q.delta is None else f"{q.delta:+.4g} [{q.delta_low:+.4g}, {q.delta_high:+.4g}]"
+        rows.append([q.metric, f"{q.value:.5g}", f"[{q.low:.5g}, {q.high:.5g}]", q.unit, str(q.n), delta])
+    print_table(f"{task.name}", ["metric", "value", "95 % interval", "unit", "n", "against float (paired)"], rows)
+    return 0

@@ -1,0 +1,69 @@
+"""``codesign explain``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from codesign.commands.output import human, print_json, print_table
+from codesign.formats import get_format
+from codesign.search import SearchSpace, load_space
+
+
+def run(arguments: argparse.Namespace) -> int:
+    space = load_space(arguments.space)
+    facts = explained(space)
+    if arguments.json:
+        print_json(facts)
+        return 0
+    print(f"{arguments.space}: {facts['accelerators']} accelerators, 10^{facts['log10_designs']:.1f} designs")
+    goals = [[o["name"], o["unit"], o["direction"]] for o in facts["objectives"]]
+    print_table("objectives", ["name", "unit", "direction"], goals)
+    if facts["budgets"]:
+        print_table("budgets", ["name", "at most"], [[k, f"{v:g}"] for k, v in facts["budgets"].items()])
+    choices = [
+        [p["pair"], f"{p['weight_bits']:.4g}", f"{p['activation_bits']:.4g}", str(p["units"])] for p in facts["pairs"]
+    ]
+    print_table("pairs (weight:activation)", ["pair", "weight bits", "activation bits", "units with it"], choices)
+    for name, layers in facts["layers"].items():
+        rows = [
+            [la["name"], la["kind"], human(la["macs"]), human(la["parameters"]), str(la["choices"])] for la in layers
+        ]
+        print_table(f"{name}: {len(rows)} layers", ["layer", "kind", "MACs", "parameters", "choices"], rows)
+    return 0
+
+
+def explained(space: SearchSpace) -> dict[str, Any]:
+    """What the space resolves to, as JSON types."""
+    units = space.spec.hardware.units.resolve()
+    return {
+        "space": space.spec.name,
+        "space_hash": space.space_hash,
+        "accelerators": len(space.grid),
+        "log10_designs": space.size(),
+        "objectives": [o.to_dict() for o in space.objectives],
+        "budgets": {o.name: limit for o, limit in space.budgets},
+        "units": [[str(p) for p in unit] for unit in units],
+        "pairs": [
+            {
+                "pair": str(p),
+                "weight_bits": get_format(p.weight).bits_per_element,
+                "activation_bits": get_format(p.activation).bits_per_element,
+                "units": sum(p in unit for unit in units),
+            }
+            for p in space.pairs
+        ],
+        "layers": {name: _layers(space, name) for name in space.networks},
+    }
+
+
+def _layers(space: SearchSpace, name: str) -> list[dict[str, Any]]:
+    network = space.networks[name]
+    rows: dict[str, dict[str, Any]] = {
+        layer: {"name": layer, "kind": network.kinds[layer], "macs": 0, "parameters": 0, "choices": int(allowed.sum())}
+        for layer, allowed in zip(network.layers, network.allowed, strict=True)
+    }
+    for op in network.workload.operators:
+        rows[op.layer]["macs"] += op.macs * network.workload.repeats.get(op.phase, 1)
+        rows[op.layer]["parameters"] = max(rows[op.layer]["parameters"], op.weight_elements)
+    return list(rows.values())

@@ -1,0 +1,19 @@
+"""``codesign export``."""
+
+from __future__ import annotations
+
+import argparse
+
+from codesign.commands.output import print_json
+from codesign.export import export_design
+
+
+def run(arguments: argparse.Namespace) -> int:
+    written = export_design(arguments.study, arguments.design, arguments.to, arguments.out)
+    if arguments.json:
+        print_json(written)
+    else:
+        for task, facts in written["tasks"].items():
+            psnr = f"PSNR to the evaluated network {facts['psnr_db']:.1f} dB"
+            print(f"{task}: {facts['path']} ({facts['layers']} layers, {psnr})")
+    return 0

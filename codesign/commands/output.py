@@ -1,0 +1,112 @@
+"""What commands print: JSON on stdout, tables for people, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from codesign.errors import InputError
+from codesign.files import read_text
+from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
+from codesign.workload import Workload
+
+
+def print_json(value: Any) -> None:
+    """The command's result as JSON on stdout."""
+    print(json.dumps(value, indent=1))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on stdout; the first column is text, the others are numbers."""
+    table = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def human(value: float, unit: str = "") -> str:
+    """3 significant digits with an SI prefix: 0.00123 s -> 1.23 ms; bytes in powers of 1000."""
+    if unit == "mm2":
+        return f"{value:.3g} mm2"
+    if value == 0:
+        return f"0 {unit}".strip()
+    for factor, prefix in (
+        (1e12, "T"),
+        (1e9, "G"),
+        (1e6, "M"),
+        (1e3, "k"),
+        (1, ""),
+        (1e-3, "m"),
+        (1e-6, "u"),
+        (1e-9, "n"),
+    ):
+        if abs(value) >= factor * 0.9995:
+            return f"{value / factor:.3g} {prefix}{unit}".strip()
+    return f"{value * 1e12:.3g} p{unit}"
+
+
+def assignment_for(workload: Workload, formats: str | None, file: Path | None) -> Assignment:
+    """The Assignment that --formats or --assignment asks for; raises InputError on a mistake in either."""
+    if file is None:
+        pair = FormatPair.parse(formats or "int8")
+        get_format(pair.weight)
+        get_format(pair.activation)
+        kinds = workload.layer_kinds()
+        return Assignment.of({n: LayerFormats.of_pair(pair, attention=k == "attention") for n, k in kinds.items()})
+    try:
+        data = json.loads(read_text(file))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file}:{error.lineno}: broken JSON: {error.msg}") from None
+    try:
+        return Assignment.from_dict(data)
+    except (TypeError, AttributeError):
+        raise InputError(f"{file}: expected {{layer: {{weight: format, activation: format}}}}") from None
+
+
+class SearchProgress:
+    """A bar with time left on a terminal, a line now and then otherwise; both on stderr."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description:<14}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[detail]}"),
+                console=console,
+            )
+        self._tasks: dict[str, Any] = {}
+        self._said = 0.0
+
+    def __enter__(self) -> SearchProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, stage: str, done: int, total: int, detail: str) -> None:
+        if self._bar is not None:
+            if stage not in self._tasks:
+                self._tasks[stage] = self._bar.add_task(stage, total=total, detail=detail)
+            self._bar.update(self._tasks[stage], completed=done, total=total, detail=detail)
+        elif done == total or time.monotonic() - self._said > 10:
+            self._said = time.monotonic()
+            print(f"{stage}: {done}/{total} {detail}".rstrip(), file=sys.stderr, flush=True)

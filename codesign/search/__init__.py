@@ -1,0 +1,42 @@
+"""Where the front is: the search space, the engine, the study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from codesign.search.results import write_results
+from codesign.search.space import SearchSpace, load_space
+from codesign.search.study import Progress, Study, open_study, run_study
+
+
+def search(
+    space: SearchSpace | str | Path,
+    out: str | Path,
+    *,
+    evaluations: int | None = None,
+    timeout_s: float | None = None,
+    seed: int = 0,
+    storage: str | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Search `space`, write the study folder `out`, return the content of its front.json.
+
+    Args:
+        space: a resolved SearchSpace, or the path of a YAML file.
+        evaluations: measured candidates; default: what the file says.
+        timeout_s: no new evaluation starts after this many seconds.
+        storage: Optuna storage URL; default: SQLite in `out`.
+    Raises:
+        InputError: the space, or a study of another space in `out`.
+        EnvironmentProblem: folder or storage cannot be used.
+    """
+    resolved = space if isinstance(space, SearchSpace) else load_space(Path(space))
+    study = open_study(resolved, Path(out), seed=seed, storage=storage, resume=resume)
+    count = evaluations or resolved.spec.search.evaluations
+    run_study(study, evaluations=count, timeout_s=timeout_s, progress=progress)
+    return write_results(study, progress)
+
+
+__all__ = ["Progress", "SearchSpace", "Study", "load_space", "open_study", "run_study", "search", "write_results"]

@@ -1,0 +1,235 @@
+"""What a person writes in search_spaces/*.yaml, and what it resolves to."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+
+from codesign.errors import InputError, nearest
+from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
+from codesign.hardware import AcceleratorGrid
+from codesign.models import Task, load_task
+from codesign.search.objectives import Objective, resolve_objective
+from codesign.workload import Workload
+from codesign.yamlio import Written, line_of, load_yaml
+
+
+def _check_pair(text: str) -> str:
+    pair = FormatPair.parse(text)
+    for name in (pair.weight, pair.activation):
+        get_format(name)
+    return str(pair)
+
+
+class TaskSpec(Written):
+    """One network of the space."""
+
+    task: str  # restore, rewrite, or python:package.module:function
+    layers: dict[str, list[str]] = Field(default_factory=dict)  # layer glob -> the pairs it may take
+
+    @field_validator("layers")
+    @classmethod
+    def _known_pairs(cls, layers: dict[str, list[str]]) -> dict[str, list[str]]:
+        return {glob: [_check_pair(p) for p in pairs] for glob, pairs in layers.items()}
+
+
+class UnitSpec(Written):
+    """Which sets of format pairs a compute unit may support."""
+
+    sets: list[list[str]] = Field(default_factory=list, description="explicit sets of pairs")
+    subsets_of: list[list[str]] = Field(default_factory=list, description="families: every subset counts")
+    largest: PositiveInt = 3
+
+    @field_validator("sets", "subsets_of")
+    @classmethod
+    def _known_pairs(cls, sets: list[list[str]]) -> list[list[str]]:
+        return [[_check_pair(p) for p in pairs] for pairs in sets]
+
+    def resolve(self) -> list[tuple[FormatPair, ...]]:
+        """All sets, each once, in order of writing."""
+        found: dict[tuple[FormatPair, ...], None] = {}
+        for pairs in self.sets:
+            found[tuple(sorted(FormatPair.parse(p) for p in pairs))] = None
+        for family in self.subsets_of:
+            for size in range(1, min(self.largest, len(family)) + 1):
+                for chosen in itertools.combinations(family, size):
+                    found[tuple(sorted(FormatPair.parse(p) for p in chosen))] = None
+        return list(found)
+
+
+class HardwareSpec(Written):
+    """The parametric chip: every combination of the listed values is an accelerator."""
+
+    units: UnitSpec
+    dot: list[PositiveInt] = [16]
+    rows: list[PositiveInt]
+    columns: list[PositiveInt]
+    sram_kib: list[PositiveFloat]
+    dram: list[str] = ["lpddr5x_8533"]
+    dram_channels: list[PositiveInt] = [1]
+    clock_mhz: list[PositiveFloat] = [1000]
+    node_nm: PositiveFloat = 7
+
+
+class SearchSpec(Written):
+    """How long to search, and how much of the front to write down."""
+
+    evaluations: PositiveInt = 150  # measured candidates, the uniform-format ones included
+    batch: PositiveInt = 10
+    front_size: PositiveInt = 60
+
+
+class SpaceFile(Written):
+    """The whole file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    tasks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], TaskSpec] = Field(min_length=1)
+    pairs: list[str] = Field(min_length=1)  # weight:activation, the choices of every layer
+    hardware: HardwareSpec
+    objectives: list[str] = Field(min_length=2)
+    budgets: dict[str, PositiveFloat] = Field(default_factory=dict)  # name -> largest allowed value
+    search: SearchSpec = SearchSpec()
+
+    @field_validator("pairs")
+    @classmethod
+    def _known_pairs(cls, pairs: list[str]) -> list[str]:
+        return list(dict.fromkeys(_check_pair(p) for p in pairs))
+
+
+@dataclass(frozen=True)
+class Network:
+    """One task as the search sees it: layers, kinds and which pairs each layer may take."""
+
+    task: Task
+    workload: Workload
+    pairs: tuple[FormatPair, ...]
+    allowed: np.ndarray  # bool [layers, pairs]
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        return self.workload.layers
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        return self.workload.layer_kinds()
+
+    def assignment(self, choice: np.ndarray) -> Assignment:
+        """Pair index per layer, int [layers] -> Assignment."""
+        return Assignment.of(
+            {
+                layer: LayerFormats.of_pair(self.pairs[c], attention=self.kinds[layer] == "attention")
+                for layer, c in zip(self.layers, choice, strict=True)
+            }
+        )
+
+    def uniform(self, pair: FormatPair) -> np.ndarray:
+        """`pair` for every layer that may take it; raises InputError where the rules forbid it."""
+        index = self.pairs.index(pair)
+        if not self.allowed[:, index].all():
+            raise InputError(f"{self.task.name}: {pair} is not allowed in every layer")
+        return np.full(len(self.layers), index)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A resolved space: tasks loaded, layers known, accelerators enumerated."""
+
+    spec: SpaceFile
+    path: Path
+    networks: dict[str, Network]
+    grid: AcceleratorGrid
+    pairs: tuple[FormatPair, ...]
+    objectives: tuple[Objective, ...]
+    budgets: tuple[tuple[Objective, float], ...]
+
+    @cached_property
+    def space_hash(self) -> str:
+        """Hash of everything that decides which designs exist and what they are compared by.
+
+        How long to search (`search:`) is left out: a study may be resumed with more evaluations.
+        """
+        spec = self.spec.model_dump(mode="json", exclude={"search"})
+        tasks = {name: network.task.fingerprint() for name, network in self.networks.items()}
+        return hashlib.sha256(json.dumps([spec, tasks], sort_keys=True).encode()).hexdigest()[:16]
+
+    def size(self) -> float:
+        """log10 of the number of designs (accelerators times assignments)."""
+        choices = sum(float(np.log10(n.allowed.sum(axis=1)).sum()) for n in self.networks.values())
+        return float(np.log10(len(self.grid))) + choices
+
+
+def load_space(path: Path) -> SearchSpace:
+    """Read, validate and resolve a search space; every mistake is one line with file and line."""
+    spec = load_yaml(path, SpaceFile)
+    pairs = tuple(FormatPair.parse(p) for p in spec.pairs)
+    sets = spec.hardware.units.resolve()
+    if not sets:
+        raise InputError(f"{path}:{line_of(path, 'hardware', 'units')}: hardware.units names no set of pairs")
+    _check_supported(path, pairs, sets)
+    networks = {
+        name: _resolve_network(path, name, task_spec, pairs, base=path.parent) for name, task_spec in spec.tasks.items()
+    }
+    hw = spec.hardware
+    grid = AcceleratorGrid.from_ranges(
+        pair_sets=sets,
+        dot=hw.dot,
+        rows=hw.rows,
+        columns=hw.columns,
+        sram_bytes=[round(k * 1024) for k in hw.sram_kib],
+        dram=hw.dram,
+        dram_channels=hw.dram_channels,
+        clock_hz=[m * 1e6 for m in hw.clock_mhz],
+        node_nm=hw.node_nm,
+    )
+    objectives = tuple(
+        _resolve_objective(path, name, networks, "objectives", i) for i, name in enumerate(spec.objectives)
+    )
+    budgets = tuple(
+        (_resolve_objective(path, name, networks, "budgets", name), limit) for name, limit in spec.budgets.items()
+    )
+    return SearchSpace(spec, path, networks, grid, pairs, objectives, budgets)
+
+
+def _check_supported(path: Path, pairs: tuple[FormatPair, ...], sets: list[tuple[FormatPair, ...]]) -> None:
+    supported = set(itertools.chain.from_iterable(sets))
+    for i, pair in enumerate(pairs):
+        if pair not in supported:
+            line = line_of(path, "pairs", i)
+            hint = nearest(str(pair), (str(p) for p in supported))
+            raise InputError(f"{path}:{line}: pairs: no unit of the space supports {pair}{hint}")
+
+
+def _resolve_network(path: Path, name: str, spec: TaskSpec, pairs: tuple[FormatPair, ...], base: Path) -> Network:
+    try:
+        task = load_task(spec.task, name=name, search_path=base)
+    except InputError as error:
+        raise InputError(f"{path}:{line_of(path, 'tasks', name, 'task')}: {error}") from None
+    workload = task.workload()
+    layers = workload.layers
+    allowed = np.ones((len(layers), len(pairs)), dtype=bool)
+    for glob, named in spec.layers.items():
+        line = line_of(path, "tasks", name, "layers", glob)
+        hits = [i for i, layer in enumerate(layers) if fnmatch.fnmatchcase(layer, glob)]
+        if not hits:
+            raise InputError(f"{path}:{line}: layer pattern '{glob}' matches no layer of {name}{nearest(glob, layers)}")
+        for pair in named:
+            if FormatPair.parse(pair) not in pairs:
+                raise InputError(f"{path}:{line}: {glob}: {pair} is not among the space's pairs")
+        allowed[hits] = [str(pair) in named for pair in pairs]
+    return Network(task, workload, pairs, allowed)
+
+
+def _resolve_objective(path: Path, name: str, networks: dict[str, Network], *location: str | int) -> Objective:
+    try:
+        return resolve_objective(name, {n: network.workload for n, network in networks.items()})
+    except InputError as error:
+        raise InputError(f"{path}:{line_of(path, *location)}: {error}") from None
