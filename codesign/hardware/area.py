@@ -56,6 +56,7 @@ def _areas(grid: AcceleratorGrid, end: str) -> Floats:
     sram = grid.sram_bytes * 8.0 * bit_mm2 / float(getattr(memory["array_efficiency"], other))
     interfaces = table("memory.yaml", "dram_interface_mm2")
     dram = np.array([float(getattr(interfaces[d], end)) for d in grid.drams])[grid.dram] * grid.dram_channels
+    dram = dram * float(getattr(system["dram_interface_share"], end))
     return np.stack([macs, vector, control, sram, dram], axis=1)
 
 

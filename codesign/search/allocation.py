@@ -29,17 +29,15 @@ def price_range(loss: np.ndarray, cost: np.ndarray, count: int) -> np.ndarray:
     """`count` prices that reach from "loss only" to "cost only" for this table, log-spaced.
 
     Zero is the first. The others span the exchange rates at which single layers change their
-    format: |difference of loss| / |difference of cost| between columns.
+    format: |difference of loss| / |difference of cost| between any two columns.
     """
-    finite = np.isfinite(loss)
-    best = np.where(finite, loss, np.inf).min(axis=1, keepdims=True)
-    gain = np.where(finite, loss - best, np.nan)
-    at_best = np.take_along_axis(cost, np.where(finite, loss, np.inf).argmin(axis=1)[:, None], axis=1)
-    saving = at_best - cost
+    known = np.where(np.isfinite(loss), loss, np.nan)
+    gain = known[:, :, None] - known[:, None, :]
+    saving = cost[:, None, :] - cost[:, :, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = np.where((saving > 0) & (gain > 0), gain / saving, np.nan)
     rate = rate[np.isfinite(rate)]
     if not len(rate):
         return np.zeros(1)
-    low, high = np.quantile(rate, [0.01, 0.99])
+    low, high = np.quantile(rate, [0.005, 0.995])
     return np.concatenate([[0.0], np.geomspace(low / 2, high * 2, count - 1)])

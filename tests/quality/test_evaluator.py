@@ -52,7 +52,10 @@ def test_module_is_untouched(tiny: CustomTask, evaluator: Evaluator) -> None:
 
 def test_plain_linear_equals_hand_quantized(tiny: CustomTask, evaluator: Evaluator) -> None:
     """Only the head is quantized, weights only: the output must be that of the head with rounded weights."""
-    layers = {n: LayerFormats.of_pair(FormatPair("fp32", "fp32"), attention=k == "attention") for n, k in evaluator.layers.items()}
+    layers = {
+        n: LayerFormats.of_pair(FormatPair("fp32", "fp32"), attention=k == "attention")
+        for n, k in evaluator.layers.items()
+    }
     layers["head"] = LayerFormats(activation="fp32", weight="int4")
     got = evaluator.outputs(Assignment.of(layers))["output"]
     weight = tiny.module.head.weight.detach().clone()

@@ -1,0 +1,87 @@
+"""``codesign formats``: the formats side by side, on real tensors and in silicon."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from codesign.commands.output import print_json, print_table
+from codesign.formats import Format, FormatPair, get_format, sqnr_db
+from codesign.hardware import MacUnit
+from codesign.models import load_task
+from codesign.workload import Product, ProductInterceptor
+
+COMMON = ["int8", "int6", "int4", "int4_g32", "fp8_e4m3", "fp8_e5m2", "fp6_e3m2", "fp6_e2m3", "fp4_e2m1", "mxfp8_e4m3", "mxfp6_e2m3", "mxfp4", "mxint8", "nvfp4", "bf16"]
+_KEPT = 1 << 20
+
+
+def run(arguments: argparse.Namespace) -> int:
+    formats = [get_format(name) for name in arguments.names or COMMON]
+    tensors = real_tensors()
+    rows = [row(fmt, tensors, arguments.dot) for fmt in formats]
+    if arguments.json:
+        print_json({"dot": arguments.dot, "node_nm": 7, "formats": rows})
+        return 0
+    columns = [
+        "format",
+        "bits",
+        "largest",
+        "smallest",
+        "SQNR weights",
+        "SQNR activations",
+        f"MAC area (dot-{arguments.dot})",
+    ]
+    shown = [
+        [
+            r["format"],
+            f"{r['bits_per_element']:.4g}",
+            f"{r['max_value']:.4g}",
+            f"{r['min_positive']:.3g}",
+            *(f"{r['sqnr_db'][k]:.1f} dB" for k in ("weights", "activations")),
+            f"{r['area_over_int8']:.2f} x INT8 ({r['area_um2']['low']:.0f} to {r['area_um2']['high']:.0f} um2)",
+        ]
+        for r in rows
+    ]
+    print_table("formats, weight and activation alike; SQNR on the rewrite network's own tensors", columns, shown)
+    return 0
+
+
+def row(fmt: Format, tensors: dict[str, Tensor], dot: int) -> dict[str, Any]:
+    """One format: bits, range, SQNR and the area of its compute unit per lane at 7 nm."""
+    area = MacUnit((FormatPair(fmt.name, fmt.name),), "auto", dot).area_um2
+    int8 = MacUnit((FormatPair("int8", "int8"),), "auto", dot).area_um2
+    positive = fmt.element.values()
+    return {
+        "format": fmt.name,
+        "bits_per_element": fmt.bits_per_element,
+        "max_value": fmt.max_value,
+        "min_positive": float(positive[positive > 0].min()),
+        # weights: one scale per output channel or block; activations: per tensor or block, as in a network
+        "sqnr_db": {
+            kind: sqnr_db(x, fmt, None if kind == "activations" and not fmt.is_block else -1)
+            for kind, x in tensors.items()
+        },
+        "area_um2": {"value": area.value, "low": area.low, "high": area.high},
+        "area_over_int8": area.value / int8.value,
+    }
+
+
+def real_tensors() -> dict[str, Tensor]:
+    """All linear weights of the bundled text network, and the activations that it multiplies them with."""
+    task = load_task("rewrite")
+    seen: list[Tensor] = []
+    weights = {n: p.detach() for n, p in task.module.named_parameters() if p.ndim == 2 and "proj" in n}
+
+    def keep(product: Product) -> None:
+        if product.kind == "linear" and product.input.shape[-1] == 128:
+            seen.append(product.input.detach().reshape(-1, 128))
+
+    with torch.inference_mode(), ProductInterceptor(task.module, keep):
+        task.calibrate(task.module)
+    rows = [w.reshape(-1, w.shape[-1]) for w in weights.values() if w.shape[-1] == 128]
+    activations = torch.cat(seen)
+    return {"weights": torch.cat(rows), "activations": activations[: math.ceil(_KEPT / 128)]}

@@ -1,0 +1,63 @@
+"""What people look at: report.html, report.md and front.csv, drawn from a study folder's files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from string import Template
+
+from codesign.files import read_text, write_atomic
+from codesign.report.markdown import markdown
+from codesign.report.study_files import StudyFiles, load_study
+from codesign.report.text import ASSUMPTIONS, summary
+
+_TEMPLATE = Path(__file__).parent / "template"
+
+__all__ = ["StudyFiles", "load_study", "write_report"]
+
+
+def write_report(folder: Path) -> tuple[Path, Path]:
+    """Write report.md, report.html and front.csv into a study folder; returns the first two paths.
+
+    Raises InputError where the folder holds no study, EnvironmentProblem where it cannot be written.
+    """
+    files = load_study(folder)
+    targets = folder / "report.md", folder / "report.html"
+    write_atomic(targets[0], markdown(files))
+    write_atomic(targets[1], html(files))
+    write_atomic(folder / "front.csv", front_csv(files))
+    return targets
+
+
+def html(files: StudyFiles) -> str:
+    """One self-contained page: template, style, script and the study's data."""
+    data = {
+        "front": files.front,
+        "details": files.details,
+        "examples": files.examples,
+        "summary": summary(files),
+        "assumptions": ASSUMPTIONS,
+    }
+    # "<" never stands in the embedded JSON, so no name can close the script element
+    embedded = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {name: read_text(_TEMPLATE / f"report.{name}") for name in ("css", "js")}
+    title = str(files.front["study"]).replace("&", "&amp;").replace("<", "&lt;")
+    return Template(read_text(_TEMPLATE / "report.html")).substitute(parts, title=title, data=embedded)
+
+
+def front_csv(files: StudyFiles) -> str:
+    """The reported designs, flat."""
+    rows = []
+    for d in files.designs:
+        row = {"id": d["id"], **d["objectives"]}
+        row |= {f"{t}.{q['metric']}.{k}": q[k] for t, q in d["quality"].items() for k in ("value", "low", "high", "n")}
+        row |= {k: v for k, v in d["cost"].items() if isinstance(v, (int, float))}
+        row |= {k: "+".join(v) if isinstance(v, list) else v for k, v in d["accelerator"].items()}
+        rows.append(row)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(dict.fromkeys(k for r in rows for k in r)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()

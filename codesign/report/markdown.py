@@ -1,0 +1,117 @@
+"""report.md: the study as text and tables."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from codesign.report.study_files import StudyFiles
+from codesign.report.text import ASSUMPTIONS, chip, formats_of, human, summary
+
+
+def markdown(files: StudyFiles) -> str:
+    """The whole report."""
+    front = files.front
+    parts = [
+        f"# {front['study']}: formats and hardware",
+        "Study of {created}, seed {seed}, space {space_hash}, code {code_version}.".format(**front),
+        "\n".join(f"- {line}" for line in summary(files)),
+        "## Front",
+        _front(files),
+        "## The balanced design",
+        _design(files, files.design(files.details["chosen"])),
+        "## One format throughout",
+        _baselines(files),
+        _examples(files),
+        "## What this rests on",
+        "\n".join(f"- {line}" for line in ASSUMPTIONS),
+        "## Again",
+        f"`codesign search {files.folder}/space.yaml --out {files.folder} --seed {front['seed']}` measures it again; "
+        f"`codesign report {files.folder}` only draws it again.",
+    ]
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; bars in cells are escaped."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(str(c).replace("|", "\\|") for c in line) + " |" for line in lines)
+
+
+def _front(files: StudyFiles) -> str:
+    objectives = files.front["objectives"]
+    rows = [
+        [
+            f"`{d['id']}`",
+            *(human(d["objectives"][o["name"]], o["unit"]) for o in objectives),
+            ", ".join(d["accelerator"]["pairs"]),
+            f"{d['accelerator']['rows']} x {d['accelerator']['columns']}",
+            f"{d['accelerator']['sram_bytes'] // 1024}",
+        ]
+        for d in sorted(files.designs, key=lambda d: next(iter(d["objectives"].values())))
+    ]
+    return table(["design", *(o["name"] for o in objectives), "pairs of its unit", "array", "SRAM KiB"], rows)
+
+
+def _design(files: StudyFiles, design: dict[str, Any]) -> str:
+    parts = [f"`{design['id']}`: {chip(design['accelerator'])}."]
+    cost = design["cost"]
+    area = [[c["name"], f"{c['area_mm2']:.4g}", human(c["energy_j"], "J")] for c in cost["components"]]
+    interval = f"{cost['area_low_mm2']:.3g} to {cost['area_high_mm2']:.3g}"
+    parts.append(table(["component", f"area mm2 (total {cost['area_mm2']:.4g}, {interval})", "energy"], area))
+    for task, metrics in design["metrics"].items():
+        rows = [
+            [m["metric"], f"{m['value']:.5g}", f"{m['low']:.5g} to {m['high']:.5g}", m["unit"], str(m["n"]), _delta(m)]
+            for m in metrics
+        ]
+        parts.append(f"### {task}\n\n" + table(["metric", "value", "95 %", "unit", "n", "against float, paired"], rows))
+        parts.append(
+            "Layers: " + ", ".join(f"{n} x {pair}" for pair, n in formats_of(design, task).most_common()) + "."
+        )
+        parts.append(table(["layers, in order", "formats"], _runs(files, design, task)))
+    return "\n\n".join(parts)
+
+
+def _delta(metric: dict[str, Any]) -> str:
+    if metric.get("delta") is None:
+        return ""
+    return f"{metric['delta']:+.4g} ({metric['delta_low']:+.4g} to {metric['delta_high']:+.4g})"
+
+
+def _runs(files: StudyFiles, design: dict[str, Any], task: str) -> list[list[str]]:
+    """Consecutive layers of one pair in one row."""
+    layers = [layer["name"] for layer in files.details["tasks"][task]["layers"]]
+    formats = design["assignments"][task]
+
+    def pair(layer: str) -> str:
+        f = formats[layer]
+        return f"{f.get('weight') or f.get('key')}:{f['activation']}"
+
+    return [[", ".join(run), key] for key, run in ((k, list(g)) for k, g in itertools.groupby(layers, pair))]
+
+
+def _baselines(files: StudyFiles) -> str:
+    objectives = files.front["objectives"]
+    rows = [
+        [
+            b["label"],
+            *(human(b["objectives"][o["name"]], o["unit"]) for o in objectives),
+            b["dominated_by"] or "",
+            b["note"],
+        ]
+        for b in files.details["baselines"]
+    ]
+    return table(["design", *(o["name"] for o in objectives), "dominated by", "all of its best designs"], rows)
+
+
+def _examples(files: StudyFiles) -> str:
+    parts = []
+    for task, shown in files.examples.items():
+        texts = {key: items for key, items in shown.items() if items and "text" in items[0]}
+        if not texts:
+            continue
+        first = next(iter(texts.values()))
+        rows = [[item["source"], item["target"], *(texts[k][i]["text"] for k in texts)] for i, item in enumerate(first)]
+        parts.append(f"## Examples of {task}\n\n" + table(["source", "right answer", *texts], rows))
+    return "\n\n".join(parts)

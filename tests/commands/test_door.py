@@ -1,0 +1,163 @@
+"""The door: what a user types, what comes back, and one line for each mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from codesign.cli import main
+
+SPACE = """
+name: tiny
+tasks:
+  tiny: {task: "python:tests.tiny:task"}
+pairs: [int8, mxfp4]
+hardware:
+  units: {sets: [[int8], [mxfp4]], subsets_of: [[int8, mxfp4]]}
+  rows: [2, 4]
+  columns: [2]
+  sram_kib: [4]
+objectives: [tiny.quality, area_mm2]
+search: {evaluations: 4, batch: 2, front_size: 6}
+"""
+
+MISTAKES = {
+    "unknown format": (
+        ("pairs: [int8, mxfp4]", "pairs: [int8, mxpf4]"),
+        r"space.yaml:5: .*mxpf4.*did you mean 'mxfp4'",
+    ),
+    "layer glob that matches nothing": (
+        ('"python:tests.tiny:task"}', '"python:tests.tiny:task", layers: {"to_w": [int8]}}'),
+        r"space.yaml:4: layer pattern 'to_w' matches no layer of tiny; did you mean 'to_",
+    ),
+    "pair that no unit supports": (
+        ("[int8, mxfp4]\nhard", "[int8, mxfp4, fp8_e4m3]\nhard"),
+        r"space.yaml:5: .*no unit .* fp8_e4m3",
+    ),
+    "negative size": (("rows: [2, 4]", "rows: [2, -4]"), r"space.yaml:8: hardware.rows.1: .*greater than 0"),
+    "unknown key": (("rows: [2, 4]", "row: [2, 4]"), r"space.yaml:8: unknown key 'hardware.row'.*rows"),
+    "unknown objective": (("tiny.quality, area", "tiny.qualty, area"), r"space.yaml:11: .*did you mean 'tiny.quality'"),
+    "unknown task": (
+        ("python:tests.tiny:task", "restor"),
+        r"space.yaml:4: unknown task 'restor'; did you mean 'restore'",
+    ),
+    "missing function": (("tests.tiny:task", "tests.tiny:tsak"), r"no function 'tsak'; did you mean 'task'"),
+    "broken YAML": (("pairs: [int8, mxfp4]", "pairs: [int8, mxfp4"), r"space.yaml:\d+: broken YAML"),
+    "NaN in weights": (("tests.tiny:task", "tests.tiny:broken"), r"weight 'head.weight' holds NaN"),
+    "unknown DRAM": (("sram_kib: [4]", "sram_kib: [4]\n  dram: [lpddr7]"), r"lpddr7"),
+}
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    file = tmp_path / "space.yaml"
+    file.write_text(SPACE)
+    return file
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_with_its_place(
+    mistake: str, space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (old, new), pattern = MISTAKES[mistake]
+    assert old in SPACE
+    space.write_text(SPACE.replace(old, new))
+    code = main(["search", str(space), "--out", str(tmp_path / "out")])
+    error = capsys.readouterr().err.strip()
+    assert code == 2
+    assert len(error.splitlines()) == 1, error
+    assert __import__("re").search(pattern, error), error
+
+
+def test_missing_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "nowhere.yaml"]) == 2
+    assert capsys.readouterr().err.strip() == "codesign: error: nowhere.yaml: no such file"
+
+
+def test_unwritable_output_is_an_environment_error(
+    space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("a file is no folder, for root neither")
+    assert main(["search", str(space), "--out", str(tmp_path / "file" / "out")]) == 3
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_search_writes_front_and_report(space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["search", str(space), "--out", str(out), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    for key in ("front", "trials", "markdown", "html"):
+        assert Path(result[key]).stat().st_size > 0
+    assert result["evaluations"] == 4
+    assert main(["report", str(out), "--json"]) == 0
+
+
+def test_validate_and_explain_agree(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(space), "--json"]) == 0
+    valid = json.loads(capsys.readouterr().out)
+    assert main(["explain", str(space), "--json"]) == 0
+    explained = json.loads(capsys.readouterr().out)
+    assert valid["accelerators"] == explained["accelerators"] == 6
+    assert valid["layers"]["tiny"] == len(explained["layers"]["tiny"]) == 6
+
+
+def test_cost_has_the_contract_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", "--workload", "clip-l-text", "--accelerator", "phone-npu-medium", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    wanted = "parameters macs area_mm2 latency_s energy_j dram_bytes dram_capacity_bytes layers components"
+    assert set(wanted.split()) <= set(result)
+    assert result["parameters"] == 123_060_480
+
+
+def test_cost_of_an_unknown_network_offers_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", "--workload", "sd15-unte", "--accelerator", "phone-npu-medium"]) == 2
+    assert "sd15-unet" in capsys.readouterr().err
+
+
+def test_formats_table_has_bits_sqnr_and_area(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats", "int8", "fp8_e4m3", "mxfp4", "--json"]) == 0
+    rows = {r["format"]: r for r in json.loads(capsys.readouterr().out)["formats"]}
+    assert rows["mxfp4"]["bits_per_element"] == pytest.approx(4.25)
+    assert rows["mxfp4"]["area_over_int8"] < 1 < rows["fp8_e4m3"]["area_over_int8"]
+    assert rows["mxfp4"]["sqnr_db"]["weights"] < rows["int8"]["sqnr_db"]["weights"]
+
+
+def test_evaluate_reports_the_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--task", "python:tests.tiny:task", "--formats", "mxfp4", "--json"]) == 0
+    (metric,) = json.loads(capsys.readouterr().out)["metrics"]
+    assert metric["low"] < metric["value"] < metric["high"]
+
+
+def test_evaluate_refuses_a_broken_assignment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "assignment.json"
+    file.write_text('{"conv": {"weight": "int8",')
+    assert main(["evaluate", "--task", "python:tests.tiny:task", "--assignment", str(file)]) == 2
+    assert "assignment.json:1: broken JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", ["search", "evaluate", "cost", "formats", "validate", "explain", "report", "export"]
+)
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert f"example: codesign {command}" in text
+    assert "--json" in text
+
+
+@pytest.mark.slow
+def test_module_and_console_script_are_the_same_door() -> None:
+    root = Path(__file__).parents[2]
+    script = Path(sys.executable).with_name("codesign")
+    outputs = [
+        subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, env=os.environ).stdout
+        for command in ([sys.executable, "-m", "codesign", "--version"], [str(script), "--version"])
+    ]
+    assert outputs[0] == outputs[1] != ""

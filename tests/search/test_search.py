@@ -1,0 +1,245 @@
+"""What the search engine promises, on a small trained network."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codesign.errors import InputError
+from codesign.search import load_space, open_study, run_study, search
+from codesign.search.allocation import lagrangian, price_range
+from codesign.search.pareto import Coverage, hypervolume, nondominated
+from codesign.search.surrogate import Surrogate
+
+SPACE = """
+name: tiny
+tasks:
+  tiny: {task: "python:tests.tiny:task"}
+pairs: [int8, "int4:int8", fp8_e4m3, mxfp4]
+hardware:
+  units:
+    sets: [[int8], [fp8_e4m3], [mxfp4]]
+    subsets_of: [[int8, "int4:int8", mxfp4]]
+  rows: [2, 4]
+  columns: [2, 4]
+  sram_kib: [4, 16]
+objectives: [tiny.quality, area_mm2, tiny.latency_s]
+search: {evaluations: 14, batch: 4, front_size: 12}
+"""
+
+
+@pytest.fixture
+def space_file(tmp_path: Path) -> Path:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(SPACE)
+    return file
+
+
+def without_time(front: dict) -> dict:
+    return {k: v for k, v in front.items() if k != "created"}
+
+
+# ---- allocation ------------------------------------------------------------------------------
+
+
+def test_lagrangian_finds_every_vertex_of_the_hull() -> None:
+    """Against brute force over all assignments of a small problem."""
+    rng = np.random.default_rng(0)
+    loss, cost = rng.random((4, 3)), rng.random((4, 3))
+    every = np.array(list(itertools.product(range(3), repeat=4)))
+    totals = np.array([[cost[range(4), c].sum(), loss[range(4), c].sum()] for c in every])
+    for price in np.geomspace(0.01, 100, 30):
+        pick = lagrangian(loss, cost, np.array([price]))[0]
+        got = loss[range(4), pick].sum() + price * cost[range(4), pick].sum()
+        assert got == pytest.approx((totals[:, 1] + price * totals[:, 0]).min())
+
+
+def test_prices_reach_from_loss_only_to_cost_only() -> None:
+    rng = np.random.default_rng(1)
+    loss = np.sort(rng.random((6, 4)), axis=1)
+    cost = np.sort(rng.random((6, 4)), axis=1)[:, ::-1]
+    picks = lagrangian(loss, cost, price_range(loss, cost, 40))
+    assert (picks[0] == 0).all()
+    assert (picks[-1] == 3).sum() >= 5
+
+
+def test_forbidden_choices_are_never_taken() -> None:
+    loss = np.array([[0.1, np.inf, 0.3]] * 3)
+    cost = np.array([[3.0, 0.0, 1.0]] * 3)
+    picks = lagrangian(loss, cost, price_range(loss, cost, 20))
+    assert not (picks == 1).any()
+
+
+# ---- domination -------------------------------------------------------------------------------
+
+
+def test_nondominated_agrees_with_the_definition() -> None:
+    points = np.random.default_rng(2).integers(0, 6, (60, 3)).astype(float)
+    keep = nondominated(points)
+    for i, p in enumerate(points):
+        beaten = ((points <= p).all(axis=1) & (points < p).any(axis=1)).any()
+        earlier_equal = (points[:i] == p).all(axis=1).any()
+        assert keep[i] == (not beaten and not earlier_equal)
+
+
+def test_hypervolume_of_a_box() -> None:
+    assert hypervolume(np.array([[1.0, 2.0], [9.0, 9.0]]), np.array([4.0, 4.0])) == pytest.approx(6.0)
+
+
+def test_coverage_takes_the_point_with_most_new_volume_first() -> None:
+    coverage = Coverage(np.zeros(2), np.ones(2), seed=0)
+    coverage.add(np.array([[0.5, 0.5]]))
+    candidates = np.array([[0.6, 0.6], [0.1, 0.4], [0.45, 0.2]])
+    assert coverage.choose(candidates, 3) == [1, 2]
+
+
+# ---- surrogate --------------------------------------------------------------------------------
+
+
+def test_surrogate_learns_a_wrong_sensitivity() -> None:
+    """One format is four times worse than its sensitivities say: measuring some assignments must reveal it."""
+    rng = np.random.default_rng(3)
+    table = rng.random((12, 3)) * [0.1, 1, 3] + 0.01
+    truth = table * [1, 1, 4]
+    choices = rng.integers(0, 3, (40, 12))
+    losses = truth[np.arange(12), choices].sum(axis=1)
+    unseen = rng.integers(0, 3, (200, 12))
+    expected = truth[np.arange(12), unseen].sum(axis=1)
+
+    def error(s: Surrogate) -> float:
+        ratio = np.log(s.predict(unseen) / expected)
+        return float(np.std(ratio))
+
+    assert error(Surrogate(table).fitted(choices, losses)) < 0.5 * error(Surrogate(table))
+
+
+# ---- the whole study ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(SPACE)
+    search(folder / "tiny.yaml", folder / "study", seed=0)
+    return folder
+
+
+def test_same_seed_same_front(finished: Path, space_file: Path, tmp_path: Path) -> None:
+    again = search(space_file, tmp_path / "again", seed=0)
+    first = json.loads((finished / "study" / "front.json").read_text())
+    assert without_time(json.loads(json.dumps(again))) == without_time(first)
+
+
+def test_front_is_mutually_nondominated(finished: Path) -> None:
+    front = json.loads((finished / "study" / "front.json").read_text())
+    points = np.array([list(d["objectives"].values()) for d in front["designs"]])
+    assert len(points) >= 4
+    assert nondominated(points).all()
+
+
+def test_every_reported_design_was_measured(finished: Path) -> None:
+    """Its quality stands in the trials, and its cost is the model's for just this design."""
+    from codesign.formats import Assignment
+    from codesign.hardware import Accelerator, cost
+    from codesign.models import load_task
+
+    front = json.loads((finished / "study" / "front.json").read_text())
+    trials = (finished / "study" / "trials.csv").read_text()
+    workload = load_task("python:tests.tiny:task", name="tiny").workload()
+    for design in front["designs"]:
+        assignment = Assignment.from_dict(design["assignments"]["tiny"])
+        assert assignment.digest() in trials
+        again = cost(workload, Accelerator.from_dict(design["accelerator"]), assignment)
+        assert design["objectives"]["area_mm2"] == pytest.approx(again.area_mm2)
+        assert design["objectives"]["tiny.latency_s"] == pytest.approx(again.latency_s)
+        pairs = {str(p) for p in Accelerator.from_dict(design["accelerator"]).pairs}
+        assert {layer["pair"] for layer in again.layers} <= pairs
+
+
+def test_study_is_an_optuna_study_with_one_trial_per_candidate(finished: Path) -> None:
+    import optuna
+
+    front = json.loads((finished / "study" / "front.json").read_text())
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{finished / 'study' / 'study.db'}")
+    complete = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    assert len(complete) == front["evaluations"]
+    assert study.metric_names == ["tiny.quality", "area_mm2", "tiny.latency_s"]
+
+
+def test_resume_measures_nothing_twice(finished: Path, space_file: Path) -> None:
+    space = load_space(space_file)
+    study = open_study(space, finished / "study", seed=0, resume=True)
+    run_study(study, evaluations=14)
+    assert sum(e.measured for e in study.evaluators.values()) == 0
+
+
+def test_study_of_another_space_is_refused(finished: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(SPACE.replace("rows: [2, 4]", "rows: [2, 8]"))
+    with pytest.raises(InputError, match="space_hash"):
+        open_study(load_space(other), finished / "study", seed=0)
+
+
+def test_resume_without_a_study_is_refused(space_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no study to resume"):
+        open_study(load_space(space_file), tmp_path / "empty", resume=True)
+
+
+def test_budget_is_kept(space_file: Path, tmp_path: Path) -> None:
+    free = json.loads(json.dumps(search(space_file, tmp_path / "free", seed=0)))
+    areas = sorted(d["objectives"]["area_mm2"] for d in free["designs"])
+    limit = (areas[0] + areas[-1]) / 2
+    space_file.write_text(SPACE + f"budgets: {{area_mm2: {limit}}}\n")
+    kept = search(space_file, tmp_path / "kept", seed=0)
+    assert kept["designs"]
+    assert all(d["objectives"]["area_mm2"] <= limit for d in kept["designs"])
+
+
+@pytest.mark.parametrize("sampler", ["random", "nsga2", "tpe"])
+def test_optuna_samplers_run_on_the_same_space(space_file: Path, tmp_path: Path, sampler: str) -> None:
+    study = open_study(load_space(space_file), tmp_path / "study", seed=0)
+    run_study(study, evaluations=8, sampler=sampler)
+    assert study.evaluations == 8
+    assert sum(r.proposed_by == sampler for r in study.ledger.records()) == 4
+    assert len(study.front()) > 0
+
+
+@pytest.mark.slow
+def test_worker_processes_find_the_same_front(finished: Path, space_file: Path, tmp_path: Path) -> None:
+    study = open_study(load_space(space_file), tmp_path / "two", seed=0, workers=2)
+    run_study(study, evaluations=14)
+    one = open_study(load_space(space_file), finished / "study", seed=0, resume=True)
+    run_study(one, evaluations=14)
+    assert np.allclose(study.front().objectives, one.front().objectives, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_killed_search_resumes_to_the_same_front(finished: Path, space_file: Path, tmp_path: Path) -> None:
+    """kill -9 in the middle: no finished evaluation is lost or repeated, and the front is as without."""
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "codesign", "search", str(space_file), "--out", str(out), "--seed", "0"]
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if len(list((out / "evaluations").glob("*.json"))) >= 6:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = open_study(load_space(space_file), out, seed=0, resume=True).ledger.records()
+    subprocess.run([*command, "--resume"], cwd=root, check=True, capture_output=True, env=os.environ)
+    after = open_study(load_space(space_file), out, seed=0, resume=True).ledger.records()
+    assert [r.key for r in after][: len(before)] == [r.key for r in before]
+    assert len({r.key for r in after}) == len(after)
+    first = json.loads((finished / "study" / "front.json").read_text())
+    assert without_time(json.loads((out / "front.json").read_text())) == without_time(first)
