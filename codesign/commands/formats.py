@@ -15,7 +15,10 @@ from codesign.hardware import MacUnit
 from codesign.models import load_task
 from codesign.workload import Product, ProductInterceptor
 
-COMMON = ["int8", "int6", "int4", "int4_g32", "fp8_e4m3", "fp8_e5m2", "fp6_e3m2", "fp6_e2m3", "fp4_e2m1", "mxfp8_e4m3", "mxfp6_e2m3", "mxfp4", "mxint8", "nvfp4", "bf16"]
+COMMON = (
+    *("int8", "int6", "int4", "int4_g32", "fp8_e4m3", "fp8_e5m2", "fp6_e3m2", "fp6_e2m3", "fp4_e2m1"),
+    *("mxfp8_e4m3", "mxfp6_e2m3", "mxfp4", "mxint8", "nvfp4", "bf16"),
+)
 _KEPT = 1 << 20
 
 

@@ -23,7 +23,8 @@ def quantize_weight(weight: Tensor, fmt: Format, axis: int) -> Tensor:
     """
     if fmt.is_block or weight.ndim == 2 or axis % weight.ndim == 0:
         return fmt.fake_quantize(weight, axis=axis)
-    return fmt.fake_quantize(weight.flatten(1), axis=1).reshape(weight.shape)
+    # empty_like keeps channels-last strides: a contiguous copy would run slower kernels
+    return torch.empty_like(weight).copy_(fmt.fake_quantize(weight.flatten(1), axis=1).reshape(weight.shape))
 
 
 class QuantizedNetwork:

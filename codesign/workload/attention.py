@@ -39,7 +39,8 @@ def attend(
     def heads(x: Tensor) -> Tensor:
         return x if copies == 1 else x.repeat_interleave(copies, dim=-3)
 
-    scores = qk(query, key, lambda q, k: torch.matmul(q, heads(k).transpose(-2, -1))) * factor
+    # the scale goes to the operand that is smaller than the scores
+    scores = qk(query, key, lambda q, k: torch.matmul(q * factor, heads(k).transpose(-2, -1)))
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     probabilities = _masked_softmax(scores, attn_mask)
@@ -52,11 +53,14 @@ def _masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax over the last axis; a row without any visible key gives zeros, as torch does."""
     if mask is None:
         return scores.softmax(-1)
-    if mask.dtype == torch.bool:
-        scores, visible = scores.masked_fill(~mask, float("-inf")), mask
-    else:
-        scores, visible = scores + mask, mask > float("-inf")
-    return scores.softmax(-1).masked_fill(~visible.any(-1, keepdim=True), 0.0)
+    visible = mask if mask.dtype == torch.bool else mask > float("-inf")
+    if mask.dtype == torch.bool:  # adding a small [L, S] bias is cheaper than filling all the scores
+        mask = torch.zeros(mask.shape, dtype=scores.dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
+    probabilities = (scores + mask).softmax(-1)
+    seen = visible.any(-1, keepdim=True)
+    if seen.is_meta or bool(seen.all()):
+        return probabilities
+    return probabilities.masked_fill(~seen, 0.0)
 
 
 def standins(query: Tensor, key: Tensor) -> Tensor:

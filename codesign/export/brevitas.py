@@ -1,0 +1,225 @@
+"""A network and its Assignment as a Brevitas network that computes the same numbers.
+
+Convolutions and linear layers become Brevitas' own (`QuantConv2d`, `QuantLinear`, ...), with the same
+weights, scales and calibrated ranges. Brevitas has no layer for a product of two activations inside of
+a user's own attention module, so the class of such a module gains `QuantAttentionMixin`: the four
+operands pass through Brevitas' `QuantIdentity` on their way into the two products, which
+`ProductInterceptor` finds. Names stay: ``layers.0.attn.to_q`` is still called that.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from codesign.errors import InputError, nearest
+from codesign.export.quantizers import (
+    activation_quantizer,
+    require_brevitas,
+    supported,
+    supported_names,
+    weight_quantizer,
+)
+from codesign.formats import Assignment, LayerFormats, get_format
+from codesign.quality.calibration import Ranges
+from codesign.workload import Product, ProductInterceptor
+
+OperandRanges = dict[str, dict[str, float]]  # layer -> operand (input, query, ...) -> largest magnitude
+
+_ROOT = "root"  # how codesign.workload calls the module itself
+_REPLACED: dict[type[nn.Module], str] = {
+    nn.Linear: "QuantLinear",
+    nn.Conv1d: "QuantConv1d",
+    nn.Conv2d: "QuantConv2d",
+    nn.Conv3d: "QuantConv3d",
+}
+_CONV_ARGUMENTS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An activation that a layer quantizes: its name in `codesign.quality.calibration`, and its format."""
+
+    name: str
+    format: str
+
+
+def operands(formats: LayerFormats) -> list[Operand]:
+    """The activations that a layer quantizes: its input, or the four operands of an attention."""
+    if formats.weight is not None:
+        return [Operand("input", formats.activation)]
+    if formats.key is None or formats.value is None:
+        raise InputError(f"a layer needs a weight, or a key and a value: {formats.to_dict()}")
+    streamed = formats.activation
+    return [
+        Operand("query", streamed),
+        Operand("key", formats.key),
+        Operand("probability", streamed),
+        Operand("value", formats.value),
+    ]
+
+
+def check_formats(assignment: Assignment) -> None:
+    """Raise InputError naming the first layer whose format Brevitas lacks, and what it has."""
+    for layer, formats in assignment.layers:
+        for name in formats.to_dict().values():
+            if not supported(get_format(name)):
+                known = ", ".join(supported_names())
+                raise InputError(f"layer '{layer}': Brevitas has no format '{name}'; it has {known}")
+
+
+def operand_ranges(assignment: Assignment, ranges: Ranges) -> OperandRanges:
+    """The calibrated range of every operand with a plain format."""
+    found: OperandRanges = {}
+    for layer, formats in assignment.layers:
+        for operand in operands(formats):
+            fmt = get_format(operand.format)
+            if not fmt.is_block and not fmt.is_cast:
+                value = ranges.get((layer, operand.name), fmt)
+                assert isinstance(value, float)  # a pair belongs to a zero point, which was refused
+                found.setdefault(layer, {})[operand.name] = value
+    return found
+
+
+def build(module: nn.Module, assignment: Assignment, ranges: Mapping[str, Mapping[str, float]]) -> nn.Module:
+    """A Brevitas network in eval mode; `module` is copied and stays as it is.
+
+    `ranges` are those of `operand_ranges`. Raises InputError on a format that Brevitas lacks and on a
+    layer that is neither a plain convolution, a linear layer nor an attention.
+    """
+    require_brevitas()
+    check_formats(assignment)
+    network = copy.deepcopy(module)
+    for layer, formats in assignment.layers:
+        if formats.weight is not None:
+            network = _replace(network, layer, formats, ranges.get(layer, {}))
+    for layer, formats in assignment.layers:
+        if formats.weight is None:
+            _quantize_attention(network, layer, formats, ranges.get(layer, {}))
+    return network.eval()
+
+
+# ---- convolutions and linear layers ------------------------------------------------------------------
+
+
+def _replace(network: nn.Module, layer: str, formats: LayerFormats, ranges: Mapping[str, float]) -> nn.Module:
+    """`network` with a Brevitas layer at `layer`; a new root if the network is that layer."""
+    old = _submodule(network, layer)
+    new = _layer(layer, old, formats, ranges)
+    if old is network:
+        return new
+    parent, _, name = layer.rpartition(".")
+    setattr(network.get_submodule(parent), name, new)
+    return network
+
+
+def _layer(layer: str, old: nn.Module, formats: LayerFormats, ranges: Mapping[str, float]) -> nn.Module:
+    import brevitas.nn as qnn
+
+    if type(old) not in _REPLACED:
+        known = ", ".join(kind.__name__ for kind in _REPLACED)
+        raise InputError(f"layer '{layer}': Brevitas has no counterpart of {type(old).__name__}; it has {known}")
+    assert formats.weight is not None
+    fmt = get_format(formats.activation)
+    quantizers = {
+        "bias": old.bias is not None,
+        "weight_quant": weight_quantizer(get_format(formats.weight)),
+        "input_quant": activation_quantizer(fmt, -1 if isinstance(old, nn.Linear) else 1, ranges.get("input")),
+    }
+    kind = getattr(qnn, _REPLACED[type(old)])
+    if isinstance(old, nn.Linear):
+        new = kind(old.in_features, old.out_features, **quantizers)
+    else:
+        arguments = {name: getattr(old, name) for name in _CONV_ARGUMENTS}
+        new = kind(**arguments, padding_mode=old.padding_mode, **quantizers)
+    # the parameters stay Brevitas' (its proxies hold them); the numbers are the network's own
+    new.weight.data = old.weight.data
+    if old.bias is not None:
+        new.bias.data = old.bias.data
+    return _module(new)
+
+
+# ---- attention ---------------------------------------------------------------------------------------
+
+
+class QuantAttentionMixin(nn.Module):
+    """A module whose attention products take operands that passed through `attention_quant`.
+
+    `attention_quant` holds ``{product: {query, key, probability, value}}``; products are numbered from "0"
+    in the order in which one call makes them. Blocks run along the last axis of what it is given.
+    """
+
+    attention_quant: nn.ModuleDict
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with _ActivationProducts(self, self._quantized, decompose=True):
+            return super().__call__(*args, **kwargs)
+
+    def _quantized(self, product: Product) -> tuple[Tensor, Tensor] | None:
+        owner, _, index = product.layer.partition("#")
+        if owner != _ROOT or product.kind not in ("attention_qk", "attention_pv"):
+            return None
+        names = ("query", "key") if product.kind == "attention_qk" else ("probability", "value")
+        quantizers = self.attention_quant.get_submodule(index or "0")
+        assert isinstance(quantizers, nn.ModuleDict)
+        first = _along(quantizers[names[0]], product.input, product.input_axis)
+        return first, _along(quantizers[names[1]], product.stationary, product.stationary_axis)
+
+
+class _ActivationProducts(ProductInterceptor):
+    """Leaves Brevitas' own layers alone, whose operands are quantized tensors, not plain ones."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if any(not issubclass(kind, Tensor) for kind in types):
+            return func(*args, **(kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def _along(quantizer: nn.Module, x: Tensor, axis: int) -> Tensor:
+    """`quantizer` with its blocks along `axis` of `x`."""
+    quantized: Tensor = quantizer(x.transpose(axis, -1)).transpose(axis, -1)
+    return quantized
+
+
+def _quantize_attention(network: nn.Module, layer: str, formats: LayerFormats, ranges: Mapping[str, float]) -> None:
+    import brevitas.nn as qnn
+
+    name, _, index = layer.partition("#")
+    owner = _submodule(network, name)
+    if not isinstance(owner, QuantAttentionMixin):
+        owner.__class__ = _quant_class(type(owner))
+        owner.add_module("attention_quant", nn.ModuleDict())
+    quantizers = {
+        operand.name: qnn.QuantIdentity(
+            act_quant=activation_quantizer(get_format(operand.format), -1, ranges.get(operand.name))
+        )
+        for operand in operands(formats)
+    }
+    assert isinstance(owner, QuantAttentionMixin)
+    owner.attention_quant[index or "0"] = nn.ModuleDict(quantizers)
+
+
+def _quant_class(original: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Quant{original.__name__}", (QuantAttentionMixin, original), {"__module__": original.__module__})
+
+
+def _submodule(network: nn.Module, layer: str) -> nn.Module:
+    """The module that `layer` names; raises InputError where it names a slice or a computed weight."""
+    if layer == _ROOT:
+        return network
+    try:
+        return network.get_submodule(layer)
+    except AttributeError:
+        hint = nearest(layer, (name for name, _ in network.named_modules()))
+        raise InputError(f"layer '{layer}' is no module of its own, which Brevitas needs{hint}") from None
+
+
+def _module(new: Any) -> nn.Module:
+    assert isinstance(new, nn.Module)
+    return new

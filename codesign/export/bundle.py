@@ -1,0 +1,195 @@
+"""Brevitas networks as folders: written after a check against what was measured, and read again."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from codesign.errors import CodesignError, EnvironmentProblem, InputError, nearest
+from codesign.export.brevitas import OperandRanges, build, check_formats, operand_ranges
+from codesign.export.quantizers import require_brevitas
+from codesign.export.study import ChosenDesign, read_design
+from codesign.files import read_text, write_atomic
+from codesign.formats import Assignment, get_format
+from codesign.models import Outputs, Task, load_task
+from codesign.quality import Evaluator
+
+SCHEMA_VERSION = 1
+LEAST_PSNR_DB = 60.0
+EQUAL_PSNR_DB = 200.0  # stands for bit-identical outputs, whose PSNR is infinite: JSON has no infinity
+MANIFEST, WEIGHTS = "manifest.json", "model.safetensors"
+TARGETS = ("brevitas",)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One network, built and checked, not yet written."""
+
+    network: nn.Module
+    assignment: Assignment
+    ranges: OperandRanges
+    psnr_db: float
+
+
+def export_design(study_dir: Path, design_id: str, to: str, out_dir: Path) -> dict[str, Any]:
+    """Write each network of a design to ``out_dir/<task>``; returns ``{"tasks": {task: {path, layers, psnr_db}}}``.
+
+    Every network is built and compared with the measured one on the evaluation batch before the first file
+    is written. Raises InputError on an unknown design, target or format, EnvironmentProblem where
+    `out_dir` cannot be written, CodesignError where the two networks differ (below LEAST_PSNR_DB).
+    """
+    if to not in TARGETS:
+        raise InputError(f"unknown export '{to}'{nearest(to, TARGETS)}")
+    require_brevitas()
+    design = read_design(Path(study_dir), design_id)
+    for task_name, assignment in design.assignments.items():
+        try:
+            check_formats(assignment)
+        except InputError as error:
+            raise InputError(f"design '{design.id}', {task_name}: {error}") from None
+    exported = {
+        name: export_task(load_task(design.specs[name], name=name, search_path=design.folder), assignment)
+        for name, assignment in design.assignments.items()
+    }
+    facts = {}
+    for name, result in exported.items():
+        folder = Path(out_dir) / name
+        _write(folder, result, design, name)
+        facts[name] = {"path": str(folder), "layers": len(result.assignment), "psnr_db": result.psnr_db}
+    return {"design": design.id, "to": to, "tasks": facts}
+
+
+def export_task(task: Task, assignment: Assignment, evaluator: Evaluator | None = None) -> Exported:
+    """The Brevitas network of one task, compared with the evaluated network on the evaluation batch.
+
+    Raises CodesignError if their outputs differ by more than LEAST_PSNR_DB allows.
+    """
+    check_formats(assignment)
+    evaluator = evaluator or Evaluator(task)
+    evaluator.check(assignment)
+    ranges = operand_ranges(assignment, evaluator.network.ranges)
+    network = build(task.module, assignment, ranges)
+    with torch.inference_mode():
+        outputs = task.run(network)
+    psnr_db = output_psnr_db(outputs, evaluator.outputs(assignment))
+    if not psnr_db >= LEAST_PSNR_DB:
+        raise CodesignError(
+            f"{task.name}: the Brevitas network differs from the measured one: "
+            f"PSNR {psnr_db:.1f} dB, at least {LEAST_PSNR_DB:.0f} dB wanted; nothing was written"
+        )
+    return Exported(network, assignment, ranges, psnr_db)
+
+
+def output_psnr_db(outputs: Outputs, reference: Outputs) -> float:
+    """PSNR of all floating outputs, the peak being the range (max - min) of `reference`; the least of several.
+
+    EQUAL_PSNR_DB where they are equal bit for bit, -inf where they cannot be compared.
+    """
+    return min(_psnr_db(outputs[name], y) for name, y in reference.items() if y.is_floating_point())
+
+
+def _psnr_db(x: Tensor, y: Tensor) -> float:
+    error = float((x.double() - y.double()).square().mean())
+    if error == 0:
+        return EQUAL_PSNR_DB
+    peak = float(y.max() - y.min()) or float(y.abs().max())
+    if not (math.isfinite(error) and peak > 0):
+        return -math.inf
+    return min(EQUAL_PSNR_DB, 10 * math.log10(peak**2 / error))
+
+
+def load_brevitas(folder: Path | str, *, module: nn.Module | None = None) -> nn.Module:
+    """The Brevitas network that `export_design` wrote to `folder` (``out_dir/<task>``), in eval mode.
+
+    `module` gives the float architecture; by default the task named in the manifest is loaded for it.
+    All numbers, calibrated ranges included, come from the folder. Raises InputError on a broken folder.
+    """
+    require_brevitas()
+    folder = Path(folder)
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(read_text(path))
+        if manifest["schema_version"] != SCHEMA_VERSION:
+            raise InputError(f"{path}: schema_version {manifest['schema_version']}, expected {SCHEMA_VERSION}")
+        assignment = Assignment.from_dict(manifest["formats"])
+        ranges: OperandRanges = manifest["ranges"]
+        spec, name = manifest["loaded_by"], manifest["task"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not the manifest of an export ({error})") from None
+    module = module if module is not None else load_task(spec, name=name, search_path=folder).module
+    network = build(module, assignment, ranges)
+    weights = folder / WEIGHTS
+    try:
+        network.load_state_dict(load_file(weights))
+    except FileNotFoundError:
+        raise InputError(f"{weights}: no such file") from None
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{weights}: does not fit the network ({reason})") from None
+    return network.eval()
+
+
+def _write(folder: Path, result: Exported, design: ChosenDesign, task: str) -> None:
+    """The weights first: a folder with a manifest is complete."""
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "study": design.study,
+        "design": design.id,
+        "task": task,
+        "loaded_by": design.specs[task],
+        "brevitas": importlib.metadata.version("brevitas"),
+        "torch": torch.__version__,
+        "psnr_db": result.psnr_db,
+        "formats": result.assignment.to_dict(),
+        "ranges": result.ranges,
+        "scales": _scales(result),
+    }
+    # a tied weight shares its memory, which the file cannot say: it is written once per name
+    state = {name: tensor.detach().clone().contiguous() for name, tensor in result.network.state_dict().items()}
+    _save_atomic(folder / WEIGHTS, state)
+    write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+
+def _scales(result: Exported) -> dict[str, dict[str, float]]:
+    """Range / largest element of each calibrated operand: what one step of the format is worth."""
+    scales: dict[str, dict[str, float]] = {}
+    for layer, operands in result.ranges.items():
+        formats = result.assignment[layer]
+        names = {"key": formats.key, "value": formats.value}
+        scales[layer] = {
+            operand: amax / get_format(names.get(operand) or formats.activation).max_value or 1.0
+            for operand, amax in operands.items()
+        }
+    return scales
+
+
+def _save_atomic(path: Path, state: dict[str, Tensor]) -> None:
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        save_file(state, temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
+        raise EnvironmentProblem(f"{path}: cannot be written ({reason})") from None

@@ -1,0 +1,111 @@
+"""Brevitas' quantizer for each of our formats, with the same element, scale and range.
+
+What Brevitas 0.13 has, and this module configures so that every rounded number equals ours:
+
+``int2`` .. ``int16``              narrow range, float scale: per output channel (weights), per tensor (activations)
+``fp8_e4m3 fp8_e5m2 fp6_* fp4_e2m1``  the OCP minifloats with the same scales
+``mxfp8_* mxfp6_* mxfp4 mxint8``   groups of 32 along the contraction, power-of-two scale, rule floor
+``bf16 fp16``                      minifloats without a scale; ``fp32`` is no quantizer
+
+It has no group with a float16 scale (``int4_g32``), no two-level scale (``nvfp4``), no other rule for
+the scale of a block, and its zero points come from other statistics (``..._zp``): these are refused.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from codesign.errors import InputError
+from codesign.formats import FloatElement, Format, IntElement, format_names, get_format
+
+Quantizer = Any  # a Brevitas injector class; the package carries no types
+
+
+def supported(fmt: Format) -> bool:
+    """Whether Brevitas has `fmt`."""
+    if fmt.is_cast:
+        return True
+    if fmt.has_zero_point:
+        return False
+    return fmt.rule == ("floor" if fmt.is_block else "absmax")
+
+
+@functools.cache
+def supported_names() -> tuple[str, ...]:
+    """The formats of the table that can be exported."""
+    return tuple(name for name in format_names() if supported(get_format(name)))
+
+
+def require_brevitas() -> None:
+    """Raise InputError, with what to install, unless Brevitas can be imported."""
+    try:
+        import brevitas.nn  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"Brevitas is needed for this export ({error}): pip install codesign[brevitas]") from None
+
+
+@functools.cache
+def weight_quantizer(fmt: Format) -> Quantizer:
+    """For a layer's ``weight_quant``: scales are taken from the weight, one per output channel or block."""
+    return _injector(fmt, weight=True)
+
+
+def activation_quantizer(fmt: Format, group_axis: int, amax: float | None) -> Quantizer:
+    """For ``input_quant`` and `QuantIdentity`.
+
+    `amax` is the calibrated range of a plain format (a parameter of the Brevitas module, so its state
+    holds it); blocks run along `group_axis` and scale themselves.
+    """
+    base = _injector(fmt, weight=False)
+    if base is None or fmt.is_cast:
+        return base
+    if fmt.is_block:
+        return base.let(group_dim=group_axis)
+    # an operand that was zero throughout calibration takes scale 1, as in codesign.formats
+    return base.let(scaling_init=float(amax) if amax else fmt.max_value)
+
+
+@functools.cache
+def _injector(fmt: Format, *, weight: bool) -> Quantizer:
+    if fmt.name == "fp32":
+        return None
+    if isinstance(fmt.element, IntElement):
+        return _integer(fmt, fmt.element, weight)
+    return _minifloat(fmt, fmt.element, weight)
+
+
+def _integer(fmt: Format, element: IntElement, weight: bool) -> Quantizer:
+    from brevitas.core.scaling import IntScaling
+    from brevitas.inject.enum import ScalingImplType
+    from brevitas.quant.mx_quant_ocp import MXInt8Act, MXInt8Weight
+    from brevitas.quant.scaled_int import Int8ActPerTensorFloat, Int8WeightPerChannelFloat
+
+    narrow = {"bit_width": element.bits, "narrow_range": True}
+    if fmt.is_block:
+        # Brevitas divides by 2**7 and so clips the top binade of each block. OCP Microscaling 5.3.4 has 6 fraction
+        # bits, which is what the floor of the narrow range's 127 to a power of two gives.
+        return (MXInt8Weight if weight else MXInt8Act).let(int_scaling_impl=IntScaling, **narrow)
+    if weight:
+        return Int8WeightPerChannelFloat.let(**narrow)
+    return Int8ActPerTensorFloat.let(scaling_impl_type=ScalingImplType.PARAMETER, **narrow)
+
+
+def _minifloat(fmt: Format, element: FloatElement, weight: bool) -> Quantizer:
+    from brevitas.inject.enum import ScalingImplType
+    from brevitas.quant import float_quant_ocp as ocp
+    from brevitas.quant.mx_quant_ocp import MXFloat8e4m3Act, MXFloat8e4m3Weight
+
+    shape = {
+        "bit_width": element.bits,
+        "exponent_bit_width": element.exponent_bits,
+        "mantissa_bit_width": element.mantissa_bits,
+    }
+    if fmt.is_cast:
+        # stated, because Brevitas knows the special codes of 8-bit types only
+        return (ocp.FpOCPWeight if weight else ocp.FpOCPAct).let(max_available_float=element.max_value, **shape)
+    if fmt.is_block:
+        return (MXFloat8e4m3Weight if weight else MXFloat8e4m3Act).let(**shape)
+    if weight:
+        return ocp.FpOCPWeightPerChannelFloat.let(**shape)
+    return ocp.FpOCPActPerTensorFloat.let(scaling_impl_type=ScalingImplType.PARAMETER, **shape)

@@ -1,0 +1,236 @@
+"""What an exported Brevitas network promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from codesign.errors import CodesignError, InputError
+from codesign.export import bundle, export_design, export_task, load_brevitas, output_psnr_db
+from codesign.export.quantizers import activation_quantizer, supported_names, weight_quantizer
+from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
+from codesign.models.custom import CustomTask
+from codesign.quality import Evaluator
+from codesign.quality.quantized import quantize_weight
+
+qnn = pytest.importorskip("brevitas.nn")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+SCALED = [name for name in supported_names() if name != "fp32"]
+
+
+def assign(evaluator: Evaluator, *pairs: str) -> Assignment:
+    """The pairs in turn over the layers."""
+    parsed = [FormatPair.parse(p) for p in pairs]
+    return Assignment.of(
+        {
+            layer: LayerFormats.of_pair(parsed[i % len(parsed)], attention=kind == "attention")
+            for i, (layer, kind) in enumerate(evaluator.layers.items())
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluator(tiny: CustomTask) -> Evaluator:
+    return Evaluator(tiny)
+
+
+@pytest.fixture
+def study(tmp_path: Path, tiny: CustomTask, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study folder with two designs of the tiny network, one of which Brevitas cannot hold."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    designs = [
+        {"id": "aaaa1111", "assignments": {"tiny": assign(evaluator, "int8", "int4:fp8_e4m3").to_dict()}},
+        {"id": "bbbb2222", "assignments": {"tiny": assign(evaluator, "int8", "nvfp4").to_dict()}},
+    ]
+    (folder / "front.json").write_text(json.dumps({"schema_version": 1, "study": "small", "designs": designs}))
+    (folder / "space.yaml").write_text(
+        "name: small\ntasks:\n  tiny: {task: 'python:tiny:make'}\npairs: [int8]\n"
+        "hardware: {units: {sets: [[int8]]}, rows: [4], columns: [4], sram_kib: [64]}\n"
+        "objectives: [tiny.quality, area_mm2]\n"
+    )
+    monkeypatch.setattr(bundle, "load_task", lambda spec, **_: tiny)
+    return folder
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_weights_are_rounded_as_ours_are(name: str) -> None:
+    fmt = get_format(name)
+    generator = torch.Generator().manual_seed(0)
+    for layer in (
+        qnn.QuantLinear(70, 12, bias=False, weight_quant=weight_quantizer(fmt)),
+        qnn.QuantConv2d(40, 12, 3, bias=False, weight_quant=weight_quantizer(fmt)),
+    ):
+        layer.eval()
+        weight = torch.randn(layer.weight.shape, generator=generator) * torch.logspace(-2, 2, 12).view(
+            -1, *[1] * (layer.weight.ndim - 1)
+        )
+        weight[3] = 0
+        layer.weight.data.copy_(weight)
+        rounded = layer.quant_weight()
+        assert torch.equal(getattr(rounded, "value", rounded), quantize_weight(weight, fmt, 1))
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_activations_are_rounded_as_ours_are(name: str) -> None:
+    fmt = get_format(name)
+    generator = torch.Generator().manual_seed(0)
+    for shape, axis in (((3, 5, 70), -1), ((2, 40, 6, 6), 1)):
+        x = torch.randn(shape, generator=generator) * 3
+        quantizer = qnn.QuantIdentity(act_quant=activation_quantizer(fmt, axis, 5.0)).eval()
+        plain = not fmt.is_block and not fmt.is_cast
+        ours = fmt.fake_quantize(x, axis=axis if fmt.is_block else None, amax=5.0 if plain else None)
+        assert torch.equal(quantizer(x), ours)
+
+
+@pytest.mark.parametrize("pair", ["int8", "fp8_e4m3", "mxfp8_e4m3", "mxfp4", "int4:fp8_e5m2", "fp32", "bf16"])
+def test_uniform_network_equals_the_evaluated_one(tiny: CustomTask, evaluator: Evaluator, pair: str) -> None:
+    assert export_task(tiny, assign(evaluator, pair), evaluator).psnr_db > 60
+
+
+def test_mixed_network_equals_the_evaluated_one(tiny: CustomTask, evaluator: Evaluator) -> None:
+    mixed = assign(evaluator, "int8", "int4:fp8_e4m3", "mxfp6_e2m3:mxint8", "fp6_e3m2:fp16")
+    assert export_task(tiny, mixed, evaluator).psnr_db > 60
+
+
+def test_each_attention_operand_is_quantized(tiny: CustomTask, evaluator: Evaluator) -> None:
+    """Coarse formats on one operand at a time must show in the output, and equally in both networks."""
+    layers = dict(assign(evaluator, "fp32").layers)
+    (attention,) = [layer for layer, kind in evaluator.layers.items() if kind == "attention"]
+    reference = evaluator.reference()
+    for fields in ({"activation": "int2"}, {"key": "int2"}, {"value": "int2"}):
+        formats = {"activation": "fp32", "key": "fp32", "value": "fp32"} | fields
+        assignment = Assignment.of(layers | {attention: LayerFormats(**formats)})
+        exported = export_task(tiny, assignment, evaluator)
+        with torch.inference_mode():
+            assert output_psnr_db(tiny.run(exported.network), reference) < 60
+        assert exported.psnr_db > 60
+
+
+def test_float_network_is_untouched(tiny: CustomTask, evaluator: Evaluator) -> None:
+    before = {name: tensor.clone() for name, tensor in tiny.module.state_dict().items()}
+    kinds = {name: type(module) for name, module in tiny.module.named_modules()}
+    export_task(tiny, assign(evaluator, "int4"), evaluator)
+    assert {name: type(module) for name, module in tiny.module.named_modules()} == kinds
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tiny.module.state_dict().items())
+
+
+def test_refusal_names_layer_and_format(tiny: CustomTask, evaluator: Evaluator) -> None:
+    layers = dict(assign(evaluator, "int8").layers)
+    layers["to_k"] = LayerFormats(activation="int8", weight="int4_g32")
+    with pytest.raises(InputError, match=r"layer 'to_k': Brevitas has no format 'int4_g32'; it has .*mxfp4"):
+        export_task(tiny, Assignment.of(layers), evaluator)
+
+
+def test_layer_without_a_counterpart_is_refused_by_name() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 1, 3))
+    images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    task = CustomTask("transposed", module, images, images, None)
+    with pytest.raises(InputError, match=r"layer '1'.*ConvTranspose2d"):
+        export_task(task, assign(Evaluator(task), "int8"))
+
+
+def test_operand_that_was_always_zero_stays_zero() -> None:
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    zeros = torch.zeros(3, 4)
+    nn.init.zeros_(module[0].bias)
+    task = CustomTask("zero", module, zeros, zeros, None)
+    assert export_task(task, assign(Evaluator(task), "int8")).psnr_db > 60
+
+
+def test_written_network_is_read_again(study: Path, tiny: CustomTask, evaluator: Evaluator, tmp_path: Path) -> None:
+    written = export_design(study, "aaaa1111", "brevitas", tmp_path / "out")
+    facts = written["tasks"]["tiny"]
+    assert facts["psnr_db"] > 60
+    assert facts["layers"] == len(evaluator.layers)
+    network = load_brevitas(facts["path"])
+    assignment = assign(evaluator, "int8", "int4:fp8_e4m3")
+    with torch.inference_mode():
+        assert output_psnr_db(tiny.run(network), evaluator.outputs(assignment)) > 60
+
+
+def test_weights_come_from_the_folder(study: Path, tiny: CustomTask, tmp_path: Path) -> None:
+    """A network of the same shape with other weights must not leak into what is loaded."""
+    import copy
+
+    path = export_design(study, "aaaa1111", "brevitas", tmp_path / "out")["tasks"]["tiny"]["path"]
+    other = copy.deepcopy(tiny.module)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    with torch.inference_mode():
+        assert output_psnr_db(tiny.run(load_brevitas(path, module=other)), tiny.run(load_brevitas(path))) > 60
+
+
+def test_manifest_says_formats_ranges_and_versions(study: Path, evaluator: Evaluator, tmp_path: Path) -> None:
+    path = Path(export_design(study, "aaaa1111", "brevitas", tmp_path / "out")["tasks"]["tiny"]["path"])
+    manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text())
+    assert (manifest["design"], manifest["study"]) == ("aaaa1111", "small")
+    assert set(manifest["formats"]) == set(evaluator.layers)
+    assert manifest["brevitas"]
+    layer = next(iter(manifest["ranges"]))
+    operand, amax = next(iter(manifest["ranges"][layer].items()))
+    fmt = get_format(manifest["formats"][layer]["activation"])
+    assert manifest["scales"][layer][operand] == pytest.approx(amax / fmt.max_value)
+
+
+def test_unknown_design_offers_the_nearest(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no design 'aaaa1112'; did you mean 'aaaa1111'"):
+        export_design(study, "aaaa1112", "brevitas", tmp_path / "out")
+
+
+def test_unsupported_design_writes_nothing(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"design 'bbbb2222', tiny: layer '\w+': Brevitas has no format 'nvfp4'"):
+        export_design(study, "bbbb2222", "brevitas", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_network_that_differs_is_not_written(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = bundle.operand_ranges
+
+    def wrong(*args: Any) -> Any:
+        return {layer: {name: amax * 1.3 for name, amax in named.items()} for layer, named in real(*args).items()}
+
+    monkeypatch.setattr(bundle, "operand_ranges", wrong)
+    with pytest.raises(CodesignError, match="differs from the measured one"):
+        export_design(study, "aaaa1111", "brevitas", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_brevitas_says_what_to_install(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "brevitas.nn", None)
+    with pytest.raises(InputError, match=r"pip install codesign\[brevitas\]"):
+        export_design(study, "aaaa1111", "brevitas", tmp_path / "out")
+
+
+def test_broken_front_is_one_line(study: Path, tmp_path: Path) -> None:
+    (study / "front.json").write_text("{broken")
+    with pytest.raises(InputError, match=r"front\.json: not the front of a study"):
+        export_design(study, "aaaa1111", "brevitas", tmp_path / "out")
+
+
+def test_broken_weights_are_one_line(study: Path, tmp_path: Path) -> None:
+    path = Path(export_design(study, "aaaa1111", "brevitas", tmp_path / "out")["tasks"]["tiny"]["path"])
+    (path / "model.safetensors").write_bytes(b"not a tensor file")
+    with pytest.raises(InputError, match=r"model\.safetensors: does not fit"):
+        load_brevitas(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["restore", "rewrite"])
+@pytest.mark.parametrize("pair", ["int8", "fp8_e4m3"])
+def test_bundled_network_equals_the_evaluated_one(name: str, pair: str) -> None:
+    from codesign.models import load_task
+
+    try:
+        task = load_task(name)
+    except InputError as error:
+        pytest.skip(str(error))
+    evaluator = Evaluator(task)
+    assert export_task(task, assign(evaluator, pair), evaluator).psnr_db > 60
