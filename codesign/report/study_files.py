@@ -11,7 +11,11 @@ from codesign.errors import InputError
 from codesign.files import read_text
 
 SCHEMA_VERSION = 1
-_FRONT_KEYS = ("schema_version", "study", "objectives", "reference_point", "hypervolume", "evaluations", "designs")
+_FRONT_KEYS = (
+    *("schema_version", "study", "created", "space_hash", "code_version", "seed", "objectives", "reference_point"),
+    *("hypervolume", "evaluations", "front_size", "designs"),
+)
+_DETAILS_KEYS = ("tasks", "baselines", "chosen", "worst", "history", "hardware_count", "log10_designs")
 _DESIGN_KEYS = ("id", "objectives", "quality", "metrics", "cost", "accelerator", "assignments")
 
 
@@ -42,10 +46,15 @@ def load_study(folder: Path) -> StudyFiles:
         found = front.get("schema_version") if isinstance(front, dict) else type(front).__name__
         raise InputError(f"{folder / 'front.json'}: schema_version is {found}, expected {SCHEMA_VERSION}")
     _require(folder / "front.json", front, _FRONT_KEYS)
+    if not isinstance(front["designs"], list) or not front["designs"]:
+        raise InputError(f"{folder / 'front.json'}: key 'designs' holds no design")
     for i, design in enumerate(front["designs"]):
         _require(folder / "front.json", design, _DESIGN_KEYS, f"designs[{i}].")
     details = _json(folder / "details.json")
-    _require(folder / "details.json", details, ("tasks", "baselines", "chosen", "worst", "history"))
+    _require(folder / "details.json", details, _DETAILS_KEYS)
+    for role in ("chosen", "worst"):
+        if details[role] not in {d["id"] for d in front["designs"]}:
+            raise InputError(f"{folder / 'details.json'}: {role} '{details[role]}' is no design of front.json")
     return StudyFiles(folder, front, details, _json(folder / "examples.json"))
 
 

@@ -21,6 +21,12 @@ function human(v, unit = "") {
   const a = Math.abs(v), n = a >= 1e6 || a < 1e-3 ? v.toExponential(2) : +v.toPrecision(4);
   return `${n}${unit ? " " + unit : ""}`;
 }
+// Viridis: lightness alone tells the order, for every kind of colour vision.
+const VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+function viridis(t) {
+  const at = Math.min(Math.max(t, 0), 1) * (VIRIDIS.length - 1), i = Math.min(Math.floor(at), VIRIDIS.length - 2);
+  return `rgb(${VIRIDIS[i].map((v, k) => Math.round(v + (VIRIDIS[i + 1][k] - v) * (at - i)))})`;
+}
 const pairOf = f => `${f.weight || f.key}:${f.activation}`;
 
 // What an axis may show: objectives first, then every number of the cost and of the chip.
@@ -55,11 +61,11 @@ function frame(svg, w, h, m, x, y, unitX, unitY, labelX, labelY) {
 function drawScatter() {
   const [kx, ky, kc] = ["x", "y", "c"].map(a => $("axis-" + a).value);
   const [fx, fy, fc] = [kx, ky, kc].map(k => FIELDS.get(k));
-  const every = [...F.designs, ...T.baselines], w = 1100, h = 460, m = { l: 84, r: 20, t: 24, b: 42 };
+  const svg = $("scatter"), every = [...F.designs, ...T.baselines], w = Math.max(300, svg.clientWidth || 1100), h = w < 600 ? 340 : 460, m = { l: 84, r: 20, t: 24, b: 42 };
   const x = scale(every.map(fx.get), m.l + 12, w - m.r - 12), y = scale(every.map(fy.get), h - m.b - 10, m.t + 10), c = scale(every.map(fc.get), 0, 1);
-  const svg = $("scatter");
   frame(svg, w, h, m, x, y, fx.unit, fy.unit, kx, ky);
-  const colour = v => `hsl(${240 - 190 * c.map(v)} ${60 + 20 * c.map(v)}% ${38 + 22 * c.map(v)}%)`;
+  const colour = v => viridis(c.map(v));
+  $("scale").replaceChildren(`colour: ${human(c.ticks[0], fc.unit)} `, el("i", { style: `background:linear-gradient(90deg, ${VIRIDIS.map(s => `rgb(${s})`).join(", ")})` }), ` ${human(c.ticks.at(-1), fc.unit)}`);
   for (const b of T.baselines) svg.append(el("rect", { x: x.map(fx.get(b)) - 5, y: y.map(fy.get(b)) - 5, width: 10, height: 10, fill: "none", stroke: colour(fc.get(b)), "stroke-width": 2 }, el("title", {}, `${b.label}\n${kx}: ${human(fx.get(b), fx.unit)}\n${ky}: ${human(fy.get(b), fy.unit)}`)));
   for (const d of F.designs) svg.append(el("circle", { cx: x.map(fx.get(d)), cy: y.map(fy.get(d)), r: d.id === picked ? 8 : 6, fill: colour(fc.get(d)), class: "dot" + (d.id === picked ? " picked" : ""), onclick: () => pick(d.id) }, el("title", {}, `${d.id}: ${d.accelerator.pairs.join(", ")}\n${kx}: ${human(fx.get(d), fx.unit)}\n${ky}: ${human(fy.get(d), fy.unit)}\n${kc}: ${human(fc.get(d), fc.unit)}`)));
 }
@@ -68,11 +74,13 @@ function table(columns, rows, { onpick = null, ids = null } = {}) {
   const fill = list => body.replaceChildren(...list.map(([row, id]) => el("tr", id ? { class: "pickable" + (id === picked ? " picked" : ""), onclick: () => onpick(id) } : {}, ...row.map(c => el("td", Array.isArray(c) ? { class: "text" } : {}, Array.isArray(c) ? c[0] : String(c.show ?? c))))));
   let list = rows.map((r, i) => [r, ids ? ids[i] : null]), order = 1;
   const key = c => (Array.isArray(c) ? c[0] : c.sort ?? c);
-  const head = el("tr", {}, ...columns.map((name, i) => el("th", { onclick: () => { order = -order; list = [...list].sort((a, b) => (key(a[0][i]) > key(b[0][i]) ? 1 : -1) * order); fill(list); } }, name)));
+  const head = el("tr", {}, ...columns.map((name, i) => el("th", { class: Array.isArray(rows[0]?.[i]) ? "text" : "", onclick: () => { order = -order; list = [...list].sort((a, b) => (key(a[0][i]) > key(b[0][i]) ? 1 : -1) * order); fill(list); } }, name)));
   fill(list);
   return el("table", {}, el("thead", {}, head), body);
 }
 function colours(names) { return new Map([...new Set(names)].sort().map((n, i) => [n, PALETTE[i % PALETTE.length]])); }
+// One colour a format in the whole page, so that designs compare.
+const HUES = colours(F.designs.flatMap(d => Object.values(d.assignments).flatMap(a => Object.values(a).flatMap(f => pairOf(f).split(":")))));
 function legend(map) { return el("div", { class: "legend" }, ...[...map].map(([n, c]) => el("span", {}, el("i", { style: `background:${c}` }), n))); }
 function bar(parts, unit) {
   const total = parts.reduce((s, p) => s + p[1], 0) || 1, map = new Map(parts.map((p, i) => [`${p[0]} ${human(p[1], unit)}`, PALETTE[i % PALETTE.length]]));
@@ -80,7 +88,7 @@ function bar(parts, unit) {
 }
 function strip(design, task) {
   const layers = T.tasks[task].layers, formats = design.assignments[task], costs = new Map(design.cost.tasks[task].layers.map(l => [l.name, l]));
-  const map = colours(layers.flatMap(l => pairOf(formats[l.name]).split(":"))), most = Math.max(...layers.map(l => l.macs));
+  const used = new Set(layers.flatMap(l => pairOf(formats[l.name]).split(":"))), map = new Map([...HUES].filter(([name]) => used.has(name))), most = Math.max(...layers.map(l => l.macs));
   const cells = layers.map(l => {
     const [w, a] = pairOf(formats[l.name]).split(":"), c = costs.get(l.name), s = T.sensitivities?.[task]?.[l.name]?.[pairOf(formats[l.name])];
     const tip = `${l.name} (${l.kind})\n${w} : ${a}\n${human(l.macs)} MACs, ${human(c?.latency_s, "s")}, bound by ${c?.bound}` + (s === undefined ? "" : `\npredicted loss ${human(s)}`);
@@ -132,7 +140,7 @@ function drawTables() {
 }
 function drawHistory() {
   if (!T.history.length) return;
-  const w = 1100, h = 220, m = { l: 84, r: 20, t: 24, b: 42 };
+  const w = Math.max(300, $("history").clientWidth || 1100), h = 220, m = { l: 84, r: 20, t: 24, b: 42 };
   const x = scale(T.history.map(p => p.evaluations), m.l, w - m.r), y = scale(T.history.map(p => p.hypervolume), h - m.b, m.t);
   frame($("history"), w, h, m, x, y, "", "", "measured candidates", "hypervolume");
   $("history").append(el("path", { d: T.history.map((p, i) => `${i ? "L" : "M"}${x.map(p.evaluations)} ${y.map(p.hypervolume)}`).join(""), fill: "none", stroke: PALETTE[0], "stroke-width": 2 }));
@@ -149,3 +157,4 @@ for (const axis of ["x", "y", "c"]) {
   $("axis-" + axis).addEventListener("change", drawScatter);
 }
 drawScatter(); drawDesign(); drawExamples(); drawTables(); drawHistory();
+addEventListener("resize", () => { drawScatter(); drawHistory(); });

@@ -1,0 +1,218 @@
+"""report.html, report.md and front.csv, drawn from a study folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codesign.errors import EnvironmentProblem, InputError
+from codesign.report import load_study, write_report
+from tests.report.synthetic import DESIGNS, LAYERS, OBJECTIVES, write_study
+
+HOSTILE = '</script><script>alert("$title & |")</script>'
+
+
+class Page(HTMLParser):
+    """The text of each script element and every address that a page refers to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.scripts: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self._inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "srcset", "action", "data")]
+        self._inside = tag == "script"
+        if self._inside:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.scripts[-1] += data
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return write_study(tmp_path / "study")
+
+
+def embedded(folder: Path) -> Any:
+    return json.loads(Page((folder / "report.html").read_text()).scripts[0])
+
+
+def test_it_says_which_files_it_wrote_and_leaves_no_others(study: Path) -> None:
+    before = {p.name for p in study.iterdir()}
+    assert write_report(study) == (study / "report.md", study / "report.html")
+    assert {p.name for p in study.iterdir()} - before == {"report.md", "report.html", "front.csv"}
+
+
+def test_it_writes_the_same_again(study: Path) -> None:
+    def written() -> list[str]:
+        return [p.read_text() for p in (*write_report(study), study / "front.csv")]
+
+    assert written() == written()
+
+
+def test_every_design_stands_in_the_page_and_in_the_text(study: Path) -> None:
+    markdown, html = (p.read_text() for p in write_report(study))
+    for design in load_study(study).designs:
+        assert f"| `{design['id']}` |" in markdown
+        assert f'"id":"{design["id"]}"' in html
+
+
+def test_every_layer_stands_in_the_page_and_in_the_text(study: Path) -> None:
+    markdown, html = (p.read_text() for p in write_report(study))
+    for name, _ in (layer for layers in LAYERS.values() for layer in layers):
+        assert name in markdown
+        assert f'"{name}"' in html
+
+
+def test_the_page_holds_the_study_unchanged(study: Path) -> None:
+    write_report(study)
+    data, files = embedded(study), load_study(study)
+    assert (data["front"], data["details"], data["examples"]) == (files.front, files.details, files.examples)
+
+
+def test_the_page_refers_to_nothing_outside_itself(study: Path) -> None:
+    html = write_report(study)[1].read_text()
+    assert [a for a in Page(html).addresses if a and not a.startswith(("data:", "#"))] == []
+    assert set(re.findall(r"https?://[^\s\"'<>)]+", html)) <= {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|import\(", html)
+
+
+def test_the_page_stays_under_a_megabyte(study: Path) -> None:
+    assert write_report(study)[1].stat().st_size < 1_000_000
+
+
+def test_a_hostile_name_stays_a_name(tmp_path: Path) -> None:
+    study = write_study(tmp_path, layer=HOSTILE, study=HOSTILE)
+    page = Page(write_report(study)[1].read_text())
+    assert page.tags.count("script") == 2
+    assert HOSTILE in embedded(study)["front"]["designs"][0]["assignments"]["restore"]
+    assert embedded(study)["front"]["study"] == HOSTILE
+
+
+def test_a_bar_in_a_name_breaks_no_table(tmp_path: Path) -> None:
+    markdown = write_report(write_study(tmp_path, layer="a|b"))[0].read_text()
+    assert "a\\|b" in markdown
+    for lines in re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE):
+        assert len({len(re.split(r"(?<!\\)\|", line)) for line in lines.splitlines()}) == 1
+
+
+def test_the_baselines_say_what_beats_them_or_why_nothing_does(study: Path) -> None:
+    markdown = write_report(study)[0].read_text()
+    for baseline in load_study(study).details["baselines"]:
+        (row,) = (line for line in markdown.splitlines() if line.startswith(f"| {baseline['label']} |"))
+        assert baseline["note"] in row
+        assert (baseline["dominated_by"] or "") in row
+
+
+def test_the_example_rewrites_stand_side_by_side(study: Path) -> None:
+    markdown, files = write_report(study)[0].read_text(), load_study(study)
+    (row,) = (line for line in markdown.splitlines() if line.startswith("| send it now |"))
+    for shown in ("float", files.details["chosen"], files.details["worst"]):
+        assert f"Could you send it, {shown}?" in row
+
+
+def test_the_csv_has_a_row_per_design_and_the_objectives_in_full(study: Path) -> None:
+    write_report(study)
+    with (study / "front.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == DESIGNS
+    for row, design in zip(rows, load_study(study).designs, strict=True):
+        assert {n: float(row[n]) for n, _ in OBJECTIVES} == design["objectives"]
+        assert row["pairs"].split("+") == design["accelerator"]["pairs"]
+
+
+def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_folder_that_is_no_study_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        load_study(tmp_path)
+    assert "no study here" in one_line(error)
+
+
+@pytest.mark.parametrize("name", ["details.json", "examples.json"])
+def test_a_missing_file_is_named(study: Path, name: str) -> None:
+    (study / name).unlink()
+    with pytest.raises(InputError) as error:
+        load_study(study)
+    assert name in one_line(error)
+
+
+@pytest.mark.parametrize("name", ["front.json", "details.json", "examples.json"])
+def test_broken_json_is_reported_with_its_line(study: Path, name: str) -> None:
+    (study / name).write_text('{\n "a": 1,\n oops\n}')
+    with pytest.raises(InputError) as error:
+        load_study(study)
+    assert f"{name}:3: broken JSON" in one_line(error)
+
+
+@pytest.mark.parametrize("content", ['{"schema_version": 2}', "[]", "{}"])
+def test_another_schema_version_is_refused(study: Path, content: str) -> None:
+    (study / "front.json").write_text(content)
+    with pytest.raises(InputError) as error:
+        load_study(study)
+    assert "schema_version" in one_line(error)
+
+
+def test_a_missing_key_is_named(study: Path) -> None:
+    front = json.loads((study / "front.json").read_text())
+    del front["designs"][2]["cost"]
+    (study / "front.json").write_text(json.dumps(front))
+    with pytest.raises(InputError) as error:
+        load_study(study)
+    assert "designs[2].cost" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "said"),
+    [
+        ("front.json", "designs", [], "holds no design"),
+        ("front.json", "designs", 3, "holds no design"),
+        ("front.json", "front_size", None, "key 'front_size' is missing"),
+        ("details.json", "hardware_count", None, "key 'hardware_count' is missing"),
+        ("details.json", "chosen", "d99999999", "chosen 'd99999999' is no design"),
+    ],
+)
+def test_a_damaged_study_is_described(study: Path, name: str, key: str, value: Any, said: str) -> None:
+    data = json.loads((study / name).read_text()) | {key: value}
+    if value is None:
+        del data[key]
+    (study / name).write_text(json.dumps(data))
+    with pytest.raises(InputError) as error:
+        load_study(study)
+    assert said in one_line(error)
+
+
+def test_a_text_of_several_lines_stays_in_its_row(study: Path) -> None:
+    examples = json.loads((study / "examples.json").read_text())
+    examples["rewrite"]["float"][0]["source"] = "first\nsecond"
+    (study / "examples.json").write_text(json.dumps(examples))
+    assert "| first second |" in write_report(study)[0].read_text()
+
+
+def test_a_folder_that_refuses_writing_is_an_environment_problem(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("codesign.files.tempfile.mkstemp", refuse)  # as root, no folder refuses
+    with pytest.raises(EnvironmentProblem) as error:
+        write_report(study)
+    assert "cannot be written (Permission denied)" in one_line(error)
