@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
     from codesign.hardware import cost
-    from codesign.search import search
+    from codesign import search
     from codesign.workload import trace
 
 _WHERE = {
@@ -27,7 +27,6 @@ _WHERE = {
     "LayerFormats": "codesign.formats",
     "get_format": "codesign.formats",
     "cost": "codesign.hardware",
-    "search": "codesign.search.study",
     "trace": "codesign.workload",
 }
 
@@ -36,6 +35,8 @@ __all__ = ["Assignment", "FormatPair", "LayerFormats", "cost", "get_format", "se
 
 def __getattr__(name: str) -> Any:
     """Import a room only when one of its names is used, so that ``codesign --help`` is quick."""
+    if name == "search":
+        return importlib.import_module("codesign.search")
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'codesign' has no attribute {name!r}")

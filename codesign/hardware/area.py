@@ -56,8 +56,8 @@ def _areas(grid: AcceleratorGrid, end: str) -> Floats:
     sram = grid.sram_bytes * 8.0 * bit_mm2 / float(getattr(memory["array_efficiency"], other))
     interfaces = table("memory.yaml", "dram_interface_mm2")
     dram = np.array([float(getattr(interfaces[d], end)) for d in grid.drams])[grid.dram] * grid.dram_channels
-    dram = dram * float(getattr(system["dram_interface_share"], end))
-    return np.stack([macs, vector, control, sram, dram], axis=1)
+    charged = dram * float(getattr(system["dram_interface_share"], end))
+    return np.stack([macs, vector, control, sram, charged], axis=1)
 
 
 def _vector_lane(unit: MacUnit) -> Interval:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -38,5 +40,14 @@ def search(
     run_study(study, evaluations=count, timeout_s=timeout_s, progress=progress)
     return write_results(study, progress)
 
+
+class _CallableModule(types.ModuleType):
+    """``codesign.search(space, out)``: the room and its one function share the name."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return search(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 __all__ = ["Progress", "SearchSpace", "Study", "load_space", "open_study", "run_study", "search", "write_results"]

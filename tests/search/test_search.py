@@ -139,6 +139,14 @@ def test_same_seed_same_front(finished: Path, space_file: Path, tmp_path: Path) 
     assert without_time(json.loads(json.dumps(again))) == without_time(first)
 
 
+def test_package_has_the_search_by_name() -> None:
+    import codesign
+
+    assert callable(codesign.search)
+    assert codesign.search.search is search
+    assert codesign.get_format("mxfp4").bits_per_element == 4.25
+
+
 def test_front_is_mutually_nondominated(finished: Path) -> None:
     front = json.loads((finished / "study" / "front.json").read_text())
     points = np.array([list(d["objectives"].values()) for d in front["designs"]])

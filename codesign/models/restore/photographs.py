@@ -1,0 +1,135 @@
+"""The photographs in the wheels of scikit-image and scikit-learn, and random crops of them.
+
+Whole photographs are held out, never crops of a training photograph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from codesign.errors import InputError
+
+SIZE = 64
+_SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A file of a public package, by whom, under which terms, and how often training draws it."""
+
+    name: str  # package/file
+    credit: str
+    licence: str
+    weight: float = 1.0
+
+    @property
+    def stem(self) -> str:
+        return Path(self.name).stem
+
+
+NOT_STATED = "not stated by scikit-image"  # trained on, but no crop of it is committed
+
+HELD_OUT = (
+    Photograph("skimage/chelsea.png", "Stefan van der Walt", "CC0"),
+    Photograph("skimage/coffee.png", "Rachel Michetti, Pikolo Espresso Bar", "CC0"),
+    Photograph("skimage/rocket.jpg", "SpaceX", "public domain"),
+    Photograph("sklearn/china.jpg", "danielbuechele, flickr.com/photos/danielbuechele/6061409035", "CC BY 2.0"),
+)
+TRAINING = (
+    Photograph("skimage/astronaut.png", "NASA, flic.kr/p/r9qvLn", "public domain", 3.0),
+    Photograph("skimage/motorcycle_left.png", "Scharstein et al., Middlebury Stereo 2014", NOT_STATED, 2.0),
+    Photograph("skimage/motorcycle_right.png", "Scharstein et al., Middlebury Stereo 2014", NOT_STATED, 2.0),
+    Photograph("skimage/ihc.png", "Center for Microscopy and Molecular Imaging", "no known copyright restrictions"),
+    Photograph("skimage/hubble_deep_field.jpg", "NASA, HubbleSite", "public domain"),
+    Photograph("skimage/retina.jpg", "Mikael Häggström", "CC0"),
+    Photograph("skimage/camera.png", "Lav Varshney", "CC0"),
+    Photograph("skimage/brick.png", "CC0Textures, Bricks25", "CC0"),
+    Photograph("skimage/grass.png", "linolafett, DeviantArt", "CC0"),
+    Photograph("skimage/gravel.png", "CC0Textures, Gravel04", "CC0"),
+    Photograph("skimage/coins.png", "Brooklyn Museum", "no known copyright restrictions"),
+    Photograph("skimage/moon.png", "not stated", NOT_STATED),
+    Photograph("skimage/page.png", "not stated", NOT_STATED, 0.5),
+    Photograph("skimage/text.png", "Wikimedia, Corner.png", "public domain", 0.5),
+    Photograph("sklearn/flower.jpg", "vultilion, flickr.com/photos/vultilion/6056698931", "CC BY 2.0", 3.0),
+)
+
+
+def read(photograph: Photograph) -> np.ndarray:
+    """uint8 [H, W, 3]; grey photographs are repeated over the channels.
+
+    Raises InputError when scikit-image or scikit-learn is not installed.
+    """
+    try:
+        import skimage
+        import sklearn.datasets
+        from skimage.io import imread
+    except ImportError as error:
+        hint = "the photographs need scikit-image and scikit-learn: pip install codesign[train]"
+        raise InputError(f"{hint} ({error})") from None
+    library, _, file = photograph.name.partition("/")
+    folders = {
+        "skimage": Path(skimage.__file__).parent / "data",
+        "sklearn": Path(sklearn.datasets.__file__).parent / "images",
+    }
+    image = imread(folders[library] / file)
+    image = np.stack([image] * 3, axis=-1) if image.ndim == 2 else image[..., :3]
+    return np.ascontiguousarray(image)
+
+
+def pyramid(image: np.ndarray, smallest: int = 96) -> list[Tensor]:
+    """The photograph at scales 1 to 1/4 whose shorter side is at least `smallest`: [3, h, w] in -1..1."""
+    x = torch.from_numpy(image).permute(2, 0, 1).float()[None] / 127.5 - 1
+    levels = []
+    for scale in _SCALES:
+        size = (int(x.shape[2] / scale), int(x.shape[3] / scale))
+        if min(size) >= smallest:
+            y = x if scale == 1 else F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
+            levels.append(y[0].clamp(-1, 1))
+    return levels
+
+
+def random_crop(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """[3, SIZE, SIZE] from a random place, mirrored half of the time."""
+    top = int(rng.integers(0, image.shape[1] - SIZE + 1))
+    left = int(rng.integers(0, image.shape[2] - SIZE + 1))
+    crop = image[:, top : top + SIZE, left : left + SIZE]
+    return crop.flip(2) if rng.random() < 0.5 else crop
+
+
+def augmented(crop: Tensor, rng: np.random.Generator) -> Tensor:
+    """The crop with channels shuffled, axes swapped, and brightness and contrast changed at random."""
+    if rng.random() < 0.5:
+        crop = crop[torch.from_numpy(rng.permutation(3))]
+    if rng.random() < 0.3:
+        crop = crop.transpose(1, 2)
+    return (crop * rng.uniform(0.7, 1.1) + rng.uniform(-0.15, 0.15)).clamp(-1, 1)
+
+
+def dead_leaves(rng: np.random.Generator) -> Tensor:
+    """Overlapping ellipses and rectangles of random size and colour: the occlusions of photographs.
+
+    Sizes follow a power law (Lee, Mumford and Huang, "Occlusion models for natural images", 2001).
+    """
+    yy, xx = np.mgrid[0:SIZE, 0:SIZE]
+    image = np.ones((SIZE, SIZE, 3), np.float32) * rng.uniform(-1, 1, 3)
+    base = rng.uniform(-1, 1, 3)
+    for _ in range(int(rng.integers(15, 60))):
+        radius = min(3.0 * (1 - rng.random()) ** -0.7, 40.0)
+        cy, cx = rng.uniform(-8, SIZE + 8, 2)
+        colour = np.clip(base + rng.normal(0, 0.45, 3), -1, 1)
+        angle = rng.uniform(0, np.pi)
+        u = (xx - cx) * np.cos(angle) + (yy - cy) * np.sin(angle)
+        v = (yy - cy) * np.cos(angle) - (xx - cx) * np.sin(angle)
+        ratio = rng.uniform(0.4, 1.0)
+        box = rng.random() < 0.5
+        inside = (np.abs(u) < radius) & (np.abs(v) < radius * ratio) if box else u**2 + (v / ratio) ** 2 < radius**2
+        shade = (u * rng.normal(0, 0.01) + v * rng.normal(0, 0.01))[..., None]
+        grain = rng.normal(0, rng.uniform(0, 0.08), (SIZE, SIZE, 1))
+        image[inside] = (colour + shade + grain)[inside]
+    return torch.from_numpy(np.clip(image, -1, 1).astype(np.float32)).permute(2, 0, 1)

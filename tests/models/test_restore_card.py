@@ -1,0 +1,94 @@
+"""The claims of the restore task's card, measured again from the committed weights."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from codesign.models.restore import card, card_text
+from codesign.models.restore.card import WEIGHTS, Rows, biharmonic, difference, held_out, measure_row, restored
+from codesign.models.restore.dataset import Batch
+from codesign.models.restore.network import TASKS
+from codesign.models.restore.photographs import HELD_OUT, TRAINING
+from codesign.models.restore.task import load_network, to_unit
+
+CARD = json.loads((card.HERE / "card.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return held_out()
+
+
+@pytest.fixture(scope="module")
+def rows(batch: Batch) -> Rows:
+    student = restored(load_network(), 4, batch)
+    return {"student_4": measure_row(student, batch), "input": measure_row(to_unit(batch.degraded), batch)}
+
+
+def gain(rows: Rows, ours: str, other: str, metric: str) -> float:
+    samples = difference(rows, ours, other, metric)
+    return samples.reduce(samples.values)
+
+
+def test_super_resolution_beats_bicubic_by_three_tenths_of_a_decibel(rows: Rows) -> None:
+    assert gain(rows, "student_4", "input", "psnr_super_resolution") >= 0.3
+
+
+def test_deblurring_improves_on_the_blurred_image(rows: Rows) -> None:
+    assert gain(rows, "student_4", "input", "psnr_deblur") >= 0.3
+
+
+def test_inpainting_and_outpainting_beat_the_biharmonic_fill(rows: Rows, batch: Batch) -> None:
+    pytest.importorskip("skimage")
+    both = rows | {"biharmonic": measure_row(biharmonic(batch), batch)}
+    for metric in ("psnr_inpaint", "psnr_inpaint_hole", "psnr_outpaint", "psnr_outpaint_hole"):
+        assert gain(both, "student_4", "biharmonic", metric) > 0
+
+
+@pytest.mark.slow
+def test_the_student_loses_at_most_half_a_decibel_to_its_teacher_in_fifty_steps(rows: Rows, batch: Batch) -> None:
+    both = rows | {"teacher_50": measure_row(restored(load_network(WEIGHTS["teacher"]), 50, batch), batch)}
+    assert all(gain(both, "student_4", "teacher_50", f"psnr_{task}") >= -0.5 for task in TASKS)
+
+
+def test_the_card_says_what_is_measured(rows: Rows) -> None:
+    for name, samples in rows["student_4"].items():
+        assert CARD["quality"]["student_4"][name]["value"] == pytest.approx(samples.reduce(samples.values), abs=0.02)
+        assert CARD["quality"]["input"][name]["value"] == pytest.approx(
+            rows["input"][name].reduce(rows["input"][name].values), abs=0.01
+        )
+
+
+def test_the_claims_hold_in_the_card() -> None:
+    gains = CARD["comparisons"]
+    assert gains["super-resolution against bicubic"]["value"] >= 0.3
+    assert gains["inpainting against biharmonic, hole only"]["value"] > 0
+    assert all(c["value"] >= -0.5 for name, c in gains.items() if name.startswith("student, 4 steps"))
+
+
+def test_every_interval_holds_its_value() -> None:
+    for claims in (*CARD["quality"].values(), CARD["comparisons"]):
+        assert all(c["low"] <= c["value"] <= c["high"] for c in claims.values())
+
+
+def test_the_card_lists_every_photograph_with_author_and_licence() -> None:
+    text = (card.HERE / "CARD.md").read_text(encoding="utf-8")
+    for p in (*HELD_OUT, *TRAINING):
+        assert f"| {p.name} | {p.credit} | {p.licence} |" in text
+
+
+def test_the_card_is_written_from_its_json() -> None:
+    assert card_text.render(CARD) == (card.HERE / "CARD.md").read_text(encoding="utf-8")
+
+
+def test_the_biharmonic_fill_leaves_known_pixels_and_other_tasks_alone(batch: Batch) -> None:
+    pytest.importorskip("skimage")
+    part = batch[:4]
+    images = biharmonic(part)
+    torch.testing.assert_close(images[:2], to_unit(part.degraded[:2]))
+    known = (part.mask == 0).expand_as(images)
+    torch.testing.assert_close(images[known], to_unit(part.degraded)[known], atol=1e-5, rtol=0)
+    assert not torch.equal(images, to_unit(part.degraded))

@@ -1,0 +1,269 @@
+"""The restore task: its metrics, its probe, its noise and its workload."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torchmetrics.image.kid import poly_kernel, poly_mmd
+
+from codesign.errors import InputError
+from codesign.models import load_task
+from codesign.models.restore import RestoreTask, load, metrics
+from codesign.models.restore.network import TASKS, RestoreUNet
+from codesign.models.restore.task import DECIDING_CROPS, chain_noise, load_network
+from codesign.models.task import Outputs, Samples
+
+
+@pytest.fixture(scope="module")
+def task() -> RestoreTask:
+    return load()
+
+
+@pytest.fixture(scope="module")
+def reference(task: RestoreTask) -> Outputs:
+    with torch.inference_mode():
+        return task.run(task.module)
+
+
+@pytest.fixture(scope="module")
+def full(task: RestoreTask) -> Outputs:
+    with torch.inference_mode():
+        return task.run(task.module, full=True)
+
+
+def perturbed(module: nn.Module, size: float) -> nn.Module:
+    """The network with relative noise of `size` on each convolution and matrix."""
+    network = copy.deepcopy(module)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in network.parameters():
+            if p.ndim >= 2:
+                p += size * p.std() * torch.randn(p.shape, generator=generator)
+    return network
+
+
+def values(samples: list[Samples]) -> dict[str, float]:
+    return {s.name: s.reduce(s.values) for s in samples}
+
+
+def test_the_bundled_name_loads_it() -> None:
+    assert isinstance(load_task("restore"), RestoreTask)
+
+
+def test_the_deciding_metric_comes_first_and_is_at_its_floor_for_float_itself(
+    task: RestoreTask, reference: Outputs
+) -> None:
+    first = task.score(reference, reference)[0]
+    assert first.name == task.deciding == "output_error"
+    assert first.values.shape == (DECIDING_CROPS, len(TASKS))
+    assert first.reduce(first.values) == -12.0
+
+
+def test_the_deciding_metric_grows_with_the_perturbation(task: RestoreTask, reference: Outputs) -> None:
+    errors = []
+    for size in (0.003, 0.03):
+        with torch.inference_mode():
+            outputs = task.run(perturbed(task.module, size))
+        errors.append(values(task.score(outputs, reference))["output_error"])
+    assert -12 < errors[0] < errors[1] - 1.0
+
+
+def test_the_deciding_metric_is_the_mean_over_tasks_of_log10_of_the_squared_error(
+    task: RestoreTask, reference: Outputs
+) -> None:
+    shift = torch.tensor([0.1, 0.01, 0.1, 0.001]).repeat(DECIDING_CROPS)[:, None, None, None]
+    found = values(task.score({"images": reference["images"] + shift}, reference))
+    assert found["output_error"] == pytest.approx(np.mean([-2, -4, -2, -6]), abs=1e-3)
+    assert found["psnr_to_float"] == pytest.approx(35.0, abs=1e-2)
+
+
+def test_a_second_run_gives_the_same_images(task: RestoreTask, reference: Outputs) -> None:
+    with torch.inference_mode():
+        again = task.run(task.module)
+    assert torch.equal(again["images"], reference["images"])
+
+
+def test_a_full_run_begins_with_the_images_of_a_quick_one(task: RestoreTask, reference: Outputs, full: Outputs) -> None:
+    assert len(reference["images"]) == DECIDING_CROPS * len(TASKS)
+    assert len(full["images"]) == 16 * len(TASKS)
+    assert torch.equal(full["images"][: len(reference["images"])], reference["images"])
+
+
+def test_the_deciding_metric_is_the_same_in_a_quick_and_a_full_run(
+    task: RestoreTask, reference: Outputs, full: Outputs
+) -> None:
+    images = full["images"] + 0.01 * torch.randn(full["images"].shape, generator=torch.Generator().manual_seed(0))
+    quick = task.score({"images": images[: len(reference["images"])]}, reference)[0]
+    whole = task.score({"images": images}, full, full=True)[0]
+    assert np.array_equal(quick.values, whole.values)
+
+
+def test_noise_depends_on_the_seed_and_not_on_the_number_of_images() -> None:
+    assert torch.equal(chain_noise(4, 3, 0), chain_noise(9, 3, 0)[:, :4])
+    assert not torch.equal(chain_noise(4, 3, 0), chain_noise(4, 3, 1))
+    assert chain_noise(4, 3, 0).shape == (3, 4, 3, 64, 64)
+
+
+def test_a_full_report_has_every_metric_finite_with_a_row_per_crop(task: RestoreTask, full: Outputs) -> None:
+    samples = {s.name: s for s in task.score(full, full, full=True)}
+    expected = {f"{m}_{t}" for m in ("psnr", "ssim") for t in TASKS}
+    expected |= {"output_error", "psnr_to_float", "psnr_inpaint_hole", "psnr_outpaint_hole", "kid"}
+    assert set(samples) == expected
+    assert all(len(s.values) == 16 for n, s in samples.items() if n != "output_error")
+    assert all(np.isfinite(s.reduce(s.values)) for s in samples.values())
+    assert all(10 < samples[f"psnr_{t}"].values.mean() < 50 for t in TASKS)
+
+
+def test_quality_against_the_truth_falls_under_a_strong_perturbation(task: RestoreTask, full: Outputs) -> None:
+    noisy = {"images": full["images"] + 0.2 * torch.randn(full["images"].shape)}
+    worse, better = (values(task.score(x, full, full=True)) for x in (noisy, full))
+    for name in better:
+        if name.startswith(("psnr", "ssim")):
+            assert worse[name] < better[name]
+    assert worse["kid"] > better["kid"]
+
+
+def test_the_probe_estimates_the_squared_error(task: RestoreTask) -> None:
+    generator = torch.Generator().manual_seed(0)
+    delta = 0.1 * torch.randn(24, 3, 8, 8, generator=generator)
+    squares = []
+    for _ in range(200):
+        images = torch.zeros(24, 3, 8, 8, requires_grad=True)
+        (gradient,) = torch.autograd.grad(task.probe({"images": images}, generator), images)
+        squares.append(float((gradient * delta).sum()) ** 2)
+    assert np.mean(squares) == pytest.approx(float(delta.square().mean()), rel=0.35)
+
+
+def test_raw_and_from_raw_are_inverse_down_to_the_floor(task: RestoreTask) -> None:
+    assert task.from_raw(task.raw(-4.5)) == pytest.approx(-4.5)
+    assert task.raw(-3.0) == pytest.approx(1e-3)
+    assert task.from_raw(0.0) == -12.0
+
+
+def test_gradients_reach_every_layer(task: RestoreTask) -> None:
+    network = copy.deepcopy(task.module)
+    task.probe(task.run(network), torch.Generator().manual_seed(0)).backward()
+    without = [n for n, p in network.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    assert without == []
+
+
+def test_nan_in_the_weights_is_named(task: RestoreTask) -> None:
+    broken = copy.deepcopy(task.module)
+    with torch.no_grad():
+        broken.get_parameter("up1.resnet.conv1.weight")[0, 0, 0, 0] = float("nan")
+    with torch.inference_mode(), pytest.raises(InputError, match=r"up1\.resnet\.conv1\.weight"):
+        task.run(broken)
+
+
+def test_a_missing_weights_file_names_the_command_that_trains_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no such file.*codesign\.models\.restore\.train"):
+        load_network(tmp_path / "none.safetensors")
+
+
+def test_nan_in_a_weights_file_is_named(tmp_path: Path) -> None:
+    state = {k: v.clone() for k, v in RestoreUNet().state_dict().items()}
+    state["conv_in.bias"][0] = float("inf")
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"conv_in\.bias"):
+        load_network(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all"])
+def test_a_damaged_weights_file_is_a_one_line_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load_network(tmp_path / "w.safetensors")
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="not weights of the restore network"):
+        load_network(tmp_path / "w.safetensors")
+
+
+def test_the_workload_is_four_denoising_passes_of_one_image(task: RestoreTask) -> None:
+    workload = task.workload()
+    assert workload.repeats == {"denoise": 4}
+    assert workload.parameters == sum(p.numel() for p in task.module.parameters())
+    assert 5e8 < workload.macs() < 2e9
+    assert all(op.m <= 64 * 64 for op in workload.operators)
+
+
+def test_calibration_reaches_every_layer(task: RestoreTask) -> None:
+    network = copy.deepcopy(task.module)
+    seen: set[str] = set()
+    for name, module in network.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.register_forward_hook(lambda *_, name=name: seen.add(name))
+    with torch.inference_mode():
+        task.calibrate(network)
+    assert seen == {n for n, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+
+
+def test_the_fingerprint_changes_with_weights_and_seed(task: RestoreTask) -> None:
+    same, other_weights, other_seed = load(), load(), load()
+    other_weights.module = perturbed(task.module, 0.001)
+    other_seed.seed = 1
+    assert same.fingerprint() == task.fingerprint()
+    assert len({task.fingerprint(), other_weights.fingerprint(), other_seed.fingerprint()}) == 3
+
+
+def test_examples_show_two_crops_of_each_task(task: RestoreTask, full: Outputs) -> None:
+    shown = task.examples(full)
+    assert list(shown) == ["output"]
+    assert [e["label"] for e in shown["output"]][:3] == ["super_resolution 1", "super_resolution 2", "deblur 1"]
+    assert len(shown["output"]) == 2 * len(TASKS)
+    assert all(e["image"].shape == (64, 64, 3) and e["image"].dtype == np.uint8 for e in shown["output"])
+
+
+def test_examples_with_reference_show_the_input_with_grey_holes_and_the_truth(task: RestoreTask, full: Outputs) -> None:
+    shown = task.examples(full, reference=True)
+    assert set(shown) == {"output", "input", "truth"}
+    assert [e["label"] for e in shown["input"]] == [e["label"] for e in shown["truth"]]
+    hole = (shown["input"][4]["image"] == 128).all(axis=2)
+    assert hole.sum() >= 64
+    known = (shown["input"][4]["image"] == shown["truth"][4]["image"]).all(axis=2)
+    assert (known | hole).all()
+
+
+def test_the_kernel_distance_is_zero_between_equal_sets_and_positive_between_shifted_ones() -> None:
+    truth = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
+    same = metrics.kid(truth[:, None].expand(-1, 4, -1), truth)
+    assert same.reduce(same.values) == pytest.approx(0.0, abs=1e-12)
+    shifted = metrics.kid(truth[:, None].expand(-1, 4, -1) + 1.0, truth)
+    assert shifted.reduce(shifted.values) > 0.5
+
+
+def test_the_kernel_distance_is_torchmetrics_without_the_pairs_of_a_crop_with_itself() -> None:
+    g = torch.Generator().manual_seed(0)
+    truth, images = torch.randn(2, 12, 8, generator=g, dtype=torch.float64)
+    found = metrics.kid(images[:, None], truth)
+    cross = poly_kernel(truth, images)
+    with_self, without = cross.mean(), (cross.sum() - cross.trace()) / (12 * 11)
+    expected = poly_mmd(truth, images) + 2 * (with_self - without)
+    assert found.reduce(found.values) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_copies_of_a_crop_in_a_resample_do_not_count_as_a_pair() -> None:
+    g = torch.Generator().manual_seed(0)
+    truth, images = torch.randn(2, 6, 8, generator=g)
+    found = metrics.kid(images[:, None], truth)
+    assert found.reduce(np.array([0.0, 0.0, 1.0])) == pytest.approx(found.reduce(np.array([0.0, 1.0])))
+
+
+def test_a_bootstrap_of_the_kernel_distance_is_quick(task: RestoreTask, full: Outputs) -> None:
+    import time
+
+    kid = task.score(full, full, full=True)[-1]
+    draws = np.random.default_rng(0).integers(0, 16, size=(400, 16))
+    start = time.perf_counter()
+    for d in draws:
+        kid.reduce(kid.values[d])
+    assert time.perf_counter() - start < 1.0
