@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from codesign import search
     from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
     from codesign.hardware import cost
-    from codesign import search
     from codesign.workload import trace
 
 _WHERE = {
