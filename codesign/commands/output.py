@@ -17,6 +17,7 @@ from rich.table import Table
 from codesign.errors import InputError
 from codesign.files import read_text
 from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
+from codesign.report.text import human as with_prefix
 from codesign.workload import Workload
 
 
@@ -36,24 +37,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def human(value: float, unit: str = "") -> str:
-    """3 significant digits with an SI prefix: 0.00123 s -> 1.23 ms; bytes in powers of 1000."""
-    if unit == "mm2":
-        return f"{value:.3g} mm2"
-    if value == 0:
-        return f"0 {unit}".strip()
-    for factor, prefix in (
-        (1e12, "T"),
-        (1e9, "G"),
-        (1e6, "M"),
-        (1e3, "k"),
-        (1, ""),
-        (1e-3, "m"),
-        (1e-6, "u"),
-        (1e-9, "n"),
-    ):
-        if abs(value) >= factor * 0.9995:
-            return f"{value / factor:.3g} {prefix}{unit}".strip()
-    return f"{value * 1e12:.3g} p{unit}"
+    """3 significant digits with an SI prefix: 0.00123 s -> 1.23 ms; counts likewise: 860 M."""
+    return with_prefix(value, unit or "count")
 
 
 def assignment_for(workload: Workload, formats: str | None, file: Path | None) -> Assignment:
