@@ -93,7 +93,7 @@ def test_search_writes_front_and_report(space: Path, tmp_path: Path, capsys: pyt
     result = json.loads(capsys.readouterr().out)
     for key in ("front", "trials", "markdown", "html"):
         assert Path(result[key]).stat().st_size > 0
-    assert result["evaluations"] == 4
+    assert 2 <= result["evaluations"] <= 4  # fewer when nothing unmeasured could enlarge the front
     assert main(["report", str(out), "--json"]) == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,17 +56,15 @@ def test_sd15_has_282_convolutions_and_linears_under_their_usual_names() -> None
 
 
 @pytest.mark.slow  # a fresh process: most of its time is the import of torch
-def test_sd15_is_traced_in_under_five_seconds_and_a_gigabyte() -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux' /proc")
+def test_sd15_is_traced_in_less_than_a_gigabyte() -> None:
     code = (
-        "import resource, time; from codesign.workload import named_workload; start = time.process_time();"
-        "named_workload('sd15-unet'); seconds = time.process_time() - start;"
-        "print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "from codesign.workload import named_workload; named_workload('sd15-unet');"
+        "print(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1])"
     )
-    # processor time: what else runs on the machine is no property of the tracer
+    # not ru_maxrss: a child process inherits that of the process which started it
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    seconds, kibibytes = map(float, output.split())
-    assert seconds < 5
-    assert kibibytes < 1_000_000
+    assert float(output) < 1_000_000  # KiB
 
 
 def test_the_latent_consistency_model_is_the_same_network_in_four_steps() -> None:
