@@ -10,17 +10,18 @@ from codesign.search import load_space
 
 def run(arguments: argparse.Namespace) -> int:
     space = load_space(arguments.space)
+    counts = {name: len(network.layers) for name, network in space.networks.items()}
     facts = {
         "valid": True,
         "space": space.spec.name,
         "space_hash": space.space_hash,
         "accelerators": len(space.grid),
         "pairs": len(space.pairs),
-        "layers": {name: len(network.layers) for name, network in space.networks.items()},
+        "layers": counts,
     }
     if arguments.json:
         print_json(facts)
     else:
-        layers = ", ".join(f"{name} {count} layers" for name, count in facts["layers"].items())  # type: ignore[attr-defined]
+        layers = ", ".join(f"{name} {count} layers" for name, count in counts.items())
         print(f"{arguments.space}: valid; {facts['accelerators']} accelerators, {facts['pairs']} pairs; {layers}")
     return 0

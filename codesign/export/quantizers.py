@@ -40,7 +40,7 @@ def supported_names() -> tuple[str, ...]:
 def require_brevitas() -> None:
     """Raise InputError, with what to install, unless Brevitas can be imported."""
     try:
-        import brevitas.nn  # noqa: F401
+        import brevitas.nn  # noqa: F401  (only whether it can be)
     except ImportError as error:
         raise InputError(f"Brevitas is needed for this export ({error}): pip install codesign[brevitas]") from None
 

@@ -115,7 +115,7 @@ def _rates(pairs: tuple[FormatPair, ...]) -> dict[FormatPair, int]:
 def _unit_terms(pairs: tuple[FormatPair, ...], accumulator: str, dot: int) -> np.ndarray:
     """Counts of a unit that can be any of `pairs`: of every part, as many as the greediest mode needs."""
     rates = _rates(pairs)
-    return np.max([_pair_terms(p, accumulator, dot, rates[p]) for p in pairs], axis=0)  # type: ignore[no-any-return]
+    return np.asarray(np.max([_pair_terms(p, accumulator, dot, rates[p]) for p in pairs], axis=0))
 
 
 @lru_cache(maxsize=65536)
