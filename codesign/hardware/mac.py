@@ -1,7 +1,12 @@
-"""`MacUnit`: a dot-product unit that runs a set of (weight, activation) format pairs."""
+"""`MacUnit`: a dot-product unit that runs a set of (weight, activation) format pairs.
+
+Area, delay and energy come from the unit's own Verilog: its bill of materials and the logic levels
+of its pipeline stages, times coefficients fitted to synthesis (data/mac_model.yaml).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
@@ -9,36 +14,44 @@ import numpy as np
 
 from codesign.errors import InputError
 from codesign.formats import FormatPair
-from codesign.hardware.accumulators import DEFAULT_WINDOW, check_accumulator, resolve_accumulator
+from codesign.hardware.accumulators import check_accumulator, resolve_accumulator
+from codesign.hardware.calibration.parts import BUSY, PARTS
 from codesign.hardware.coefficients import Interval, at_node, read_data, table
 from codesign.hardware.operands import operands
-from codesign.hardware.terms import FLOAT_TERMS, TERMS, unit_terms
+from codesign.hardware.rtl.lanes import bricks
+from codesign.hardware.rtl.modes import Mode
+from codesign.hardware.rtl.timing import delay_ps, plan, stages
+from codesign.hardware.rtl.unit import Unit, build
 
-MOST_BRICKS = 4  # a multiplier splits into at most 2 x 2
-# Floating-point products that need an alignment window: aligners outgrow the shared multiplier beyond two.
-MOST_FLOAT_BRICKS = 2
 LONGEST_DOT = 256
+DEFAULT_CLOCK_GHZ = 1.0
+_LARGEST_FITTED_DOT = 32
 
 
 @cache
 def _area_coefficients() -> np.ndarray:
     rows = table("mac_model.yaml", "area_um2")
-    return np.array([rows[term].value for term in TERMS])
+    return np.array([rows[part].value for part in PARTS])
 
 
 @cache
 def _energy_coefficients() -> np.ndarray:
-    """pJ per count and operation at 7 nm, float64 [terms]."""
+    """pJ per part and operation at 7 nm, float64 [parts]."""
     per_area = table("mac_model.yaml", "energy_fj_per_um2")
-    busy = np.isin(TERMS, FLOAT_TERMS)
-    activity = np.where(busy, per_area["float"].value, per_area["integer"].value)
+    activity = np.where(np.isin(PARTS, BUSY), per_area["float"].value, per_area["integer"].value)
     return np.asarray(_area_coefficients() * activity * 1e-3)
 
 
 @cache
-def _pair_terms(pair: FormatPair, accumulator: str, lanes: int, bricks: int = 1) -> np.ndarray:
-    weight, activation = operands(pair)
-    return unit_terms(weight, activation, resolve_accumulator(accumulator, weight, activation), lanes, bricks)
+def _level_ps() -> Mapping[str, float]:
+    return {kind: row.value for kind, row in table("mac_model.yaml", "level_ps").items()}
+
+
+@lru_cache(maxsize=65536)
+def _counts(unit: Unit) -> np.ndarray:
+    """The unit's bill of materials in the order of PARTS, float64 [parts]."""
+    parts = build(unit).parts
+    return np.array([parts.get(part, 0) for part in PARTS], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,8 @@ class MacUnit:
     pairs: FormatPair or text ("int4_g32:int8"), at least one;
     accumulator: auto, int<N>, fp32, fp16, exact, exact<N>, aligned<W> (see `accumulators`);
     dot: products per cycle at rate 1, a power of two up to 256; node_nm: 3 to 45.
-    A pair narrower than the widest one runs on bricks of the multipliers, 2x or 4x as fast.
+    clock_ghz: what the datapath is cut for; steps that alone are longer stay whole (see delay_ns).
+    An integer pair narrower than the widest one runs on bricks of the multipliers, 2x or 4x as fast.
     Raises InputError on an unknown format or accumulator, one that cannot hold a pair's products,
     or a size or node out of range.
     """
@@ -57,6 +71,7 @@ class MacUnit:
     accumulator: str = "auto"
     dot: int = 1
     node_nm: float = 7
+    clock_ghz: float = DEFAULT_CLOCK_GHZ
     _rates: dict[FormatPair, int] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -71,9 +86,10 @@ class MacUnit:
             at_node("nodes.yaml", "logic_area", self.node_nm)
         except ValueError as error:
             raise InputError(f"node_nm: {error}") from None
-        object.__setattr__(self, "_rates", _rates(pairs))
-        for pair in pairs:
-            _pair_terms(pair, self.accumulator, self.dot)  # an accumulator that cannot take a pair fails here
+        if not 0 < self.clock_ghz <= 20:
+            raise InputError(f"clock_ghz must lie between 0 and 20, not {self.clock_ghz:g}")
+        object.__setattr__(self, "_rates", _rates(pairs, self.accumulator, self.dot))
+        assert self.rtl.modes  # an accumulator that cannot take a pair fails here
 
     def supports(self, pair: FormatPair) -> bool:
         return pair in self._rates
@@ -86,89 +102,97 @@ class MacUnit:
         return self._rates[pair]
 
     @property
+    def rtl(self) -> Unit:
+        """What `codesign rtl` writes for this unit, cut for its clock."""
+        return _rtl(self.pairs, self.accumulator, self.dot, self.node_nm, self.clock_ghz)
+
+    @property
     def area_um2(self) -> Interval:
-        """Cell area of the whole unit (all lanes), with the interval of fit, modes and node."""
-        return _unit_area(self.pairs, self.accumulator, self.dot, self.node_nm)
+        """Cell area of the whole unit (all lanes), with the interval of fit and node."""
+        return _unit_area(self.rtl, self.node_nm)
+
+    @property
+    def delay_ns(self) -> Interval:
+        """Longest register-to-register path: the shortest clock period of the unit."""
+        return _unit_delay(self.rtl, self.node_nm)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether a unit of this length was among those that the coefficients are fitted to."""
+        return self.dot <= _LARGEST_FITTED_DOT
 
     def energy_pj(self, pair: FormatPair) -> Interval:
         """Energy of one MAC of `pair` in this unit, registers and accumulation included."""
-        rate = self.rate(pair)
-        return _mac_energy(self.pairs, self.accumulator, self.dot, self.node_nm, pair, rate)
+        return _mac_energy(self.rtl, self.node_nm, pair, self.rate(pair))
 
 
-def _rates(pairs: tuple[FormatPair, ...]) -> dict[FormatPair, int]:
-    """How many products of each pair one lane makes: as many as fit its multiplier and operand ports."""
-    shapes = {pair: operands(pair) for pair in pairs}
-    widest = max(pairs, key=lambda p: (shapes[p][0].significand * shapes[p][1].significand, shapes[p][0].bits))
-    weight, activation = shapes[widest]
+def _rates(pairs: tuple[FormatPair, ...], accumulator: str, dot: int) -> dict[FormatPair, int]:
+    """Products that one lane makes of each pair: integer pairs as many as bricks of the multiplier hold.
+
+    A block format never makes more products a cycle than its block has: a shared unit sums one block at a time.
+    """
+    plain = {pair: Mode(pair, resolve_accumulator(accumulator, *operands(pair)), dot) for pair in pairs}
+    if len(pairs) == 1:
+        return {pairs[0]: 1}
     found = {}
-    for pair, (w, a) in shapes.items():
-        bricks = (weight.significand // w.significand) * (activation.significand // a.significand)
-        if w.span + a.span > DEFAULT_WINDOW and not (w.is_integer and a.is_integer):
-            bricks = min(bricks, MOST_FLOAT_BRICKS)
-        ports = max(weight.bits // w.bits, 1) * max(activation.bits // a.bits, 1)
-        most = max(1, min(bricks, ports, MOST_BRICKS))
-        found[pair] = 1 << (most.bit_length() - 1)
+    widest = {side: max(getattr(m, side).significand for m in plain.values()) for side in ("weight", "activation")}
+    for pair, mode in plain.items():
+        rate = 1
+        for side in ("weight", "activation"):
+            half = -(-widest[side] // 2)
+            if mode.is_integer and getattr(mode, side).significand <= half:
+                rate *= 2
+        while rate > 1 and mode.block and dot * rate > mode.block:
+            rate //= 2
+        found[pair] = rate
+    modes = [Mode(p, m.accumulator, dot, found[p]) for p, m in plain.items()]
+    assert all(bricks(modes, side)[0] in (1, 2) for side in ("weight", "activation"))
     return found
 
 
-def _unit_terms(pairs: tuple[FormatPair, ...], accumulator: str, dot: int) -> np.ndarray:
-    """Counts of a unit that can be any of `pairs`: of every part, as many as the greediest mode needs."""
-    rates = _rates(pairs)
-    return np.asarray(np.max([_pair_terms(p, accumulator, dot, rates[p]) for p in pairs], axis=0))
+@lru_cache(maxsize=65536)
+def _rtl(pairs: tuple[FormatPair, ...], accumulator: str, dot: int, node_nm: float, clock_ghz: float) -> Unit:
+    ordered = tuple(sorted(pairs, key=str))
+    rates = _rates(ordered, accumulator, dot)
+    unit = Unit(ordered, accumulator, dot, rates=tuple(rates[pair] for pair in ordered))
+    period_ps = 1e3 / clock_ghz / at_node("nodes.yaml", "logic_delay", node_nm).value
+    return unit.cut(plan(unit.modes, period_ps, _level_ps()))
 
 
 @lru_cache(maxsize=65536)
-def _unit_area(pairs: tuple[FormatPair, ...], accumulator: str, dot: int, node_nm: float) -> Interval:
-    coefficients = _area_coefficients()
-    terms = _unit_terms(pairs, accumulator, dot)
-    core = float(terms @ coefficients)
+def _unit_area(unit: Unit, node_nm: float) -> Interval:
+    core = float(_counts(unit) @ _area_coefficients())
     error = table("system.yaml", "unit")["model_error"].value
-    modes = _mode_area(pairs, dot, terms)
-    area = Interval(core + modes.value, core * (1 - error) + modes.low, core * (1 + error) + modes.high)
+    area = Interval(core, core * (1 - error), core * (1 + error))
     return area.scaled(at_node("nodes.yaml", "logic_area", node_nm))
 
 
-def _mode_area(pairs: tuple[FormatPair, ...], dot: int, terms: np.ndarray) -> Interval:
-    """um2 at 7 nm of what sharing costs: selectors per further mode, shift-add of bricks."""
-    index = {term: i for i, term in enumerate(TERMS)}
-    coefficients = _area_coefficients()
-    selectors = (len(pairs) - 1) * float(terms[index["registers"]]) * float(coefficients[index["alignment"]])
-    bricks = max(_rates(pairs).values()) - 1
-    product = max(sum(o.significand for o in operands(p)) for p in pairs)
-    adders = bricks * dot * product * float(coefficients[index["carry_propagate"]])
-    rows = table("system.yaml", "unit")
-    mux, brick = rows["mode_selectors"].interval, rows["brick_adders"].interval
-    return Interval(
-        selectors * mux.value + adders * brick.value,
-        selectors * mux.low + adders * brick.low,
-        selectors * mux.high + adders * brick.high,
-    )
+@lru_cache(maxsize=65536)
+def _unit_delay(unit: Unit, node_nm: float) -> Interval:
+    longest = max(delay_ps(stage, _level_ps()) for mode in unit.modes for stage in stages(mode, unit.cuts)) * 1e-3
+    error = table("system.yaml", "unit")["delay_error"].value
+    delay = Interval(longest, longest * (1 - error), longest * (1 + error))
+    return delay.scaled(at_node("nodes.yaml", "logic_delay", node_nm))
 
 
 @lru_cache(maxsize=262144)
-def _mac_energy(
-    pairs: tuple[FormatPair, ...], accumulator: str, dot: int, node_nm: float, pair: FormatPair, rate: int
-) -> Interval:
+def _mac_energy(unit: Unit, node_nm: float, pair: FormatPair, rate: int) -> Interval:
     """pJ per MAC: the pair's own parts switch, the rest of the unit a little (idle_activity)."""
     rows = table("system.yaml", "unit")
-    own_terms = _pair_terms(pair, accumulator, dot, rate)
-    own = float(own_terms @ _energy_coefficients())
+    products = unit.lanes * rate
+    own_counts = np.minimum(_counts(Unit((pair,), unit.accumulator, products, unit.cuts)), _counts(unit))
+    own = float(own_counts @ _energy_coefficients())
     quiet = table("mac_model.yaml", "energy_fj_per_um2")["integer"].value * 1e-3
-    coefficients = _area_coefficients()
-    unit = float(_unit_terms(pairs, accumulator, dot) @ coefficients) + _mode_area(pairs, dot, own_terms).value
-    unused = max(unit - float(own_terms @ coefficients), 0.0) * quiet
-    idle = rows["idle_activity"]
-    per_mac = 1 / (dot * rate)
-    spread = rows["energy_spread"].interval
+    unused = float((_counts(unit) - own_counts) @ _area_coefficients()) * quiet
+    idle, spread = rows["idle_activity"], rows["energy_spread"].interval
     energy = Interval(
-        (own + idle.value * unused) * per_mac * spread.value,
-        (own + idle.low * unused) * per_mac * spread.low,
-        (own + idle.high * unused) * per_mac * spread.high,
+        (own + idle.value * unused) / products * spread.value,
+        (own + idle.low * unused) / products * spread.low,
+        (own + idle.high * unused) / products * spread.high,
     )
     return energy.scaled(at_node("nodes.yaml", "logic_energy", node_nm))
 
 
-def fit_errors() -> dict[str, dict[str, float]]:
-    """Relative area errors of the fit, in-sample and left-out: mean, p90, worst."""
+def fit_errors() -> dict[str, dict[str, dict[str, float]]]:
+    """Relative errors of area and delay: in-sample, held-out units and families; median, p90, worst."""
     return dict(read_data("mac_model.yaml")["errors"])

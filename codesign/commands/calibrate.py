@@ -1,0 +1,57 @@
+"""``codesign calibrate``: coefficients of the compute-unit model from a cell library."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import yaml
+
+from codesign.commands.output import SearchProgress, print_json, print_table
+from codesign.files import write_atomic
+from codesign.hardware.calibration import Outcome
+from codesign.hardware.calibration.calibrate import Calibration, calibrate
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with SearchProgress() as progress:
+
+        def show(outcome: Outcome, done: int, total: int) -> None:
+            failure = outcome.failure
+            progress("synthesis", done, total, f"{outcome.job.name}: {failure.reason}" if failure else outcome.job.name)
+
+        found = calibrate(
+            arguments.liberty,
+            arguments.out,
+            arguments.tool,
+            arguments.clocks,
+            arguments.limit,
+            arguments.parallel,
+            show,
+        )
+    model = found.model()
+    write_atomic(arguments.out / "mac_model.yaml", model_text(model))
+    write_atomic(arguments.out / "units.json", json.dumps(found.results(), indent=0) + "\n")
+    if arguments.json:
+        print_json(model)
+        return 0
+    _summarise(found)
+    print(f"model: {arguments.out / 'mac_model.yaml'}\nunits: {arguments.out / 'units.json'}")
+    return 0
+
+
+def model_text(model: dict[str, object]) -> str:
+    head = "# Written by `codesign calibrate`; do not edit. errors: relative.\n"
+    return head + yaml.safe_dump(model, sort_keys=False, width=140)
+
+
+def _summarise(found: Calibration) -> None:
+    rows = [
+        [f"{what}, {how.replace('_', ' ')}", *(f"{100 * values[key]:.1f} %" for key in ("median", "p90", "worst"))]
+        for what, kinds in found.errors().items()
+        for how, values in kinds.items()
+    ]
+    title = f"{found.library.name}: {len(found.samples)} units synthesised, {len(found.failures)} failed"
+    print_table(title, ["error", "median", "90th percentile", "worst"], rows)
+    for name, reason in found.failures:
+        print(f"failed: {name}: {reason}")

@@ -1,0 +1,48 @@
+"""Measuring units in a user's own cell library: Liberty files, synthesis, and the energy of the mapped gates."""
+
+from codesign.hardware.calibration.cells import cells_delay, verilog_models
+from codesign.hardware.calibration.liberty import Cell, FlipFlop, Library, read_liberty, write_merged
+from codesign.hardware.calibration.netlist import (
+    Activity,
+    EnergyResult,
+    Netlist,
+    energy_fj,
+    read_netlist,
+    switching,
+)
+from codesign.hardware.calibration.yosys import (
+    Job,
+    Outcome,
+    Synthesis,
+    SynthesisFailed,
+    Tool,
+    find_yosys,
+    job_key,
+    synthesize,
+    synthesize_many,
+)
+
+__all__ = [
+    "Activity",
+    "Cell",
+    "EnergyResult",
+    "FlipFlop",
+    "Job",
+    "Library",
+    "Netlist",
+    "Outcome",
+    "Synthesis",
+    "SynthesisFailed",
+    "Tool",
+    "cells_delay",
+    "energy_fj",
+    "find_yosys",
+    "job_key",
+    "read_liberty",
+    "read_netlist",
+    "switching",
+    "synthesize",
+    "synthesize_many",
+    "verilog_models",
+    "write_merged",
+]

