@@ -8,6 +8,7 @@ from typing import Any
 from codesign.commands.output import human, print_json, print_table
 from codesign.formats import get_format
 from codesign.search import SearchSpace, load_space
+from codesign.search.accumulation import in_words
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -22,9 +23,13 @@ def run(arguments: argparse.Namespace) -> int:
     if facts["budgets"]:
         print_table("budgets", ["name", "at most"], [[k, f"{v:g}"] for k, v in facts["budgets"].items()])
     choices = [
-        [p["pair"], f"{p['weight_bits']:.4g}", f"{p['activation_bits']:.4g}", str(p["units"])] for p in facts["pairs"]
+        [p["pair"], f"{p['weight_bits']:.4g}", f"{p['activation_bits']:.4g}", str(p["units"]), " or ".join(p["sums"])]
+        for p in facts["pairs"]
     ]
-    print_table("pairs (weight:activation)", ["pair", "weight bits", "activation bits", "units with it"], choices)
+    columns = ["pair", "weight bits", "activation bits", "units with it", "products are summed in"]
+    print_table("pairs (weight:activation)", columns, choices)
+    limit = f"{facts['accumulator_sqnr_db']:g} dB (accumulator_sqnr_db)"
+    print(f"No accumulator can overflow. A design is reported if the sums of every layer keep {limit} to exact ones.\n")
     for name, layers in facts["layers"].items():
         rows = [
             [la["name"], la["kind"], human(la["macs"]), human(la["parameters"]), str(la["choices"])] for la in layers
@@ -43,6 +48,8 @@ def explained(space: SearchSpace) -> dict[str, Any]:
         "log10_designs": space.size(),
         "objectives": [o.to_dict() for o in space.objectives],
         "budgets": {o.name: limit for o, limit in space.budgets},
+        "accumulators": space.spec.hardware.accumulator,
+        "accumulator_sqnr_db": space.spec.accumulator_sqnr_db,
         "units": [[str(p) for p in unit] for unit in units],
         "pairs": [
             {
@@ -50,6 +57,7 @@ def explained(space: SearchSpace) -> dict[str, Any]:
                 "weight_bits": get_format(p.weight).bits_per_element,
                 "activation_bits": get_format(p.activation).bits_per_element,
                 "units": sum(p in unit for unit in units),
+                "sums": sorted({in_words(p, unit) for unit in space.grid.units if unit.supports(p)}),
             }
             for p in space.pairs
         ],

@@ -43,6 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"{record['evaluations']} evaluations, {record['front_size']} designs on the front, ", end="")
         print(f"{len(record['designs'])} of them reported; hypervolume {record['hypervolume']:.4g}")
+        if study.refused:
+            limit = space.spec.accumulator_sqnr_db
+            print(f"refused: {study.refused} designs, in whose accumulator a layer keeps less than {limit:g} dB")
         for failure in study.failures:
             print(f"failed: {failure}")
         print(f"front:  {paths['front']}")

@@ -2,6 +2,15 @@
 
 from codesign.quality.evaluator import Evaluator
 from codesign.quality.measure import Quality, UnmeasurableError, measure
+from codesign.quality.operands import Operands, sample_operands
 from codesign.quality.sensitivity import sensitivities
 
-__all__ = ["Evaluator", "Quality", "UnmeasurableError", "measure", "sensitivities"]
+__all__ = [
+    "Evaluator",
+    "Operands",
+    "Quality",
+    "UnmeasurableError",
+    "measure",
+    "sample_operands",
+    "sensitivities",
+]

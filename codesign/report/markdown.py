@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from codesign.report.study_files import StudyFiles
-from codesign.report.text import ASSUMPTIONS, chip, formats_of, human, summary
+from codesign.report.text import ASSUMPTIONS, accumulation, chip, formats_of, human, summary
 
 
 def markdown(files: StudyFiles) -> str:
@@ -62,6 +62,8 @@ def _design(files: StudyFiles, design: dict[str, Any]) -> str:
     area = [[c["name"], f"{c['area_mm2']:.4g}", human(c["energy_j"], "J")] for c in cost["components"]]
     interval = f"{cost['area_low_mm2']:.3g} to {cost['area_high_mm2']:.3g}"
     parts.append(table(["component", f"area mm2 (total {cost['area_mm2']:.4g}, {interval})", "energy"], area))
+    sums = "; ".join(f"{task}: {accumulation(worst)}" for task, worst in design["accumulator"].items())
+    parts.append(f"Accumulator, the worst layer's sums over their error: {sums}.")
     for task, metrics in design["metrics"].items():
         rows = [
             [m["metric"], f"{m['value']:.5g}", f"{m['low']:.5g} to {m['high']:.5g}", m["unit"], str(m["n"]), _delta(m)]

@@ -15,8 +15,8 @@ _FRONT_KEYS = (
     *("schema_version", "study", "created", "space_hash", "code_version", "seed", "objectives", "reference_point"),
     *("hypervolume", "evaluations", "front_size", "designs"),
 )
-_DETAILS_KEYS = ("tasks", "baselines", "chosen", "worst", "history", "hardware_count", "log10_designs")
-_DESIGN_KEYS = ("id", "objectives", "quality", "metrics", "cost", "accelerator", "assignments")
+_DETAILS_KEYS = ("tasks", "baselines", "chosen", "worst", "history", "hardware_count", "log10_designs", "accumulators")
+_DESIGN_KEYS = ("id", "objectives", "quality", "metrics", "cost", "accelerator", "assignments", "accumulator")
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,28 @@ def chip(accelerator: dict[str, Any]) -> str:
     )
 
 
+def accumulation(worst: dict[str, Any]) -> str:
+    """What a design's accumulator does to one network (an entry of its `accumulator`)."""
+    if worst["sqnr_db"] is None:
+        return "every sum exact"
+    return f"{worst['sqnr_db']:.0f} dB in {worst['layer']} ({worst['accumulator']})"
+
+
+def _accumulators(files: StudyFiles) -> str:
+    """The worst layer of all reported designs, and how many designs were left out."""
+    found = files.details["accumulators"]
+    every = [
+        (w["sqnr_db"], t, w) for d in files.designs for t, w in d["accumulator"].items() if w["sqnr_db"] is not None
+    ]
+    text = "Every sum of the reported designs is exact in its accumulator"
+    if every:
+        _, task, worst = min(every, key=lambda e: e[0])
+        text = f"The accumulators of the reported designs keep every sum to {accumulation(worst)} of {task} or better"
+    refused, limit = found["designs_refused"], found["threshold_db"]
+    left_out = f"{refused} designs below {limit:g} dB were left out" if refused else f"none fell below {limit:g} dB"
+    return f"{text}; {left_out}."
+
+
 def summary(files: StudyFiles) -> list[str]:
     """What the study found, in sentences made from its numbers."""
     front, details = files.front, files.details
@@ -71,6 +93,7 @@ def summary(files: StudyFiles) -> list[str]:
     lines.append(
         "Pairs that the front's units support: " + ", ".join(f"{p} in {n}" for p, n in units.most_common()) + "."
     )
+    lines.append(_accumulators(files))
     beaten = [b for b in details["baselines"] if b["share_dominated"] == 1.0]
     lines.append(
         f"Mixed designs dominate every design of {len(beaten)} of {len(details['baselines'])} uniform formats; "
@@ -83,6 +106,8 @@ ASSUMPTIONS = (
     "Quality is measured by fake quantization of weights and of the inputs of every convolution, linear layer and "
     "attention product, accumulated in FP32; norms, softmax, activations and residual additions stay float.",
     "In the cost these run on a bf16 vector unit whose area is counted; its time is not.",
+    "How far a unit's own accumulator is from exact sums is computed bit for bit on operands of a calibration run, at "
+    "most 16 x 16 outputs of every layer.",
     "Area coefficients are fitted to logic synthesis; ratios between designs are claimed, absolute values are given "
     "as intervals (area_low_mm2 to area_high_mm2).",
     "Intervals are 95 % bootstrap over samples; differences to float are paired on the same samples and noise.",

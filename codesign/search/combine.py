@@ -6,7 +6,7 @@ known gives 10^5 designs. They are compared exactly: nothing is sampled here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,14 +53,21 @@ class Designs:
         )
 
 
+Refused = tuple[str, int, int]  # task, layer, pair
+
+
 class Combiner:
-    """Joins pools of assignments with the accelerators of a grid under objectives and budgets."""
+    """Joins pools of assignments with the accelerators of a grid under objectives and budgets.
+
+    unit: int [A], which compute unit an accelerator has.
+    """
 
     def __init__(
         self,
         tables: Mapping[str, CostTables],
         objectives: Sequence[Objective],
         budgets: Sequence[tuple[Objective, float]],
+        unit: np.ndarray,
     ) -> None:
         self.tables = dict(tables)
         self.objectives = tuple(objectives)
@@ -70,6 +77,12 @@ class Combiner:
         support, inverse = np.unique(first.supported, axis=0, return_inverse=True)
         self.supports = support  # [sets, C]
         self.groups = [np.flatnonzero(inverse.reshape(-1) == g) for g in range(len(support))]
+        self.unit = unit
+        self._refused: dict[int, set[Refused]] = {}  # by unit
+
+    def refuse(self, unit: int, refused: Iterable[Refused]) -> None:
+        """Leave out every design that puts one of these pairs into one of these layers on this unit."""
+        self._refused.setdefault(unit, set()).update(refused)
 
     def support_of(self, accelerator: int) -> np.ndarray:
         """bool [C]: the pairs that this accelerator's unit supports."""
@@ -86,9 +99,10 @@ class Combiner:
         parts = []
         for group, support in enumerate(self.supports):
             members = self.groups[group] if accelerators is None else accelerators[group]
-            designs = self._of_group(members, support, pools)
-            if designs is not None and len(designs):
-                parts.append(designs.take(np.flatnonzero(nondominated(designs.objectives))))
+            for alike, refused in self._alike(members):
+                designs = self._of_group(alike, support, pools, refused)
+                if designs is not None and len(designs):
+                    parts.append(designs.take(np.flatnonzero(nondominated(designs.objectives))))
         merged = Designs.concatenate(parts, list(self.tables), len(self.objectives))
         return merged.take(np.flatnonzero(nondominated(merged.objectives))) if len(merged) else merged
 
@@ -99,13 +113,26 @@ class Combiner:
         columns = [self._column(o, accelerators, quality, costs) for o in self.objectives]
         return np.stack(columns, axis=1)
 
-    def _of_group(self, members: np.ndarray, support: np.ndarray, pools: Mapping[str, Pool]) -> Designs | None:
+    def _alike(self, members: np.ndarray) -> Iterator[tuple[np.ndarray, set[Refused]]]:
+        """`members` by what was refused for their unit."""
+        units = self.unit[members]
+        yield members[~np.isin(units, list(self._refused))], set()
+        for unit, refused in self._refused.items():
+            yield members[units == unit], refused
+
+    def _of_group(
+        self, members: np.ndarray, support: np.ndarray, pools: Mapping[str, Pool], refused: Iterable[Refused]
+    ) -> Designs | None:
         if not len(members):
             return None
         rows: dict[str, np.ndarray] = {}
         costs: dict[str, dict[str, np.ndarray]] = {}
         for task, pool in pools.items():
-            usable = np.flatnonzero(support[pool.choices].all(axis=1)) if len(pool.choices) else np.zeros(0, int)
+            fits = support[pool.choices].all(axis=1) if len(pool.choices) else np.zeros(0, bool)
+            for owner, layer, pair in refused:
+                if owner == task and len(fits):
+                    fits &= pool.choices[:, layer] != pair
+            usable = np.flatnonzero(fits)
             if not len(usable):
                 return None
             cost = self._costs(task, members, pool.choices[usable])

@@ -20,6 +20,7 @@ from codesign.files import read_text, write_atomic
 from codesign.formats import Assignment
 from codesign.hardware import cost
 from codesign.quality.cache import code_version
+from codesign.search.acceptance import accepted
 from codesign.search.combine import Designs
 from codesign.search.objectives import TASK_FIELDS, TOTAL_FIELDS, objective_value
 from codesign.search.pareto import Coverage, hypervolume, nondominated
@@ -32,13 +33,12 @@ def write_results(study: Study, progress: Progress | None = None) -> dict[str, A
     """Measure every metric of the designs to report and write the study folder; returns front.json's content."""
     report = progress or (lambda *_: None)
     started = time.monotonic()
-    front = study.front()
-    shown = _representatives(study, front)
+    front, shown, accumulators = accepted(study, _representatives, report)
     chosen, worst = _balanced(shown), _lowest_quality(study, shown)
     designs = []
     for i in range(len(shown)):
         report("metrics", i, len(shown), "")
-        designs.append(_design(study, shown, i, full=True))
+        designs.append(_design(study, shown, i, full=True) | {"accumulator": accumulators[i]})
     report("metrics", len(shown), len(shown), "")
     baselines = _baselines(study, designs)
     study.timings["metrics"] = time.monotonic() - started
@@ -254,6 +254,11 @@ def _details(study: Study, chosen: str, worst: str, baselines: list[dict[str, An
         "hardware_count": len(study.space.grid),
         "log10_designs": study.space.size(),
         "failures": study.failures,
+        "accumulators": {
+            "threshold_db": study.space.spec.accumulator_sqnr_db,
+            "layers_measured": len(study.accumulation),
+            "designs_refused": study.refused,
+        },
         "measured": {n: e.measured for n, e in study.evaluators.items()},
         "peak_memory_bytes": _peak_memory_bytes(),
     }

@@ -55,8 +55,8 @@ class Parameters:
         return int(np.ravel_multi_index(wanted, [len(self._axes[k]) for k in self._order()]))
 
     def _order(self) -> tuple[str, ...]:
-        """Axes in the order of AcceleratorGrid.from_ranges: units (set, dot) outermost."""
-        return ("unit", "dot", "rows", "columns", "sram_bytes", "dram", "dram_channels", "clock_hz")
+        """Axes in the order of AcceleratorGrid.from_ranges: units (set, accumulator, dot) outermost."""
+        return ("unit", "accumulator", "dot", "rows", "columns", "sram_bytes", "dram", "dram_channels", "clock_hz")
 
     def choices(self, trial: optuna.Trial, support: np.ndarray) -> dict[str, np.ndarray]:
         """Pair index per layer; a pair that the trial's unit lacks becomes the unit's first allowed one."""

@@ -6,6 +6,8 @@ import fnmatch
 import hashlib
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,10 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
 from codesign.hardware import AcceleratorGrid
+from codesign.hardware.accumulators import check_accumulator
+from codesign.hardware.overflow import resolved
 from codesign.models import Task, load_task
+from codesign.search.accumulation import check_unit, longest_reductions
 from codesign.search.objectives import Objective, resolve_objective
 from codesign.workload import Workload
 from codesign.yamlio import Written, line_of, load_yaml
@@ -71,6 +76,7 @@ class HardwareSpec(Written):
 
     units: UnitSpec
     dot: list[PositiveInt] = [16]
+    accumulator: list[str] = Field(["auto"], min_length=1)
     rows: list[PositiveInt]
     columns: list[PositiveInt]
     sram_kib: list[PositiveFloat]
@@ -78,6 +84,11 @@ class HardwareSpec(Written):
     dram_channels: list[PositiveInt] = [1]
     clock_mhz: list[PositiveFloat] = [1000]
     node_nm: PositiveFloat = 7
+
+    @field_validator("accumulator")
+    @classmethod
+    def _known_accumulators(cls, names: list[str]) -> list[str]:
+        return [check_accumulator(name) for name in names]
 
 
 class SearchSpec(Written):
@@ -97,6 +108,8 @@ class SpaceFile(Written):
     hardware: HardwareSpec
     objectives: list[str] = Field(min_length=2)
     budgets: dict[str, PositiveFloat] = Field(default_factory=dict)  # name -> largest allowed value
+    # no design is reported with a layer whose sums lose more than this in the unit's accumulator
+    accumulator_sqnr_db: PositiveFloat = 30
     search: SearchSpec = SearchSpec()
 
     @field_validator("pairs")
@@ -179,8 +192,13 @@ def load_space(path: Path) -> SearchSpace:
         name: _resolve_network(path, name, task_spec, pairs, base=path.parent) for name, task_spec in spec.tasks.items()
     }
     hw = spec.hardware
+    for i, accumulator in enumerate(hw.accumulator):
+        with _naming_accumulator(path, i):
+            for pair in itertools.chain.from_iterable(sets):
+                resolved(pair, accumulator)
     grid = AcceleratorGrid.from_ranges(
         pair_sets=sets,
+        accumulator=hw.accumulator,
         dot=hw.dot,
         rows=hw.rows,
         columns=hw.columns,
@@ -190,6 +208,10 @@ def load_space(path: Path) -> SearchSpace:
         clock_hz=[m * 1e6 for m in hw.clock_mhz],
         node_nm=hw.node_nm,
     )
+    reductions = [r for n, net in networks.items() for r in longest_reductions(n, net.workload, net.pairs, net.allowed)]
+    for unit in grid.units:
+        with _naming_accumulator(path, hw.accumulator.index(unit.accumulator)):
+            check_unit(unit, reductions)
     objectives = tuple(
         _resolve_objective(path, name, networks, "objectives", i) for i, name in enumerate(spec.objectives)
     )
@@ -197,6 +219,16 @@ def load_space(path: Path) -> SearchSpace:
         (_resolve_objective(path, name, networks, "budgets", name), limit) for name, limit in spec.budgets.items()
     )
     return SearchSpace(spec, path, networks, grid, pairs, objectives, budgets)
+
+
+@contextmanager
+def _naming_accumulator(path: Path, index: int) -> Iterator[None]:
+    """Puts file, line and key in front of an InputError about one accumulator."""
+    try:
+        yield
+    except InputError as error:
+        line = line_of(path, "hardware", "accumulator", index)
+        raise InputError(f"{path}:{line}: hardware.accumulator: {error}") from None
 
 
 def _check_supported(path: Path, pairs: tuple[FormatPair, ...], sets: list[tuple[FormatPair, ...]]) -> None:

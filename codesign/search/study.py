@@ -16,6 +16,7 @@ from codesign.errors import EnvironmentProblem, InputError
 from codesign.hardware import cost_tables
 from codesign.quality import Evaluator, Quality, UnmeasurableError, sensitivities
 from codesign.quality.cache import code_version
+from codesign.search.accumulation import Accumulation
 from codesign.search.combine import Combiner, Designs, Pool
 from codesign.search.ledger import Ledger, Record, default_storage, open_storage
 from codesign.search.pareto import Coverage, hypervolume
@@ -67,6 +68,7 @@ class Study:
     evaluators: dict[str, Evaluator]
     combiner: Combiner
     measurer: Measurer
+    accumulation: Accumulation
     tables: dict[str, np.ndarray] = field(default_factory=dict)  # sensitivities [L, C], inf where not allowed
     measured: dict[str, Measured] = field(default_factory=dict)
     reference: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -74,6 +76,7 @@ class Study:
     timings: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     evaluations: int = 0
+    refused: int = 0  # designs whose accumulator loses too much
 
     def pools(self) -> dict[str, Pool]:
         return {name: measured.pool() for name, measured in self.measured.items()}
@@ -113,8 +116,8 @@ def open_study(
     tables = {name: cost_tables(n.workload, space.grid, space.pairs) for name, n in space.networks.items()}
     specs = {name: spec.task for name, spec in space.spec.tasks.items()}
     measurer = Measurer(evaluators, specs, space.path.parent, workers)
-    combiner = Combiner(tables, space.objectives, space.budgets)
-    study = Study(space, seed, folder, ledger, evaluators, combiner, measurer)
+    combiner = Combiner(tables, space.objectives, space.budgets, space.grid.unit)
+    study = Study(space, seed, folder, ledger, evaluators, combiner, measurer, Accumulation(evaluators))
     study.measured = {name: Measured() for name in space.networks}
     return study
 
@@ -347,6 +350,7 @@ def _hardware_choices(space: SearchSpace) -> dict[str, Sequence[str]]:
     hw = space.spec.hardware
     return {
         "unit": ["+".join(map(str, s)) for s in hw.units.resolve()],
+        "accumulator": hw.accumulator,
         "dot": [str(v) for v in hw.dot],
         "rows": [str(v) for v in hw.rows],
         "columns": [str(v) for v in hw.columns],
@@ -361,6 +365,7 @@ def _hardware_parameters(space: SearchSpace, index: int) -> dict[str, str]:
     a = space.grid[index]
     return {
         "unit": "+".join(str(p) for p in a.pairs),
+        "accumulator": a.accumulator,
         "dot": str(a.dot),
         "rows": str(a.rows),
         "columns": str(a.columns),

@@ -95,6 +95,10 @@ def _design(rng: random.Random, identifier: str, names: dict[str, Any], only: st
             "node_nm": 7,
         },
         "assignments": assignments,
+        "accumulator": {
+            task: {"sqnr_db": rng.uniform(60, 140), "layer": layers[0][0], "accumulator": "aligned25, fp32"}
+            for task, layers in names.items()
+        },
     }
 
 
@@ -197,6 +201,7 @@ def _details(rng: random.Random, designs: list[dict[str, Any]], names: dict[str,
         "hardware_count": 2048,
         "log10_designs": 88.0,
         "failures": [],
+        "accumulators": {"threshold_db": 30.0, "layers_measured": 40, "designs_refused": 3},
         "measured": {"restore": 80, "rewrite": 80},
         "peak_memory_bytes": 10**9,
     }

@@ -216,3 +216,13 @@ def test_a_folder_that_refuses_writing_is_an_environment_problem(study: Path, mo
     with pytest.raises(EnvironmentProblem) as error:
         write_report(study)
     assert "cannot be written (Permission denied)" in one_line(error)
+
+
+def test_what_the_accumulators_lose_stands_in_the_text(study: Path) -> None:
+    write_report(study)
+    text = (study / "report.md").read_text()
+    front = json.loads((study / "front.json").read_text())
+    least = min(w["sqnr_db"] for d in front["designs"] for w in d["accumulator"].values())
+    assert f"keep every sum to {least:.0f} dB in " in text
+    assert "3 designs below 30 dB were left out" in text
+    assert "Accumulator, the worst layer's sums over their error: restore: " in text

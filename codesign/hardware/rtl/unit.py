@@ -47,7 +47,8 @@ class Unit:
     def name(self) -> str:
         pairs = "_".join(str(pair).replace(":", "_") for pair in self.pairs)
         cuts = "".join(f"_{step}" for step in sorted(self.cuts))
-        return f"dot{self.lanes}_{pairs}_{self.accumulator}{cuts}" + ("_passing" if self.passing else "")
+        rates = "" if set(self.rates) == {1} else "_x" + "_".join(map(str, self.rates))
+        return f"dot{self.lanes}_{pairs}{rates}_{self.accumulator}{cuts}" + ("_passing" if self.passing else "")
 
     def cut(self, cuts: Collection[str]) -> Unit:
         """The same unit with registers after other steps."""

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Net:
-    """A vector of `width` bits, or an unsigned constant when `name` is a literal."""
+    """A vector of `width` bits, or an unsigned constant when `name` is a literal.
+
+    constant_bits: how many of them never change, and so need no register.
+    """
 
     name: str
     width: int
+    constant_bits: int = 0
 
     def __str__(self) -> str:
         return self.name
@@ -78,7 +82,7 @@ class Module:
     def register(self, source: Net, hint: str = "r") -> Net:
         """`source` one clock later."""
         if not source.name.startswith("1'b"):
-            self.uses("register", source.width)
+            self.uses("register", source.width - source.constant_bits)
         name = self.name_of(hint)
         self.lines.append(f"  reg [{source.width - 1}:0] {name};")
         self.lines.append(f"  always @(posedge clk) {name} <= {source};")

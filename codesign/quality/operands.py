@@ -1,0 +1,114 @@
+"""A few rows and columns of every matrix product as calibration runs it, for checks of the arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from codesign.models.task import Task
+from codesign.quality.calibration import Site, sites
+from codesign.workload import Product, ProductInterceptor
+
+SAMPLED = 16  # rows, and columns, of each product
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Part of one product: streamed [M, T, C] and stationary [N, T, C] are contracted over T taps of C.
+
+    M and N are at most 16, evenly spread over one image, head and convolution group; blocks of a
+    format run along C. `site` and `stationary_site` are where their ranges were observed; the latter
+    is None for a weight.
+    """
+
+    layer: str
+    kind: str
+    site: Site
+    stationary_site: Site | None
+    streamed: Tensor
+    stationary: Tensor
+
+
+def sample_operands(task: Task) -> tuple[Operands, ...]:
+    """Operands of every product in a calibration run; of a layer's calls, the first of the longest contraction."""
+    found: dict[tuple[str, str], Operands] = {}
+
+    def observe(product: Product) -> None:
+        key = (product.layer, product.kind)
+        known = found.get(key)
+        if known is None or _length(product) > known.streamed.shape[1:].numel():
+            streamed, stationary = (x.detach().float().clone() for x in _matrices(product))
+            found[key] = Operands(*key, *sites(product), streamed, stationary)
+
+    with torch.inference_mode(), ProductInterceptor(task.module, observe, decompose=True):
+        task.calibrate(task.module)
+    return tuple(found.values())
+
+
+def _length(product: Product) -> int:
+    """Contraction length where it can change from call to call, which is in attention alone."""
+    return product.input.shape[product.input_axis] if product.kind == "attention_pv" else 0
+
+
+def _matrices(product: Product) -> tuple[Tensor, Tensor]:
+    """(streamed [M, T, C], stationary [N, T, C]) of a product."""
+    x, w = product.input, product.stationary
+    if product.kind == "conv":
+        return _transposed(x, w) if product.function.startswith("conv_transpose") else _convolved(x, w)
+    if product.einsum is not None:
+        labels = product.einsum
+        taps = labels.k.replace(labels.a[product.input_axis], "")
+        order = taps + labels.a[product.input_axis]
+        return (
+            _sampled(_labelled(x, labels.a, labels.batch, labels.m, order), len(taps)),
+            _sampled(_labelled(w, labels.b, labels.batch, labels.n, order), len(taps)),
+        )
+    x, w = x.movedim(product.input_axis, -1), w.movedim(product.stationary_axis, -1)
+    if w.ndim > 2:  # one of a batch of matrices
+        x, w = (t[(0,) * (t.ndim - 2)] for t in (x, w))
+    return _sampled(x, 0), _sampled(w, 0)
+
+
+def _sampled(x: Tensor, taps: int) -> Tensor:
+    """Some rows of [..., *taps, C] as [rows, T, C]."""
+    shape = x.shape[x.ndim - 1 - taps :]
+    rows = x.reshape(-1, prod(shape[:-1]), shape[-1])
+    return rows[_spread(len(rows))]
+
+
+def _spread(count: int) -> Tensor:
+    """At most 16 indices below `count`, evenly spread."""
+    return torch.linspace(0, count - 1, min(count, SAMPLED)).long()
+
+
+def _labelled(x: Tensor, labels: str, batch: str, rows: str, order: str) -> Tensor:
+    """An einsum's operand as [*rows, *contraction] of its first batch entry."""
+    chosen = x[tuple(0 if c in batch else slice(None) for c in labels)]
+    left = [c for c in labels if c not in batch]
+    return chosen.permute([left.index(c) for c in rows + order])
+
+
+def _convolved(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """Patches of the input under the first group's kernels, taps before channels, padding left out."""
+    taps = tuple(w.shape[2:])
+    outputs = w.shape[0] * w.shape[1] // x.shape[1 - w.ndim]
+    x = x.reshape(-1, *x.shape[1 - w.ndim :])[:, : w.shape[1]]
+    short = [(size, max(tap - size, 0)) for size, tap in zip(x.shape[2:], taps, strict=True)]
+    x = torch.nn.functional.pad(x, [p for _, missing in reversed(short) for p in (0, missing)])
+    for axis, tap in enumerate(taps, start=2):
+        x = x.unfold(axis, tap, 1)  # a view: [batch, channels, *positions, *taps]
+    spatial = len(taps)
+    patches = x.permute(0, *range(2, 2 + 2 * spatial), 1)  # [batch, *positions, *taps, channels]
+    lead = patches.shape[: 1 + spatial]
+    rows = [torch.unravel_index(i, lead) for i in _spread(prod(lead))]
+    streamed = torch.stack([patches[index].reshape(-1, w.shape[1]) for index in rows])
+    return streamed, _sampled(w[:outputs].movedim(1, -1), spatial)
+
+
+def _transposed(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels of the input, and the taps of the kernels as so many outputs; groups count as one."""
+    x = x.reshape(-1, *x.shape[1 - w.ndim :])
+    return _sampled(x.movedim(1, -1), 0), _sampled(w.movedim(0, -1), 0)

@@ -1,0 +1,81 @@
+"""Which designs of the front may be reported: those whose accumulators keep what was measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from codesign.errors import InputError
+from codesign.hardware import MacUnit
+from codesign.search.accumulation import in_words, sums_alike
+from codesign.search.combine import Designs
+from codesign.search.study import Progress, Study
+
+
+def accepted(
+    study: Study, representatives: Callable[[Study, Designs], Designs], report: Progress
+) -> tuple[Designs, Designs, list[dict[str, Any]]]:
+    """(front, its representatives, of each of these the worst layer of every network in its accumulator).
+
+    Where a sum keeps less than the space's `accumulator_sqnr_db`, every design that sums that layer in
+    that way leaves the front, and what it had dominated takes its place. Only representatives are
+    measured. Raises InputError where no design is left.
+    """
+    started = time.monotonic()
+    limit, grid = study.space.spec.accumulator_sqnr_db, study.space.grid
+    while True:
+        front = study.front()
+        if not len(front):
+            raise InputError(
+                f"{study.space.path}: in every design some layer keeps less than {limit:g} dB in the accumulator; "
+                "list a wider hardware.accumulator or lower accumulator_sqnr_db"
+            )
+        shown = representatives(study, front)
+        worst, refused = [], 0
+        for i in range(len(shown)):
+            report("accumulators", i, len(shown), "")
+            unit = grid.units[grid.unit[shown.accelerator[i]]]
+            layers = {n: _layer_sqnr(study, n, shown.index[n][i], unit) for n in study.space.networks}
+            worst.append({n: _worst(study, n, shown.index[n][i], unit, values) for n, values in layers.items()})
+            failed = [(n, la) for n, values in layers.items() for la in np.flatnonzero(values < limit)]
+            refused += bool(failed)
+            for name, layer in failed:
+                _refuse(study, name, int(layer), int(study.measured[name].choices[shown.index[name][i]][layer]), unit)
+        report("accumulators", len(shown), len(shown), "")
+        study.refused += refused
+        if not refused:
+            study.timings["accumulators"] = time.monotonic() - started
+            return front, shown, worst
+
+
+def _layer_sqnr(study: Study, name: str, index: int, unit: MacUnit) -> np.ndarray:
+    """dB of every layer of a measured assignment on a unit, inf where exact."""
+    network, choice = study.space.networks[name], study.measured[name].choices[index]
+    return np.array(
+        [
+            study.accumulation.sqnr_db(name, layer, network.pairs[c], unit)
+            for layer, c in zip(network.layers, choice, strict=True)
+        ]
+    )
+
+
+def _worst(study: Study, name: str, index: int, unit: MacUnit, sqnr: np.ndarray) -> dict[str, Any]:
+    """The layer that loses most; sqnr_db is None where every layer is exact."""
+    network, layer = study.space.networks[name], int(sqnr.argmin())
+    pair = network.pairs[study.measured[name].choices[index][layer]]
+    least = float(sqnr[layer])
+    return {
+        "sqnr_db": None if least == np.inf else least,
+        "layer": network.layers[layer],
+        "accumulator": in_words(pair, unit),
+    }
+
+
+def _refuse(study: Study, name: str, layer: int, column: int, unit: MacUnit) -> None:
+    """Leave out of the front all designs that sum this layer in this way."""
+    for index, other in enumerate(study.space.grid.units):
+        if sums_alike(unit, other, study.space.pairs[column]):
+            study.combiner.refuse(index, [(name, layer, column)])
