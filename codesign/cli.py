@@ -109,13 +109,22 @@ def _mac(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p.add_argument("weight", metavar="WEIGHT", help="format of the weights")
     p.add_argument("activation", metavar="ACTIVATION", help="format of the activations")
     _unit_options(p)
-    p.add_argument("--node", type=float, default=7, metavar="NM", help="process node, 3 to 45 (default 7)")
+    also = "further format pairs that the same unit runs"
+    p.add_argument("--also", nargs="+", default=[], metavar="WEIGHT:ACTIVATION", help=also)
+    p.add_argument("--node", type=float, default=7, metavar="NM", help="process node: 3 to 45, or 130 (default 7)")
+    p.add_argument("--model", type=Path, metavar="FILE", help="price with your own library: codesign calibrate's model")
 
 
 def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign rtl int4_g32:int8 --dot 16 -o out"
-    p = _command(commands, "rtl", "write a compute unit as Verilog with a self-checking bench", example)
-    p.add_argument("pairs", nargs="+", metavar="WEIGHT:ACTIVATION", help="format pairs of one unit, a mode each")
+    example = (
+        "codesign rtl reports/studies/phone --design d1a2b3c4 -o out, or: codesign rtl int4_g32:int8 --dot 16 -o out"
+    )
+    summary = "write a design's array, or one compute unit, as Verilog with a self-checking bench"
+    p = _command(commands, "rtl", summary, example)
+    pairs = "a study folder (with --design), or the format pairs of one unit, a mode each"
+    p.add_argument("pairs", nargs="+", metavar="STUDY|WEIGHT:ACTIVATION", help=pairs)
+    p.add_argument("--design", metavar="ID", help="a design of the study's front.json")
+    p.add_argument("--dataflow", choices=["output", "weight"], help="what stays in a design's array (default output)")
     _unit_options(p)
     p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
     p.add_argument("--vectors", type=_positive, metavar="N", help="pairs of codes to test (default: all, or a million)")
@@ -159,10 +168,10 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign export reports/studies/phone --design d1a2b3c4 --to brevitas -o out"
-    p = _command(commands, "export", "build a design's networks for another tool", example)
+    p = _command(commands, "export", "build a design's networks for another tool, or its array as Verilog", example)
     p.add_argument("study", type=Path, metavar="DIR")
     p.add_argument("--design", required=True, metavar="ID", help="a design of front.json")
-    p.add_argument("--to", required=True, choices=["brevitas"])
+    p.add_argument("--to", required=True, choices=["brevitas", "rtl"])
     p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
 
 

@@ -9,17 +9,11 @@ import yaml
 
 from codesign.commands.output import SearchProgress, print_json, print_table
 from codesign.files import write_atomic
-from codesign.hardware.calibration import Outcome
 from codesign.hardware.calibration.calibrate import Calibration, calibrate
 
 
 def run(arguments: argparse.Namespace) -> int:
     with SearchProgress() as progress:
-
-        def show(outcome: Outcome, done: int, total: int) -> None:
-            failure = outcome.failure
-            progress("synthesis", done, total, f"{outcome.job.name}: {failure.reason}" if failure else outcome.job.name)
-
         found = calibrate(
             arguments.liberty,
             arguments.out,
@@ -27,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.clocks,
             arguments.limit,
             arguments.parallel,
-            show,
+            progress,
         )
     model = found.model()
     write_atomic(arguments.out / "mac_model.yaml", model_text(model))

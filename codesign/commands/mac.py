@@ -7,40 +7,74 @@ from typing import Any
 
 from codesign.commands.output import print_json, print_table
 from codesign.formats import FormatPair
-from codesign.hardware import Interval, MacUnit
+from codesign.hardware import MacUnit
 
 
 def run(arguments: argparse.Namespace) -> int:
-    pair = FormatPair(arguments.weight, arguments.activation)
-    unit = MacUnit((pair,), arguments.accumulator, arguments.dot, arguments.node, arguments.clock)
-    values = {"area_um2": unit.area_um2, "delay_ns": unit.delay_ns, "energy_pj": unit.energy_pj(pair)}
+    pairs = (FormatPair(arguments.weight, arguments.activation), *map(FormatPair.parse, arguments.also))
+    unit = MacUnit(
+        pairs,
+        arguments.accumulator,
+        arguments.dot,
+        arguments.node,
+        arguments.clock,
+        str(arguments.model or ""),
+    )
+    result = _described(unit)
     if arguments.json:
-        print_json(_described(unit, pair) | {name: value.to_dict() for name, value in values.items()})
+        print_json(result)
         return 0
-    labels = {
-        "area_um2": "cell area, um2",
-        "delay_ns": "shortest clock period, ns",
-        "energy_pj": "energy of one multiply-accumulate, pJ",
-    }
-    title = f"{pair}, {unit.accumulator}, dot-{unit.dot}, {unit.node_nm:g} nm, cut for {unit.clock_ghz:g} GHz"
-    print_table(title, ["", "value", "low", "high"], [[labels[n], *_shown(v)] for n, v in values.items()])
-    if not unit.is_fitted:
-        print(f"dot-{unit.dot} is longer than any unit that the model was fitted to: an extrapolation")
+    names = ", ".join(map(str, unit.pairs))
+    title = f"{names}, {unit.accumulator}, dot-{unit.dot}, {unit.node_nm:g} nm, cut for {unit.clock_ghz:g} GHz"
+    rows = [
+        ["cell area, um2", *_shown(result["area_um2"])],
+        ["shortest clock period, ns", *_shown(result["delay_ns"])],
+        ["leakage of the unit, nW", *_shown(result["leakage_nw"])],
+    ]
+    for mode in result["modes"]:
+        rate = f"{mode['products_per_cycle']} a cycle"
+        rows.append([f"{mode['pair']} ({rate}): energy of one MAC, pJ", *_shown(mode["energy_pj"])])
+        for name, energy in mode["energy_pj_by_activity"].items():
+            rows.append([f"  on operands of {name}" if name != "noise" else "  on uniform noise", *_shown(energy)])
+    print_table(title, ["", "value", "low", "high"], rows)
+    if len(unit.pairs) > 1:
+        print(f"sharing: {100 * (result['sharing_overhead'] - 1):.0f} % over the largest unit of one of these pairs")
+    for phrase in unit.extrapolation:
+        print(f"{phrase}: an extrapolation")
     return 0
 
 
-def _described(unit: MacUnit, pair: FormatPair) -> dict[str, Any]:
+def _described(unit: MacUnit) -> dict[str, Any]:
+    largest = max(
+        MacUnit((p,), unit.accumulator, unit.dot, unit.node_nm, unit.clock_ghz, unit.unit_model).area_um2.value
+        for p in unit.pairs
+    )
     return {
-        "weight": pair.weight,
-        "activation": pair.activation,
+        "weight": unit.pairs[0].weight,
+        "activation": unit.pairs[0].activation,
         "accumulator": unit.accumulator,
         "dot": unit.dot,
         "node_nm": unit.node_nm,
         "clock_ghz": unit.clock_ghz,
+        "model": unit.model.name,
         "cuts": sorted(unit.rtl.cuts),
-        "fitted": unit.is_fitted,
+        "extrapolation": list(unit.extrapolation),
+        "area_um2": unit.area_um2.to_dict(),
+        "delay_ns": unit.delay_ns.to_dict(),
+        "leakage_nw": unit.leakage_nw.to_dict(),
+        "energy_pj": unit.energy_pj(unit.pairs[0]).to_dict(),
+        "sharing_overhead": unit.area_um2.value / largest,
+        "modes": [
+            {
+                "pair": str(pair),
+                "products_per_cycle": unit.dot * unit.rate(pair),
+                "energy_pj": unit.energy_pj(pair).to_dict(),
+                "energy_pj_by_activity": {a: unit.energy_pj(pair, a).to_dict() for a in unit.model.activities},
+            }
+            for pair in unit.pairs
+        ],
     }
 
 
-def _shown(value: Interval) -> list[str]:
-    return [f"{v:.4g}" for v in (value.value, value.low, value.high)]
+def _shown(value: dict[str, float]) -> list[str]:
+    return [f"{value[key]:.4g}" for key in ("value", "low", "high")]

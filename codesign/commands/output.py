@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -18,7 +18,9 @@ from codesign.errors import InputError
 from codesign.files import read_text
 from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
 from codesign.report.text import human as with_prefix
-from codesign.workload import Workload
+
+if TYPE_CHECKING:
+    from codesign.workload import Workload
 
 
 def print_json(value: Any) -> None:

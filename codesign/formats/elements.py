@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    from codesign.lazy import torch
 
 Specials = Literal["none", "nan", "ieee"]
 """What the codes of the largest magnitude mean: all finite (none), all ones is NaN (nan), or the
 whole top exponent is infinity and NaN (ieee)."""
 
 _ENUMERABLE_BITS = 16
-_NATIVE = {
-    (5, 10): (torch.float16, torch.int16),
-    (8, 7): (torch.bfloat16, torch.int16),
-    (8, 23): (torch.float32, torch.int32),
-}
+_NATIVE = {(5, 10): ("float16", "int16"), (8, 7): ("bfloat16", "int16"), (8, 23): ("float32", "int32")}
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,8 @@ class FloatElement:
     @cached_property
     def native(self) -> tuple[torch.dtype, torch.dtype] | None:
         """torch's own (float, integer of the same width) types of this element, for 16 and 32 bits."""
-        return _NATIVE.get((self.exponent_bits, self.mantissa_bits)) if self.specials == "ieee" else None
+        names = _NATIVE.get((self.exponent_bits, self.mantissa_bits)) if self.specials == "ieee" else None
+        return (getattr(torch, names[0]), getattr(torch, names[1])) if names else None
 
     @property
     def code_dtype(self) -> torch.dtype:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeAlias
 
 from codesign.errors import InputError, nearest
 from codesign.formats import kernel
@@ -15,11 +13,16 @@ from codesign.formats.elements import Element, FloatElement
 from codesign.formats.layout import Layout
 from codesign.formats.pack import pack_codes, unpack_codes
 from codesign.formats.scaling import Scaling
+from codesign.lazy import no_grad
 
-Amax = float | Tensor | tuple[float | Tensor, float | Tensor]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    from codesign.lazy import torch
+
+Amax: TypeAlias = "float | Tensor | tuple[float | Tensor, float | Tensor]"
 """A calibrated range: the largest magnitude, or (low, high) for a format with a zero point."""
-
-_INPUTS = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class Format:
         name = base if rule == self.rules[0] else f"{base}_{rule}"
         return replace(self, name=name, scaling=replace(self.scaling, rule=chosen))
 
-    @torch.no_grad()
+    @no_grad
     def fake_quantize(self, x: Tensor, axis: int | None = None, amax: Amax | None = None) -> Tensor:
         """`x` rounded to the format: same shape, dtype and memory order, bit for bit ``quantize(x).dequantize()``.
 
@@ -141,7 +144,7 @@ class Format:
         kernel.fake(groups, scales, self.element, kernel.clips(ranges, self.element, self.scaling), out, largest)
         return layout.ungroup(out)
 
-    @torch.no_grad()
+    @no_grad
     def quantize(self, x: Tensor, axis: int | None = None, amax: Amax | None = None) -> Quantized:
         """Codes and scales of `x`. Raises InputError on a NaN where the element has none."""
         axis = self._check(x, axis, amax)
@@ -163,7 +166,7 @@ class Format:
         codes = layout.ungroup(self.element.encode(values))
         return Quantized(self, codes, layout.ungroup_scales(scales.block), zero_points, scales.tensor, axis, x.dtype)
 
-    @torch.no_grad()
+    @no_grad
     def dequantize(self, q: Quantized) -> Tensor:
         """The tensor that `q` stands for, in its own dtype."""
         values = self.element.decode(q.codes)
@@ -183,7 +186,7 @@ class Format:
         return unpack_codes(data, self.element, tuple(shape))
 
     def _check(self, x: Tensor, axis: int | None, amax: Amax | None) -> int | None:
-        if x.dtype not in _INPUTS:
+        if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise InputError(f"format '{self.name}' quantizes float32, bfloat16 or float16, not {x.dtype}")
         if amax is not None and (self.scaling is None or self.is_block):
             raise InputError(f"format '{self.name}' takes its scales from the data: it accepts no amax")
@@ -224,7 +227,7 @@ class Format:
 
     def _bound(self, bound: float | Tensor, groups: Tensor, layout: Layout) -> tuple[Tensor, float, float]:
         """One end of a calibrated range as [groups, 1, inner] or [1, 1, 1], its least and its largest entry."""
-        if not isinstance(bound, Tensor):
+        if not isinstance(bound, torch.Tensor):
             value = float(bound)
             return torch.full((1, 1, 1), value, device=groups.device), value, value
         try:

@@ -8,14 +8,18 @@ that last step only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from codesign.formats.elements import Element, IntElement
 from codesign.formats.layout import tiles
 from codesign.formats.rounding import round_elements_
 from codesign.formats.scaling import Scaling, asymmetric_scale, symmetric_scale
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    from codesign.lazy import torch
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from codesign.formats.elements import Element, IntElement
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    from codesign.lazy import torch
 
 _CHUNK = 1 << 20  # codes at a time; a multiple of 8, so that every chunk ends on a byte
 

@@ -7,10 +7,15 @@ with e held at emin subnormals, and with one constant for all it rounds to integ
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from codesign.formats.elements import Element, FloatElement, IntElement
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    from codesign.lazy import torch
 
 
 def round_elements_(y: Tensor, element: Element, scratch: Tensor) -> None:

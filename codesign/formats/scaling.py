@@ -7,13 +7,16 @@ Sources: OCP Microscaling Formats 1.0 sections 5 and 6.3 (E8M0 scales, rule ``fl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from codesign.formats.elements import E8M0, FP32, Element, FloatElement, IntElement
 from codesign.formats.rounding import round_to
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    from codesign.lazy import torch
 
 Granularity = Literal["slice", "block"]
 Rule = Literal["floor", "rceil", "even", "absmax", "absmid", "absmin", "minmax"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from codesign.formats.format import Format
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def sqnr_db(x: Tensor, fmt: Format, axis: int | None = None) -> float:

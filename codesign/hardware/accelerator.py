@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
-from codesign.hardware.coefficients import table
+from codesign.hardware.coefficients import at_node, table
 from codesign.hardware.mac import MacUnit
 
 Ints = npt.NDArray[np.int64]
@@ -27,14 +27,35 @@ def dram_types() -> tuple[str, ...]:
     return tuple(table("memory.yaml", "dram_gb_per_s"))
 
 
+def check_node(node_nm: float) -> None:
+    """Raises InputError on a node that memories have no figures for."""
+    try:
+        at_node("memory.yaml", "bitcell_um2", node_nm)
+    except ValueError as error:
+        raise InputError(f"node_nm: {error}") from None
+
+
+def check_clock(unit: MacUnit) -> None:
+    """Raises InputError where a step of the unit surely takes longer than its clock, however it is cut."""
+    if not unit.holds_clock:
+        names = ", ".join(map(str, unit.pairs))
+        delay = unit.delay_ns
+        raise InputError(
+            f"clock: {unit.clock_ghz * 1e3:g} MHz is too fast for a unit of {names} (accumulator {unit.accumulator}, "
+            f"dot {unit.dot}) at {unit.node_nm:g} nm, whose longest step takes {delay.value:.2f} ns "
+            f"({delay.low:.2f} to {delay.high:.2f}): at most {1e3 / delay.low:.0f} MHz"
+        )
+
+
 @dataclass(frozen=True)
 class Accelerator:
     """One parametric chip.
 
     pairs: format pairs that every unit runs; accumulator, dot, node_nm: as in `MacUnit`;
     rows x columns: units in the array; sram_bytes: on-chip memory; dram, dram_channels: type and
-    count of channels; clock_hz: of the array and the SRAM.
-    Raises InputError on an unknown name or a size that is not positive.
+    count of channels; clock_hz: of the array, which its units are cut for, and the SRAM; unit_model: as in
+    `MacUnit`. Raises InputError on an unknown name, a size that is not positive, a node without memories,
+    and a clock that the unit cannot hold.
     """
 
     name: str
@@ -48,6 +69,7 @@ class Accelerator:
     dram_channels: int
     clock_hz: float
     node_nm: float
+    unit_model: str = ""
 
     def __post_init__(self) -> None:
         for key in _SIZES:
@@ -55,17 +77,26 @@ class Accelerator:
                 raise InputError(f"accelerator {self.name}: {key} must be positive, not {getattr(self, key)}")
         if self.dram not in dram_types():
             raise InputError(f"accelerator {self.name}: unknown dram '{self.dram}'{nearest(self.dram, dram_types())}")
-        object.__setattr__(self, "pairs", self.unit.pairs)
+        unit = self.unit
+        try:
+            check_node(self.node_nm)
+            check_clock(unit)
+        except InputError as error:
+            raise InputError(f"accelerator {self.name}: {error}") from None
+        object.__setattr__(self, "pairs", unit.pairs)
 
     @property
     def unit(self) -> MacUnit:
         """The dot-product unit of which the array has rows x columns."""
-        return MacUnit(tuple(self.pairs), self.accumulator, self.dot, self.node_nm)
+        return MacUnit(
+            tuple(self.pairs), self.accumulator, self.dot, self.node_nm, self.clock_hz / 1e9, self.unit_model
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form, the fields of the contract; inverse of `from_dict`."""
-        fields = {key: getattr(self, key) for key in self.__dataclass_fields__}
-        return fields | {"pairs": [str(pair) for pair in self.pairs]}
+        fields = {key: getattr(self, key) for key in self.__dataclass_fields__ if key != "unit_model"}
+        own = {"unit_model": self.unit_model} if self.unit_model else {}
+        return fields | {"pairs": [str(pair) for pair in self.pairs]} | own
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Accelerator:
@@ -76,7 +107,7 @@ class Accelerator:
 class AcceleratorGrid:
     """A accelerators as parallel arrays [A]; ``grid[i]`` is the i-th Accelerator.
 
-    units: the distinct (pairs, accumulator, dot, node) of the grid; unit: int index into it per
+    units: the distinct (pairs, accumulator, dot, node, clock) of the grid; unit: int index into it per
     accelerator; drams: the distinct DRAM types; dram: int index into it per accelerator.
     """
 
@@ -120,6 +151,7 @@ class AcceleratorGrid:
             dram_channels=int(self.dram_channels[i]),
             clock_hz=float(self.clock_hz[i]),
             node_nm=unit.node_nm,
+            unit_model=unit.unit_model,
         )
 
     def _take(self, index: np.ndarray | slice) -> AcceleratorGrid:
@@ -174,10 +206,12 @@ class AcceleratorGrid:
         dram_channels: Sequence[int] = (1,),
         clock_hz: Sequence[float] = (1e9,),
         node_nm: float = 7,
+        unit_model: str = "",
     ) -> AcceleratorGrid:
         """Every combination of the listed values, format sets outermost.
 
-        Raises InputError on an empty list, a size that is not positive, or an unknown name.
+        Raises InputError on an empty list, a size that is not positive, an unknown name, a node without
+        memories, and a clock that one of the units cannot hold.
         """
         ranges = {"rows": rows, "columns": columns, "sram_bytes": sram_bytes, "dram_channels": dram_channels}
         for key, values in (ranges | {"clock_hz": clock_hz, "pair_sets": pair_sets, "dot": dot, "dram": dram}).items():
@@ -190,11 +224,21 @@ class AcceleratorGrid:
         for name in dram:
             if name not in dram_types():
                 raise InputError(f"hardware.dram: unknown '{name}'{nearest(name, dram_types())}")
-        units = tuple(
-            MacUnit(tuple(pairs), sums, lanes, node_nm)
-            for pairs, sums, lanes in itertools.product(pair_sets, accumulator, dot)
-        )
-        axes = (range(len(units)), rows, columns, sram_bytes, range(len(dram)), dram_channels, clock_hz)
+        datapaths = tuple(itertools.product(pair_sets, accumulator, dot))
+        axes = (range(len(datapaths)), rows, columns, sram_bytes, range(len(dram)), dram_channels, range(len(clock_hz)))
         mesh = [m.reshape(-1) for m in np.meshgrid(*(np.asarray(list(axis)) for axis in axes), indexing="ij")]
-        keys = ("unit", "rows", "columns", "sram_bytes", "dram", "dram_channels", "clock_hz")
-        return cls(units=units, drams=tuple(dram), **dict(zip(keys, mesh, strict=True)))
+        keys = ("rows", "columns", "sram_bytes", "dram", "dram_channels")
+        units = tuple(
+            MacUnit(tuple(pairs), sums, lanes, node_nm, hz / 1e9, unit_model)
+            for (pairs, sums, lanes), hz in itertools.product(datapaths, clock_hz)
+        )
+        for found in units:
+            check_node(found.node_nm)
+            check_clock(found)
+        return cls(
+            units=units,
+            unit=mesh[0] * len(clock_hz) + mesh[-1],
+            drams=tuple(dram),
+            clock_hz=np.asarray(clock_hz, dtype=np.float64)[mesh[-1]],
+            **dict(zip(keys, mesh[1:-1], strict=True)),
+        )

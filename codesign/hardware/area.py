@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ def areas(grid: AcceleratorGrid) -> Areas:
     mac_array: unit area x rows x columns over the placement density, times what an array has
     beside its units; vector_unit: bf16 lanes, one per
     column; control: a share of both; sram: bit cells over the array efficiency; dram_interface: PHY
-    and controller of each channel. Sources: data/mac_model.yaml, memory.yaml, nodes.yaml, system.yaml.
+    and controller of each channel. Sources: data/mac_model_*.yaml, memory.yaml, nodes.yaml, system.yaml.
     """
     ends = {end: _areas(grid, end) for end in ("value", "low", "high")}
     return Areas(**ends)
@@ -61,8 +61,8 @@ def _areas(grid: AcceleratorGrid, end: str) -> Floats:
 
 
 def _vector_lane(unit: MacUnit) -> Interval:
-    """Area of one bf16 MAC at the node of `unit`."""
-    return MacUnit((_VECTOR_PAIR,), "fp32", 1, unit.node_nm).area_um2
+    """Area of one bf16 MAC at the node and clock of `unit`."""
+    return replace(unit, pairs=(_VECTOR_PAIR,), accumulator="fp32", dot=1).area_um2
 
 
 def _per_unit(grid: AcceleratorGrid, of: Callable[[MacUnit], Interval], end: str) -> Floats:

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
-from codesign.hardware.accelerator import Accelerator, dram_types
+from codesign.hardware.accelerator import Accelerator, check_clock, check_node, dram_types
 from codesign.hardware.coefficients import DATA
 from codesign.hardware.mac import MacUnit
 from codesign.yamlio import Written, line_of, load_yaml
@@ -30,6 +30,7 @@ class _AcceleratorFile(Written):
     dram_channels: PositiveInt
     clock_mhz: PositiveFloat
     node_nm: PositiveFloat
+    unit_model: str = ""  # a file that `codesign calibrate` wrote, beside this one
 
 
 def presets() -> dict[str, Path]:
@@ -64,7 +65,13 @@ def load_accelerator(source: Path | str) -> Accelerator:
         dram_channels=written.dram_channels,
         clock_hz=written.clock_mhz * 1e6,
         node_nm=written.node_nm,
+        unit_model=beside(path, written.unit_model),
     )
+
+
+def beside(path: Path, name: str) -> str:
+    """The absolute path of a file that the file `path` names; empty for none."""
+    return str((path.parent / name).resolve()) if name else ""
 
 
 def _check(path: Path, written: _AcceleratorFile, pairs: tuple[FormatPair, ...]) -> None:
@@ -75,9 +82,16 @@ def _check(path: Path, written: _AcceleratorFile, pairs: tuple[FormatPair, ...])
     with _naming(path, "dot"):
         MacUnit(pairs, dot=written.dot)
     with _naming(path, "node_nm"):
+        check_node(written.node_nm)
         MacUnit(pairs, node_nm=written.node_nm)
+    model = beside(path, written.unit_model)
+    with _naming(path, "unit_model"):
+        assert MacUnit(pairs, unit_model=model).model
     with _naming(path, "accumulator"):
         MacUnit(pairs, written.accumulator)
+    with _naming(path, "clock_mhz"):
+        clock_ghz = written.clock_mhz / 1e3
+        check_clock(MacUnit(pairs, written.accumulator, written.dot, written.node_nm, clock_ghz, model))
     with _naming(path, "dram"):
         if written.dram not in dram_types():
             raise InputError(f"unknown '{written.dram}'{nearest(written.dram, dram_types())}")

@@ -20,6 +20,7 @@ from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
 from codesign.hardware import AcceleratorGrid
 from codesign.hardware.accumulators import check_accumulator
+from codesign.hardware.files import beside
 from codesign.hardware.overflow import resolved
 from codesign.models import Task, load_task
 from codesign.search.accumulation import check_unit, longest_reductions
@@ -84,6 +85,7 @@ class HardwareSpec(Written):
     dram_channels: list[PositiveInt] = [1]
     clock_mhz: list[PositiveFloat] = [1000]
     node_nm: PositiveFloat = 7
+    unit_model: str = ""  # a file that `codesign calibrate` wrote, beside the space's
 
     @field_validator("accumulator")
     @classmethod
@@ -172,6 +174,11 @@ class SearchSpace:
         """
         spec = self.spec.model_dump(mode="json", exclude={"search"})
         tasks = {name: network.task.fingerprint() for name, network in self.networks.items()}
+        if self.spec.hardware.unit_model:
+            model = Path(beside(self.path, self.spec.hardware.unit_model)).read_bytes()
+            spec["hardware"]["unit_model"] = hashlib.sha256(model).hexdigest()
+        else:
+            del spec["hardware"]["unit_model"]
         return hashlib.sha256(json.dumps([spec, tasks], sort_keys=True).encode()).hexdigest()[:16]
 
     def size(self) -> float:
@@ -207,6 +214,7 @@ def load_space(path: Path) -> SearchSpace:
         dram_channels=hw.dram_channels,
         clock_hz=[m * 1e6 for m in hw.clock_mhz],
         node_nm=hw.node_nm,
+        unit_model=beside(path, hw.unit_model),
     )
     reductions = [r for n, net in networks.items() for r in longest_reductions(n, net.workload, net.pairs, net.allowed)]
     for unit in grid.units:

@@ -1,9 +1,16 @@
 """What a network asks for: its matrix products, traced from a module or known by name."""
 
-from codesign.workload.intercept import Product, ProductInterceptor
-from codesign.workload.networks import named_workload, workload_names
-from codesign.workload.trace import trace
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from codesign.workload.types import KINDS, Operator, Workload
+
+if TYPE_CHECKING:
+    from codesign.workload.intercept import Product, ProductInterceptor
+    from codesign.workload.networks import named_workload, workload_names
+    from codesign.workload.tracing import trace
 
 __all__ = [
     "KINDS",
@@ -15,3 +22,18 @@ __all__ = [
     "trace",
     "workload_names",
 ]
+
+_WHERE = {
+    "Product": "intercept",
+    "ProductInterceptor": "intercept",
+    "named_workload": "networks",
+    "trace": "tracing",
+    "workload_names": "networks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What needs torch, on first use."""
+    if name in _WHERE:
+        return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

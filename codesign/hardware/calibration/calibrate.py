@@ -1,21 +1,21 @@
-"""From a Liberty file to the coefficients of the area and delay model, with its errors and provenance."""
+"""From a Liberty file to the coefficients of area, delay and energy, with their errors and provenance."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.optimize import nnls
-
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.formats import FormatPair
+from codesign.hardware.calibration import energy
+from codesign.hardware.calibration.activity import OPERANDS
 from codesign.hardware.calibration.cells import cells_delay
+from codesign.hardware.calibration.energy import Switched
 from codesign.hardware.calibration.fit import (
     Sample,
-    Vector,
     area_error,
     delay_error,
     fit_area,
@@ -25,27 +25,25 @@ from codesign.hardware.calibration.fit import (
 )
 from codesign.hardware.calibration.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
 from codesign.hardware.calibration.liberty import Library, read_liberty, write_merged
-from codesign.hardware.calibration.parts import BUSY, PARTS
 from codesign.hardware.calibration.yosys import Job, Outcome, Tool, find_yosys, synthesize, synthesize_many
-from codesign.hardware.coefficients import table
+from codesign.hardware.rtl.parts import PARTS
 from codesign.hardware.rtl.timing import KINDS
 from codesign.hardware.rtl.unit import Unit, build
 
 PROBE = Unit((FormatPair.parse("int8"),), "int32", 1)
 _PERIODS = (2.5, 1.25)  # the two clock targets, in delays of the probe
 _LEAST_SAMPLES = 2 * len(PARTS)
+_ENERGY_KEYS = ("mode", "activity", "settled_fj", "glitching_fj", "clock_fj", "leakage_nw")
 
-# Energy of one operation at 7 nm that splits it between adders and floating-point paths.
-ENERGY_ROWS = (("int8", "int32", "int8_mac"), ("bf16", "fp32", "bf16_mac"))
-
-Progress = Callable[[Outcome, int, int], None]
+Progress = Callable[[str, int, int, str], None]  # stage, done, total, what
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What a library's units measured, and the coefficients fitted to them.
 
-    samples: synthesised units; failures: (unit, reason) of those that were not.
+    samples: synthesised units; switched: energies of those of the first clock, by mode and activity;
+    failures: (unit, reason) of those that were not synthesised.
     """
 
     library: Library
@@ -53,30 +51,40 @@ class Calibration:
     script: str
     clocks_ps: tuple[float, ...]
     samples: tuple[Sample, ...]
+    switched: tuple[Switched, ...]
     failures: tuple[tuple[str, str], ...]
 
     def model(self) -> dict[str, Any]:
-        """Coefficients with provenance, and errors: sections area_um2, level_ps, errors, provenance."""
+        """Coefficients and errors with provenance: the sections of a unit model's file."""
         source = f"codesign calibrate: {self.library.name}, {self.tool.version}"
         timed = [sample for sample in self.samples if sample.delay_ps]
-        levels = dict(zip(KINDS, fit_delay(timed), strict=True)) if timed else {}
+        levels = _rows(dict(zip(KINDS, fit_delay(timed), strict=True)), "ps per logic level", source) if timed else {}
         area = fit_area(self.samples)
         return {
             "provenance": self.provenance(),
             "area_um2": _rows(dict(zip(PARTS, area, strict=True)), "um2 per one-bit part", source),
-            "level_ps": _rows(levels, "ps per logic level", source),
-            "energy_fj_per_um2": _rows(_activity(area), "fJ per um2 and operation", "two published energies"),
+            "level_ps": levels or _planned_levels(self.clocks_ps),
+            **energy.energy_model(self.switched, area, source),
             "errors": self.errors(),
         }
 
     def provenance(self) -> dict[str, Any]:
+        units = [sample.unit for sample in self.samples]
+        modes = [mode for unit in units for mode in unit.modes]
         return {
             "library": self.library.name,
+            "voltage_v": self.library.voltage_v,
             "sha256": self.library.sha256,
             "tool": self.tool.version,
             "script": self.script,
             "clocks_ps": list(self.clocks_ps),
             "units": len(self.samples),
+            "fitted": {
+                "lanes": max(unit.lanes for unit in units),
+                "significand_bits": max(max(m.weight.significand, m.activation.significand) for m in modes),
+                "formats": max(len(unit.pairs) for unit in units),
+                "accumulator_bits": max(unit.accumulator_bits for unit in units),
+            },
             "failed": [f"{name}: {reason}" for name, reason in self.failures],
         }
 
@@ -95,14 +103,18 @@ class Calibration:
                 ),
             }
         }
-        timed = [sample for sample in single if sample.delay_ps]
-        if timed:
+        timed = [sample for sample in self.samples if sample.delay_ps]
+        one = [sample for sample in timed if sample.family != SHARED_FAMILY]
+        if one:
             levels = fit_delay(timed)
             found["delay"] = {
-                "in_sample": summary([delay_error(s, levels) for s in timed]),
-                "left_out_units": summary(held_out(timed, fit_delay, delay_error, "unit")),
-                "left_out_families": summary(held_out(timed, fit_delay, delay_error, "family")),
+                "in_sample": summary([delay_error(s, levels) for s in one]),
+                "left_out_units": summary(held_out(one, fit_delay, delay_error, "unit")),
+                "left_out_families": summary(held_out(one, fit_delay, delay_error, "family")),
+                "several_formats": summary(_of(shared, held_out(timed, fit_delay, delay_error, "unit"), timed)),
             }
+        if self.switched:
+            found["energy"] = energy.energy_errors(self.switched)
         return found
 
     def results(self) -> list[dict[str, Any]]:
@@ -119,6 +131,11 @@ class Calibration:
                 "area_um2": round(sample.area_um2, 4),
                 "delay_ps": None if sample.delay_ps is None else round(sample.delay_ps, 2),
                 "parts": dict(sample.parts),
+                "energy": [
+                    {key: getattr(row, key) for key in _ENERGY_KEYS}
+                    for row in self.switched
+                    if row.unit == sample.unit and sample.clock_ps == self.clocks_ps[0]
+                ],
             }
             for sample in self.samples
         ]
@@ -135,7 +152,7 @@ def calibrate(
 ) -> Calibration:
     """Synthesise the grid with a library and fit the model to it.
 
-    folder: where netlists and results.jsonl are kept; a second call goes on from them. clocks_ps: two
+    folder: where netlists, results.jsonl and energy.jsonl are kept; a second call goes on from them. clocks_ps: two
     clock targets; by default 2.5 and 1.25 times the delay of an INT8 MAC. Raises InputError for a
     Liberty file that cannot be used, EnvironmentProblem without yosys or where too few units came out.
     """
@@ -153,18 +170,37 @@ def calibrate(
     probe_ps = (probe.delay_ps + overhead) if probe.delay_ps else max(clocks_ps) / _PERIODS[0]
     clocks = tuple(clocks_ps) or tuple(float(f"{factor * probe_ps:.2g}") for factor in _PERIODS)
     scale = float(f"{probe_ps / PLANNED_PROBE_PS:.2g}")
-    entries = grid(clocks, {kind: value * scale for kind, value in PLANNED_LEVEL_PS.items()})
+    entries = grid(clocks, {kind: ps * scale for kind, ps in PLANNED_LEVEL_PS.items()})
     jobs = [
         Job(f"{e.unit.name}_{e.clock_ps:g}ps", build(e.unit).text, "unit", merged, e.clock_ps, limit_s) for e in entries
     ]
-    outcomes = synthesize_many(jobs, folder, parallel, progress, found)
+
+    def show(outcome: Outcome, done: int, total: int) -> None:
+        failed = outcome.failure
+        if progress:
+            progress("synthesis", done, total, outcome.job.name + (f": {failed.reason}" if failed else ""))
+
+    outcomes = synthesize_many(jobs, folder, parallel, show, found)
     samples, failures = _sorted_out(entries, outcomes, overhead)
     if len(samples) < _LEAST_SAMPLES:
         reason = failures[0][1] if failures else "no units"
         raise EnvironmentProblem(
             f"only {len(samples)} of {len(entries)} units were synthesised, too few to fit: {reason}"
         )
-    return Calibration(library, found, probe.script, clocks, samples, failures)
+    simulated = _energy_jobs(entries, outcomes, clocks[0])
+    watch = None if progress is None else lambda name, done, total: progress("energy", done, total, name)
+    switched = energy.measure(simulated, liberty, folder, parallel, watch)
+    return Calibration(library, found, probe.script, clocks, samples, switched, failures)
+
+
+def _energy_jobs(entries: Sequence[Entry], outcomes: Sequence[Outcome], clock_ps: float) -> list[energy.Job]:
+    """Units of one clock whose netlist is there."""
+    operands = hashlib.sha256(OPERANDS.read_bytes()).hexdigest()[:16]
+    return [
+        energy.Job(f"{path.parent.name} {operands}", entry.family, entry.unit, path)
+        for entry, outcome in zip(entries, outcomes, strict=True)
+        if entry.clock_ps == clock_ps and outcome.synthesis and (path := outcome.synthesis.netlist_json)
+    ]
 
 
 def _sorted_out(
@@ -188,17 +224,11 @@ def _rows(values: dict[str, Any], unit: str, source: str) -> dict[str, dict[str,
     }
 
 
-def _activity(area: Vector) -> dict[str, float]:
-    """fJ per um2 and operation of adders and of floating-point paths, from two published energies at 7 nm."""
-    busy = np.isin(PARTS, BUSY)
-    lines, targets = [], []
-    for pair, accumulator, key in ENERGY_ROWS:
-        parts = build(Unit((FormatPair.parse(pair),), accumulator, 1)).parts
-        areas = np.array([parts.get(part, 0) for part in PARTS]) * area
-        lines.append([areas[~busy].sum(), areas[busy].sum()])
-        targets.append(table("mac_energy.yaml", "energy_7nm")[key].value * 1e3)
-    quiet, loud = nnls(np.array(lines), np.array(targets))[0]
-    return {"integer": float(quiet), "float": float(loud)}
+def _planned_levels(clocks_ps: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """What the grid was cut with, where the tool reports no delays."""
+    scale = max(clocks_ps) / _PERIODS[0] / PLANNED_PROBE_PS
+    rows = _rows({kind: ps * scale for kind, ps in PLANNED_LEVEL_PS.items()}, "ps per logic level", "not measured")
+    return {kind: row | {"quality": "assumption"} for kind, row in rows.items()}
 
 
 def _of(wanted: Sequence[Sample], errors: Sequence[float], samples: Sequence[Sample]) -> list[float]:

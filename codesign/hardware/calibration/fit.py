@@ -1,7 +1,7 @@
 """Fit of area and delay to synthesised units, and how well it predicts units it has not seen.
 
-Area is a sum over the unit's bill of materials, delay the longest sum of logic levels of a pipeline
-stage (`rtl.timing`); every coefficient is non-negative and has a physical meaning. Non-negative
+Area is a sum over the unit's bill of materials, delay the longest sum of logic levels between two
+registers (`rtl.timing`); every coefficient is non-negative and has a physical meaning. Non-negative
 least squares on relative error (Lawson and Hanson 1974, scipy).
 """
 
@@ -9,20 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from codesign.hardware.calibration.parts import PARTS
-from codesign.hardware.rtl.timing import KINDS, stages
+from codesign.hardware.calibration.grid import PLANNED_LEVEL_PS
+from codesign.hardware.rtl.parts import PARTS
+from codesign.hardware.rtl.timing import KINDS, unit_paths
 from codesign.hardware.rtl.unit import Unit
 
 _PRIOR_WEIGHT = 0.02  # of a part's own size against one unit: decides only what the units leave open
-_DELAY_ROUNDS = 12
+_DELAY_PRIOR_WEIGHT = 0.3  # enough that logic which rarely decides a path keeps a sensible delay
+_DELAY_ROUNDS = 16
+_HUBER = 0.05  # relative errors beyond it count linearly: some stages are restructured beyond any count of levels
 _FOLDS = 5
 
 Vector = npt.NDArray[np.float64]
+
+
+class Grouped(Protocol):
+    """What can be left out together: a measured unit and its family of formats."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def unit(self) -> Unit: ...
+
+
+Measured = TypeVar("Measured", bound=Grouped)
 
 
 @dataclass(frozen=True)
@@ -59,40 +75,42 @@ def area_error(sample: Sample, coefficients: Vector) -> float:
 def fit_delay(samples: Sequence[Sample]) -> Vector:
     """ps of one level of each kind of logic, float64 [kinds].
 
-    Which stage is the longest depends on the coefficients: they are fitted to the stages that the
-    last ones found longest, until those stay the same.
+    Which path is the longest depends on the coefficients: they are fitted to the paths that the last
+    ones found longest, halfway at a time, and the best of the rounds is kept.
     """
     known = [sample for sample in samples if sample.delay_ps]
-    depths = [_depths(sample) for sample in known]
+    graphs = [unit_paths(sample.unit) for sample in known]
     delays = np.array([sample.delay_ps for sample in known], dtype=np.float64)
-    coefficients = np.ones(len(KINDS))
-    chosen: list[int] = []
+    typical = np.array([PLANNED_LEVEL_PS[kind] for kind in KINDS])
+    typical *= np.median([d / float(g.longest(typical) @ typical) for g, d in zip(graphs, delays, strict=True)])
+    prior = np.diag(_DELAY_PRIOR_WEIGHT / typical)
+    targets = np.concatenate([np.ones(len(delays)), np.full(len(KINDS), _DELAY_PRIOR_WEIGHT)])
+    coefficients, best, least = typical, typical, np.inf
     for _ in range(_DELAY_ROUNDS):
-        longest = [int(np.argmax(stage @ coefficients)) for stage in depths]
-        if longest == chosen:
+        lines = np.array([graph.longest(coefficients) for graph in graphs]) / delays[:, None]
+        sizes = np.abs(lines @ coefficients - 1)
+        within = sizes <= _HUBER
+        loss = float(np.where(within, sizes**2 / 2, _HUBER * (sizes - _HUBER / 2)).sum())
+        if loss < least:
+            best, least = coefficients, loss
+        weights = np.concatenate([np.sqrt(np.where(within, 1.0, _HUBER / sizes)), np.ones(len(KINDS))])
+        fitted = np.asarray(nnls(np.vstack([lines, prior]) * weights[:, None], targets * weights)[0])
+        if np.allclose(fitted, coefficients, rtol=1e-3, atol=1e-3):
             break
-        chosen = longest
-        lines = np.array([stage[i] for stage, i in zip(depths, chosen, strict=True)]) / delays[:, None]
-        coefficients = np.asarray(nnls(lines, np.ones(len(delays)))[0])
-    return coefficients
+        coefficients = (coefficients + fitted) / 2
+    return best
 
 
 def delay_error(sample: Sample, coefficients: Vector) -> float:
     """Predicted over synthesised delay, less 1."""
     assert sample.delay_ps
-    return float((_depths(sample) @ coefficients).max()) / sample.delay_ps - 1
-
-
-def _depths(sample: Sample) -> Vector:
-    """Levels of each kind in each stage of each mode, [stages, kinds]."""
-    rows = [stage for mode in sample.unit.modes for stage in stages(mode, sample.unit.cuts)]
-    return np.array([[stage.get(kind, 0.0) for kind in KINDS] for stage in rows])
+    return float(unit_paths(sample.unit).longest(coefficients) @ coefficients) / sample.delay_ps - 1
 
 
 def held_out(
-    samples: Sequence[Sample],
-    fit: Callable[[Sequence[Sample]], Vector],
-    error: Callable[[Sample, Vector], float],
+    samples: Sequence[Measured],
+    fit: Callable[[Sequence[Measured]], Vector],
+    error: Callable[[Measured, Vector], float],
     by: str,
     seed: int = 0,
 ) -> list[float]:

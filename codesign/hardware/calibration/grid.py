@@ -6,12 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from codesign.formats import FormatPair
-from codesign.hardware.rtl.timing import plan
+from codesign.hardware.rtl.timing import Steps
 from codesign.hardware.rtl.unit import Unit
 
 # What the grid is cut with before anything is fitted: rough ps per level in a library whose INT8 MAC takes
 # PLANNED_PROBE_PS. Fixed, so that the grid of a library does not depend on an earlier fit.
-PLANNED_LEVEL_PS = {"stage": 70.0, "carry": 95.0, "compress": 52.0, "select": 80.0, "detect": 60.0}
+PLANNED_LEVEL_PS = {
+    "register": 150.0,
+    "adder": 20.0,
+    "carry": 48.0,
+    "compress": 48.0,
+    "xor": 20.0,
+    "gate": 14.0,
+    "select": 12.0,
+    "fanout": 2.0,
+    "detect": 1.0,
+}
 PLANNED_PROBE_PS = 760.0
 
 # family -> (pair, accumulator, lanes)
@@ -122,8 +132,9 @@ def grid(clocks_ps: tuple[float, ...], level_ps: Mapping[str, float]) -> list[En
         for pairs, rates, accumulator, lengths in SHARED
         for lanes in lengths
     ]
+    steps = [Steps.of(unit) for _, unit in units]
     return [
-        Entry(family, unit.cut(plan(unit.modes, clock, level_ps)), clock)
+        Entry(family, unit.cut(found.plan(clock, level_ps).cuts), clock)
         for clock in clocks_ps
-        for family, unit in units
+        for (family, unit), found in zip(units, steps, strict=True)
     ]

@@ -6,9 +6,10 @@ The checker is synchronous and reads one file; `bench` drives its clock in a Ver
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,34 @@ endmodule
 
 
 @dataclass(frozen=True)
+class Trace:
+    """What a checker does to an instance of `module`, clock by clock.
+
+    fields: input ports and their widths; inputs: their bits, [clocks, sum of widths], lowest port and bit first;
+    output, output_bits: the port that is compared, and its width; expected: its lowest bits `latency`
+    clocks after the inputs of the same line, [clocks, bits]; compared: which lines are, all where None;
+    constants: inputs that never change; parameters: of the module.
+    """
+
+    module: str
+    fields: tuple[tuple[str, int], ...]
+    inputs: Bits
+    output: str
+    output_bits: int
+    expected: Bits
+    latency: int
+    compared: npt.NDArray[np.bool_] | None = None
+    constants: Mapping[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, int] = field(default_factory=dict)
+
+
+class Checked(Protocol):
+    """Anything that a bench can check."""
+
+    def trace(self) -> Trace: ...
+
+
+@dataclass(frozen=True)
 class Check:
     """One unit (by module name), one of its modes, and its vectors."""
 
@@ -48,10 +77,41 @@ class Check:
     module: str
     vectors: Vectors
 
+    def trace(self) -> Trace:
+        unit, vectors = self.built.unit, self.vectors
+        mode = unit.modes[vectors.mode]
+        fields = [("w", unit.port_bits("weight")), ("a", unit.port_bits("activation"))]
+        columns = [
+            to_bits(vectors.weight, mode.weight.bits, fields[0][1]),
+            to_bits(vectors.activation, mode.activation.bits, fields[1][1]),
+        ]
+        scales = (("ws", "weight", vectors.weight_scale), ("as", "activation", vectors.activation_scale))
+        for port, side, codes in scales:
+            width = unit.scale_port_bits(side)
+            if width:
+                fields.append((port, width))
+                columns.append(
+                    np.zeros((vectors.steps, width), np.uint8)
+                    if codes is None
+                    else to_bits(codes, getattr(mode, side).scale.bits, width)
+                )
+        bits = compared_bits(unit, vectors.mode)
+        return Trace(
+            self.module,
+            (*fields, ("first", 1)),
+            np.concatenate([*columns, vectors.first[:, None].astype(np.uint8)], axis=1),
+            "acc",
+            unit.accumulator_bits,
+            to_bits(vectors.expected[:, None], bits, bits),
+            self.built.latency[vectors.mode],
+            constants={"mode": vectors.mode} if len(unit.pairs) > 1 else {},
+        )
 
-def write_checks(checks: Sequence[Check], folder: Path) -> None:
+
+def write_checks(checks: Sequence[Checked], folder: Path) -> None:
     """checks.v (all checkers), bench.v, main.cpp and one .hex file of vectors per check."""
-    text = [_checker(check, index) for index, check in enumerate(checks)]
+    traces = [check.trace() for check in checks]
+    text = [_checker(trace, index) for index, trace in enumerate(traces)]
     done = " & ".join(f"done_{i}" for i in range(len(checks)))
     body = [f"  wire done_{i};\n  check_{i} check{i} (.clk(clk), .done(done_{i}));" for i in range(len(checks))]
     finish = f"  always @(posedge clk) if ({done}) $finish;"
@@ -59,39 +119,32 @@ def write_checks(checks: Sequence[Check], folder: Path) -> None:
     (folder / "checks.v").write_text("\n".join(text), encoding="utf-8")
     (folder / "bench.v").write_text(CLOCK, encoding="utf-8")
     (folder / "main.cpp").write_text(MAIN, encoding="utf-8")
-    for index, check in enumerate(checks):
-        (folder / f"vectors_{index}.hex").write_text(_hex(check), encoding="ascii")
+    for index, trace in enumerate(traces):
+        (folder / f"vectors_{index}.hex").write_text(_hex(trace), encoding="ascii")
 
 
-def _fields(check: Check) -> list[tuple[str, int]]:
-    """Ports and their widths in one line of the file, lowest bits first."""
-    unit = check.built.unit
-    fields = [("w", unit.port_bits("weight")), ("a", unit.port_bits("activation"))]
-    fields += [
-        (port, bits) for port, side in (("ws", "weight"), ("as", "activation")) if (bits := unit.scale_port_bits(side))
-    ]
-    return [*fields, ("first", 1)]
-
-
-def _checker(check: Check, index: int) -> str:
-    fields, steps = _fields(check), check.vectors.steps
-    bits, low, ports = compared_bits(check.built.unit, check.vectors.mode), 0, []
-    for port, width in fields:
+def _checker(trace: Trace, index: int) -> str:
+    low, ports = 0, []
+    for port, width in trace.fields:
         ports.append(f".{port}(line[{low + width - 1}:{low}])")
         low += width
-    if len(check.built.unit.pairs) > 1:
-        ports.append(f".mode({check.vectors.mode})")
-    latency = check.built.latency[check.vectors.mode]
+    ports += [f".{port}({value})" for port, value in trace.constants.items()]
+    steps, bits = trace.expected.shape
+    top, latency = low + bits, trace.latency
+    parameters = ", ".join(f".{name}({value})" for name, value in trace.parameters.items())
+    compared = steps if trace.compared is None else int(trace.compared.sum())
+    care = "" if trace.compared is None else f"past[{top}] && "
+    width = top + (trace.compared is not None)
     return f"""\
 module check_{index} (input clk, output reg done);
-  reg [{low + bits - 1}:0] steps [0:{steps - 1}];
+  reg [{width - 1}:0] steps [0:{steps - 1}];
   reg [31:0] now;
   reg [31:0] wrong;
-  wire [{low + bits - 1}:0] line = steps[now < {steps} ? now : {steps - 1}];
-  wire [{low + bits - 1}:0] past = steps[now < {latency} ? 0 : now - {latency}];
-  wire [{check.built.unit.accumulator_bits - 1}:0] acc;
-  wire differs = acc[{bits - 1}:0] !== past[{low + bits - 1}:{low}];
-  {check.module} unit (.clk(clk), {", ".join(ports)}, .acc(acc));
+  wire [{width - 1}:0] line = steps[now < {steps} ? now : {steps - 1}];
+  wire [{width - 1}:0] past = steps[now < {latency} ? 0 : now - {latency}];
+  wire [{trace.output_bits - 1}:0] found;
+  wire differs = {care}found[{bits - 1}:0] !== past[{top - 1}:{low}];
+  {trace.module} {f"#({parameters}) " if parameters else ""}dut (.clk(clk), {", ".join(ports)}, .{trace.output}(found));
   initial begin
     $readmemh("vectors_{index}.hex", steps);
     now = 0;
@@ -101,12 +154,12 @@ module check_{index} (input clk, output reg done);
   always @(posedge clk) if (!done) begin
     if (now >= {latency} && differs) begin
       if (wrong < 5)
-        $display("MISMATCH {index} step %0d: %h, expected %h", now - {latency}, acc, past[{low + bits - 1}:{low}]);
+        $display("MISMATCH {index} step %0d: %h, expected %h", now - {latency}, found, past[{top - 1}:{low}]);
       wrong <= wrong + 1;
     end
     if (now == {steps + latency - 1}) begin
       done <= 1;
-      $display("CHECK {index} %0d steps %0d wrong", {steps}, wrong + differs);
+      $display("CHECK {index} %0d steps %0d wrong", {compared}, wrong + differs);
     end
     now <= now + 1;
   end
@@ -120,29 +173,17 @@ def compared_bits(unit: Unit, mode: int) -> int:
     return element.bits if element else unit.accumulator_bits
 
 
-def _hex(check: Check) -> str:
-    unit, vectors = check.built.unit, check.vectors
-    mode = unit.modes[vectors.mode]
-    columns = [
-        _bits(vectors.weight, mode.weight.bits, unit.port_bits("weight")),
-        _bits(vectors.activation, mode.activation.bits, unit.port_bits("activation")),
-    ]
-    for side, codes in (("weight", vectors.weight_scale), ("activation", vectors.activation_scale)):
-        width = unit.scale_port_bits(side)
-        if width and codes is not None:
-            columns.append(_bits(codes, getattr(mode, side).scale.bits, width))
-        elif width:
-            columns.append(np.zeros((vectors.steps, width), np.uint8))
-    columns.append(vectors.first[:, None].astype(np.uint8))
-    bits = compared_bits(unit, vectors.mode)
-    columns.append(_bits(vectors.expected[:, None], bits, bits))
+def _hex(trace: Trace) -> str:
+    columns = [trace.inputs, trace.expected]
+    if trace.compared is not None:
+        columns.append(trace.compared[:, None].astype(np.uint8))
     lines = np.concatenate(columns, axis=1)[:, ::-1]  # highest bit first
     pad = -lines.shape[1] % 8
     packed = np.packbits(np.concatenate([np.zeros((len(lines), pad), np.uint8), lines], axis=1), axis=1)
     return "\n".join(row.tobytes().hex() for row in packed) + "\n"
 
 
-def _bits(codes: npt.NDArray[np.int64], bits: int, width: int) -> Bits:
+def to_bits(codes: npt.NDArray[np.int64], bits: int, width: int) -> Bits:
     """Codes [steps, n] as bits [steps, width], lowest first; unused bits are zero."""
     out = np.zeros((len(codes), width), np.uint8)
     for i in range(bits):

@@ -20,8 +20,10 @@ class Pipeline:
         self.cuts = frozenset(cuts)
         self.controls = controls
         self.latency = 0
+        self.boundaries: dict[str, tuple[str, ...]] = {}  # what each step hands on, by net name
 
     def __call__(self, step: str, *nets: Net) -> tuple[Net, ...]:
+        self.boundaries[step] = self.boundaries.get(step, ()) + tuple(net.name for net in nets)
         if step not in self.cuts:
             return nets
         self.latency += 1

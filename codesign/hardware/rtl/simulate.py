@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codesign.errors import EnvironmentProblem
-from codesign.hardware.rtl.bench import Check, write_checks
+from codesign.hardware.rtl.bench import Checked, write_checks
 
 SIMULATORS = ("iverilog", "verilator")
 _RESULT = re.compile(r"^CHECK (\d+) (\d+) steps (\d+) wrong", re.MULTILINE)
@@ -30,9 +30,9 @@ def available(simulator: str) -> bool:
 
 
 def simulate(
-    simulator: str, checks: Sequence[Check], sources: Mapping[str, str], folder: Path, limit_s: float = 1800
+    simulator: str, checks: Sequence[Checked], sources: Mapping[str, str], folder: Path, limit_s: float = 1800
 ) -> list[Verdict]:
-    """A verdict per check. sources: file name -> Verilog of the units; folder: where everything is written.
+    """A verdict per check. sources: file name -> Verilog of what is checked; folder: where everything is written.
 
     Raises EnvironmentProblem where the simulator is missing, refuses the source or does not end.
     """
@@ -46,7 +46,7 @@ def simulate(
         output = _run(["vvp", "-n", "bench.vvp"], folder, limit_s)
     else:
         flags = ["--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", "checks"]
-        _run(["verilator", *flags, "-CFLAGS", "-O1", "main.cpp", *files], folder, limit_s)
+        _run(["verilator", *flags, "-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0", "main.cpp", *files], folder, limit_s)
         output = _run(["./obj_dir/Vchecks"], folder, limit_s)
     found = {int(m[1]): (int(m[2]), int(m[3])) for m in _RESULT.finditer(output)}
     verdicts = []

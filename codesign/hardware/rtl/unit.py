@@ -85,20 +85,24 @@ class Unit:
 class Built:
     """The Verilog of a unit and its bill of materials (one-bit cells by kind).
 
-    latency: clocks from a step at the ports to its sum at acc, by mode.
+    latency: clocks from a step at the ports to its sum at acc, by mode; boundaries: what each step that a cut
+    can follow hands on, by net name.
     """
 
     unit: Unit
     text: str
     latency: tuple[int, ...]
     parts: Mapping[str, int]
+    boundaries: Mapping[str, tuple[str, ...]]
 
 
 def build(unit: Unit, name: str = "unit") -> Built:
     """The unit as a module called `name`."""
     datapath = _Datapath(unit, name)
     latency = datapath.build()
-    return Built(unit, datapath.m.text(), latency, datapath.m.parts)
+    useful = datapath.useful_cuts()
+    boundaries = {step: nets for step, nets in datapath.pipe.boundaries.items() if step in useful}
+    return Built(unit, datapath.m.text(), latency, datapath.m.parts, boundaries)
 
 
 class _Datapath:

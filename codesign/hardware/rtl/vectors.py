@@ -12,7 +12,7 @@ from codesign.hardware.rtl.modes import Mode, Side
 from codesign.hardware.rtl.twin import Twin
 from codesign.hardware.rtl.unit import Unit
 
-EXHAUSTIVE_BITS = 16  # of both codes together
+EXHAUSTIVE_BITS = 18  # of both codes together: 8-bit ones with zero points subtracted
 RANDOM_PAIRS = 1_000_000
 LONG_STEPS = 1024  # of one accumulation
 
@@ -36,11 +36,14 @@ class Vectors:
         return len(self.first)
 
 
-def twin_of(unit: Unit, mode: int) -> Twin:
-    """The model of one mode of a unit: all its products in one step, the unit's accumulator."""
+def twin_of(unit: Unit, mode: int, interleave: int | None = None) -> Twin:
+    """The model of one mode of a unit: all its products in one step, the unit's accumulator.
+
+    interleave: 1 for sums that are computed one at a time, the unit's where None.
+    """
     found = unit.modes[mode]
     fixed = unit.accumulator_bits if found.fixed_accumulator else None
-    return Twin(found.pair, unit.accumulator, found.products, unit.interleave, fixed)
+    return Twin(found.pair, unit.accumulator, found.products, interleave or unit.interleave, fixed)
 
 
 def make(

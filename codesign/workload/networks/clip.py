@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codesign.workload.networks.registry import register
-from codesign.workload.trace import trace
+from codesign.workload.tracing import trace
 from codesign.workload.types import Workload
 
 

@@ -6,7 +6,7 @@ import torch
 
 from codesign.workload.networks.registry import register
 from codesign.workload.networks.unet import UNet, UNetConfig
-from codesign.workload.trace import trace
+from codesign.workload.tracing import trace
 from codesign.workload.types import Workload
 
 TEXT_TOKENS = 77  # context length of CLIP's text encoder

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from codesign.workload.networks.blocks import GROUPS, Attention, ResnetBlock, Upsample, pixels, tokens
 from codesign.workload.networks.registry import register
-from codesign.workload.trace import trace
+from codesign.workload.tracing import trace
 from codesign.workload.types import Workload
 
 

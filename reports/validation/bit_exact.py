@@ -1,0 +1,130 @@
+"""Every unit of the calibration grid in both simulators against its software twin, written to bit_exact.{json,md}.
+
+    python reports/validation/bit_exact.py -o DIR [--processes 2] [--limit MINUTES]
+
+Takes hours; DIR keeps a line for every unit that is done, and a second call goes on from there. All pairs of codes
+of at most 8 bits each, a million random ones beyond, corners, sums of 1,000 steps and more, all scale corners
+(`codesign.hardware.rtl.vectors.verification`). The report says how many units of the grid it covers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from codesign.formats import FormatPair
+from codesign.hardware.coefficients import DATA
+from codesign.hardware.rtl import Unit, build
+from codesign.hardware.rtl.bench import Check
+from codesign.hardware.rtl.simulate import SIMULATORS, simulate
+from codesign.hardware.rtl.vectors import EXHAUSTIVE_BITS, verification
+
+HERE = Path(__file__).parent
+LIBRARIES = ("asap7", "sg13g2")
+
+
+def units() -> dict[str, Unit]:
+    """Every distinct unit, cuts included, that was synthesised with either library: each as cut for the slower clock
+    first, narrow operands before wide ones."""
+    found: dict[str, tuple[bool, bool, Unit]] = {}
+    for library in LIBRARIES:
+        rows = json.loads((DATA / f"mac_units_{library}.json").read_text())
+        slowest = max(row["clock_ps"] for row in rows)
+        for row in rows:
+            pairs = tuple(FormatPair.parse(text) for text in row["pairs"])
+            unit = Unit(pairs, row["accumulator"], row["lanes"], frozenset(row["cuts"]), tuple(row["rates"]))
+            found.setdefault(unit.name, (library != LIBRARIES[0] or row["clock_ps"] != slowest, _wide(unit), unit))
+    return {name: row[2] for name, row in sorted(found.items(), key=lambda item: item[1][:2])}
+
+
+def _wide(unit: Unit) -> bool:
+    return any(mode.weight.bits + mode.activation.bits > EXHAUSTIVE_BITS for mode in unit.modes)
+
+
+def identity(unit: Unit) -> str:
+    """Changes with the unit's Verilog."""
+    return hashlib.sha256(build(unit, "unit").text.encode()).hexdigest()[:16]
+
+
+def verify(unit: Unit) -> dict[str, Any]:
+    built = build(unit, "unit")
+    checks = [Check(built, "unit", verification(unit, mode)) for mode in range(len(unit.modes))]
+    row: dict[str, Any] = {"unit": unit.name, "verilog": identity(unit), "steps": [c.vectors.steps for c in checks]}
+    for simulator in SIMULATORS:
+        started = time.monotonic()
+        folder = Path(tempfile.mkdtemp(prefix="bit_exact"))
+        try:
+            verdicts = simulate(simulator, checks, {"unit.v": built.text}, folder, limit_s=7200)
+        finally:
+            shutil.rmtree(folder)
+        row[simulator] = [verdict.wrong for verdict in verdicts]
+        row[f"{simulator}_s"] = round(time.monotonic() - started, 1)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--limit", type=float, default=1e9, metavar="MINUTES", help="begin no unit after so long")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    log = arguments.out / "units.jsonl"
+    done = {row["verilog"]: row for row in map(json.loads, log.read_text().splitlines() if log.exists() else [])}
+    wanted = {identity(unit): unit for unit in units().values()}
+    missing = [unit for key, unit in wanted.items() if key not in done]
+    started = time.monotonic()
+    with ProcessPoolExecutor(arguments.processes) as pool, log.open("a") as file:
+        waiting = iter(missing)
+        running = {pool.submit(verify, unit) for unit, _ in zip(waiting, range(arguments.processes), strict=False)}
+        while running:
+            future = next(as_completed(running))
+            running.discard(future)
+            row = future.result()
+            done[row["verilog"]] = row
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            print(f"{len(done)}/{len(wanted)} {row['unit']} {row['iverilog']} {row['verilator']}", flush=True)
+            if time.monotonic() - started < 60 * arguments.limit and (unit := next(waiting, None)) is not None:
+                running.add(pool.submit(verify, unit))
+    report([done[key] for key in wanted if key in done], [unit.name for key, unit in wanted.items() if key not in done])
+
+
+def report(rows: list[dict[str, Any]], missing: list[str]) -> None:
+    versions = {}
+    for simulator, command in (("iverilog", ["iverilog", "-V"]), ("verilator", ["verilator", "--version"])):
+        lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+        versions[simulator] = lines[0].split(" (")[0] if lines else "missing"
+    wrong = {name: sum(sum(row[name]) for row in rows) for name in SIMULATORS}
+    result = {"simulators": versions, "units": len(rows), "mismatches": wrong, "missing": missing, "rows": rows}
+    (HERE / "bit_exact.json").write_text(json.dumps(result, indent=0) + "\n")
+    steps = sum(sum(row["steps"]) for row in rows)
+    lines = [
+        "# Compute units in two simulators against their software twin",
+        "",
+        "Written by `python reports/validation/bit_exact.py -o DIR`; one row a unit in bit_exact.json.",
+        "",
+        f"{len(rows)} of {len(rows) + len(missing)} distinct units of the calibration grids of both libraries, "
+        f"{sum(len(row['steps']) for row in rows)} modes, {steps:,} steps.",
+        "",
+        "| simulator | mismatches | hours |",
+        "|---|---|---|",
+    ]
+    for name in SIMULATORS:
+        hours = sum(row[f"{name}_s"] for row in rows) / 3600
+        lines.append(f"| {versions[name]} | {wrong[name]} | {hours:.1f} |")
+    if missing:
+        lines += ["", "Not run yet: " + ", ".join(missing) + "."]
+    (HERE / "bit_exact.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
