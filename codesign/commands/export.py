@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from codesign.commands.output import print_json
+from codesign.commands.rtl import rtl_text
 from codesign.export import export_design
 
 
@@ -12,6 +13,8 @@ def run(arguments: argparse.Namespace) -> int:
     written = export_design(arguments.study, arguments.design, arguments.to, arguments.out)
     if arguments.json:
         print_json(written)
+    elif arguments.to == "rtl":
+        print(f"{arguments.out}: {rtl_text(written)}")
     else:
         for task, facts in written["tasks"].items():
             psnr = f"PSNR to the evaluated network {facts['psnr_db']:.1f} dB"

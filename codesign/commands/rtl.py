@@ -1,15 +1,16 @@
-"""``codesign rtl``: a compute unit as Verilog, with vectors and a bench that checks it against the twin."""
+"""``codesign rtl``: a design's array or one compute unit as Verilog, with a bench that checks it against the twin."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from codesign.commands.output import print_json
-from codesign.errors import CodesignError
+from codesign.errors import CodesignError, InputError
 from codesign.files import write_atomic
-from codesign.formats import FormatPair
+from codesign.formats import FormatPair, get_format
 from codesign.hardware import MacUnit
 from codesign.hardware.rtl import build
 from codesign.hardware.rtl.bench import Check, write_checks
@@ -21,17 +22,77 @@ unit.v        the compute unit {name}: {pairs}, {accumulator}, dot-{lanes}
 checks.v      compares it with vectors_*.hex every clock; one checker a mode
 bench.v       clock for a Verilog simulator:  iverilog -g2005 -o bench.vvp bench.v checks.v unit.v && vvp -n bench.vvp
 main.cpp      clock for Verilator:  verilator --cc --exe --build -Wno-fatal --top-module checks main.cpp checks.v unit.v
-Each checker prints `CHECK mode steps N steps M wrong`; M is 0 where the unit computes what was scored.
+Each checker prints `CHECK mode N steps M wrong`; M is 0 where the unit computes what was scored.
 """
 
 
 class BenchFailed(CodesignError):
-    """The unit differs from its model (exit code 1)."""
+    """The hardware differs from its model (exit code 1)."""
 
     exit_code = 1
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.design is not None:
+        return _array(arguments)
+    folders = [text for text in arguments.pairs if Path(text).is_dir() and not _is_pair(text)]
+    if folders:
+        raise InputError(f"{folders[0]} is a folder: of a study, name a design of its front.json with --design ID")
+    if arguments.dataflow is not None:
+        raise InputError("--dataflow goes with a study and --design ID: format pairs make one unit without an array")
+    return _unit(arguments)
+
+
+def rtl_text(facts: Mapping[str, Any]) -> str:
+    """An exported array in one line, and one for each layer that its bench multiplies."""
+    lines = [f"{facts['rows']} x {facts['columns']} units {facts['unit']}, {facts['dataflow']}s stay"]
+    for index, layer in enumerate(facts["layers"]):
+        wrong = f", {facts['wrong'][index]} wrong in {facts['simulator']}" if "wrong" in facts else ""
+        lines.append(f"  {layer['pair']}: {layer['task']} {layer['layer']}, {layer['compared']} rows of results{wrong}")
+    return "\n".join(lines)
+
+
+def _is_pair(text: str) -> bool:
+    pair = FormatPair.parse(text)
+    try:
+        return all(get_format(name) for name in (pair.weight, pair.activation))
+    except InputError:
+        return False
+
+
+def _array(arguments: argparse.Namespace) -> int:
+    """The array of one design of a study."""
+    from codesign.export import export_rtl  # loads networks, which a unit of format pairs does without
+
+    study = Path(arguments.pairs[0])
+    if len(arguments.pairs) > 1:
+        raise InputError(f"--design takes one study folder, not {len(arguments.pairs)} arguments")
+    if not study.is_dir():
+        raise InputError(f"--design takes a study folder, and {study} is none")
+    if not (study / "front.json").is_file():
+        raise InputError(f"{study} is no study folder: it has no front.json")
+    given = [
+        f"--{name}"
+        for name, default in {"accumulator": "auto", "dot": 1, "clock": 1.0, "vectors": None}.items()
+        if getattr(arguments, name) != default
+    ]
+    if given:
+        raise InputError(f"{given[0]} goes with format pairs: a design has its own unit")
+    facts = export_rtl(study, arguments.design, arguments.out, arguments.dataflow or "output", arguments.check)
+    facts |= {"folder": str(arguments.out)}
+    if arguments.json:
+        print_json(facts)
+    else:
+        print(f"{arguments.out}: {rtl_text(facts)}")
+    if sum(facts.get("wrong", ())):
+        raise BenchFailed(
+            f"the array of {facts['design']} differs from its model in {arguments.check}; see {arguments.out}"
+        )
+    return 0
+
+
+def _unit(arguments: argparse.Namespace) -> int:
+    """One compute unit of some format pairs."""
     pairs = tuple(FormatPair.parse(text) for text in arguments.pairs)
     unit = MacUnit(pairs, arguments.accumulator, arguments.dot, clock_ghz=arguments.clock).rtl
     built = build(unit, "unit")

@@ -16,13 +16,17 @@ from codesign.yamlio import load_yaml
 
 @dataclass(frozen=True)
 class ChosenDesign:
-    """What an export needs of one design: per task its assignment and how the task is loaded."""
+    """What an export needs of one design: per task its assignment and how the task is loaded.
+
+    record: its whole entry in front.json.
+    """
 
     id: str
     study: str
     folder: Path
     assignments: dict[str, Assignment]
     specs: dict[str, str]  # task -> restore, rewrite, or python:package.module:function
+    record: dict[str, Any]
 
 
 def read_design(folder: Path, design_id: str) -> ChosenDesign:
@@ -47,4 +51,6 @@ def read_design(folder: Path, design_id: str) -> ChosenDesign:
     missing = [task for task in assignments if task not in specs]
     if missing:
         raise InputError(f"{folder / 'space.yaml'}: no task '{missing[0]}'{nearest(missing[0], specs)}")
-    return ChosenDesign(design_id, str(record.get("study", folder.name)), folder, assignments, specs)
+    return ChosenDesign(
+        design_id, str(record.get("study", folder.name)), folder, assignments, specs, designs[design_id]
+    )

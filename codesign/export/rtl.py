@@ -1,0 +1,195 @@
+"""A design as Verilog: its array, its unit, and a bench that multiplies matrices of its own layers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codesign.errors import EnvironmentProblem, InputError
+from codesign.export.study import ChosenDesign, read_design
+from codesign.files import write_atomic
+from codesign.formats import FormatPair, get_format
+from codesign.formats.format import Amax
+from codesign.hardware.accelerator import Accelerator
+from codesign.hardware.rtl.array import array
+from codesign.hardware.rtl.array_bench import ArrayCheck, Matrices
+from codesign.hardware.rtl.bench import write_checks
+from codesign.hardware.rtl.simulate import Verdict, simulate
+from codesign.models import Task, load_task
+from codesign.quality import Evaluator, Operands, sample_operands
+from codesign.quality.calibration import Site
+
+READ_ME = """\
+Design {design} of the study {study}: {rows} x {columns} units, {dataflow}s stay.
+
+array.v       the array; parameters ROWS and COLUMNS are the design's; modules array, array_cell, array_delay
+unit.v        its dot-product unit {unit}
+layer.json    the layers that the bench multiplies, one for each format pair (mode) that the design's networks use
+checks.v      compares a corner of {corner} cells with vectors_*.hex every clock; one checker a layer, in that order
+bench.v       clock for a Verilog simulator:
+              iverilog -g2005 -o bench.vvp bench.v checks.v array.v unit.v && vvp -n bench.vvp
+main.cpp      clock for Verilator:
+              verilator --cc --exe --build -Wno-fatal --top-module checks main.cpp checks.v array.v unit.v
+              obj_dir/Vchecks
+Each checker prints `CHECK layer N steps M wrong`: N rows of results were compared, M differed. M is 0 where the
+array computes, bit for bit, what the accumulator was scored with.
+
+By mode, the unit takes L = {latency} clocks and works on D = {interleave} sums in turn.
+{protocol}
+There is no reset; `mode`, where there is one, is the number in layer.json and changes only while nothing is under way.
+"""
+
+_PROTOCOL = {
+    "output": """\
+Every clock: a (activations of all rows), w (weights of all columns), one step of the dot products; zeros where idle.
+first: with the first step of a sum. last: with its last one. Where D > 1, a step is D clocks long, one for each of D
+rows of activations, and so are first and last. L + ROWS + COLUMNS - 1 clocks after a tile's very last step, `out`
+shows the first result of the bottom row; each clock of shift brings the next one, D a row, from the bottom upwards.
+No sum may be completed while shift is on. array.v delays row r by r clocks and column c by c.""",
+    "weight": """\
+load: for ROWS clocks, the weights of all columns, the bottom row's first. swap: with the first activations that
+meet them; the next load begins no earlier than L * (ROWS - 1) + COLUMNS - 1 clocks after it. Every clock: a (one step
+of K a row) and psum_in (the partial sums of all columns so far; none where first is on). Their sums leave at `out`
+L * ROWS + COLUMNS - 1 clocks later. array.v delays row r by r * L clocks and column c by c: that is
+ROWS * (ROWS - 1) / 2 * L registers as wide as a row's activations.""",
+}
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """The product of a design with most MACs in one format pair."""
+
+    task: str
+    layer: str
+    kind: str
+    macs: int
+
+
+def export_rtl(
+    study_dir: Path, design_id: str, out_dir: Path, dataflow: str = "output", simulator: str | None = None
+) -> dict[str, Any]:
+    """Write the array of a design with its bench to `out_dir`; run it where a simulator is named.
+
+    Returns what layer.json says, and with a simulator `wrong`, rows of results that differ, by mode.
+    Raises InputError on an unknown design or dataflow, and on a design without a readable accelerator,
+    EnvironmentProblem where `out_dir` cannot be written or the simulator fails.
+    """
+    design = read_design(Path(study_dir), design_id)
+    chip = _accelerator(design)
+    unit = chip.unit.rtl
+    made = array(unit, chip.rows, chip.columns, dataflow)
+    tasks = {name: load_task(design.specs[name], name=name, search_path=design.folder) for name in design.assignments}
+    chosen = choose_layers(design, tasks)
+    for pair in chosen:
+        chip.unit.rate(pair)  # a pair that the unit lacks fails here
+    evaluators = {name: Evaluator(tasks[name]) for name in {choice.task for choice in chosen.values()}}
+    operands = {name: sample_operands(tasks[name]) for name in evaluators}
+    checks, layers = [], []
+    for mode, pair in enumerate(unit.pairs):
+        if pair not in chosen:
+            continue
+        choice = chosen[pair]
+        part = _operands_of(operands[choice.task], choice)
+        ranges = (
+            _range(evaluators[choice.task], part.stationary_site, pair.weight),
+            _range(evaluators[choice.task], part.site, pair.activation),
+        )
+        matrices = Matrices.of(unit.modes[mode], part.stationary, part.streamed, ranges)
+        check = ArrayCheck(made, mode, matrices)
+        checks.append(check)
+        layers.append(
+            {
+                "mode": mode,
+                "pair": str(pair),
+                "task": choice.task,
+                "layer": choice.layer,
+                "kind": choice.kind,
+                "macs": choice.macs,
+                "streamed": list(part.streamed.shape),
+                "stationary": list(part.stationary.shape),
+                "products_per_step": unit.modes[mode].products,
+                "steps": matrices.steps,
+                "compared": check.compared,
+            }
+        )
+    facts: dict[str, Any] = {
+        "design": design.id,
+        "study": design.study,
+        "dataflow": dataflow,
+        "rows": chip.rows,
+        "columns": chip.columns,
+        "corner": [checks[0].rows, checks[0].columns],
+        "unit": made.unit.name,
+        "modes": [str(pair) for pair in unit.pairs],
+        "latency": list(made.built.latency),
+        "interleave": [made.interleave(mode) for mode in range(len(unit.pairs))],
+        "layers": layers,
+    }
+    sources = {"array.v": made.text, "unit.v": made.built.text}
+    _write(Path(out_dir), facts, sources, checks)
+    verdicts: list[Verdict] = simulate(simulator, checks, sources, Path(out_dir)) if simulator else []
+    tested = {"simulator": simulator, "wrong": [verdict.wrong for verdict in verdicts]} if simulator else {}
+    return facts | tested
+
+
+def choose_layers(design: ChosenDesign, tasks: Mapping[str, Task]) -> dict[FormatPair, LayerChoice]:
+    """For every format pair that the design's networks use, the product with most MACs for one result."""
+    macs: dict[tuple[FormatPair, str, str, str], int] = {}
+    for name, assignment in design.assignments.items():
+        workload = tasks[name].workload()
+        for op in workload.operators:
+            try:
+                pair = assignment[op.layer].pair(op.kind)
+            except (KeyError, ValueError) as error:
+                raise InputError(f"design '{design.id}', {name}: layer '{op.layer}' has no formats ({error})") from None
+            key = pair, name, op.layer, op.kind
+            macs[key] = macs.get(key, 0) + op.macs * workload.repeats.get(op.phase, 1)
+    found: dict[FormatPair, LayerChoice] = {}
+    for (pair, name, layer, kind), count in macs.items():
+        if pair not in found or count > found[pair].macs:
+            found[pair] = LayerChoice(name, layer, kind, count)
+    if not found:
+        raise InputError(f"design '{design.id}': no layer is assigned, so there is nothing to multiply")
+    return found
+
+
+def _accelerator(design: ChosenDesign) -> Accelerator:
+    try:
+        return Accelerator.from_dict(design.record["accelerator"])
+    except (KeyError, TypeError, AttributeError) as error:
+        where = design.folder / "front.json"
+        raise InputError(f"{where}: design '{design.id}' has no readable accelerator ({error})") from None
+
+
+def _operands_of(operands: tuple[Operands, ...], choice: LayerChoice) -> Operands:
+    for part in operands:
+        if (part.layer, part.kind) == (choice.layer, choice.kind):
+            return part
+    raise InputError(f"{choice.task}: layer '{choice.layer}' was not seen during calibration")
+
+
+def _range(evaluator: Evaluator, site: Site | None, name: str) -> Amax | None:
+    """The clipping range that quality uses at `site`; None where scales come from the data."""
+    form = get_format(name)
+    if site is None or form.is_block or form.is_cast:
+        return None
+    return evaluator.network.ranges.get(site, form)
+
+
+def _write(folder: Path, facts: dict[str, Any], sources: Mapping[str, str], checks: list[ArrayCheck]) -> None:
+    made = checks[0].cells
+    listed = {key: ", ".join(map(str, facts[key])) for key in ("latency", "interleave")}
+    corner = " x ".join(map(str, facts["corner"]))
+    text = READ_ME.format(**facts | listed | {"corner": corner}, protocol=_PROTOCOL[made.dataflow])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_checks(checks, folder)
+    except OSError as error:
+        raise EnvironmentProblem(f"{folder}: cannot be written ({error.strerror or error})") from None
+    for name, source in sources.items():
+        write_atomic(folder / name, source)
+    write_atomic(folder / "layer.json", json.dumps(facts, indent=1) + "\n")
+    write_atomic(folder / "README.txt", text)

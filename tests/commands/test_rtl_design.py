@@ -1,0 +1,190 @@
+"""``codesign rtl STUDY --design ID``: the array of a design, checked on its own layers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codesign.cli import main
+from codesign.export import rtl as export
+from codesign.formats import FormatPair, LayerFormats, get_format
+from codesign.hardware.rtl.simulate import available
+from codesign.models import load_task
+from codesign.quality.calibration import Ranges
+
+SPACE = """
+name: tiny
+tasks:
+  tiny: {task: "python:tests.tiny:task"}
+pairs: [int8, mxfp4]
+hardware:
+  units: {sets: [[int8, mxfp4]]}
+  dot: [4]
+  rows: [4]
+  columns: [2]
+  sram_kib: [4]
+objectives: [tiny.quality, area_mm2]
+search: {evaluations: 2, batch: 2, front_size: 2}
+"""
+KINDS = {"conv": "conv", "to_q": "linear", "to_k": "linear", "to_v": "linear", "head": "linear"}
+CHIP = {
+    "name": "grid-0",
+    "pairs": ["int8:int8", "mxfp4:mxfp4", "fp8_e4m3:fp8_e4m3"],
+    "accumulator": "auto",
+    "dot": 4,
+    "rows": 4,
+    "columns": 2,
+    "sram_bytes": 4096,
+    "dram": "lpddr5x_8533",
+    "dram_channels": 1,
+    "clock_hz": 1e9,
+    "node_nm": 7,
+}
+FILES = {"array.v", "unit.v", "checks.v", "bench.v", "main.cpp", "README.txt", "layer.json"}
+
+
+def assigned(**other: str) -> dict[str, dict[str, str]]:
+    """int8 in every layer but those named."""
+    layers = {layer: {"weight": "int8", "activation": "int8"} for layer in KINDS}
+    layers |= {layer: {"weight": name, "activation": name} for layer, name in other.items()}
+    workload = load_task("python:tests.tiny:task").workload()
+    (attention,) = set(workload.layers) - set(KINDS)
+    return layers | {attention: LayerFormats.of_pair(FormatPair.parse("int8"), attention=True).to_dict()}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study folder with a design in two formats on a chip of three, and one that its chip cannot run."""
+    folder = tmp_path_factory.mktemp("study")
+    designs: list[dict[str, Any]] = [
+        {"id": "dmixed01", "accelerator": CHIP, "assignments": {"tiny": assigned(to_q="mxfp4", head="mxfp4")}},
+        {"id": "dother02", "accelerator": CHIP, "assignments": {"tiny": assigned(head="mxfp8_e4m3")}},
+        {"id": "dnochip3", "assignments": {"tiny": assigned()}},
+    ]
+    (folder / "front.json").write_text(json.dumps({"schema_version": 1, "study": "small", "designs": designs}))
+    (folder / "space.yaml").write_text(SPACE)
+    return folder
+
+
+def simulator() -> str:
+    if not available("iverilog"):
+        pytest.skip("iverilog is not installed")
+    return "iverilog"
+
+
+@pytest.mark.parametrize("dataflow", ["output", "weight"])
+def test_a_design_comes_out_as_an_array_that_passes_on_its_own_layers(
+    dataflow: str, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    asked = ["--design", "dmixed01", "--dataflow", dataflow, "-o", str(out), "--check", simulator(), "--json"]
+    assert main(["rtl", str(study), *asked]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["wrong"] == [0, 0]
+    assert result["dataflow"] == dataflow
+    assert (result["rows"], result["columns"], result["corner"]) == (4, 2, [3, 2])
+    assert {path.name for path in out.iterdir()} >= FILES | {"vectors_0.hex", "vectors_1.hex"}
+    assert "parameter ROWS = 4, parameter COLUMNS = 2" in (out / "array.v").read_text()
+    assert json.loads((out / "layer.json").read_text())["layers"] == result["layers"]
+
+
+def test_each_format_pair_is_checked_on_its_layer_with_most_macs(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rtl", str(study), "--design", "dmixed01", "-o", str(tmp_path / "out"), "--json"]) == 0
+    layers = {layer["pair"]: layer for layer in json.loads(capsys.readouterr().out)["layers"]}
+    assert set(layers) == {"int8:int8", "mxfp4:mxfp4"}  # the chip runs fp8_e4m3 as well, the design does not
+    assert layers["int8:int8"]["kind"].startswith("attention")
+    assert layers["mxfp4:mxfp4"]["layer"] == "to_q"
+    assert layers["mxfp4:mxfp4"]["streamed"] == layers["mxfp4:mxfp4"]["stationary"] == [16, 1, 32]
+
+
+def test_operands_are_quantized_with_the_ranges_that_quality_uses(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    make = export.Matrices.of
+    monkeypatch.setattr(export.Matrices, "of", lambda *a: seen.append(a[-1]) or make(*a))
+    read = json.loads((study / "front.json").read_text())
+    read["designs"][0]["assignments"]["tiny"] = assigned(to_q="mxfp4", to_k="mxfp4") | {
+        name: {"activation": "mxfp4", "key": "mxfp4", "value": "mxfp4"} for name in set(assigned()) - set(KINDS)
+    }
+    (tmp_path / "front.json").write_text(json.dumps(read))
+    (tmp_path / "space.yaml").write_text(SPACE)
+    facts = export.export_rtl(tmp_path, "dmixed01", tmp_path / "out")
+    assert [layer["layer"] for layer in facts["layers"]] == ["to_v", *set(assigned()) - set(KINDS)]
+    ranges = Ranges(load_task("python:tests.tiny:task"))
+    assert seen == [(None, ranges.get(("to_v", "input"), get_format("int8"))), (None, None)]
+
+
+def test_export_writes_the_same_files(study: Path, tmp_path: Path) -> None:
+    assert main(["rtl", str(study), "--design", "dmixed01", "-o", str(tmp_path / "a")]) == 0
+    assert main(["export", str(study), "--design", "dmixed01", "--to", "rtl", "-o", str(tmp_path / "b")]) == 0
+    first, second = ({p.name: p.read_text() for p in (tmp_path / name).iterdir()} for name in "ab")
+    assert first == second
+    assert set(first) >= FILES
+
+
+def test_an_array_that_differs_from_its_model_is_exit_code_1(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = export.array
+
+    def broken(*arguments: Any) -> Any:
+        made = honest(*arguments)
+        object.__setattr__(made, "text", made.text.replace(".CLOCKS(c)", ".CLOCKS(0)"))
+        return made
+
+    monkeypatch.setattr(export, "array", broken)
+    asked = ["rtl", str(study), "--design", "dmixed01", "-o", str(tmp_path / "out"), "--check", simulator()]
+    assert main(asked) == 1
+    assert "the array of dmixed01 differs from its model" in capsys.readouterr().err
+
+
+MISTAKES = {
+    "unknown design": (["{study}", "--design", "dmixed02"], "no design 'dmixed02'; did you mean 'dmixed01'?"),
+    "no study": (["{empty}", "--design", "dmixed01"], "is no study folder: it has no front.json"),
+    "no folder": (["int8", "--design", "dmixed01"], "--design takes a study folder, and int8 is none"),
+    "two arguments": (["{study}", "int8", "--design", "dmixed01"], "one study folder, not 2 arguments"),
+    "study without a design": (["{study}"], "name a design of its front.json with --design ID"),
+    "dataflow of a unit": (["int8", "--dataflow", "weight"], "--dataflow goes with a study and --design ID"),
+    "options of a unit": (["{study}", "--design", "dmixed01", "--dot", "8"], "--dot goes with format pairs"),
+    "pair that the chip lacks": (["{study}", "--design", "dother02"], "does not support mxfp8_e4m3:mxfp8_e4m3"),
+    "no accelerator": (["{study}", "--design", "dnochip3"], "has no readable accelerator"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    mistake: str, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    arguments, message = MISTAKES[mistake]
+    places = {"study": study, "empty": tmp_path / "empty"}
+    assert main(["rtl", *(text.format(**places) for text in arguments), "-o", "out"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_named_like_a_format_does_not_hide_the_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "int4").mkdir()
+    assert main(["rtl", "int4", "-o", "out", "--vectors", "8"]) == 0
+
+
+@pytest.mark.slow
+def test_a_design_of_a_real_search_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    study, out = tmp_path / "study", tmp_path / "out"
+    assert main(["search", str(tmp_path / "space.yaml"), "--out", str(study)]) == 0
+    design = json.loads((study / "front.json").read_text())["designs"][0]["id"]
+    capsys.readouterr()
+    asked = ["--design", design, "-o", str(out), "--check", simulator(), "--json"]
+    assert main(["rtl", str(study), *asked]) == 0
+    assert set(json.loads(capsys.readouterr().out)["wrong"]) == {0}
