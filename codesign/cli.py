@@ -97,9 +97,12 @@ def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign formats int8 fp8_e4m3 mxfp4"
+    example = "codesign formats int8 fp8_e4m3 mxfp4, or: codesign formats --all --plot formats.svg"
     p = _command(commands, "formats", "compare formats: bits, range, SQNR on real tensors, MAC area", example)
     p.add_argument("names", nargs="*", metavar="NAME", help="formats (default: the common ones)")
+    p.add_argument("--all", action="store_true", help="every format")
+    p.add_argument("--plot", type=Path, metavar="FILE", help="draw SQNR against area: .svg, .png or .pdf")
+    p.add_argument("--csv", type=Path, metavar="FILE", help="write the table, one row a format")
     p.add_argument("--dot", type=_positive, default=32, metavar="L", help="dot-product length of the MAC unit")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from codesign.errors import EnvironmentProblem, InputError
 
@@ -35,3 +39,12 @@ def write_atomic(path: Path, text: str) -> None:
             raise
     except OSError as error:
         raise EnvironmentProblem(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a table with a header; a column is any key of any row."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from codesign.commands.output import print_json, print_table
-from codesign.formats import Format, FormatPair, get_format, sqnr_db
+from codesign.errors import InputError
+from codesign.files import csv_text, write_atomic
+from codesign.formats import Format, FormatPair, format_names, get_format, sqnr_db
 from codesign.hardware import MacUnit
 from codesign.models import load_task
+from codesign.report.format_plot import check_plot, write_format_plot
 from codesign.workload import Product, ProductInterceptor
 
 COMMON = (
@@ -23,9 +26,19 @@ _KEPT = 1 << 20
 
 
 def run(arguments: argparse.Namespace) -> int:
-    formats = [get_format(name) for name in arguments.names or COMMON]
+    if arguments.names and arguments.all:
+        raise InputError("--all lists every format: name none beside it")
+    every = [name for name in format_names() if name != "fp32"]  # no unit multiplies fp32
+    formats = [get_format(name) for name in (every if arguments.all else arguments.names or COMMON)]
+    if arguments.plot:
+        check_plot(arguments.plot)
     tensors = real_tensors()
     rows = [row(fmt, tensors, arguments.dot) for fmt in formats]
+    if arguments.plot:
+        error = MacUnit((FormatPair("int8", "int8"),)).model.error("area")
+        write_format_plot(rows, arguments.dot, error, arguments.plot)
+    if arguments.csv:
+        write_atomic(arguments.csv, csv_text([flat(r) for r in rows]))
     if arguments.json:
         print_json({"dot": arguments.dot, "node_nm": 7, "formats": rows})
         return 0
@@ -50,6 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
         for r in rows
     ]
     print_table("formats, weight and activation alike; SQNR on the rewrite network's own tensors", columns, shown)
+    for path in (arguments.plot, arguments.csv):
+        if path:
+            print(path)
     return 0
 
 
@@ -58,19 +74,28 @@ def row(fmt: Format, tensors: dict[str, Tensor], dot: int) -> dict[str, Any]:
     area = MacUnit((FormatPair(fmt.name, fmt.name),), "auto", dot).area_um2
     int8 = MacUnit((FormatPair("int8", "int8"),), "auto", dot).area_um2
     positive = fmt.element.values()
+    sqnr = {
+        kind: sqnr_db(x, fmt, None if kind == "activations" and not fmt.is_block else -1) for kind, x in tensors.items()
+    }
     return {
         "format": fmt.name,
         "bits_per_element": fmt.bits_per_element,
         "max_value": fmt.max_value,
         "min_positive": float(positive[positive > 0].min()),
-        # weights: one scale per output channel or block; activations: per tensor or block, as in a network
-        "sqnr_db": {
-            kind: sqnr_db(x, fmt, None if kind == "activations" and not fmt.is_block else -1)
-            for kind, x in tensors.items()
-        },
+        # weights: one scale per output channel or block; activations: per tensor or block, as in a network;
+        # products: both errors together, to first order
+        "sqnr_db": sqnr | {"products": -10 * math.log10(sum(10 ** (-value / 10) for value in sqnr.values()))},
         "area_um2": {"value": area.value, "low": area.low, "high": area.high},
         "area_over_int8": area.value / int8.value,
     }
+
+
+def flat(found: dict[str, Any]) -> dict[str, Any]:
+    """A row without nesting: sqnr_db_weights, area_um2_low, ..."""
+    cells: dict[str, Any] = {}
+    for key, value in found.items():
+        cells |= {f"{key}_{inner}": x for inner, x in value.items()} if isinstance(value, dict) else {key: value}
+    return cells
 
 
 def real_tensors() -> dict[str, Tensor]:

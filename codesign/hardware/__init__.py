@@ -8,6 +8,7 @@ from codesign.hardware.accelerator import Accelerator, AcceleratorGrid, dram_typ
 from codesign.hardware.coefficients import Interval
 from codesign.hardware.cost import Cost, cost
 from codesign.hardware.mac import MacUnit
+from codesign.hardware.mac_costs import MacCosts, mac_costs
 from codesign.hardware.tables import CostTables, cost_tables
 
 if TYPE_CHECKING:
@@ -19,11 +20,13 @@ __all__ = [
     "Cost",
     "CostTables",
     "Interval",
+    "MacCosts",
     "MacUnit",
     "cost",
     "cost_tables",
     "dram_types",
     "load_accelerator",
+    "mac_costs",
     "presets",
 ]
 

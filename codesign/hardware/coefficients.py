@@ -13,7 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import yaml
+
+Floats = npt.NDArray[np.float64]
 
 DATA = Path(__file__).parent / "data"
 QUALITIES = ("measured", "fitted", "published", "second", "assumption")
@@ -85,25 +89,17 @@ def at_node(name: str, section: str, node_nm: float) -> Interval:
 
     Beyond the table's ends the end value would be a guess: raises ValueError naming the range.
     """
-    rows = table(name, section)
-    nodes = sorted(float(node) for node in rows)
-    if not nodes[0] <= node_nm <= nodes[-1]:
-        raise ValueError(f"no {section} for {node_nm:g} nm; the table covers {nodes[0]:g} to {nodes[-1]:g} nm")
-    by_node = {float(node): row for node, row in rows.items()}
-    above = next(node for node in nodes if node >= node_nm)
-    if above == node_nm:
-        return by_node[above].interval
-    below = max(node for node in nodes if node < node_nm)
-    share = _log_share(node_nm, below, above)
-    low, high = by_node[below], by_node[above]
-
-    def mix(a: float, b: float) -> float:
-        return float(a ** (1 - share) * b**share)
-
-    return Interval(mix(low.value, high.value), mix(low.low, high.low), mix(low.high, high.high))
+    return Interval(*(float(x) for x in at_nodes(name, section, np.array([node_nm]))[0]))
 
 
-def _log_share(x: float, low: float, high: float) -> float:
-    import math
-
-    return math.log(x / low) / math.log(high / low)
+def at_nodes(name: str, section: str, node_nm: Floats) -> Floats:
+    """`at_node` of many: (value, low, high) at each node, float64 [n, 3]."""
+    rows = sorted((float(node), row) for node, row in table(name, section).items())
+    nodes = np.array([node for node, _ in rows])
+    beyond = ~((node_nm >= nodes[0]) & (node_nm <= nodes[-1]))
+    if beyond.any():
+        found = node_nm[beyond][0]
+        raise ValueError(f"no {section} for {found:g} nm; the table covers {nodes[0]:g} to {nodes[-1]:g} nm")
+    ends = np.log([(row.value, row.low, row.high) for _, row in rows])
+    found = [np.interp(np.log(node_nm), np.log(nodes), column) for column in ends.T]
+    return np.asarray(np.exp(np.stack(found, axis=1)))

@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
+
 from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware.accumulators import check_accumulator, resolve_accumulator
-from codesign.hardware.coefficients import Interval, at_node, table
+from codesign.hardware.coefficients import Interval, at_nodes, table
 from codesign.hardware.operands import operands
 from codesign.hardware.rtl.lanes import bricks
 from codesign.hardware.rtl.modes import Mode
@@ -21,7 +24,6 @@ from codesign.hardware.unit_model import SHIPPED, SHIPPED_7NM, UnitModel, load_m
 
 LONGEST_DOT = 256
 DEFAULT_CLOCK_GHZ = 1.0
-_ONE = Interval(1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,15 @@ class MacUnit:
 
     def scale(self, quantity: str) -> Interval:
         """Factor from the model's library to the node for logic_area, logic_delay or logic_energy."""
+        return Interval(*(float(x) for x in self.scales(quantity, np.array([self.node_nm]))[0]))
+
+    def scales(self, quantity: str, node_nm: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """`scale` with other nodes in the place of the unit's own: (value, low, high) each, float64 [n, 3]."""
         if self.unit_model or self.node_nm in SHIPPED:
-            return _ONE
+            return np.ones((len(node_nm), 3))
+        library = table("nodes.yaml", "library")[quantity]
         try:
-            return at_node("nodes.yaml", quantity, self.node_nm).scaled(
-                table("nodes.yaml", "library")[quantity].interval
-            )
+            return at_nodes("nodes.yaml", quantity, node_nm) * (library.value, library.low, library.high)
         except ValueError as error:
             others = ", ".join(f"{node:g}" for node in SHIPPED)
             raise InputError(f"node_nm: {error}; MAC units alone also at {others} nm") from None

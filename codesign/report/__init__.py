@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from string import Template
 
-from codesign.files import read_text, write_atomic
+from codesign.files import csv_text, read_text, write_atomic
 from codesign.report.markdown import markdown
 from codesign.report.study_files import StudyFiles, load_study
 from codesign.report.text import ASSUMPTIONS, summary
@@ -56,8 +54,4 @@ def front_csv(files: StudyFiles) -> str:
         row |= {k: v for k, v in d["cost"].items() if isinstance(v, (int, float))}
         row |= {k: "+".join(v) if isinstance(v, list) else v for k, v in d["accelerator"].items()}
         rows.append(row)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(dict.fromkeys(k for r in rows for k in r)))
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    return csv_text(rows)

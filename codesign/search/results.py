@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import io
 import json
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from codesign.files import read_text, write_atomic
+from codesign.files import csv_text, read_text, write_atomic
 from codesign.formats import Assignment
 from codesign.hardware import cost
 from codesign.quality.cache import code_version
@@ -316,11 +315,7 @@ def _trials_csv(study: Study) -> str:
         for task, quality in record.quality.items():
             row |= {f"{task}.{quality['metric']}.{k}": quality[k] for k in ("value", "low", "high", "n")}
         rows.append(row | record.hardware)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(dict.fromkeys(k for r in rows for k in r)))
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    return csv_text(rows)
 
 
 __all__ = ["SCHEMA_VERSION", "formats_used", "hypervolume", "nondominated", "write_results"]

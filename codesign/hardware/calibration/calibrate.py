@@ -21,7 +21,7 @@ from codesign.hardware.calibration.fit import (
     fit_area,
     fit_delay,
     held_out,
-    summary,
+    summaries,
 )
 from codesign.hardware.calibration.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
 from codesign.hardware.calibration.liberty import Library, read_liberty, write_merged
@@ -43,7 +43,7 @@ class Calibration:
     """What a library's units measured, and the coefficients fitted to them.
 
     samples: synthesised units; switched: energies of those of the first clock, by mode and activity;
-    failures: (unit, reason) of those that were not synthesised.
+    failures: (unit, reason) of those that were not synthesised; synthesis_s: seconds of all synthesis runs together.
     """
 
     library: Library
@@ -53,6 +53,7 @@ class Calibration:
     samples: tuple[Sample, ...]
     switched: tuple[Switched, ...]
     failures: tuple[tuple[str, str], ...]
+    synthesis_s: float
 
     def model(self) -> dict[str, Any]:
         """Coefficients and errors with provenance: the sections of a unit model's file."""
@@ -79,6 +80,7 @@ class Calibration:
             "script": self.script,
             "clocks_ps": list(self.clocks_ps),
             "units": len(self.samples),
+            "synthesis_s": round(self.synthesis_s),
             "fitted": {
                 "lanes": max(unit.lanes for unit in units),
                 "significand_bits": max(max(m.weight.significand, m.activation.significand) for m in modes),
@@ -94,25 +96,27 @@ class Calibration:
         shared = [sample for sample in self.samples if sample.family == SHARED_FAMILY]
         coefficients = fit_area(self.samples)
         found = {
-            "area": {
-                "in_sample": summary([area_error(s, coefficients) for s in single]),
-                "left_out_units": summary(held_out(single, fit_area, area_error, "unit")),
-                "left_out_families": summary(held_out(single, fit_area, area_error, "family")),
-                "several_formats": summary(
-                    _of(shared, held_out(self.samples, fit_area, area_error, "unit"), self.samples)
-                ),
-            }
+            "area": summaries(
+                {
+                    "in_sample": [area_error(s, coefficients) for s in single],
+                    "left_out_units": held_out(single, fit_area, area_error, "unit"),
+                    "left_out_families": held_out(single, fit_area, area_error, "family"),
+                    "several_formats": _of(shared, held_out(self.samples, fit_area, area_error, "unit"), self.samples),
+                }
+            )
         }
         timed = [sample for sample in self.samples if sample.delay_ps]
         one = [sample for sample in timed if sample.family != SHARED_FAMILY]
         if one:
             levels = fit_delay(timed)
-            found["delay"] = {
-                "in_sample": summary([delay_error(s, levels) for s in one]),
-                "left_out_units": summary(held_out(one, fit_delay, delay_error, "unit")),
-                "left_out_families": summary(held_out(one, fit_delay, delay_error, "family")),
-                "several_formats": summary(_of(shared, held_out(timed, fit_delay, delay_error, "unit"), timed)),
-            }
+            found["delay"] = summaries(
+                {
+                    "in_sample": [delay_error(s, levels) for s in one],
+                    "left_out_units": held_out(one, fit_delay, delay_error, "unit"),
+                    "left_out_families": held_out(one, fit_delay, delay_error, "family"),
+                    "several_formats": _of(shared, held_out(timed, fit_delay, delay_error, "unit"), timed),
+                }
+            )
         if self.switched:
             found["energy"] = energy.energy_errors(self.switched)
         return found
@@ -190,7 +194,8 @@ def calibrate(
     simulated = _energy_jobs(entries, outcomes, clocks[0])
     watch = None if progress is None else lambda name, done, total: progress("energy", done, total, name)
     switched = energy.measure(simulated, liberty, folder, parallel, watch)
-    return Calibration(library, found, probe.script, clocks, samples, switched, failures)
+    seconds = sum(outcome.synthesis.seconds for outcome in outcomes if outcome.synthesis)
+    return Calibration(library, found, probe.script, clocks, samples, switched, failures, seconds)
 
 
 def _energy_jobs(entries: Sequence[Entry], outcomes: Sequence[Outcome], clock_ps: float) -> list[energy.Job]:

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from codesign.hardware.calibration.activity import stimulus
-from codesign.hardware.calibration.fit import Vector, held_out, summary
+from codesign.hardware.calibration.fit import Vector, held_out, summaries
 from codesign.hardware.calibration.liberty import Library, read_liberty
 from codesign.hardware.calibration.netlist import Netlist, energy_fj, read_netlist, switching
 from codesign.hardware.rtl.parts import PARTS, counts_of, own_parts
@@ -216,7 +216,7 @@ def energy_errors(rows: Sequence[Switched]) -> dict[str, dict[str, float]]:
             for row in shared
         ],
     }
-    return {how: summary(errors) for how, errors in found.items() if errors}
+    return summaries(found)
 
 
 def energy_model(rows: Sequence[Switched], area_um2: Vector, source: str) -> dict[str, Any]:

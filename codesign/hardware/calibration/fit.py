@@ -93,7 +93,7 @@ def fit_delay(samples: Sequence[Sample]) -> Vector:
         loss = float(np.where(within, sizes**2 / 2, _HUBER * (sizes - _HUBER / 2)).sum())
         if loss < least:
             best, least = coefficients, loss
-        weights = np.concatenate([np.sqrt(np.where(within, 1.0, _HUBER / sizes)), np.ones(len(KINDS))])
+        weights = np.concatenate([np.sqrt(_HUBER / np.maximum(sizes, _HUBER)), np.ones(len(KINDS))])
         fitted = np.asarray(nnls(np.vstack([lines, prior]) * weights[:, None], targets * weights)[0])
         if np.allclose(fitted, coefficients, rtol=1e-3, atol=1e-3):
             break
@@ -137,6 +137,11 @@ def held_out(
 
 def _identity(unit: Unit) -> str:
     return unit.cut(()).name
+
+
+def summaries(errors: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Median, 90th percentile and worst of the absolute errors of each kind that has any."""
+    return {how: summary(found) for how, found in errors.items() if len(found)}
 
 
 def summary(errors: Sequence[float]) -> dict[str, float]:

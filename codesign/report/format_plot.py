@@ -1,0 +1,120 @@
+"""Formats as a picture: SQNR of products against area of the unit, and against area times memory.
+
+After figure 3 of Darvish Rouhani et al. 2023 (With Shared Microexponents, A Little Shifting Goes a Long Way),
+which plots QSNR against the normalised product of dot-product area and memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from codesign.errors import EnvironmentProblem, InputError, nearest
+from codesign.formats import FloatElement, Format, get_format
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SUFFIXES = (".svg", ".png", ".pdf")
+_MOST_NAMED = 24  # of all formats; in a fuller picture only those of the front are named
+_MARKERS = {
+    "integers": "o",
+    "integers, scale a group": "s",
+    "minifloats": "^",
+    "MX and other blocks": "D",
+    "16-bit floats": "P",
+}
+
+
+def check_plot(path: Path) -> None:
+    """Raises InputError on a suffix that is not drawn, EnvironmentProblem without matplotlib."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"--plot {path}: draws {', '.join(SUFFIXES)}, not '{path.suffix}'{nearest(path.suffix, SUFFIXES)}"
+        )
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise EnvironmentProblem("a plot needs matplotlib: pip install 'codesign[plot]'") from None
+
+
+def write_format_plot(rows: Sequence[Mapping[str, Any]], dot: int, area_error: float, path: Path) -> None:
+    """Draw rows of `codesign formats`. area_error: relative error of areas among each other.
+
+    Raises EnvironmentProblem where the file cannot be written.
+    """
+    check_plot(path)
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    int8_bits = get_format("int8").bits_per_element
+    areas = [row["area_over_int8"] for row in rows]
+    memory = [area * row["bits_per_element"] / int8_bits for area, row in zip(areas, rows, strict=True)]
+    _draw(left, rows, areas, area_error, f"area of a dot-{dot} unit / INT8's")
+    _draw(right, rows, memory, area_error, f"area of a dot-{dot} unit x bits an element / INT8's")
+    left.set_ylabel("SQNR of products, dB")
+    left.legend(loc="lower right", fontsize="small")
+    with matplotlib.rc_context({"svg.hashsalt": "codesign"}):  # the same picture is the same file
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
+            figure.savefig(path, metadata=metadata, dpi=150)
+        except OSError as error:
+            raise EnvironmentProblem(f"{path}: cannot be written ({os.strerror(error.errno or 5)})") from None
+
+
+def front(costs: Sequence[float], sqnr: Sequence[float]) -> list[int]:
+    """Indices of what nothing cheaper beats, cheapest first."""
+    found: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda i: (costs[i], -sqnr[i])):
+        if not found or sqnr[index] > sqnr[found[-1]]:
+            found.append(index)
+    return found
+
+
+def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], costs: Sequence[float], error: float, label: str) -> None:
+    sqnr = [row["sqnr_db"]["products"] for row in rows]
+    families = [_family(get_format(row["format"])) for row in rows]
+    for family, marker in _MARKERS.items():
+        own = [i for i, name in enumerate(families) if name == family]
+        if own:
+            axes.errorbar(
+                [costs[i] for i in own],
+                [sqnr[i] for i in own],
+                xerr=[[costs[i] * error for i in own]] * 2,
+                fmt=marker,
+                label=family,
+                elinewidth=0.6,
+                markersize=5,
+            )
+    best = front(costs, sqnr)
+    axes.step([costs[i] for i in best], [sqnr[i] for i in best], where="post", color="gray", linewidth=1, zorder=0)
+    named = sorted(range(len(rows)) if len(rows) <= _MOST_NAMED else best, key=costs.__getitem__)
+    for turn, index in enumerate(named):  # above and below in turn: neighbours overlap less
+        offset = (-4, 5) if turn % 2 else (5, -9)
+        axes.annotate(
+            rows[index]["format"],
+            (costs[index], sqnr[index]),
+            offset,
+            textcoords="offset points",
+            fontsize=7,
+            ha="right" if turn % 2 else "left",
+        )
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.set_xlabel(label)
+    axes.grid(visible=True, linewidth=0.3)
+
+
+def _family(form: Format) -> str:
+    if isinstance(form.element, FloatElement) and form.element.bits == 16:
+        return "16-bit floats"
+    if form.is_block and not form.name.startswith("int"):
+        return "MX and other blocks"
+    if isinstance(form.element, FloatElement):
+        return "minifloats"
+    return "integers, scale a group" if form.is_block else "integers"
