@@ -1,10 +1,13 @@
 """Every unit of the calibration grid in both simulators against its software twin, written to bit_exact.{json,md}.
 
-    python reports/validation/bit_exact.py -o DIR [--processes 2] [--limit MINUTES]
+    python reports/validation/bit_exact.py -o DIR [--processes 2] [--limit MINUTES] \
+        [--calibration DIR --liberty FILE...]
 
 Takes hours; DIR keeps a line for every unit that is done, and a second call goes on from there. All pairs of codes
 of at most 8 bits each, a million random ones beyond, corners, sums of 1,000 steps and more, all scale corners
-(`codesign.hardware.rtl.vectors.verification`). The report says how many units of the grid it covers.
+(`codesign.hardware.rtl.vectors.verification`). The report says how many units of the grid it covers. With the
+folder of a calibration and its library, a sample of the synthesised netlists runs the same bench, its cells as
+their library describes them.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from codesign.formats import FormatPair
+from codesign.hardware.calibration import read_liberty, verilog_models
 from codesign.hardware.coefficients import DATA
 from codesign.hardware.rtl import Unit, build
 from codesign.hardware.rtl.bench import Check
@@ -29,6 +34,7 @@ from codesign.hardware.rtl.vectors import EXHAUSTIVE_BITS, verification
 
 HERE = Path(__file__).parent
 LIBRARIES = ("asap7", "sg13g2")
+NETLIST_PAIRS = 2000
 
 
 def units() -> dict[str, Unit]:
@@ -70,11 +76,39 @@ def verify(unit: Unit) -> dict[str, Any]:
     return row
 
 
+def verify_netlist(unit: Unit, netlist: str, liberty: list[Path]) -> dict[str, Any]:
+    """Fewer vectors than of the source: gates take a hundred times as long."""
+    built = build(unit, "unit")
+    checks = [Check(built, "unit", verification(unit, mode, pairs=NETLIST_PAIRS)) for mode in range(len(unit.modes))]
+    library = read_liberty(*liberty)
+    used = [name for name in library.cells if re.search(rf"^  \\?{re.escape(name)} ", netlist, re.MULTILINE)]
+    sources = {"netlist.v": netlist, "cells.v": verilog_models(library, used)}
+    row: dict[str, Any] = {"unit": unit.name, "steps": [check.vectors.steps for check in checks], "cells": len(used)}
+    for simulator in SIMULATORS:
+        with tempfile.TemporaryDirectory(prefix="bit_exact") as folder:
+            verdicts = simulate(simulator, checks, sources, Path(folder), limit_s=7200)
+        row[simulator] = [verdict.wrong for verdict in verdicts]
+    return row
+
+
+def netlists(folder: Path, liberty: list[Path]) -> list[dict[str, Any]]:
+    """Every twelfth unit of at most eight lanes."""
+    found = {}
+    for line in (folder / "results.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row.get("synthesis"):
+            found[row["name"].rsplit("_", 1)[0]] = folder / row["synthesis"]["netlist_verilog"]
+    small = [unit for unit in units().values() if unit.lanes <= 8 and unit.name in found]
+    return [verify_netlist(unit, found[unit.name].read_text(), liberty) for unit in small[::12]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--limit", type=float, default=1e9, metavar="MINUTES", help="begin no unit after so long")
+    parser.add_argument("--calibration", type=Path, help="folder that codesign calibrate wrote")
+    parser.add_argument("--liberty", type=Path, nargs="+", default=[], help="the library of that calibration")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     log = arguments.out / "units.jsonl"
@@ -95,17 +129,31 @@ def main() -> None:
             print(f"{len(done)}/{len(wanted)} {row['unit']} {row['iverilog']} {row['verilator']}", flush=True)
             if time.monotonic() - started < 60 * arguments.limit and (unit := next(waiting, None)) is not None:
                 running.add(pool.submit(verify, unit))
-    report([done[key] for key in wanted if key in done], [unit.name for key, unit in wanted.items() if key not in done])
+    gates = arguments.out / "netlists.json"
+    if arguments.calibration:
+        gates.write_text(json.dumps(netlists(arguments.calibration, arguments.liberty), indent=0))
+    report(
+        [done[key] for key in wanted if key in done],
+        [unit.name for key, unit in wanted.items() if key not in done],
+        json.loads(gates.read_text()) if gates.exists() else [],
+    )
 
 
-def report(rows: list[dict[str, Any]], missing: list[str]) -> None:
+def report(rows: list[dict[str, Any]], missing: list[str], gates: list[dict[str, Any]]) -> None:
     versions = {}
     for simulator, command in (("iverilog", ["iverilog", "-V"]), ("verilator", ["verilator", "--version"])):
         lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
         versions[simulator] = lines[0].split(" (")[0] if lines else "missing"
     wrong = {name: sum(sum(row[name]) for row in rows) for name in SIMULATORS}
-    result = {"simulators": versions, "units": len(rows), "mismatches": wrong, "missing": missing, "rows": rows}
-    (HERE / "bit_exact.json").write_text(json.dumps(result, indent=0) + "\n")
+    result = {
+        "simulators": versions,
+        "units": len(rows),
+        "mismatches": wrong,
+        "missing": missing,
+        "netlists": gates,
+        "rows": rows,
+    }
+    (HERE / "bit_exact.json").write_text(json.dumps(result | {"rows": rows}, indent=0) + "\n")
     steps = sum(sum(row["steps"]) for row in rows)
     lines = [
         "# Compute units in two simulators against their software twin",
@@ -121,6 +169,14 @@ def report(rows: list[dict[str, Any]], missing: list[str]) -> None:
     for name in SIMULATORS:
         hours = sum(row[f"{name}_s"] for row in rows) / 3600
         lines.append(f"| {versions[name]} | {wrong[name]} | {hours:.1f} |")
+    if gates:
+        wrong_gates = {name: sum(sum(row[name]) for row in gates) for name in SIMULATORS}
+        lines += [
+            "",
+            f"Synthesised netlists of {len(gates)} of them, {sum(sum(row['steps']) for row in gates):,} steps: "
+            + ", ".join(f"{wrong_gates[name]} mismatches in {name}" for name in SIMULATORS)
+            + ".",
+        ]
     if missing:
         lines += ["", "Not run yet: " + ", ".join(missing) + "."]
     (HERE / "bit_exact.md").write_text("\n".join(lines) + "\n")
