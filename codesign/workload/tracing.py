@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from codesign.errors import InputError
 from codesign.workload.intercept import Product, ProductInterceptor
+from codesign.workload.shapes import ShapesOnly
 from codesign.workload.types import Operator, Workload
 
 CACHED_PHASES = ("prefill", "decode")  # the phases in which attention appends to a KV cache
@@ -44,8 +45,10 @@ def trace(
         counts[_operator(product, output, phase)] += 1
 
     args, kwargs = _arguments(example_inputs)
-    standins = _meta_state(module) if _any_meta((args, kwargs)) else {}
-    with torch.no_grad(), _inference(module), ProductInterceptor(module, after=record, strict=True, names=standins):
+    meta = _any_meta((args, kwargs))
+    standins = _meta_state(module) if meta else {}
+    interceptor = ProductInterceptor(module, after=record, strict=True, names=standins)
+    with torch.no_grad(), _inference(module), ShapesOnly() if meta else nullcontext(), interceptor:
         if standins:
             torch.func.functional_call(module, standins, args, kwargs)
         else:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codesign.workload.networks.registry import register
+from codesign.workload.shapes import weightless
 from codesign.workload.tracing import trace
 from codesign.workload.types import Workload
 
@@ -107,8 +108,8 @@ class Llama(nn.Module):
 def rotary_angles(config: LlamaConfig, start: int, count: int, device: torch.device) -> Tensor:
     """Angles [count, head_width / 2] of positions start, start + 1, ... (Su et al., RoFormer, 2021)."""
     half = config.head_width // 2
-    frequencies = config.rope_base ** (-torch.arange(half, device=device) / half)
-    return torch.arange(start, start + count, device=device)[:, None] * frequencies[None, :]
+    frequencies = config.rope_base ** (torch.arange(half, device=device, dtype=torch.float32) / -half)
+    return torch.arange(start, start + count, device=device, dtype=torch.float32)[:, None] * frequencies[None, :]
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ def llama_workload(
     The prefill computes the logits of every prompt token and counts causal attention in full.
     """
     context = prompt + reply // 2
-    with torch.device("meta"):
+    with weightless():
         module = Llama(config)
         cached = torch.empty(1, config.kv_heads, context - 1, config.head_width)
         prefill_inputs = (torch.empty(1, prompt, dtype=torch.long),)

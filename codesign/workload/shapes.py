@@ -1,0 +1,166 @@
+"""Shapes without arithmetic: a trace on the meta device needs the size of each tensor, and no kernel.
+
+torch finds the same shapes with Python decompositions; their import alone takes two seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_LIKE_THE_FIRST = frozenset(
+    ("silu", "gelu", "relu", "leaky_relu", "sigmoid", "tanh", "cos", "sin", "exp", "softmax", "dropout")
+)
+_BROADCAST = frozenset(("add", "radd", "sub", "rsub", "mul", "rmul", "div", "truediv", "rtruediv", "pow", "rpow"))
+
+
+class ShapesOnly(TorchFunctionMode):
+    """While entered, the common functions of meta tensors return empty tensors of the right shape and type.
+
+    Whatever is unknown here, mixes devices or does not fit together goes to torch, which
+    answers or raises.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        found = None if kwargs.get("inplace") or "out" in kwargs else _shaped(func, args, kwargs)
+        return func(*args, **kwargs) if found is None else found
+
+
+def _shaped(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    if func in _RULES:
+        return _RULES[func](*args, **kwargs)
+    name = getattr(func, "__name__", "").strip("_")
+    if name in _LIKE_THE_FIRST and args and "dtype" not in kwargs and _is_meta_float(args[0]):
+        return _empty(args[0].shape, args[0].dtype)
+    if name in _BROADCAST and len(args) == 2 and not kwargs:
+        return _broadcast(*args)
+    return None
+
+
+@contextmanager
+def weightless() -> Iterator[None]:
+    """Modules and tensors that are made here have shapes and no content."""
+    with torch.device("meta"), ShapesOnly():
+        yield
+
+
+def _unchanged(tensor: Tensor, *_: Any, **__: Any) -> Tensor | None:
+    return tensor if tensor.is_meta else None
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
+    if not _is_meta_float(input) or weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
+        return None
+    return _empty((*input.shape[:-1], weight.shape[0]), input.dtype)
+
+
+def _conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor | None:
+    if not _is_meta_float(input) or isinstance(padding, str) or input.ndim != 4:
+        return None
+    if input.shape[1] != weight.shape[1] * groups:
+        return None
+    pairs = [x if isinstance(x, Sequence) and len(x) == 2 else (x, x) for x in (stride, padding, dilation)]
+    if not all(isinstance(x, int) for pair in pairs for x in pair):
+        return None
+    size = [
+        (length + 2 * pad - spread * (taps - 1) - 1) // step + 1
+        for length, taps, step, pad, spread in zip(input.shape[2:], weight.shape[2:], *pairs, strict=True)
+    ]
+    return _empty((input.shape[0], weight.shape[0], *size), input.dtype) if min(size) > 0 else None
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor | None:
+    if not _is_meta_float(query) or query.shape[:-3] != key.shape[:-3] or query.shape[-1] != key.shape[-1]:
+        return None
+    return _empty((*query.shape[:-1], value.shape[-1]), query.dtype)
+
+
+def _norm(input: Tensor, normalized_shape: Sequence[int], *_: Any, **__: Any) -> Tensor | None:
+    same = tuple(input.shape[-len(normalized_shape) :]) == tuple(normalized_shape)
+    return _empty(input.shape, input.dtype) if same and _is_meta_float(input) else None
+
+
+def _group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, *_: Any, **__: Any) -> Tensor | None:
+    fits = input.shape[1] % num_groups == 0 and (weight is None or input.shape[1] == len(weight))
+    return _empty(input.shape, input.dtype) if fits and _is_meta_float(input) else None
+
+
+def _nearest(
+    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", **_: Any
+) -> Tensor | None:
+    if not _is_meta_float(input) or mode != "nearest" or input.ndim != 4:
+        return None
+    if isinstance(scale_factor, (int, float)):
+        size = [int(length * scale_factor) for length in input.shape[2:]]
+    if not isinstance(size, Sequence) or len(size) != 2:
+        return None
+    return _empty((*input.shape[:2], *size), input.dtype)
+
+
+def _arange(*ends: Any, device: Any = None, dtype: torch.dtype = torch.long, **more: Any) -> Tensor | None:
+    if len(ends) > 2 or more or device is None or torch.device(device).type != "meta":
+        return None
+    if not all(isinstance(end, int) for end in ends):
+        return None
+    return _empty((ends[-1] - (ends[0] if len(ends) == 2 else 0),), dtype)
+
+
+def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
+    first, rank = tensors[0], tensors[0].ndim
+    dim %= rank
+    others = [(x.dtype, x.ndim, (*x.shape[:dim], *x.shape[dim + 1 :])) for x in tensors]
+    if not all(x.is_meta for x in tensors) or len(set(others)) > 1:
+        return None
+    return _empty((*first.shape[:dim], sum(x.shape[dim] for x in tensors), *first.shape[dim + 1 :]), first.dtype)
+
+
+def _broadcast(a: Any, b: Any) -> Tensor | None:
+    tensors = [x for x in (a, b) if isinstance(x, Tensor)]
+    if not all(x.is_meta for x in tensors) or not any(_is_meta_float(x) for x in tensors):
+        return None
+    rank = max(x.ndim for x in tensors)
+    shapes = [(*[1] * (rank - x.ndim), *x.shape) for x in tensors]
+    sizes = [{length for length in lengths if length != 1} for lengths in zip(*shapes, strict=True)]
+    if any(len(lengths) > 1 for lengths in sizes):
+        return None
+    return _empty([*(lengths.pop() if lengths else 1 for lengths in sizes)], torch.result_type(a, b))
+
+
+def _is_meta_float(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.is_meta and x.is_floating_point()
+
+
+def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    return torch.empty(tuple(shape), dtype=dtype, device="meta")
+
+
+_RULES: dict[Callable[..., Any], Callable[..., Tensor | None]] = {
+    F.linear: _linear,
+    F.conv2d: _conv2d,
+    F.scaled_dot_product_attention: _attention,
+    F.layer_norm: _norm,
+    F.rms_norm: _norm,
+    F.group_norm: _group_norm,
+    F.interpolate: _nearest,
+    torch.arange: _arange,
+    torch.cat: _cat,
+    Tensor.normal_: _unchanged,
+    Tensor.uniform_: _unchanged,
+}
