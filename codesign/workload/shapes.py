@@ -161,6 +161,5 @@ _RULES: dict[Callable[..., Any], Callable[..., Tensor | None]] = {
     F.interpolate: _nearest,
     torch.arange: _arange,
     torch.cat: _cat,
-    Tensor.normal_: _unchanged,
-    Tensor.uniform_: _unchanged,
+    torch.nn.init.normal_: _unchanged,
 }
