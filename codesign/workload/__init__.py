@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from codesign.workload.types import KINDS, Operator, Workload
 
 if TYPE_CHECKING:
+    from codesign.workload.catalogue import workload_names
     from codesign.workload.intercept import Product, ProductInterceptor
-    from codesign.workload.networks import named_workload, workload_names
+    from codesign.workload.networks import named_workload
     from codesign.workload.tracing import trace
 
 __all__ = [
@@ -28,12 +29,12 @@ _WHERE = {
     "ProductInterceptor": "intercept",
     "named_workload": "networks",
     "trace": "tracing",
-    "workload_names": "networks",
+    "workload_names": "catalogue",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch, on first use."""
+    """What needs torch or reads a file, on first use."""
     if name in _WHERE:
         return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

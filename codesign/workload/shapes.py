@@ -92,6 +92,12 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) ->
     return _empty((*query.shape[:-1], value.shape[-1]), query.dtype)
 
 
+def _embedding(input: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor | None:
+    if not _is_meta_float(weight) or not input.is_meta or input.is_floating_point():
+        return None
+    return _empty((*input.shape, weight.shape[1]), weight.dtype)
+
+
 def _norm(input: Tensor, normalized_shape: Sequence[int], *_: Any, **__: Any) -> Tensor | None:
     same = tuple(input.shape[-len(normalized_shape) :]) == tuple(normalized_shape)
     return _empty(input.shape, input.dtype) if same and _is_meta_float(input) else None
@@ -155,6 +161,7 @@ _RULES: dict[Callable[..., Any], Callable[..., Tensor | None]] = {
     F.linear: _linear,
     F.conv2d: _conv2d,
     F.scaled_dot_product_attention: _attention,
+    F.embedding: _embedding,
     F.layer_norm: _norm,
     F.rms_norm: _norm,
     F.group_norm: _group_norm,

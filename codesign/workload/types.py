@@ -14,21 +14,23 @@ class Operator:
 
     The stationary operand [K, N] is the weight, or the key/value of an attention product.
     Element counts are those of the stored tensors (an implicit GEMM does not store im2col):
-    `stationary_elements` is the weight's, or the key's / value's, size.
+    `stationary_elements` is the weight's, or the key's / value's, size: what the product reads. A weight
+    of which it reads a part (the experts that a token takes) adds the rest as `idle_elements`.
     """
 
     layer: str  # key of the Assignment
     kind: str  # one of KINDS
-    phase: str  # forward | denoise | prefill | decode
+    phase: str  # forward | denoise | prefill | decode | text | encode_image | decode_image
     m: int
     n: int
     k: int
-    count: int  # convolution groups; batch x heads for attention; repeats of one shape
+    count: int  # convolution groups; batch x heads for attention; experts; repeats of one shape
     input_elements: int
     stationary_elements: int
     output_elements: int
     kv_read_elements: int = 0  # elements of the stationary operand that come from a KV cache
     kv_write_elements: int = 0  # elements that this pass appends to a KV cache
+    idle_elements: int = 0  # of the weight, stored and not read by this product
     calls: int = 1  # how often the layer runs in one pass with this shape
 
     @property
@@ -42,8 +44,8 @@ class Operator:
 
     @property
     def weight_elements(self) -> int:
-        """Stored parameters: zero for attention products."""
-        return 0 if self.is_attention else self.stationary_elements
+        """Stored parameters, read or not: zero for attention products."""
+        return 0 if self.is_attention else self.stationary_elements + self.idle_elements
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ FITTING: dict[str, Callable[[], Tensor]] = {
     "attention of one batch": lambda: F.scaled_dot_product_attention(
         meta(1, 4, 3, 8), meta(2, 4, 5, 8), meta(2, 4, 5, 8)
     ),
+    "embedding": lambda: F.embedding(meta(2, 3, dtype=torch.long), meta(7, 8)),
     "layer norm": lambda: F.layer_norm(meta(2, 3, 8), (8,)),
     "rms norm": lambda: F.rms_norm(meta(2, 3, 8), (3, 8)),
     "group norm": lambda: F.group_norm(meta(2, 8, 3), 4, meta(8)),

@@ -128,8 +128,10 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest")))
+    def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """To `size` (height, width); twice the resolution by default."""
+        size = [2 * side for side in x.shape[-2:]] if size is None else list(size)
+        return cast(Tensor, self.conv(F.interpolate(x, size=size, mode="nearest")))
 
 
 def tokens(x: Tensor) -> Tensor:

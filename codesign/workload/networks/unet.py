@@ -7,13 +7,14 @@ Latent Diffusion Models", CVPR 2022, and Podell et al., "SDXL", 2023.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codesign.workload.catalogue import UNetEntry
+from codesign.workload.configs import UNetConfig
 from codesign.workload.networks.blocks import (
     GROUPS,
     Downsample,
@@ -22,22 +23,12 @@ from codesign.workload.networks.blocks import (
     Upsample,
     sinusoids,
 )
+from codesign.workload.options import LATENT_PIXELS
+from codesign.workload.shapes import weightless
+from codesign.workload.tracing import trace
+from codesign.workload.types import Workload
 
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """One entry of each tuple per resolution, finest first; depth 0 means no attention there."""
-
-    in_channels: int = 4
-    out_channels: int = 4
-    widths: tuple[int, ...] = (320, 640, 1280, 1280)
-    depths: tuple[int, ...] = (1, 1, 1, 0)  # transformer blocks in each attention
-    heads: tuple[int, ...] = (8, 8, 8, 8)
-    mid_depth: int = 1
-    layers_per_block: int = 2
-    text_width: int = 768
-    linear_projection: bool = False
-    added_width: int = 0  # pooled text and image size, as SDXL adds them to the time embedding
+TEXT_TOKENS = 77  # context length of CLIP's text encoders
 
 
 class TimestepEmbedding(nn.Module):
@@ -53,24 +44,34 @@ class TimestepEmbedding(nn.Module):
 class Level(nn.Module):
     """One resolution of the encoder or decoder: residual blocks, each with attention if there is any."""
 
-    def __init__(self, config: UNetConfig, level: int, widths_in: list[int], resampler: nn.Module | None, up: bool):
+    def __init__(
+        self,
+        config: UNetConfig,
+        level: int,
+        widths_in: list[int],
+        *,
+        down: Downsample | None = None,
+        up: Upsample | None = None,
+    ) -> None:
         super().__init__()
         width, depth = config.widths[level], config.depths[level]
         self.resnets = nn.ModuleList([ResnetBlock(w, width, _time_width(config)) for w in widths_in])
         self.attentions = nn.ModuleList([_transformer(config, level, depth) for _ in widths_in if depth])
-        if resampler is not None:
-            self.add_module("upsamplers" if up else "downsamplers", nn.ModuleList([resampler]))
+        self.downsamplers = None if down is None else nn.ModuleList([down])
+        self.upsamplers = None if up is None else nn.ModuleList([up])
 
     def steps(self) -> Iterator[tuple[nn.Module, nn.Module | None]]:
         """The residual blocks in order, each with the attention that follows it."""
         for i, resnet in enumerate(self.resnets):
             yield resnet, self.attentions[i] if len(self.attentions) else None
 
-    def resampled(self, x: Tensor) -> Tensor | None:
-        for name in ("downsamplers", "upsamplers"):
-            if name in self._modules:
-                return cast(Tensor, cast(nn.ModuleList, self._modules[name])[0](x))
-        return None
+    def smaller(self, x: Tensor) -> Tensor | None:
+        """At half the resolution; None at the coarsest level."""
+        return cast(Tensor, self.downsamplers[0](x)) if self.downsamplers is not None else None
+
+    def larger(self, x: Tensor, size: torch.Size) -> Tensor:
+        """At the resolution of the next level, which is odd where halving rounded up."""
+        return x if self.upsamplers is None else cast(Tensor, self.upsamplers[0](x, size))
 
 
 class Middle(nn.Module):
@@ -98,14 +99,14 @@ class UNet(nn.Module):
         self.down_blocks, skips = nn.ModuleList(), [widths[0]]
         for level, width in enumerate(widths):
             before = [widths[max(level - 1, 0)]] + [width] * (config.layers_per_block - 1)
-            self.down_blocks.append(Level(config, level, before, Downsample(width) if level < last else None, up=False))
+            self.down_blocks.append(Level(config, level, before, down=Downsample(width) if level < last else None))
             skips += [width] * (config.layers_per_block + (level < last))
         self.mid_block = Middle(config)
         self.up_blocks, below = nn.ModuleList(), widths[-1]
         for level in reversed(range(len(widths))):
             width = widths[level]
             before = [w + skips.pop() for w in [below] + [width] * config.layers_per_block]
-            self.up_blocks.append(Level(config, level, before, Upsample(width) if level else None, up=True))
+            self.up_blocks.append(Level(config, level, before, up=Upsample(width) if level else None))
             below = width
         self.conv_norm_out = nn.GroupNorm(GROUPS, widths[0])
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
@@ -121,7 +122,7 @@ class UNet(nn.Module):
                 x = resnet(x, time)
                 x = x if attention is None else attention(x, text)
                 skips.append(x)
-            smaller = block.resampled(x)
+            smaller = block.smaller(x)
             if smaller is not None:
                 skips.append(x := smaller)
         x = self.mid_block(x, time, text)
@@ -129,9 +130,25 @@ class UNet(nn.Module):
             for resnet, attention in block.steps():
                 x = resnet(torch.cat([x, skips.pop()], dim=1), time)
                 x = x if attention is None else attention(x, text)
-            larger = block.resampled(x)
-            x = x if larger is None else larger
+            x = block.larger(x, skips[-1].shape[-2:] if skips else x.shape[-2:])
         return cast(Tensor, self.conv_out(F.silu(self.conv_norm_out(x))))
+
+
+def unet_workload(name: str, entry: UNetEntry) -> Workload:
+    """The denoising passes of one result; guidance doubles the batch, as diffusers runs it."""
+    config, options = entry.config, entry.options
+    with weightless():
+        module = UNet(config)
+        inputs = {
+            "latent": torch.empty(
+                options.prompts, config.in_channels, *(side // LATENT_PIXELS for side in options.image)
+            ),
+            "timestep": torch.empty(options.prompts),
+            "text": torch.empty(options.prompts, TEXT_TOKENS, config.text_width),
+        }
+        if config.added_width:
+            inputs["added"] = torch.empty(options.prompts, config.added_width)
+    return trace(module, inputs, name=name, phase="denoise", repeats=options.steps)
 
 
 def _time_width(config: UNetConfig) -> int:

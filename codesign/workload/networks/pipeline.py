@@ -1,0 +1,40 @@
+"""Whole results of diffusion: text encoders once, the U-Net in every step, the autoencoder once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from codesign.workload.catalogue import AnyEntry, PipelineEntry, catalogue
+from codesign.workload.options import DiffusionOptions
+from codesign.workload.types import Workload
+
+_PHASES = {
+    "text-encoder": "text",
+    "unet": "denoise",
+    "vae-decoder": "decode_image",
+    "vae-encoder": "encode_image",
+}
+
+
+def pipeline_workload(name: str, entry: PipelineEntry, part: Callable[..., Workload]) -> Workload:
+    """The parts as one workload: a phase for each kind of network, layers named ``PREFIX.LAYER``.
+
+    `part(name, **options)` gives the workload of a part. With guidance text encoder and U-Net take two prompts
+    for each image.
+    """
+    parts = {prefix: (network, catalogue()[network]) for prefix, network in entry.parts.items()}
+    operators, repeats, parameters = [], {}, 0
+    for prefix, (network, found) in parts.items():
+        workload, phase = part(network, **_options(found, entry.options)), _PHASES[found.kind]
+        operators += [replace(op, layer=f"{prefix}.{op.layer}", phase=phase) for op in workload.operators]
+        repeats[phase] = next(iter(workload.repeats.values()))
+        parameters += workload.parameters
+    return Workload(name, tuple(operators), repeats, parameters)
+
+
+def _options(part: AnyEntry, options: DiffusionOptions) -> dict[str, Any]:
+    if part.kind == "text-encoder":
+        return {"batch": options.prompts}
+    return {key: value for key, value in dict(options).items() if key in type(part.options).model_fields}
