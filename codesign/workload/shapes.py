@@ -120,6 +120,30 @@ def _nearest(
     return _empty((*input.shape[:2], *size), input.dtype)
 
 
+def _pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor | None:
+    if not _is_meta_float(input) or input.ndim != 4 or input.shape[1] % upscale_factor**2:
+        return None
+    batch, channels, *size = input.shape
+    return _empty((batch, channels // upscale_factor**2, *(upscale_factor * side for side in size)), input.dtype)
+
+
+def _sum(input: Tensor, dim: Any = None, keepdim: bool = False, **more: Any) -> Tensor | None:
+    dims = [dim] if isinstance(dim, int) else dim
+    if not _is_meta_float(input) or more or not dims or any(not -input.ndim <= d < input.ndim for d in dims):
+        return None
+    gone = {d % input.ndim for d in dims}
+    sizes = [1 if i in gone else side for i, side in enumerate(input.shape) if keepdim or i not in gone]
+    return _empty(sizes, input.dtype) if len(gone) == len(dims) else None
+
+
+def _matmul(input: Tensor, other: Tensor) -> Tensor | None:
+    if not _is_meta_float(input) or input.dtype != other.dtype or input.ndim < 2 or input.ndim != other.ndim:
+        return None
+    if input.shape[:-2] != other.shape[:-2] or input.shape[-1] != other.shape[-2]:
+        return None
+    return _empty((*input.shape[:-1], other.shape[-1]), input.dtype)
+
+
 def _arange(*ends: Any, device: Any = None, dtype: torch.dtype = torch.long, **more: Any) -> Tensor | None:
     if len(ends) > 2 or more or device is None or torch.device(device).type != "meta":
         return None
@@ -167,6 +191,13 @@ _RULES: dict[Callable[..., Any], Callable[..., Tensor | None]] = {
     F.group_norm: _group_norm,
     F.interpolate: _nearest,
     torch.arange: _arange,
+    F.pixel_shuffle: _pixel_shuffle,
+    Tensor.mean: _sum,
+    Tensor.sum: _sum,
+    Tensor.matmul: _matmul,
+    Tensor.__matmul__: _matmul,
+    torch.matmul: _matmul,
+    torch.bmm: _matmul,
     torch.cat: _cat,
     torch.nn.init.normal_: _unchanged,
 }
