@@ -49,7 +49,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"codesign {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_search, _evaluate, _cost, _formats, _mac, _rtl, _calibrate, _validate, _explain, _report, _export):
+    for add in (
+        _search,
+        _evaluate,
+        _cost,
+        _workloads,
+        _formats,
+        _mac,
+        _rtl,
+        _calibrate,
+        _validate,
+        _explain,
+        _report,
+        _export,
+    ):
         add(commands)
     return parser
 
@@ -90,10 +103,17 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign cost --workload sd15-unet --accelerator phone-npu-medium --formats int8"
     p = _command(commands, "cost", "area, latency, energy and bytes of a network on a chip", example)
-    p.add_argument("--workload", required=True, metavar="NAME", help="a named network or a bundled task")
+    named = "a bundled task, or a named network with its options: sd15-unet:image=768,steps=20 (see codesign workloads)"
+    p.add_argument("--workload", required=True, metavar="NAME", help=named)
     p.add_argument("--accelerator", required=True, metavar="FILE", help="YAML file or the name of a preset")
     _formats_or_assignment(p)
     p.add_argument("--layers", type=_positive, default=10, metavar="N", help="slowest layers to show (default 10)")
+
+
+def _workloads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign workloads, or: codesign workloads sd15-pipeline:image=768x512,steps=4 llama3.2-1b:context=4096"
+    p = _command(commands, "workloads", "networks known by name: parameters, MACs and options", example)
+    p.add_argument("names", nargs="*", metavar="NAME[:OPTION=VALUE,...]", help="networks to count (default: list all)")
 
 
 def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

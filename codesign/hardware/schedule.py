@@ -12,7 +12,8 @@ The rules, all of them per operator, so that the cost of a network is the sum ov
    either the stationary operand is held block by block and the input streams past each block, or
    the other way round, whichever moves less. Outputs are written in the layer's activation format.
 4. Residence. The resident share is given to weights and KV cache in proportion to their element
-   counts: that fraction of a layer's weights is read once per result, the rest on every pass.
+   counts: that fraction of a layer's weights is read once per result, the rest on every pass; of a
+   mixture of experts the resident part of all experts once, the rest of those that have a token.
 5. Attention scores never leave the chip (the two products are fused); a KV cache lives in DRAM, but
    for its resident fraction.
 6. An operator takes as long as the slowest of the three.
@@ -185,7 +186,7 @@ def dram_traffic(machine: Machine, op: Operator, passes: int) -> Floats:
     else:
         weights = op.stationary_elements * machine.weight_bytes
         stationary = away * weights
-        once = machine.resident * (weights / passes)
+        once = machine.resident * (op.weight_elements * machine.weight_bytes / passes)
     blocks = _blocks(stationary / op.count, machine.tile)
     input_blocks = _blocks(read / op.count, half)
     streamed = np.minimum(stationary + read * blocks, stationary * input_blocks + read)

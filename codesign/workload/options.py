@@ -59,7 +59,9 @@ Image = tuple[int, int]  # height, width
 class Options(Written):
     """Values come as written at the door (``"768x512"``, ``"on"``) or as Python values."""
 
-    batch: Annotated[int, BeforeValidator(_whole(1, 1024)), Field(description="results at a time")] = 1
+    batch: Annotated[
+        int, BeforeValidator(_whole(1, 1024)), Field(description="results at a time; MACs and costs are of all")
+    ] = 1
 
     def spelled(self, defaults: Options) -> str:
         """What differs from `defaults`, as ``image=768x512,steps=20``."""
