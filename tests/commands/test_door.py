@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from codesign.cli import main
+from codesign.workload import workload_names
 
 SPACE = """
 name: tiny
@@ -119,6 +120,38 @@ def test_cost_of_an_unknown_network_offers_the_nearest(capsys: pytest.CaptureFix
     assert "sd15-unet" in capsys.readouterr().err
 
 
+def test_cost_takes_the_options_of_a_network(capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for name in ("clip-l-text", "clip-l-text:batch=2"):
+        assert main(["cost", "--workload", name, "--accelerator", "phone-npu-medium", "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[1]["macs"] == 2 * found[0]["macs"]
+    assert found[1]["latency_s"] > found[0]["latency_s"]
+
+
+@pytest.mark.parametrize("written", ["clip-l-text:prompt=0", "clip-l-text:image=512", "clip-l-text:prompt"])
+def test_a_bad_option_of_a_network_is_one_line(written: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", "--workload", written, "--accelerator", "phone-npu-medium"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("codesign: error: clip-l-text")
+    assert error.count("\n") == 1
+
+
+def test_workloads_lists_every_network_with_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["workloads", "--json"]) == 0
+    rows = {r["name"]: r for r in json.loads(capsys.readouterr().out)["workloads"]}
+    assert set(rows) == set(workload_names())
+    assert rows["sd15-unet"]["parameters"] == 859_520_964
+    assert rows["sd15-unet"]["options"] == {"batch": "1", "image": "512", "steps": "50", "guidance": "off"}
+
+
+def test_workloads_counts_a_network_with_the_options_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["workloads", "clip-l-text:batch=3", "clip-l-text", "--json"]) == 0
+    three, one = json.loads(capsys.readouterr().out)["workloads"]
+    assert three["name"] == "clip-l-text:batch=3"
+    assert three["gmacs"]["forward"] == pytest.approx(3 * one["gmacs"]["forward"], rel=1e-3)
+
+
 def test_formats_table_has_bits_sqnr_and_area(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["formats", "int8", "fp8_e4m3", "mxfp4", "--json"]) == 0
     rows = {r["format"]: r for r in json.loads(capsys.readouterr().out)["formats"]}
@@ -141,7 +174,7 @@ def test_evaluate_refuses_a_broken_assignment(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    "command", ["search", "evaluate", "cost", "formats", "validate", "explain", "report", "export"]
+    "command", ["search", "evaluate", "cost", "workloads", "formats", "validate", "explain", "report", "export"]
 )
 def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
