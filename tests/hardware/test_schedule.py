@@ -93,6 +93,13 @@ def test_weights_larger_than_the_resident_share_are_kept_in_part() -> None:
     assert run(op, chip(), passes=4).dram_bytes[0] == pytest.approx(expected)
 
 
+def test_idle_weights_take_their_part_of_the_resident_share_once_and_no_traffic_on_the_others() -> None:
+    """256 KiB of eight experts, 64 KiB resident; each pass reads three quarters of two, all give a quarter once."""
+    op = replace(linear("x", 1, 256, 256), count=2, stationary_elements=64 * KIB, idle_elements=192 * KIB)
+    result = run(op, chip(sram_bytes=256 * KIB), resident=256 * KIB, passes=4)
+    assert 4 * result.dram_bytes[0] == pytest.approx(4 * 0.75 * 64 * KIB + 0.25 * 256 * KIB)
+
+
 def test_attention_scores_never_reach_dram() -> None:
     scores, _ = attention("x", 512, 512, 32, 4, "forward")
     assert tensor_elements(scores) == (512 * 32 * 4, 0)
