@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from codesign.formats import Assignment, FormatPair
 from codesign.hardware.accelerator import Accelerator, AcceleratorGrid
 from codesign.hardware.area import COMPONENTS, areas
 from codesign.hardware.operands import operands
-from codesign.hardware.schedule import BOUNDS, Machine, tensor_elements
+from codesign.hardware.schedule import BOUNDS, Machine, least_sram_bytes, tensor_elements
 from codesign.hardware.tables import layer_cache, layer_passes, layer_weights, other_bytes, resident_elements
 from codesign.workload.types import Operator, Workload
 
@@ -100,6 +101,12 @@ def cost(workload: Workload, accelerator: Accelerator, assignment: Assignment) -
         times = dict(zip(BOUNDS, (at["compute_s"], at["sram_s"], at["dram_s"]), strict=True))
         slowest = max(times, key=lambda bound: times[bound])
         seconds = times[slowest]
+        if not isfinite(seconds):
+            least = least_sram_bytes(float(machine.weight_bytes[c]), float(machine.input_bytes[c])) / 1024
+            raise InputError(
+                f"{accelerator.name}: {accelerator.sram_bytes} bytes of SRAM hold no tile of layer '{op.layer}' "
+                f"in {pair}; it takes at least {least:g} KiB"
+            )
         joules = at["mac_j"] + at["sram_j"] + at["dram_j"]
         per_pass[op.phase] += seconds
         layer = layers[op.layer]

@@ -8,9 +8,10 @@ The rules, all of them per operator, so that the cost of a network is the sum ov
    cycle, in the widest formats of the unit; a mapping that reads more waits. The faster of the two
    mappings is taken. What DRAM moves goes through the SRAM once more.
 3. DRAM. SRAM is split in fixed shares (data/system.yaml). A tensor between operators stays on chip
-   if it fits half of the activation share (one half is read while the other is written). Otherwise
-   either the stationary operand is held block by block and the input streams past each block, or
-   the other way round, whichever moves less. Outputs are written in the layer's activation format.
+   if it fits half of the activation share (one half is read while the other is written). What does not is cut
+   into tiles, those of a spilled input in that half, those of weights and sums under way in the tiles' share, double
+   buffered, in the sizes and loop order that move least (`tiling`). Outputs are written in the layer's activation
+   format.
 4. Residence. The resident share is given to weights and KV cache in proportion to their element
    counts: that fraction of a layer's weights is read once per result, the rest on every pass; of a
    mixture of experts the resident part of all experts once, the rest of those that have a token.
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ from codesign.formats import FormatPair
 from codesign.hardware.accelerator import AcceleratorGrid
 from codesign.hardware.coefficients import at_node, table
 from codesign.hardware.operands import operands
+from codesign.hardware.tiling import LEAST, Sizes, best_tiling
 from codesign.workload.types import Operator
 
 Floats = npt.NDArray[np.float64]
@@ -72,6 +74,36 @@ def supported_pairs(grid: AcceleratorGrid, pairs: Sequence[FormatPair]) -> npt.N
     return np.array([[unit.supports(pair) for pair in pairs] for unit in grid.units])[grid.unit]
 
 
+@dataclass(frozen=True, eq=False)
+class Kinds:
+    """The distinct SRAM sizes and operand widths among the entries of a Machine: what traffic depends on, [kinds].
+
+    Bytes an element of both operands; bytes of half the activations' share and of that of tiles; the
+    fraction of weights and KV cache that stays on chip.
+    """
+
+    weight_bytes: Floats
+    input_bytes: Floats
+    activation_half: Floats
+    tile: Floats
+    resident: Floats
+
+
+@lru_cache(maxsize=1024)
+def _kinds(distinct: bytes, resident_elements: int) -> Kinds:
+    """distinct: float64 rows of SRAM bytes, bytes a weight and bytes an input."""
+    sram, weight, activation = np.frombuffer(distinct).reshape(3, -1)
+    shares = table("system.yaml", "shares")
+    per_element = sram * shares["resident"].value / max(resident_elements, 1)
+    return Kinds(
+        weight_bytes=weight,
+        input_bytes=activation,
+        activation_half=sram * (shares["activations"].value / 2),
+        tile=sram * shares["tiles"].value,
+        resident=np.minimum(per_element / weight, 1.0),
+    )
+
+
 class Machine:
     """Everything of rules 1-6 that does not depend on the operator, for E pairs on accelerators.
 
@@ -95,11 +127,9 @@ class Machine:
         self.sram_bytes = grid.sram_bytes[accelerator]
         self._units(grid, pairs, pair, accelerator)
         self._memories(grid, accelerator)
-        shares = table("system.yaml", "shares")
-        self.activation_half = np.asarray(self.sram_bytes * (shares["activations"].value / 2), dtype=np.float64)
-        self.tile = np.asarray(self.sram_bytes * (shares["tiles"].value / 2), dtype=np.float64)
-        per_element = self.sram_bytes * shares["resident"].value / max(resident_elements, 1)
-        self.resident: Floats = np.minimum(per_element / self.weight_bytes, 1.0)  # fraction that stays on chip
+        rows = np.stack([self.sram_bytes, self.weight_bytes, self.input_bytes])
+        distinct, kind = np.unique(rows, axis=1, return_inverse=True)
+        self.kinds, self.kind = _kinds(distinct.tobytes(), resident_elements), kind.reshape(-1)
 
     def _units(self, grid: AcceleratorGrid, pairs: Sequence[FormatPair], pair: Ints, accelerator: Ints) -> None:
         rate, energy = np.zeros((len(pairs), len(grid.units))), np.zeros((len(pairs), len(grid.units)))
@@ -173,24 +203,45 @@ def _mapping(machine: Machine, op: Operator, traffic: Floats) -> tuple[Floats, F
 
 
 def dram_traffic(machine: Machine, op: Operator, passes: int) -> Floats:
-    """DRAM bytes of one call, [E] (rules 3-5)."""
+    """DRAM bytes of one call, [E] (rules 3-5); infinite where no tile fits."""
+    return _traffic(op, passes, machine.kinds, machine.partial_bytes)[machine.kind]
+
+
+@lru_cache(maxsize=65536)
+def _traffic(op: Operator, passes: int, kinds: Kinds, partial_bytes: float) -> Floats:
+    """`dram_traffic` of every kind."""
     inputs, outputs = tensor_elements(op)
-    half = machine.activation_half
-    read = _spilled(inputs * machine.input_bytes, half)
-    written = _spilled(outputs * machine.input_bytes, half)
-    away = 1.0 - machine.resident
+    half, away = kinds.activation_half, 1.0 - kinds.resident
     if op.is_attention:
-        fresh = (op.stationary_elements - op.kv_read_elements) * machine.weight_bytes
-        stationary = away * (op.kv_read_elements * machine.weight_bytes) + _spilled(fresh, half)
-        once = away * (op.kv_write_elements * machine.weight_bytes)
+        fresh = (op.stationary_elements - op.kv_read_elements) * kinds.weight_bytes
+        stationary = away * (op.kv_read_elements * kinds.weight_bytes) + _spilled(fresh, half)
+        once = away * (op.kv_write_elements * kinds.weight_bytes)
     else:
-        weights = op.stationary_elements * machine.weight_bytes
+        weights = op.stationary_elements * kinds.weight_bytes
         stationary = away * weights
-        once = machine.resident * (op.weight_elements * machine.weight_bytes / passes)
-    blocks = _blocks(stationary / op.count, machine.tile)
-    input_blocks = _blocks(read / op.count, half)
-    streamed = np.minimum(stationary + read * blocks, stationary * input_blocks + read)
-    return np.asarray(streamed + once + written)
+        once = kinds.resident * (op.weight_elements * kinds.weight_bytes / passes)
+    gemm = np.array([op.m * op.k, op.k * op.n, op.m * op.n], dtype=np.float64) * op.count
+    read = _spilled(inputs * kinds.input_bytes, half) / gemm[0]  # an implicit GEMM stores less than m x k
+    sizes = Sizes(
+        input=read,
+        weight=stationary / gemm[1],
+        output=_spilled(outputs * kinds.input_bytes, half) / gemm[2],
+        input_tile=read,
+        weight_tile=op.stationary_elements * kinds.weight_bytes / gemm[1],
+        partial=np.full_like(half, partial_bytes),
+        input_room=half,
+        room=kinds.tile,
+    )
+    moved = best_tiling(op.m, op.n, op.k, sizes).total * op.count
+    return np.asarray(moved + once)
+
+
+def least_sram_bytes(weight_bytes: float, input_bytes: float) -> float:
+    """SRAM that holds the smallest tiles of operands of so many bytes an element."""
+    shares, partial = table("system.yaml", "shares"), table("system.yaml", "accumulator")["partial_sum_bytes"].value
+    m, n, k = LEAST
+    inputs = 2 * m * k * input_bytes / (shares["activations"].value / 2)
+    return max(inputs, (2 * n * k * weight_bytes + m * n * partial) / shares["tiles"].value)
 
 
 def tensor_elements(op: Operator) -> tuple[int, int]:
@@ -203,7 +254,3 @@ def tensor_elements(op: Operator) -> tuple[int, int]:
 def _spilled(size: Floats, room: Floats) -> Floats:
     """Bytes of a tensor that go through DRAM: all of it, or none where it fits its room."""
     return np.where(size <= room, 0.0, size)
-
-
-def _blocks(size: Floats, room: Floats) -> Floats:
-    return np.maximum(np.ceil(size / room), 1.0)

@@ -1,17 +1,18 @@
 """Tiles of a matrix product that move the fewest bytes between DRAM and an SRAM of given size.
 
 [M, K] x [K, N] is cut into tiles of Tm x Tn x Tk, whose loops run in any order. An operand is fetched again whenever
-a loop inside of those that do not index it moves it on; a result tile that another one displaces before its sum
-is complete leaves as partial sums and comes back. Operand tiles are held twice, so that the next one arrives
-while this one is in use: inputs in one part of the SRAM, weights with the sums under way in another. With the
-innermost loop over K (outputs stay), N (inputs stay) or M (weights stay) the other two orders move the same, and
-one tile size follows from another and the capacities: what is searched is one size, over every value that makes a
-difference, and the result is the exact minimum over all tilings (tests/hardware/test_tiling.py walks them all).
+a loop inside of those that do not index it moves it on; a result tile that another one displaces before its sum is
+complete leaves as partial sums and comes back. Operand tiles are held twice, so that the next one arrives while this
+one is in use: inputs in one part of the SRAM, weights with the sums under way in another. An operand that fits whole
+may also be held whole, once. With the innermost loop over K (outputs stay), N (inputs stay) or M (weights stay) the
+other two orders move the same, and one tile size follows from another and the capacities: what is searched is one
+size, over every value that makes a difference, and the result is the exact minimum over all tilings
+(tests/hardware/test_tiling.py walks them all).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import numpy as np
@@ -44,7 +45,8 @@ class Sizes:
 class Tiling:
     """For E capacities: bytes moved of each tensor in one product, and the tiles. Infinite bytes where nothing fits.
 
-    order: index in ORDERS; tiles: int64 [E, 3] of M, N, K.
+    order: index in ORDERS; tiles: int64 [E, 3] of M, N, K; held: which operands are held whole, 1 for inputs
+    plus 2 for weights.
     """
 
     input_bytes: Floats
@@ -52,6 +54,7 @@ class Tiling:
     output_bytes: Floats
     order: Ints
     tiles: Ints
+    held: Ints
 
     @property
     def total(self) -> Floats:
@@ -60,18 +63,40 @@ class Tiling:
 
 def best_tiling(m: int, n: int, k: int, sizes: Sizes) -> Tiling:
     """The tiling of [m, k] x [k, n] that moves least."""
+    found = [_tiled(m, n, k, sizes, held) for held in range(4)]
+    best = np.stack([tiling.total for tiling in found]).argmin(axis=0)
+    columns = np.arange(len(best))
+
+    return Tiling(
+        **{
+            field.name: np.stack([getattr(tiling, field.name) for tiling in found])[best, columns]
+            for field in fields(Tiling)
+        }
+    )
+
+
+def _tiled(m: int, n: int, k: int, sizes: Sizes, held: int) -> Tiling:
+    """The best loops where some operands are held whole; infinite where those do not fit."""
+    inputs, weights = m * k * sizes.input_tile, k * n * sizes.weight_tile
+    possible = np.ones(len(sizes.room), bool)
+    looped = sizes
+    if held & 1:
+        possible &= inputs <= sizes.input_room
+        looped = replace(looped, input=0 * inputs, input_tile=0 * inputs)
+    if held & 2:
+        possible &= weights <= sizes.room
+        looped = replace(looped, weight=0 * weights, weight_tile=0 * weights, room=sizes.room - weights)
     least = tuple(min(size, tile) for size, tile in zip((m, n, k), LEAST, strict=True))
-    candidates = [
-        _outputs_stay(m, n, k, sizes, least),
-        _inputs_stay(m, n, k, sizes, least),
-        _weights_stay(m, n, k, sizes, least),
-    ]
+    candidates = [search(m, n, k, looped, least) for search in (_outputs_stay, _inputs_stay, _weights_stay)]
     totals = np.stack([found[0] for found in candidates])
     order = totals.argmin(axis=0)
     tiles = np.take_along_axis(np.stack([found[1] for found in candidates]), order[None, :, None], axis=0)[0]
-    moved = _moved(m, n, k, sizes, tiles, order)
-    fits = np.isfinite(totals.min(axis=0))
-    return Tiling(*(np.where(fits, part, np.inf) for part in moved), order, tiles)
+    possible &= np.isfinite(totals.min(axis=0))
+    moved = list(_moved(m, n, k, looped, tiles, order))
+    moved[0] += m * k * (sizes.input - looped.input)
+    moved[1] += k * n * (sizes.weight - looped.weight)
+    total_input, weight, output = (np.where(possible, part, np.inf) for part in moved)
+    return Tiling(total_input, weight, output, order, tiles, np.full_like(order, held))
 
 
 def _moved(m: int, n: int, k: int, sizes: Sizes, tiles: Ints, order: Ints) -> tuple[Floats, Floats, Floats]:

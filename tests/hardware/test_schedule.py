@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import ceil
 
 import numpy as np
 import pytest
@@ -64,14 +63,12 @@ def test_small_tensors_leave_only_the_weights_to_dram() -> None:
     assert result.dram_bytes[0] == pytest.approx(64 * 128, rel=1e-3)
 
 
-def test_a_spilled_input_is_read_once_per_weight_block() -> None:
-    """SRAM 64 KiB: 8 KiB weight blocks. 256 KiB of weights make 32 blocks; 24 KiB of input spills
-    (16 KiB half) and is cheaper to hold in 2 blocks than to stream 32 times."""
+def test_a_spilled_input_and_the_weights_take_turns_by_tiles() -> None:
+    """SRAM 64 KiB: 24 KiB of input, more than its 16 KiB half, in tiles of 8 KiB at most; weights and sums in 16 KiB.
+    All 24 rows of sums under way, 256 columns wide, take more than that: the columns go in two halves."""
     op = linear("x", 24, 256, 1024)
     result = run(op, chip(sram_bytes=64 * KIB), resident=10**12)
-    held = 2 * 256 * KIB + 24 * KIB
-    streamed = 256 * KIB + 32 * 24 * KIB
-    assert result.dram_bytes[0] == pytest.approx(min(held, streamed), rel=1e-3)
+    assert result.dram_bytes[0] == pytest.approx(256 * KIB + 2 * 24 * KIB, rel=1e-3)
 
 
 def test_dram_time_is_bytes_over_sustained_bandwidth() -> None:
@@ -140,22 +137,6 @@ def test_latency_is_never_below_a_roofline_nor_traffic_below_the_minimum(op: Ope
     minimum = stationary + spilled
     assert result.dram_bytes[0] >= minimum * (1 - 1e-9)
     assert result.latency_s[0] >= minimum / BANDWIDTH * (1 - 1e-9)
-
-
-@pytest.mark.parametrize("op", random_operators(12), ids=lambda op: f"{op.layer}-{op.kind}")
-def test_chosen_order_is_no_worse_than_any_blocking_of_both_operands(op: Operator) -> None:
-    """Brute force over both loop orders and all block counts of the two operands that fit their buffers."""
-    tile, half = 4 * KIB, 8 * KIB
-    inputs, outputs = (size if size > half else 0 for size in tensor_elements(op))
-    weights = 0 if op.is_attention and op.stationary_elements <= half else op.stationary_elements
-    fewest_w, fewest_i = (max(ceil(size / op.count / room), 1) for size, room in ((weights, tile), (inputs, half)))
-    least = min(
-        min(weights + inputs * (w if i > 1 else 1), inputs + weights * (i if w > 1 else 1))
-        for w in range(fewest_w, fewest_w + 5)
-        for i in range(fewest_i, fewest_i + 5)
-    )
-    chosen = run(op, chip(sram_bytes=32 * KIB), resident=10**15).dram_bytes[0]
-    assert chosen == pytest.approx(least + outputs, rel=1e-6)
 
 
 @pytest.mark.parametrize("op", random_operators(12), ids=lambda op: f"{op.layer}-{op.kind}")

@@ -21,8 +21,10 @@ def sizes(data: tuple[float, float, float, float], rooms: list[tuple[float, floa
     return Sizes(a, b, c, a, b, partial, own, room)
 
 
-def simulated(shape: tuple[int, int, int], tile: tuple[int, int, int], order: str, data: tuple[float, ...]) -> float:
-    """Bytes that a walk through the loops moves, holding one tile of each tensor."""
+def simulated(
+    shape: tuple[int, int, int], tile: tuple[int, int, int], order: str, data: tuple[float, ...], whole: str = ""
+) -> float:
+    """Bytes that a walk through the loops moves, holding one tile of each tensor; those of `whole` from the start."""
     trips = {axis: math.ceil(size / part) for axis, size, part in zip("mnk", shape, tile, strict=True)}
     lengths = {
         axis: [min(part, size - i * part) for i in range(trips[axis])]
@@ -31,13 +33,14 @@ def simulated(shape: tuple[int, int, int], tile: tuple[int, int, int], order: st
     a, b, c, partial = data
     held: dict[str, tuple[int, int] | None] = {"a": None, "b": None, "c": None}
     done: dict[tuple[int, int], int] = {}
-    total = 0.0
+    m, n, k = shape
+    total = ("a" in whole) * m * k * a + ("b" in whole) * k * n * b
     for step in itertools.product(*(range(trips[axis]) for axis in order)):
         at = dict(zip(order, step, strict=True))
         area = {axis: lengths[axis][at[axis]] for axis in "mnk"}
         for name, axes, cost in (("a", "mk", a), ("b", "kn", b)):
             wanted = (at[axes[0]], at[axes[1]])
-            if held[name] != wanted:
+            if name not in whole and held[name] != wanted:
                 total += area[axes[0]] * area[axes[1]] * cost
                 held[name] = wanted
         wanted = (at["m"], at["n"])
@@ -56,13 +59,16 @@ def simulated(shape: tuple[int, int, int], tile: tuple[int, int, int], order: st
 
 def brute_force(shape: tuple[int, int, int], data: tuple[float, float, float, float], own: float, room: float) -> float:
     a, b, _, partial = data
+    m, n, k = shape
     best = math.inf
     for tile in itertools.product(*(sorted({math.ceil(s / i) for i in range(1, s + 1)}) for s in shape)):
         tm, tn, tk = tile
-        if 2 * tm * tk * a > own or 2 * tk * tn * b + tm * tn * partial > room:
-            continue
-        for order in itertools.permutations("mnk"):
-            best = min(best, simulated(shape, tile, "".join(order), data))
+        for whole in ("", "a", "b", "ab"):
+            inputs = m * k * a if "a" in whole else 2 * tm * tk * a
+            weights = k * n * b if "b" in whole else 2 * tk * tn * b
+            if inputs <= own and weights + tm * tn * partial <= room:
+                orders = map("".join, itertools.permutations("mnk"))
+                best = min(best, *(simulated(shape, tile, order, data, whole) for order in orders))
     return best
 
 
@@ -87,14 +93,16 @@ def test_no_tiling_in_any_order_moves_less(
 @pytest.mark.usefixtures("single_elements")
 def test_the_tiles_fit_and_move_what_is_said() -> None:
     data, shape = (1.0, 0.5, 2.0, 4.0), (13, 17, 11)
-    rooms = [(20.0, 40.0), (30.0, 90.0), (300.0, 300.0)]
+    rooms = [(20.0, 40.0), (30.0, 90.0), (30.0, 160.0), (150.0, 90.0), (300.0, 300.0)]
     found = best_tiling(*shape, sizes(data, rooms))
     innermost = {"outputs stay": "mnk", "inputs stay": "mkn", "weights stay": "nkm"}
     for i, (own, room) in enumerate(rooms):
         tm, tn, tk = (int(t) for t in found.tiles[i])
-        assert 2 * tm * tk * data[0] <= own
-        assert 2 * tk * tn * data[1] + tm * tn * data[3] <= room
-        walked = simulated(shape, (tm, tn, tk), innermost[ORDERS[found.order[i]]], data)
+        whole = ("", "a", "b", "ab")[found.held[i]]
+        m, n, k = shape
+        assert (m * k if "a" in whole else 2 * tm * tk) * data[0] <= own
+        assert (k * n if "b" in whole else 2 * tk * tn) * data[1] + tm * tn * data[3] <= room
+        walked = simulated(shape, (tm, tn, tk), innermost[ORDERS[found.order[i]]], data, whole)
         assert walked == pytest.approx(found.total[i])
 
 
