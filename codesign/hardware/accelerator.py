@@ -27,6 +27,14 @@ def dram_types() -> tuple[str, ...]:
     return tuple(table("memory.yaml", "dram_gb_per_s"))
 
 
+def default_vector_lanes(columns: Ints, lanes: Ints) -> Ints:
+    """`lanes`, in proportion to the columns where they are 0; raises InputError where they are negative."""
+    if (lanes < 0).any():
+        raise InputError(f"vector_lanes must be positive, not {lanes[lanes < 0][0]}")
+    each = table("system.yaml", "area")["vector_lanes_per_column"].value
+    return np.where(lanes > 0, lanes, np.maximum(np.round(columns * each), 1)).astype(np.int64)
+
+
 def check_node(node_nm: float) -> None:
     """Raises InputError on a node that memories have no figures for."""
     try:
@@ -54,7 +62,8 @@ class Accelerator:
     pairs: format pairs that every unit runs; accumulator, dot, node_nm: as in `MacUnit`;
     rows x columns: units in the array; sram_bytes: on-chip memory; dram, dram_channels: type and
     count of channels; clock_hz: of the array, which its units are cut for, and the SRAM; unit_model: as in
-    `MacUnit`. Raises InputError on an unknown name, a size that is not positive, a node without memories,
+    `MacUnit`; vector_lanes: of the bf16 vector unit, in proportion to the columns where it is 0.
+    Raises InputError on an unknown name, a size that is not positive, a node without memories,
     and a clock that the unit cannot hold.
     """
 
@@ -70,6 +79,7 @@ class Accelerator:
     clock_hz: float
     node_nm: float
     unit_model: str = ""
+    vector_lanes: int = 0
 
     def __post_init__(self) -> None:
         for key in _SIZES:
@@ -84,6 +94,8 @@ class Accelerator:
         except InputError as error:
             raise InputError(f"accelerator {self.name}: {error}") from None
         object.__setattr__(self, "pairs", unit.pairs)
+        lanes = default_vector_lanes(np.array([self.columns]), np.array([self.vector_lanes]))
+        object.__setattr__(self, "vector_lanes", int(lanes[0]))
 
     @property
     def unit(self) -> MacUnit:
@@ -120,6 +132,7 @@ class AcceleratorGrid:
     dram: Ints
     dram_channels: Ints
     clock_hz: Floats
+    vector_lanes: Ints
     names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -152,12 +165,13 @@ class AcceleratorGrid:
             clock_hz=float(self.clock_hz[i]),
             node_nm=unit.node_nm,
             unit_model=unit.unit_model,
+            vector_lanes=int(self.vector_lanes[i]),
         )
 
     def _take(self, index: np.ndarray | slice) -> AcceleratorGrid:
         positions = np.arange(len(self))[index]
         names = tuple(self.names[i] if self.names else f"grid-{i}" for i in positions)
-        arrays = {key: getattr(self, key)[positions] for key in ("unit", "dram", *_SIZES)}
+        arrays = {key: getattr(self, key)[positions] for key in ("unit", "dram", "vector_lanes", *_SIZES)}
         return AcceleratorGrid(units=self.units, drams=self.drams, names=names, **arrays)
 
     @cached_property
@@ -189,6 +203,7 @@ class AcceleratorGrid:
             dram=np.array([drams.index(a.dram) for a in accelerators]),
             dram_channels=np.array([a.dram_channels for a in accelerators], dtype=np.int64),
             clock_hz=np.array([a.clock_hz for a in accelerators], dtype=np.float64),
+            vector_lanes=np.array([a.vector_lanes for a in accelerators], dtype=np.int64),
             names=tuple(a.name for a in accelerators),
         )
 
@@ -207,8 +222,9 @@ class AcceleratorGrid:
         clock_hz: Sequence[float] = (1e9,),
         node_nm: float = 7,
         unit_model: str = "",
+        vector_lanes: int = 0,
     ) -> AcceleratorGrid:
-        """Every combination of the listed values, format sets outermost.
+        """Every combination of the listed values, format sets outermost; vector_lanes as in `Accelerator`.
 
         Raises InputError on an empty list, a size that is not positive, an unknown name, a node without
         memories, and a clock that one of the units cannot hold.
@@ -240,5 +256,6 @@ class AcceleratorGrid:
             unit=mesh[0] * len(clock_hz) + mesh[-1],
             drams=tuple(dram),
             clock_hz=np.asarray(clock_hz, dtype=np.float64)[mesh[-1]],
+            vector_lanes=default_vector_lanes(mesh[2], np.full(len(mesh[2]), vector_lanes)),
             **dict(zip(keys, mesh[1:-1], strict=True)),
         )

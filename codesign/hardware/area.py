@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from codesign.formats import FormatPair
 from codesign.hardware.accelerator import AcceleratorGrid
 from codesign.hardware.coefficients import Interval, at_node, table
-from codesign.hardware.mac import MacUnit
+from codesign.hardware.mac import MacUnit, vector_mac
 
 Floats = npt.NDArray[np.float64]
 
 COMPONENTS = ("mac_array", "vector_unit", "control", "sram", "dram_interface")
-_VECTOR_PAIR = FormatPair("bf16", "bf16")
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,10 @@ class Areas:
 def areas(grid: AcceleratorGrid) -> Areas:
     """Component areas of every accelerator of the grid.
 
-    mac_array: unit area x rows x columns over the placement density, times what an array has
-    beside its units; vector_unit: bf16 lanes, one per
-    column; control: a share of both; sram: bit cells over the array efficiency; dram_interface: PHY
-    and controller of each channel. Sources: data/mac_model_*.yaml, memory.yaml, nodes.yaml, system.yaml.
+    mac_array: unit area x rows x columns over the placement density, times what an array has beside its
+    units; vector_unit: bf16 lanes; control: a share of both; sram: bit cells over the array efficiency;
+    dram_interface: PHY and controller of each channel. Sources: data/mac_model_*.yaml, memory.yaml, nodes.yaml,
+    system.yaml.
     """
     ends = {end: _areas(grid, end) for end in ("value", "low", "high")}
     return Areas(**ends)
@@ -46,11 +44,11 @@ def _areas(grid: AcceleratorGrid, end: str) -> Floats:
     system, memory = table("system.yaml", "area"), table("memory.yaml", "sram")
     placement = float(getattr(system["placement"], other))
     unit_mm2 = _per_unit(grid, lambda u: u.area_um2, end) * 1e-6 / placement
-    lane_mm2 = _per_unit(grid, _vector_lane, end) * 1e-6 / placement
-    lanes = float(getattr(system["vector_lanes_per_column"], end) * getattr(system["vector_lane_macs"], end))
+    lane_mm2 = _per_unit(grid, lambda u: vector_mac(u).area_um2, end) * 1e-6 / placement
+    macs_per_lane = float(getattr(system["vector_lane_macs"], end))
     overhead = float(getattr(system["array_overhead"], end))
     macs = unit_mm2 * overhead * grid.rows * grid.columns
-    vector = lane_mm2 * lanes * grid.columns
+    vector = lane_mm2 * macs_per_lane * grid.vector_lanes
     control = (macs + vector) * float(getattr(system["control"], end))
     bit_mm2 = _per_unit(grid, lambda u: at_node("memory.yaml", "bitcell_um2", u.node_nm), end) * 1e-6
     sram = grid.sram_bytes * 8.0 * bit_mm2 / float(getattr(memory["array_efficiency"], other))
@@ -58,11 +56,6 @@ def _areas(grid: AcceleratorGrid, end: str) -> Floats:
     dram = np.array([float(getattr(interfaces[d], end)) for d in grid.drams])[grid.dram] * grid.dram_channels
     charged = dram * float(getattr(system["dram_interface_share"], end))
     return np.stack([macs, vector, control, sram, charged], axis=1)
-
-
-def _vector_lane(unit: MacUnit) -> Interval:
-    """Area of one bf16 MAC at the node and clock of `unit`."""
-    return replace(unit, pairs=(_VECTOR_PAIR,), accumulator="fp32", dot=1).area_um2
 
 
 def _per_unit(grid: AcceleratorGrid, of: Callable[[MacUnit], Interval], end: str) -> Floats:

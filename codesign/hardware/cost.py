@@ -98,16 +98,17 @@ def cost(workload: Workload, accelerator: Accelerator, assignment: Assignment) -
         c, repeat = pairs.index(pair), workload.repeats.get(op.phase, 1)
         result = machine.run(op, passes[op.layer])
         at = {name: float(value[c]) for name, value in vars(result).items()}
-        times = dict(zip(BOUNDS, (at["compute_s"], at["sram_s"], at["dram_s"]), strict=True))
+        parts = {"compute": result.compute_s, "sram": result.sram_s, "dram": result.dram_s, "vector": result.vector_s}
+        times = {bound: float(parts[bound][c]) for bound in BOUNDS}
         slowest = max(times, key=lambda bound: times[bound])
-        seconds = times[slowest]
+        seconds = float(result.latency_s[c])
         if not isfinite(seconds):
             least = least_sram_bytes(float(machine.weight_bytes[c]), float(machine.input_bytes[c])) / 1024
             raise InputError(
                 f"{accelerator.name}: {accelerator.sram_bytes} bytes of SRAM hold no tile of layer '{op.layer}' "
                 f"in {pair}; it takes at least {least:g} KiB"
             )
-        joules = at["mac_j"] + at["sram_j"] + at["dram_j"]
+        joules = float(result.energy_j[c])
         per_pass[op.phase] += seconds
         layer = layers[op.layer]
         layer.pairs[str(pair)] = None
@@ -119,7 +120,12 @@ def cost(workload: Workload, accelerator: Accelerator, assignment: Assignment) -
         layer.lane_seconds += repeat * seconds * accelerator.clock_hz * lanes
         layer.bound_s = layer.bound_s or dict.fromkeys(BOUNDS, 0.0)
         layer.bound_s[slowest] += repeat * seconds
-        for component, key in (("mac_array", "mac_j"), ("sram", "sram_j"), ("dram_interface", "dram_j")):
+        for component, key in (
+            ("mac_array", "mac_j"),
+            ("sram", "sram_j"),
+            ("dram_interface", "dram_j"),
+            ("vector_unit", "vector_j"),
+        ):
             energy[component] += repeat * at[key]
     return _total(workload, accelerator, chosen, layers, per_pass, energy)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
@@ -30,6 +30,7 @@ class _AcceleratorFile(Written):
     dram_channels: PositiveInt
     clock_mhz: PositiveFloat
     node_nm: PositiveFloat
+    vector_lanes: NonNegativeInt = 0
     unit_model: str = ""  # a file that `codesign calibrate` wrote, beside this one
 
 
@@ -66,6 +67,7 @@ def load_accelerator(source: Path | str) -> Accelerator:
         clock_hz=written.clock_mhz * 1e6,
         node_nm=written.node_nm,
         unit_model=beside(path, written.unit_model),
+        vector_lanes=written.vector_lanes,
     )
 
 

@@ -6,7 +6,7 @@ coefficients fitted to synthesis (`unit_model`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +23,7 @@ from codesign.hardware.rtl.unit import Unit
 from codesign.hardware.unit_model import SHIPPED, SHIPPED_7NM, UnitModel, load_model
 
 LONGEST_DOT = 256
+VECTOR_PAIR = FormatPair("bf16", "bf16")
 DEFAULT_CLOCK_GHZ = 1.0
 
 
@@ -142,6 +143,11 @@ class MacUnit:
         self.rate(pair)
         energy = self.model.energy_pj(self.rtl, self.rtl.pairs.index(pair), activity)
         return energy.scaled(self.scale("logic_energy"))
+
+
+def vector_mac(unit: MacUnit) -> MacUnit:
+    """One bf16 MAC of a vector lane beside `unit`."""
+    return replace(unit, pairs=(VECTOR_PAIR,), accumulator="fp32", dot=1)
 
 
 def _rates(pairs: tuple[FormatPair, ...], accumulator: str, dot: int) -> dict[FormatPair, int]:

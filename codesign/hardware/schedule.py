@@ -17,7 +17,9 @@ The rules, all of them per operator, so that the cost of a network is the sum ov
    mixture of experts the resident part of all experts once, the rest of those that have a token.
 5. Attention scores never leave the chip (the two products are fused); a KV cache lives in DRAM, but
    for its resident fraction.
-6. An operator takes as long as the slowest of the three.
+6. What follows a product elementwise (activations, additions, scales) passes the bf16 vector unit on its way out; norms
+   and softmax wait for it to end, and read and write a spilled tensor once more.
+7. An operator takes as long as the slowest of these, and then its norms and softmax.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ import numpy.typing as npt
 from codesign.formats import FormatPair
 from codesign.hardware.accelerator import AcceleratorGrid
 from codesign.hardware.coefficients import at_node, table
+from codesign.hardware.mac import VECTOR_PAIR, vector_mac
 from codesign.hardware.operands import operands
 from codesign.hardware.tiling import LEAST, Sizes, best_tiling
 from codesign.workload.types import Operator
@@ -39,7 +42,8 @@ from codesign.workload.types import Operator
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-BOUNDS = ("compute", "sram", "dram")
+BOUNDS = ("compute", "sram", "dram", "vector")
+_WAITING = ("norm", "softmax")  # vector work that needs whole rows
 _RESULT_BYTES = 2  # bf16 towards the vector unit
 
 
@@ -47,26 +51,34 @@ _RESULT_BYTES = 2  # bf16 towards the vector unit
 class OperatorCost:
     """Per pass of the phase, all calls: arrays [E], one entry per (pair, accelerator) of the Machine.
 
-    times: compute, SRAM and DRAM seconds; the latency is the largest. cycles: of the array.
+    times: compute, SRAM, DRAM, and of the vector unit beside and after them. cycles: of the array.
     """
 
     compute_s: Floats
     sram_s: Floats
     dram_s: Floats
+    passing_s: Floats
+    waiting_s: Floats
     cycles: Floats
     dram_bytes: Floats
     sram_bytes: Floats
     mac_j: Floats
     sram_j: Floats
     dram_j: Floats
+    vector_j: Floats
 
     @property
     def latency_s(self) -> Floats:
-        return np.maximum(np.maximum(self.compute_s, self.sram_s), self.dram_s)
+        slowest = np.maximum.reduce([self.compute_s, self.sram_s, self.dram_s, self.passing_s])
+        return np.asarray(slowest + self.waiting_s)
+
+    @property
+    def vector_s(self) -> Floats:
+        return self.passing_s + self.waiting_s
 
     @property
     def energy_j(self) -> Floats:
-        return self.mac_j + self.sram_j + self.dram_j
+        return self.mac_j + self.sram_j + self.dram_j + self.vector_j
 
 
 def supported_pairs(grid: AcceleratorGrid, pairs: Sequence[FormatPair]) -> npt.NDArray[np.bool_]:
@@ -124,6 +136,7 @@ class Machine:
         self.input_bytes = np.array([a.stored_bits / 8 for _, a in shapes])[pair]
         self.rows, self.columns = grid.rows[accelerator], grid.columns[accelerator]
         self.clock_hz = grid.clock_hz[accelerator]
+        self.vector_lanes = grid.vector_lanes[accelerator]
         self.sram_bytes = grid.sram_bytes[accelerator]
         self._units(grid, pairs, pair, accelerator)
         self._memories(grid, accelerator)
@@ -137,6 +150,8 @@ class Machine:
             for c in [c for c, p in enumerate(pairs) if unit.supports(p)]:
                 rate[c, u], energy[c, u] = unit.rate(pairs[c]), unit.energy_pj(pairs[c]).value * 1e-12
         unit_of = grid.unit[accelerator]
+        lane = [vector_mac(unit).energy_pj(VECTOR_PAIR).value * 1e-12 for unit in grid.units]
+        self.lane_j = np.array(lane)[unit_of]
         self.depth = rate[pair, unit_of] * grid.dot[accelerator]  # of K per cycle and unit
         self.mac_j = energy[pair, unit_of]
         widest = [[operands(p) for p in unit.pairs] for unit in grid.units]
@@ -163,20 +178,39 @@ class Machine:
 
     def run(self, op: Operator, passes: int) -> OperatorCost:
         """The operator's cost; `passes` is how often its layer runs for one result."""
-        traffic = dram_traffic(self, op, passes) * op.calls
+        traffic = dram_traffic(self, op, passes) * op.calls + self._vector_traffic(op)
         cycles, feed = _mapping(self, op, traffic)
         sram_bytes = feed + traffic
+        passing, waiting = self._vector_cycles(op)
+        lane_seconds = 1 / (self.vector_lanes * self.clock_hz)
         return OperatorCost(
             compute_s=cycles / self.clock_hz,
             sram_s=sram_bytes / self.sram_bytes_per_s,
             dram_s=traffic / self.dram_bytes_per_s,
+            passing_s=passing * lane_seconds,
+            waiting_s=waiting * lane_seconds,
             cycles=cycles,
             dram_bytes=traffic,
             sram_bytes=sram_bytes,
             mac_j=op.macs * self.mac_j,
             sram_j=sram_bytes * self.sram_j,
             dram_j=traffic * self.dram_j,
+            vector_j=(passing + waiting) * self.lane_j,
         )
+
+    def _vector_cycles(self, op: Operator) -> tuple[float, float]:
+        """Cycles of one lane, of what passes it on the way out and of what waits for whole rows."""
+        each = table("system.yaml", "vector")
+        cycles = {kind: elements * each[kind].value for kind, elements in op.vector_elements.items()}
+        waiting = sum(count for kind, count in cycles.items() if kind in _WAITING)
+        return sum(cycles.values()) - waiting, waiting
+
+    def _vector_traffic(self, op: Operator) -> Floats:
+        """DRAM bytes of norms over tensors that do not fit: read and written once more. Scores stay on chip."""
+        elements = dict(op.vector).get("norm", 0)
+        kinds = self.kinds
+        one = elements / op.calls * kinds.input_bytes
+        return np.asarray(2 * op.calls * _spilled(one, kinds.activation_half))[self.kind]
 
 
 def _mapping(machine: Machine, op: Operator, traffic: Floats) -> tuple[Floats, Floats]:

@@ -24,26 +24,38 @@ class ShapesOnly(TorchFunctionMode):
     """While entered, the common functions of meta tensors return empty tensors of the right shape and type.
 
     Whatever is unknown here, mixes devices or does not fit together goes to torch, which
-    answers or raises.
+    answers or raises. seen: called with name, result and arguments of every function answered here.
     """
+
+    def __init__(self, seen: Callable[[str, Tensor, tuple[Any, ...]], None] | None = None) -> None:
+        super().__init__()
+        self._seen = seen
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         found = None if kwargs.get("inplace") or "out" in kwargs else _shaped(func, args, kwargs)
-        return func(*args, **kwargs) if found is None else found
+        if found is None:
+            return func(*args, **kwargs)
+        if self._seen:
+            self._seen(_name(func), found, args)
+        return found
 
 
 def _shaped(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
     if func in _RULES:
         return _RULES[func](*args, **kwargs)
-    name = getattr(func, "__name__", "").strip("_")
+    name = _name(func)
     if name in _LIKE_THE_FIRST and args and "dtype" not in kwargs and _is_meta_float(args[0]):
         return _empty(args[0].shape, args[0].dtype)
     if name in _BROADCAST and len(args) == 2 and not kwargs:
         return _broadcast(*args)
     return None
+
+
+def _name(func: Callable[..., Any]) -> str:
+    return str(getattr(func, "__name__", "")).strip("_")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -17,6 +17,7 @@ from codesign.errors import InputError
 from codesign.workload.intercept import Product, ProductInterceptor
 from codesign.workload.shapes import ShapesOnly
 from codesign.workload.types import Operator, Workload
+from codesign.workload.vector import VectorWork
 
 CACHED_PHASES = ("prefill", "decode")  # the phases in which attention appends to a KV cache
 
@@ -40,20 +41,37 @@ def trace(
         InputError: a matrix product of an unknown kind, or no product at all.
     """
     counts: Counter[Operator] = Counter()
+    following: defaultdict[Operator, Counter[str]] = defaultdict(Counter)
+    last: list[Operator] = []
+    work = VectorWork()
+
+    def close(_: Product | None = None) -> None:
+        """Vector work up to here follows the last product; before the first one it follows that."""
+        if last:
+            found = work.take()
+            # between the two products of an attention there is its softmax, with what a fused one does besides
+            following[last[-1]].update({} if last[-1].kind == "attention_qk" else found)
 
     def record(product: Product, output: Tensor) -> None:
-        counts[_operator(product, output, phase)] += 1
+        if last:
+            work.take()  # what the product is made of, such as adding its bias
+        last[:] = [_operator(product, output, phase)]
+        counts[last[0]] += 1
 
     args, kwargs = _arguments(example_inputs)
     meta = _any_meta((args, kwargs))
     standins = _meta_state(module) if meta else {}
-    interceptor = ProductInterceptor(module, after=record, strict=True, names=standins)
-    with torch.no_grad(), _inference(module), ShapesOnly() if meta else nullcontext(), interceptor:
+    shapes = ShapesOnly(work.see) if meta else nullcontext()
+    interceptor = ProductInterceptor(module, close, after=record, strict=True, names=standins)
+    with torch.no_grad(), _inference(module), shapes, interceptor, work:
         if standins:
             torch.func.functional_call(module, standins, args, kwargs)
         else:
             module(*args, **kwargs)
-    operators = tuple(replace(op, calls=calls) for op, calls in counts.items())
+    close()
+    operators = tuple(
+        replace(op, calls=calls, vector=tuple(sorted(following[op].items()))) for op, calls in counts.items()
+    )
     _check(operators, name)
     parameters = sum(p.numel() for p in module.parameters())
     return Workload(name, operators, {phase: repeats}, parameters)

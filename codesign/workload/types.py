@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 KINDS = ("conv", "linear", "attention_qk", "attention_pv")
+VECTOR_KINDS = ("norm", "softmax", "activation", "elementwise")
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,18 @@ class Operator:
     kv_write_elements: int = 0  # elements that this pass appends to a KV cache
     idle_elements: int = 0  # of the weight, stored and not read by this product
     calls: int = 1  # how often the layer runs in one pass with this shape
+    vector: tuple[tuple[str, int], ...] = ()  # (one of VECTOR_KINDS, elements) that follow all calls, softmax aside
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one pass."""
         return self.m * self.n * self.k * self.count * self.calls
+
+    @property
+    def vector_elements(self) -> dict[str, int]:
+        """Elements of the work that follows in one pass, by kind; the scores of an attention go through a softmax."""
+        softmax = {"softmax": self.m * self.n * self.count * self.calls} if self.kind == "attention_qk" else {}
+        return dict(self.vector) | softmax
 
     @property
     def is_attention(self) -> bool:

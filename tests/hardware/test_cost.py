@@ -112,7 +112,7 @@ def test_utilisation_lies_between_zero_and_one() -> None:
     for pair in PAIRS:
         found = cost(unet(), chip(*PAIRS), uniform(unet(), pair))
         assert all(0 < layer["utilisation"] <= 1 for layer in found.layers)
-        assert all(layer["bound"] in ("compute", "sram", "dram") for layer in found.layers)
+        assert all(layer["bound"] in ("compute", "sram", "dram", "vector") for layer in found.layers)
 
 
 def test_weights_and_bit_operations_by_hand() -> None:

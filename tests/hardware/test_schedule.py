@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware import Accelerator, AcceleratorGrid
 from codesign.hardware.schedule import Machine, OperatorCost, tensor_elements
@@ -173,3 +174,37 @@ def test_energy_is_the_sum_of_its_parts() -> None:
     assert result.mac_j[0] == pytest.approx(512 * 512 * 1024 * unit)
     assert result.dram_j[0] == pytest.approx(result.dram_bytes[0] * 8 * 6e-12)
     assert result.energy_j[0] == pytest.approx(result.mac_j[0] + result.sram_j[0] + result.dram_j[0])
+
+
+def test_elementwise_work_passes_beside_the_array_and_a_norm_waits() -> None:
+    """32 lanes at 1 GHz: 2 cycles an element of an activation, 3 of a norm."""
+    op = linear("x", 64, 64, 64)
+    plain = run(op, chip(vector_lanes=32))
+    active = run(replace(op, vector=(("activation", 4096),)), chip(vector_lanes=32))
+    normed = run(replace(op, vector=(("norm", 4096),)), chip(vector_lanes=32))
+    assert active.passing_s[0] == pytest.approx(4096 * 2 / 32e9)
+    assert active.latency_s[0] == max(plain.latency_s[0], active.passing_s[0])
+    assert normed.latency_s[0] == pytest.approx(plain.latency_s[0] + 4096 * 3 / 32e9)
+
+
+def test_scores_go_through_a_softmax() -> None:
+    scores, values = attention("x", 128, 128, 32, 4, "forward")
+    assert run(scores, chip(vector_lanes=32)).waiting_s[0] == pytest.approx(128 * 128 * 4 * 4 / 32e9)
+    assert run(values, chip(vector_lanes=32)).vector_s[0] == 0
+
+
+def test_a_norm_over_a_tensor_that_does_not_fit_reads_and_writes_it_once_more() -> None:
+    op = linear("x", 512, 256, 64)
+    small, large = chip(sram_bytes=64 * KIB), chip(sram_bytes=2048 * KIB)
+    for accelerator, extra in ((small, 2 * 512 * 256), (large, 0)):
+        plain = run(op, accelerator, resident=10**12).dram_bytes[0]
+        normed = run(replace(op, vector=(("norm", 512 * 256),)), accelerator, resident=10**12).dram_bytes[0]
+        assert normed - plain == extra
+
+
+def test_lanes_of_the_vector_unit_follow_the_columns_unless_they_are_named() -> None:
+    assert chip().vector_lanes == 32
+    assert chip(vector_lanes=100).vector_lanes == 100
+    assert AcceleratorGrid.of([chip(), chip(vector_lanes=100)]).vector_lanes.tolist() == [32, 100]
+    with pytest.raises(InputError, match="vector_lanes must be positive, not -1"):
+        chip(vector_lanes=-1)

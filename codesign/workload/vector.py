@@ -1,0 +1,67 @@
+"""Work of a network that is no matrix product, counted in elements while it runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_NORMS = (
+    *("layer_norm", "group_norm", "rms_norm", "native_layer_norm", "native_group_norm", "native_batch_norm", "_fused_rms_norm"),
+    *("_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "cudnn_batch_norm"),
+)
+_ACTIVATIONS = (
+    *("silu", "gelu", "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "hardtanh", "hardswish", "hardsigmoid"),
+    *("mish", "elu", "softplus", "glu", "exp", "erf"),
+)
+_ELEMENTWISE = (
+    *("add", "radd", "sub", "rsub", "mul", "rmul", "div", "truediv", "rtruediv", "rpow", "neg", "pow", "sqrt", "rsqrt", "reciprocal", "mean", "sum", "amax", "where"),
+    *("masked_fill", "clamp", "maximum", "minimum", "sin", "cos", "square", "addcmul", "addcdiv", "lerp", "abs"),
+)
+_KIND_OF = (
+    dict.fromkeys(_NORMS, "norm")
+    | dict.fromkeys(_ACTIVATIONS, "activation")
+    | dict.fromkeys(_ELEMENTWISE, "elementwise")
+)
+
+
+class VectorWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While entered, counts elements by kind: norm, activation, elementwise.
+
+    An operation counts the larger of its result and its largest operand (a mean reads more than it writes).
+    Softmax is not counted: fused attention hides it, and every attention's scores tell it. Copies, views and
+    concatenations are addresses to a chip.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._elements: Counter[str] = Counter()
+
+    def take(self) -> Counter[str]:
+        """What was counted since the last call."""
+        found, self._elements = self._elements, Counter()
+        return found
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name: str = func._schema.name.partition("::")[2]  # type: ignore[attr-defined]
+        self.see(name if name in _KIND_OF else name.rstrip("_"), result, args)
+        return result
+
+    def see(self, name: str, result: Any, args: tuple[Any, ...]) -> None:
+        """Count one operation."""
+        if (kind := _KIND_OF.get(name)) is not None:
+            floats = [
+                leaf for leaf in tree_leaves((result, args)) if isinstance(leaf, Tensor) and leaf.is_floating_point()
+            ]
+            self._elements[kind] += max((leaf.numel() for leaf in floats), default=0)
