@@ -11,16 +11,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 _NORMS = (
-    *("layer_norm", "group_norm", "rms_norm", "native_layer_norm", "native_group_norm", "native_batch_norm", "_fused_rms_norm"),
-    *("_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "cudnn_batch_norm"),
+    *("layer_norm", "group_norm", "rms_norm", "native_layer_norm", "native_group_norm", "native_batch_norm"),
+    *("_fused_rms_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "cudnn_batch_norm"),
 )
 _ACTIVATIONS = (
     *("silu", "gelu", "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "hardtanh", "hardswish", "hardsigmoid"),
     *("mish", "elu", "softplus", "glu", "exp", "erf"),
 )
 _ELEMENTWISE = (
-    *("add", "radd", "sub", "rsub", "mul", "rmul", "div", "truediv", "rtruediv", "rpow", "neg", "pow", "sqrt", "rsqrt", "reciprocal", "mean", "sum", "amax", "where"),
-    *("masked_fill", "clamp", "maximum", "minimum", "sin", "cos", "square", "addcmul", "addcdiv", "lerp", "abs"),
+    *("add", "radd", "sub", "rsub", "mul", "rmul", "div", "truediv", "rtruediv", "rpow", "neg", "pow", "sqrt"),
+    *("rsqrt", "reciprocal", "mean", "sum", "amax", "where", "masked_fill", "clamp", "maximum", "minimum", "sin"),
+    *("cos", "square", "addcmul", "addcdiv", "lerp", "abs"),
 )
 _KIND_OF = (
     dict.fromkeys(_NORMS, "norm")
