@@ -27,7 +27,7 @@ class ShapesOnly(TorchFunctionMode):
     answers or raises. seen: called with name, result and arguments of every function answered here.
     """
 
-    def __init__(self, seen: Callable[[str, Tensor, tuple[Any, ...]], None] | None = None) -> None:
+    def __init__(self, seen: Callable[[str, Tensor, Any], None] | None = None) -> None:
         super().__init__()
         self._seen = seen
 
@@ -39,7 +39,7 @@ class ShapesOnly(TorchFunctionMode):
         if found is None:
             return func(*args, **kwargs)
         if self._seen:
-            self._seen(_name(func), found, args)
+            self._seen(_name(func), found, (args, kwargs))
         return found
 
 

@@ -40,41 +40,51 @@ def trace(
     Raises:
         InputError: a matrix product of an unknown kind, or no product at all.
     """
-    counts: Counter[Operator] = Counter()
+    products: list[Operator] = []
     following: defaultdict[Operator, Counter[str]] = defaultdict(Counter)
-    last: list[Operator] = []
     work = VectorWork()
 
-    def close(_: Product | None = None) -> None:
+    def begin(product: Product | None = None) -> None:
         """Vector work up to here follows the last product; before the first one it follows that."""
-        if last:
+        work.liveness.begin(*(() if product is None else _known_operands(product)))
+        if products:
             found = work.take()
             # between the two products of an attention there is its softmax, with what a fused one does besides
-            following[last[-1]].update({} if last[-1].kind == "attention_qk" else found)
+            following[products[-1]].update({} if products[-1].kind == "attention_qk" else found)
 
     def record(product: Product, output: Tensor) -> None:
-        if last:
+        if products:
             work.take()  # what the product is made of, such as adding its bias
-        last[:] = [_operator(product, output, phase)]
-        counts[last[0]] += 1
+        work.liveness.end()
+        products.append(_operator(product, output, phase))
 
     args, kwargs = _arguments(example_inputs)
     meta = _any_meta((args, kwargs))
     standins = _meta_state(module) if meta else {}
     shapes = ShapesOnly(work.see) if meta else nullcontext()
-    interceptor = ProductInterceptor(module, close, after=record, strict=True, names=standins)
+    interceptor = ProductInterceptor(module, begin, after=record, strict=True, names=standins)
     with torch.no_grad(), _inference(module), shapes, interceptor, work:
         if standins:
             torch.func.functional_call(module, standins, args, kwargs)
         else:
             module(*args, **kwargs)
-    close()
+    begin()
+    born, waiting = work.liveness.kept(len(products))
+    kept: Counter[Operator] = Counter()
+    for op, elements in zip(products, born, strict=True):
+        kept[op] += elements
     operators = tuple(
-        replace(op, calls=calls, vector=tuple(sorted(following[op].items()))) for op, calls in counts.items()
+        replace(op, calls=calls, vector=tuple(sorted(following[op].items())), kept_elements=kept[op])
+        for op, calls in Counter(products).items()
     )
     _check(operators, name)
     parameters = sum(p.numel() for p in module.parameters())
-    return Workload(name, operators, {phase: repeats}, parameters)
+    return Workload(name, operators, {phase: repeats}, parameters, waiting)
+
+
+def _known_operands(product: Product) -> tuple[Tensor, ...]:
+    """Those of a fused attention's second product hold no scores."""
+    return (product.stationary,) if product.kind == "attention_pv" else (product.input, product.stationary)
 
 
 def _operator(product: Product, output: Tensor, phase: str) -> Operator:

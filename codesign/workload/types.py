@@ -34,6 +34,7 @@ class Operator:
     idle_elements: int = 0  # of the weight, stored and not read by this product
     calls: int = 1  # how often the layer runs in one pass with this shape
     vector: tuple[tuple[str, int], ...] = ()  # (one of VECTOR_KINDS, elements) that follow all calls, softmax aside
+    kept_elements: int = 0  # of its results, all calls, that wait for a later product while others run
 
     @property
     def macs(self) -> int:
@@ -61,13 +62,15 @@ class Workload:
     """The ordered products of a network, and how often each phase runs for one result.
 
     `repeats` maps a phase to its passes per result (denoise: 4 steps; decode: tokens per message).
-    `parameters` counts all of the module's parameters, quantized or not.
+    `parameters` counts all of the module's parameters, quantized or not; `waiting_elements` those of the
+    tensors that wait for a later product at the worst moment of a pass.
     """
 
     name: str
     operators: tuple[Operator, ...]
     repeats: dict[str, int] = field(default_factory=dict)
     parameters: int = 0
+    waiting_elements: int = 0
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -90,8 +93,9 @@ class Workload:
 
     def merged(self, others: Iterable[Workload]) -> Workload:
         """This workload followed by `others` (a prefill and a decode pass of one network)."""
-        operators, repeats = list(self.operators), dict(self.repeats)
+        operators, repeats, waiting = list(self.operators), dict(self.repeats), self.waiting_elements
         for other in others:
             operators += other.operators
             repeats.update(other.repeats)
-        return Workload(self.name, tuple(operators), repeats, self.parameters)
+            waiting = max(waiting, other.waiting_elements)
+        return Workload(self.name, tuple(operators), repeats, self.parameters, waiting)

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from codesign.workload.liveness import Liveness
+
 _NORMS = (
     *("layer_norm", "group_norm", "rms_norm", "native_layer_norm", "native_group_norm", "native_batch_norm"),
     *("_fused_rms_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "cudnn_batch_norm"),
@@ -34,12 +36,13 @@ class VectorWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While entered, counts elements by kind: norm, activation, elementwise.
 
     An operation counts the larger of its result and its largest operand (a mean reads more than it writes).
-    Softmax is not counted: fused attention hides it, and every attention's scores tell it. Copies, views and
+    `liveness` sees every operation. Softmax is not counted: fused attention hides it, and every attention's scores tell it. Copies, views and
     concatenations are addresses to a chip.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.liveness = Liveness()
         self._elements: Counter[str] = Counter()
 
     def take(self) -> Counter[str]:
@@ -56,13 +59,17 @@ class VectorWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         name: str = func._schema.name.partition("::")[2]  # type: ignore[attr-defined]
-        self.see(name if name in _KIND_OF else name.rstrip("_"), result, args)
+        self.see(name if name in _KIND_OF else name.rstrip("_"), result, (args, kwargs))
         return result
 
-    def see(self, name: str, result: Any, args: tuple[Any, ...]) -> None:
+    def see(self, name: str, result: Any, arguments: Any) -> None:
         """Count one operation."""
+        results, operands = _tensors(result), _tensors(arguments)
+        self.liveness.see(operands, results)
         if (kind := _KIND_OF.get(name)) is not None:
-            floats = [
-                leaf for leaf in tree_leaves((result, args)) if isinstance(leaf, Tensor) and leaf.is_floating_point()
-            ]
-            self._elements[kind] += max((leaf.numel() for leaf in floats), default=0)
+            floats = [tensor.numel() for tensor in (*results, *operands) if tensor.is_floating_point()]
+            self._elements[kind] += max(floats, default=0)
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]

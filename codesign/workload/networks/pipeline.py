@@ -25,13 +25,14 @@ def pipeline_workload(name: str, entry: PipelineEntry, part: Callable[..., Workl
     for each image.
     """
     parts = {prefix: (network, catalogue()[network]) for prefix, network in entry.parts.items()}
-    operators, repeats, parameters = [], {}, 0
+    operators, repeats, parameters, waiting = [], {}, 0, 0
     for prefix, (network, found) in parts.items():
         workload, phase = part(network, **_options(found, entry.options)), _PHASES[found.kind]
         operators += [replace(op, layer=f"{prefix}.{op.layer}", phase=phase) for op in workload.operators]
         repeats[phase] = next(iter(workload.repeats.values()))
         parameters += workload.parameters
-    return Workload(name, tuple(operators), repeats, parameters)
+        waiting = max(waiting, workload.waiting_elements)
+    return Workload(name, tuple(operators), repeats, parameters, waiting)
 
 
 def _options(part: AnyEntry, options: DiffusionOptions) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""Tensors that wait for a later product while others run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from codesign.workload import trace
+
+
+class Skip(nn.Module):
+    """A result of the first product passes the second and third on its way to the fourth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 5)
+        self.third, self.fourth = nn.Linear(5, 6), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = self.first(x)
+        inner = self.third(self.second(skip))
+        return self.fourth(torch.cat([inner, skip], dim=-1))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_skip_connection_waits_from_its_birth_to_its_use(device: str) -> None:
+    """The first result is the second product's own operand, and waits during the third only."""
+    workload = trace(Skip().to(device), torch.zeros(2, 4, device=device))
+    assert {op.layer: op.kept_elements for op in workload.operators} == {
+        "first": 12,
+        "second": 0,
+        "third": 0,
+        "fourth": 0,
+    }
+    assert workload.waiting_elements == 12
+
+
+def test_a_residual_waits_behind_the_products_that_it_bypasses() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.into, self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 32), nn.Linear(32, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.into(x)
+            return x + self.b(self.a(torch.relu(x)))
+
+    workload = trace(Residual(), torch.zeros(3, 8))
+    kept = {op.layer: op.kept_elements for op in workload.operators}
+    assert kept == {"into": 24, "a": 0, "b": 0}  # relu's result goes on to `a`; the sum before it waits for the end
+    assert workload.waiting_elements == 24
+
+
+def test_queries_wait_for_keys_and_values() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.k, self.v = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = (part(x).unsqueeze(1) for part in (self.q, self.k, self.v))
+            return nn.functional.scaled_dot_product_attention(q, k, v)
+
+    workload = trace(Attention(), torch.zeros(1, 4, 8))
+    kept = {op.layer: op.kept_elements for op in workload.operators if not op.is_attention}
+    assert kept == {"q": 32, "k": 32, "v": 32}  # the value waits while the scores are made
+    assert workload.waiting_elements == 64
+
+
+def test_one_pass_through_a_repeated_layer_counts_all_its_calls() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared, self.out = nn.Linear(4, 4), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            a = self.shared(x)
+            b = self.shared(a)
+            c = self.shared(b)
+            return self.out(torch.cat([a, c], dim=-1)) + b.sum()
+
+    workload = trace(Twice(), torch.zeros(1, 4))
+    assert [op.kept_elements for op in workload.operators] == [8, 0]  # a behind two calls, b behind `out`
