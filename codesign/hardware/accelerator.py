@@ -20,6 +20,9 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _SIZES = ("rows", "columns", "sram_bytes", "dram_channels", "clock_hz")
+_ARRAYS = ("unit", "dram", "vector_lanes", "dram_gib", "flash", "codec", *_SIZES)
+FLASHES = ("", "ufs3.1", "ufs4.0")  # behind the DRAM; the first of each is none
+CODECS = ("", "huffman", "bitmap")  # of weights in DRAM and flash
 
 
 def dram_types() -> tuple[str, ...]:
@@ -33,6 +36,21 @@ def default_vector_lanes(columns: Ints, lanes: Ints) -> Ints:
         raise InputError(f"vector_lanes must be positive, not {lanes[lanes < 0][0]}")
     each = table("system.yaml", "area")["vector_lanes_per_column"].value
     return np.where(lanes > 0, lanes, np.maximum(np.round(columns * each), 1)).astype(np.int64)
+
+
+def default_dram_gib(channels: Ints, drams: Sequence[str], dram: Ints, gib: Floats) -> Floats:
+    """`gib`, in proportion to the channels where it is 0; raises InputError where it is negative."""
+    if (gib < 0).any():
+        raise InputError(f"dram_gib must be positive, not {gib[gib < 0][0]:g}")
+    usable = table("memory.yaml", "dram")["usable"].value
+    each = np.array([table("memory.yaml", "dram_gib_per_channel")[name].value for name in drams])[dram]
+    return np.where(gib > 0, gib, channels * each * usable)
+
+
+def check_name(key: str, name: str, known: Sequence[str]) -> None:
+    """Raises InputError on a name that is not known, with the nearest one."""
+    if name not in known:
+        raise InputError(f"unknown {key} '{name}'{nearest(name, [n for n in known if n])}")
 
 
 def check_node(node_nm: float) -> None:
@@ -62,7 +80,9 @@ class Accelerator:
     pairs: format pairs that every unit runs; accumulator, dot, node_nm: as in `MacUnit`;
     rows x columns: units in the array; sram_bytes: on-chip memory; dram, dram_channels: type and
     count of channels; clock_hz: of the array, which its units are cut for, and the SRAM; unit_model: as in
-    `MacUnit`; vector_lanes: of the bf16 vector unit, in proportion to the columns where it is 0.
+    `MacUnit`; vector_lanes: of the bf16 vector unit, in proportion to the columns where it is 0; dram_gib: DRAM
+    that networks may take, in proportion to the channels where it is 0; flash: one of FLASHES, from which weights
+    stream that find no place there; codec: one of CODECS, which weights in DRAM and flash are compressed with.
     Raises InputError on an unknown name, a size that is not positive, a node without memories,
     and a clock that the unit cannot hold.
     """
@@ -80,22 +100,28 @@ class Accelerator:
     node_nm: float
     unit_model: str = ""
     vector_lanes: int = 0
+    dram_gib: float = 0.0
+    flash: str = ""
+    codec: str = ""
 
     def __post_init__(self) -> None:
         for key in _SIZES:
             if not getattr(self, key) > 0:
                 raise InputError(f"accelerator {self.name}: {key} must be positive, not {getattr(self, key)}")
-        if self.dram not in dram_types():
-            raise InputError(f"accelerator {self.name}: unknown dram '{self.dram}'{nearest(self.dram, dram_types())}")
         unit = self.unit
         try:
+            for key, known in (("dram", dram_types()), ("flash", FLASHES), ("codec", CODECS)):
+                check_name(key, getattr(self, key), known)
             check_node(self.node_nm)
             check_clock(unit)
+            lanes = default_vector_lanes(np.array([self.columns]), np.array([self.vector_lanes]))
+            channels, first = np.array([self.dram_channels]), np.array([0])
+            gib = default_dram_gib(channels, (self.dram,), first, np.array([self.dram_gib], dtype=np.float64))
         except InputError as error:
             raise InputError(f"accelerator {self.name}: {error}") from None
         object.__setattr__(self, "pairs", unit.pairs)
-        lanes = default_vector_lanes(np.array([self.columns]), np.array([self.vector_lanes]))
         object.__setattr__(self, "vector_lanes", int(lanes[0]))
+        object.__setattr__(self, "dram_gib", float(gib[0]))
 
     @property
     def unit(self) -> MacUnit:
@@ -120,7 +146,8 @@ class AcceleratorGrid:
     """A accelerators as parallel arrays [A]; ``grid[i]`` is the i-th Accelerator.
 
     units: the distinct (pairs, accumulator, dot, node, clock) of the grid; unit: int index into it per
-    accelerator; drams: the distinct DRAM types; dram: int index into it per accelerator.
+    accelerator; drams: the distinct DRAM types; dram: int index into it per accelerator; flash, codec: indices into
+    FLASHES and CODECS.
     """
 
     units: tuple[MacUnit, ...]
@@ -133,6 +160,9 @@ class AcceleratorGrid:
     dram_channels: Ints
     clock_hz: Floats
     vector_lanes: Ints
+    dram_gib: Floats
+    flash: Ints
+    codec: Ints
     names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -166,12 +196,15 @@ class AcceleratorGrid:
             node_nm=unit.node_nm,
             unit_model=unit.unit_model,
             vector_lanes=int(self.vector_lanes[i]),
+            dram_gib=float(self.dram_gib[i]),
+            flash=FLASHES[self.flash[i]],
+            codec=CODECS[self.codec[i]],
         )
 
     def _take(self, index: np.ndarray | slice) -> AcceleratorGrid:
         positions = np.arange(len(self))[index]
         names = tuple(self.names[i] if self.names else f"grid-{i}" for i in positions)
-        arrays = {key: getattr(self, key)[positions] for key in ("unit", "dram", "vector_lanes", *_SIZES)}
+        arrays = {key: getattr(self, key)[positions] for key in _ARRAYS}
         return AcceleratorGrid(units=self.units, drams=self.drams, names=names, **arrays)
 
     @cached_property
@@ -204,6 +237,9 @@ class AcceleratorGrid:
             dram_channels=np.array([a.dram_channels for a in accelerators], dtype=np.int64),
             clock_hz=np.array([a.clock_hz for a in accelerators], dtype=np.float64),
             vector_lanes=np.array([a.vector_lanes for a in accelerators], dtype=np.int64),
+            dram_gib=np.array([a.dram_gib for a in accelerators], dtype=np.float64),
+            flash=np.array([FLASHES.index(a.flash) for a in accelerators], dtype=np.int64),
+            codec=np.array([CODECS.index(a.codec) for a in accelerators], dtype=np.int64),
             names=tuple(a.name for a in accelerators),
         )
 
@@ -257,5 +293,8 @@ class AcceleratorGrid:
             drams=tuple(dram),
             clock_hz=np.asarray(clock_hz, dtype=np.float64)[mesh[-1]],
             vector_lanes=default_vector_lanes(mesh[2], np.full(len(mesh[2]), vector_lanes)),
+            dram_gib=default_dram_gib(mesh[5], dram, mesh[4], np.zeros(len(mesh[5]))),
+            flash=np.zeros_like(mesh[0]),
+            codec=np.zeros_like(mesh[0]),
             **dict(zip(keys, mesh[1:-1], strict=True)),
         )

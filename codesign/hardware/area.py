@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.hardware.accelerator import AcceleratorGrid
-from codesign.hardware.coefficients import Interval, at_node, table
+from codesign.hardware.coefficients import Interval, table
 from codesign.hardware.mac import MacUnit, vector_mac
+from codesign.hardware.memory import decoder_mm2, dram_interface_mm2, sram_mm2
 
 Floats = npt.NDArray[np.float64]
 
-COMPONENTS = ("mac_array", "vector_unit", "control", "sram", "dram_interface")
+COMPONENTS = ("mac_array", "vector_unit", "control", "sram", "dram_interface", "decoder")
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ def areas(grid: AcceleratorGrid) -> Areas:
     """Component areas of every accelerator of the grid.
 
     mac_array: unit area x rows x columns over the placement density, times what an array has beside its
-    units; vector_unit: bf16 lanes; control: a share of both; sram: bit cells over the array efficiency;
-    dram_interface: PHY and controller of each channel. Sources: data/mac_model_*.yaml, memory.yaml, nodes.yaml,
-    system.yaml.
+    units; vector_unit: bf16 lanes; control: a share of both; sram: banks; dram_interface: the accelerator's share
+    of PHY and controller of each channel; decoder: of compressed weights.
+    Sources: data/mac_model_*.yaml, memory.yaml, nodes.yaml, system.yaml.
     """
     ends = {end: _areas(grid, end) for end in ("value", "low", "high")}
     return Areas(**ends)
@@ -41,7 +42,7 @@ def areas(grid: AcceleratorGrid) -> Areas:
 def _areas(grid: AcceleratorGrid, end: str) -> Floats:
     """One end of the interval; what divides the area is taken from its other end."""
     other = {"value": "value", "low": "high", "high": "low"}[end]
-    system, memory = table("system.yaml", "area"), table("memory.yaml", "sram")
+    system = table("system.yaml", "area")
     placement = float(getattr(system["placement"], other))
     unit_mm2 = _per_unit(grid, lambda u: u.area_um2, end) * 1e-6 / placement
     lane_mm2 = _per_unit(grid, lambda u: vector_mac(u).area_um2, end) * 1e-6 / placement
@@ -50,12 +51,8 @@ def _areas(grid: AcceleratorGrid, end: str) -> Floats:
     macs = unit_mm2 * overhead * grid.rows * grid.columns
     vector = lane_mm2 * macs_per_lane * grid.vector_lanes
     control = (macs + vector) * float(getattr(system["control"], end))
-    bit_mm2 = _per_unit(grid, lambda u: at_node("memory.yaml", "bitcell_um2", u.node_nm), end) * 1e-6
-    sram = grid.sram_bytes * 8.0 * bit_mm2 / float(getattr(memory["array_efficiency"], other))
-    interfaces = table("memory.yaml", "dram_interface_mm2")
-    dram = np.array([float(getattr(interfaces[d], end)) for d in grid.drams])[grid.dram] * grid.dram_channels
-    charged = dram * float(getattr(system["dram_interface_share"], end))
-    return np.stack([macs, vector, control, sram, charged], axis=1)
+    charged = dram_interface_mm2(grid, end) * float(getattr(system["dram_interface_share"], end))
+    return np.stack([macs, vector, control, sram_mm2(grid, end), charged, decoder_mm2(grid, end)], axis=1)
 
 
 def _per_unit(grid: AcceleratorGrid, of: Callable[[MacUnit], Interval], end: str) -> Floats:

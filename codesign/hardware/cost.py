@@ -13,9 +13,18 @@ from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, FormatPair
 from codesign.hardware.accelerator import Accelerator, AcceleratorGrid
 from codesign.hardware.area import COMPONENTS, areas
+from codesign.hardware.footprint import (
+    Footprint,
+    layer_cache,
+    layer_passes,
+    layer_weights,
+    other_bytes,
+    tensor_elements,
+)
+from codesign.hardware.memory import compression_ratios
 from codesign.hardware.operands import operands
-from codesign.hardware.schedule import BOUNDS, Machine, least_sram_bytes, tensor_elements
-from codesign.hardware.tables import layer_cache, layer_passes, layer_weights, other_bytes, resident_elements
+from codesign.hardware.schedule import BOUNDS, Machine
+from codesign.hardware.traffic import least_sram_bytes
 from codesign.workload.types import Operator, Workload
 
 
@@ -87,9 +96,8 @@ def cost(workload: Workload, accelerator: Accelerator, assignment: Assignment) -
     chosen = _chosen_pairs(workload, accelerator, assignment)
     pairs = tuple(dict.fromkeys(chosen))
     entries = np.arange(len(pairs))
-    machine = Machine(
-        AcceleratorGrid.of([accelerator]), pairs, resident_elements(workload), entries, np.zeros_like(entries)
-    )
+    grid = AcceleratorGrid.of([accelerator])
+    machine = Machine(grid, pairs, Footprint.of(workload), entries, np.zeros_like(entries))
     passes, kinds = layer_passes(workload), workload.layer_kinds()
     layers = {name: _Layer(kinds[name], {}) for name in workload.layers}
     per_pass: dict[str, float] = dict.fromkeys(workload.phases, 0.0)
@@ -97,9 +105,8 @@ def cost(workload: Workload, accelerator: Accelerator, assignment: Assignment) -
     for op, pair in zip(workload.operators, chosen, strict=True):
         c, repeat = pairs.index(pair), workload.repeats.get(op.phase, 1)
         result = machine.run(op, passes[op.layer])
-        at = {name: float(value[c]) for name, value in vars(result).items()}
-        parts = {"compute": result.compute_s, "sram": result.sram_s, "dram": result.dram_s, "vector": result.vector_s}
-        times = {bound: float(parts[bound][c]) for bound in BOUNDS}
+        at = {name: float(value[c]) for name, value in vars(result).items()} | {"vector_s": float(result.vector_s[c])}
+        times = {bound: at[f"{bound}_s"] for bound in BOUNDS}
         slowest = max(times, key=lambda bound: times[bound])
         seconds = float(result.latency_s[c])
         if not isfinite(seconds):
@@ -125,6 +132,7 @@ def cost(workload: Workload, accelerator: Accelerator, assignment: Assignment) -
             ("sram", "sram_j"),
             ("dram_interface", "dram_j"),
             ("vector_unit", "vector_j"),
+            ("flash", "flash_j"),
         ):
             energy[component] += repeat * at[key]
     return _total(workload, accelerator, chosen, layers, per_pass, energy)
@@ -139,8 +147,8 @@ def _total(
     energy: dict[str, float],
 ) -> Cost:
     area = areas(AcceleratorGrid.of([accelerator]))
-    sizes = _sizes(workload, chosen)
-    components = [
+    sizes = _sizes(workload, accelerator, chosen)
+    components: list[dict[str, Any]] = [
         {
             "name": name,
             "area_mm2": float(area.value[0, i]),
@@ -149,7 +157,11 @@ def _total(
             "energy_j": energy.get(name, 0.0),
         }
         for i, name in enumerate(COMPONENTS)
+        if area.value[0, i] > 0
     ]
+    if accelerator.flash:  # a part of the phone, not of the chip
+        none = {"area_mm2": 0.0, "area_low_mm2": 0.0, "area_high_mm2": 0.0}
+        components.append({"name": "flash"} | none | {"energy_j": energy["flash"]})
     return Cost(
         parameters=workload.parameters,
         macs=workload.macs(),
@@ -166,26 +178,43 @@ def _total(
     )
 
 
-def _sizes(workload: Workload, chosen: list[FormatPair]) -> dict[str, float]:
-    """dram_capacity_bytes, weight_bytes and bitops; what `CostTables` sums by layer, here by operator."""
+def _sizes(workload: Workload, accelerator: Accelerator, chosen: list[FormatPair]) -> dict[str, float]:
+    """dram_capacity_bytes, weight_bytes and bitops; what `CostTables` sums by layer, here by operator.
+
+    Raises InputError where the DRAM does not hold what has to be there.
+    """
     weights, cache = layer_weights(workload), layer_cache(workload)
-    stored, cached, peak, bitops = 0.0, 0.0, 0.0, 0.0
+    grid, pairs = AcceleratorGrid.of([accelerator]), tuple(dict.fromkeys(chosen))
+    ratio = dict(zip(pairs, compression_ratios(grid, pairs)[grid.codec[0]], strict=True))
+    raw, stored, cached, peak, bitops = 0.0, 0.0, 0.0, 0.0, 0.0
     by_layer: dict[str, list[tuple[Operator, FormatPair]]] = defaultdict(list)
     for op, pair in zip(workload.operators, chosen, strict=True):
         by_layer[op.layer].append((op, pair))
     for layer, entries in by_layer.items():
         per_element = [operands(pair)[0].stored_bits / 8 for _, pair in entries]
-        stored += weights[layer] * per_element[0]
+        raw += weights[layer] * per_element[0]
+        stored += weights[layer] * per_element[0] / ratio[entries[0][1]]
         cached += cache[layer] * sum(per_element) / len(per_element)
         for op, pair in entries:
             weight, activation = operands(pair)
             bitops += float(op.macs) * workload.repeats.get(op.phase, 1) * weight.bits * activation.bits
             peak = max(peak, sum(tensor_elements(op)) * activation.stored_bits / 8)
-    return {
-        "dram_capacity_bytes": stored + cached + peak + other_bytes(workload),
-        "weight_bytes": stored,
-        "bitops": bitops,
-    }
+    others = cached + peak + other_bytes(workload)
+    _check_capacity(workload, accelerator, stored, others)
+    return {"dram_capacity_bytes": stored + others, "weight_bytes": raw, "bitops": bitops}
+
+
+def _check_capacity(workload: Workload, accelerator: Accelerator, weights: float, others: float) -> None:
+    """Raises InputError where more has to be in DRAM than it holds: everything, or with flash all but the weights."""
+    needed = others if accelerator.flash else weights + others
+    missing = needed - accelerator.dram_gib * 2**30
+    if missing > 0:
+        advice = "" if accelerator.flash else ", fewer bits a weight or a flash behind it (flash: ufs4.0)"
+        raise InputError(
+            f"{workload.name} needs {needed / 2**30:.2f} GiB of DRAM and {accelerator.name} gives networks "
+            f"{accelerator.dram_gib:g} GiB: {missing / 2**30:.2f} GiB too much; take more DRAM (dram_gib){advice}, "
+            "or a shorter context"
+        )
 
 
 def _chosen_pairs(workload: Workload, accelerator: Accelerator, assignment: Assignment) -> list[FormatPair]:

@@ -6,11 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
-from codesign.hardware.accelerator import Accelerator, check_clock, check_node, dram_types
+from codesign.hardware.accelerator import (
+    CODECS,
+    FLASHES,
+    Accelerator,
+    check_clock,
+    check_name,
+    check_node,
+    dram_types,
+)
 from codesign.hardware.coefficients import DATA
 from codesign.hardware.mac import MacUnit
 from codesign.yamlio import Written, line_of, load_yaml
@@ -31,6 +39,9 @@ class _AcceleratorFile(Written):
     clock_mhz: PositiveFloat
     node_nm: PositiveFloat
     vector_lanes: NonNegativeInt = 0
+    dram_gib: NonNegativeFloat = 0
+    flash: str = ""
+    codec: str = ""
     unit_model: str = ""  # a file that `codesign calibrate` wrote, beside this one
 
 
@@ -68,6 +79,9 @@ def load_accelerator(source: Path | str) -> Accelerator:
         node_nm=written.node_nm,
         unit_model=beside(path, written.unit_model),
         vector_lanes=written.vector_lanes,
+        dram_gib=written.dram_gib,
+        flash=written.flash,
+        codec=written.codec,
     )
 
 
@@ -94,9 +108,9 @@ def _check(path: Path, written: _AcceleratorFile, pairs: tuple[FormatPair, ...])
     with _naming(path, "clock_mhz"):
         clock_ghz = written.clock_mhz / 1e3
         check_clock(MacUnit(pairs, written.accumulator, written.dot, written.node_nm, clock_ghz, model))
-    with _naming(path, "dram"):
-        if written.dram not in dram_types():
-            raise InputError(f"unknown '{written.dram}'{nearest(written.dram, dram_types())}")
+    for key, known in (("dram", dram_types()), ("flash", FLASHES), ("codec", CODECS)):
+        with _naming(path, key):
+            check_name(key, getattr(written, key), known)
 
 
 @contextmanager

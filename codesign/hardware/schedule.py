@@ -15,34 +15,40 @@ The rules, all of them per operator, so that the cost of a network is the sum ov
 4. Residence. The resident share is given to weights and KV cache in proportion to their element
    counts: that fraction of a layer's weights is read once per result, the rest on every pass; of a
    mixture of experts the resident part of all experts once, the rest of those that have a token.
+   A result that waits for a later product (a skip connection, a residual) has its part of another share, by
+   elements of all that wait at the worst moment; the rest goes to DRAM and comes back.
 5. Attention scores never leave the chip (the two products are fused); a KV cache lives in DRAM, but
    for its resident fraction.
 6. What follows a product elementwise (activations, additions, scales) passes the bf16 vector unit on its way out; norms
    and softmax wait for it to end, and read and write a spilled tensor once more.
 7. An operator takes as long as the slowest of these, and then its norms and softmax.
+8. With a flash behind the DRAM, each layer has its part of the DRAM in proportion to its elements; the rest of its
+   weights streams through DRAM from flash in every pass. A codec makes stored weights smaller; they expand on their way
+   into the SRAM, as fast as DRAM delivers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from codesign.formats import FormatPair
+from codesign.hardware import memory
 from codesign.hardware.accelerator import AcceleratorGrid
-from codesign.hardware.coefficients import at_node, table
+from codesign.hardware.coefficients import table
+from codesign.hardware.footprint import Footprint
 from codesign.hardware.mac import VECTOR_PAIR, vector_mac
 from codesign.hardware.operands import operands
-from codesign.hardware.tiling import LEAST, Sizes, best_tiling
+from codesign.hardware.traffic import kinds_of, partial_sum_bytes, traffic
 from codesign.workload.types import Operator
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-BOUNDS = ("compute", "sram", "dram", "vector")
+BOUNDS = ("compute", "sram", "dram", "flash", "vector")
 _WAITING = ("norm", "softmax")  # vector work that needs whole rows
 _RESULT_BYTES = 2  # bf16 towards the vector unit
 
@@ -51,12 +57,13 @@ _RESULT_BYTES = 2  # bf16 towards the vector unit
 class OperatorCost:
     """Per pass of the phase, all calls: arrays [E], one entry per (pair, accelerator) of the Machine.
 
-    times: compute, SRAM, DRAM, and of the vector unit beside and after them. cycles: of the array.
+    times: compute, SRAM, DRAM, flash, and of the vector unit beside and after them. cycles: of the array.
     """
 
     compute_s: Floats
     sram_s: Floats
     dram_s: Floats
+    flash_s: Floats
     passing_s: Floats
     waiting_s: Floats
     cycles: Floats
@@ -65,11 +72,12 @@ class OperatorCost:
     mac_j: Floats
     sram_j: Floats
     dram_j: Floats
+    flash_j: Floats
     vector_j: Floats
 
     @property
     def latency_s(self) -> Floats:
-        slowest = np.maximum.reduce([self.compute_s, self.sram_s, self.dram_s, self.passing_s])
+        slowest = np.maximum.reduce([self.compute_s, self.sram_s, self.dram_s, self.flash_s, self.passing_s])
         return np.asarray(slowest + self.waiting_s)
 
     @property
@@ -78,42 +86,12 @@ class OperatorCost:
 
     @property
     def energy_j(self) -> Floats:
-        return self.mac_j + self.sram_j + self.dram_j + self.vector_j
+        return self.mac_j + self.sram_j + self.dram_j + self.flash_j + self.vector_j
 
 
 def supported_pairs(grid: AcceleratorGrid, pairs: Sequence[FormatPair]) -> npt.NDArray[np.bool_]:
     """Which accelerator runs which pair, bool [A, C]."""
     return np.array([[unit.supports(pair) for pair in pairs] for unit in grid.units])[grid.unit]
-
-
-@dataclass(frozen=True, eq=False)
-class Kinds:
-    """The distinct SRAM sizes and operand widths among the entries of a Machine: what traffic depends on, [kinds].
-
-    Bytes an element of both operands; bytes of half the activations' share and of that of tiles; the
-    fraction of weights and KV cache that stays on chip.
-    """
-
-    weight_bytes: Floats
-    input_bytes: Floats
-    activation_half: Floats
-    tile: Floats
-    resident: Floats
-
-
-@lru_cache(maxsize=1024)
-def _kinds(distinct: bytes, resident_elements: int) -> Kinds:
-    """distinct: float64 rows of SRAM bytes, bytes a weight and bytes an input."""
-    sram, weight, activation = np.frombuffer(distinct).reshape(3, -1)
-    shares = table("system.yaml", "shares")
-    per_element = sram * shares["resident"].value / max(resident_elements, 1)
-    return Kinds(
-        weight_bytes=weight,
-        input_bytes=activation,
-        activation_half=sram * (shares["activations"].value / 2),
-        tile=sram * shares["tiles"].value,
-        resident=np.minimum(per_element / weight, 1.0),
-    )
 
 
 class Machine:
@@ -127,7 +105,7 @@ class Machine:
         self,
         grid: AcceleratorGrid,
         pairs: Sequence[FormatPair],
-        resident_elements: int,
+        footprint: Footprint,
         pair: Ints,
         accelerator: Ints,
     ) -> None:
@@ -137,12 +115,9 @@ class Machine:
         self.rows, self.columns = grid.rows[accelerator], grid.columns[accelerator]
         self.clock_hz = grid.clock_hz[accelerator]
         self.vector_lanes = grid.vector_lanes[accelerator]
-        self.sram_bytes = grid.sram_bytes[accelerator]
+        self.footprint = footprint
         self._units(grid, pairs, pair, accelerator)
-        self._memories(grid, accelerator)
-        rows = np.stack([self.sram_bytes, self.weight_bytes, self.input_bytes])
-        distinct, kind = np.unique(rows, axis=1, return_inverse=True)
-        self.kinds, self.kind = _kinds(distinct.tobytes(), resident_elements), kind.reshape(-1)
+        self._memories(grid, pairs, pair, accelerator)
 
     def _units(self, grid: AcceleratorGrid, pairs: Sequence[FormatPair], pair: Ints, accelerator: Ints) -> None:
         rate, energy = np.zeros((len(pairs), len(grid.units))), np.zeros((len(pairs), len(grid.units)))
@@ -154,47 +129,42 @@ class Machine:
         self.lane_j = np.array(lane)[unit_of]
         self.depth = rate[pair, unit_of] * grid.dot[accelerator]  # of K per cycle and unit
         self.mac_j = energy[pair, unit_of]
-        widest = [[operands(p) for p in unit.pairs] for unit in grid.units]
-        weight = np.array([max(w.bits for w, _ in shapes) / 8 for shapes in widest])[unit_of]
-        activation = np.array([max(a.bits for _, a in shapes) / 8 for shapes in widest])[unit_of]
-        operand_ports = grid.dot[accelerator] * (self.columns * weight + self.rows * activation)
-        self.sram_bytes_per_s = (operand_ports + self.columns * self.partial_bytes) * self.clock_hz
 
-    def _memories(self, grid: AcceleratorGrid, accelerator: Ints) -> None:
-        sram, dram = table("memory.yaml", "sram"), table("memory.yaml", "dram")
-        bank = np.minimum(self.sram_bytes / 1024, sram["largest_bank_kib"].value)
-        read = sram["read_floor_pj_per_byte"].value + sram["read_slope_pj_per_byte"].value * np.sqrt(bank)
-        scale = np.array([at_node("nodes.yaml", "logic_energy", unit.node_nm).value for unit in grid.units])
-        self.sram_j = read * scale[grid.unit[accelerator]] * 1e-12
-        peak, energy = table("memory.yaml", "dram_gb_per_s"), table("memory.yaml", "dram_pj_per_bit")
-        kind = grid.dram[accelerator]
-        channel = np.array([peak[name].value for name in grid.drams])[kind]
-        self.dram_bytes_per_s = channel * grid.dram_channels[accelerator] * 1e9 * dram["efficiency"].value
-        self.dram_j = np.array([energy[name].value for name in grid.drams])[kind] * 8e-12
-
-    @cached_property
-    def partial_bytes(self) -> float:
-        return table("system.yaml", "accumulator")["partial_sum_bytes"].value
+    def _memories(self, grid: AcceleratorGrid, pairs: Sequence[FormatPair], pair: Ints, accelerator: Ints) -> None:
+        self.sram_bytes_per_s = (memory.sram_bytes_per_cycle(grid) * grid.clock_hz)[accelerator]
+        self.sram_j = memory.sram_j_per_byte(grid)[accelerator]
+        self.dram_bytes_per_s = memory.dram_bytes_per_s(grid)[accelerator]
+        self.dram_j = memory.dram_j_per_byte(grid)[accelerator]
+        self.flash_bytes_per_s = memory.flash_bytes_per_s(grid)[accelerator]
+        self.flash_j = memory.flash_j_per_byte(grid)[accelerator]
+        stored = self.weight_bytes / memory.compression_ratios(grid, pairs)[grid.codec[accelerator], pair]
+        room = np.where(grid.flash > 0, grid.dram_gib * 2.0**30, np.inf)[accelerator]
+        rows = np.stack([grid.sram_bytes[accelerator], self.weight_bytes, self.input_bytes, stored, room])
+        distinct, kind = np.unique(rows, axis=1, return_inverse=True)
+        self.kinds, self.kind = kinds_of(distinct.tobytes(), self.footprint), kind.reshape(-1)
 
     def run(self, op: Operator, passes: int) -> OperatorCost:
         """The operator's cost; `passes` is how often its layer runs for one result."""
-        traffic = dram_traffic(self, op, passes) * op.calls + self._vector_traffic(op)
-        cycles, feed = _mapping(self, op, traffic)
-        sram_bytes = feed + traffic
+        found = traffic(op, passes, self.kinds)
+        dram, flash = found.dram[self.kind], found.flash[self.kind]
+        cycles, feed = _mapping(self, op, dram)
+        sram_bytes = feed + dram
         passing, waiting = self._vector_cycles(op)
         lane_seconds = 1 / (self.vector_lanes * self.clock_hz)
         return OperatorCost(
             compute_s=cycles / self.clock_hz,
             sram_s=sram_bytes / self.sram_bytes_per_s,
-            dram_s=traffic / self.dram_bytes_per_s,
+            dram_s=dram / self.dram_bytes_per_s,
+            flash_s=flash / self.flash_bytes_per_s,
             passing_s=passing * lane_seconds,
             waiting_s=waiting * lane_seconds,
             cycles=cycles,
-            dram_bytes=traffic,
+            dram_bytes=dram,
             sram_bytes=sram_bytes,
             mac_j=op.macs * self.mac_j,
             sram_j=sram_bytes * self.sram_j,
-            dram_j=traffic * self.dram_j,
+            dram_j=dram * self.dram_j,
+            flash_j=flash * self.flash_j,
             vector_j=(passing + waiting) * self.lane_j,
         )
 
@@ -205,15 +175,8 @@ class Machine:
         waiting = sum(count for kind, count in cycles.items() if kind in _WAITING)
         return sum(cycles.values()) - waiting, waiting
 
-    def _vector_traffic(self, op: Operator) -> Floats:
-        """DRAM bytes of norms over tensors that do not fit: read and written once more. Scores stay on chip."""
-        elements = dict(op.vector).get("norm", 0)
-        kinds = self.kinds
-        one = elements / op.calls * kinds.input_bytes
-        return np.asarray(2 * op.calls * _spilled(one, kinds.activation_half))[self.kind]
 
-
-def _mapping(machine: Machine, op: Operator, traffic: Floats) -> tuple[Floats, Floats]:
+def _mapping(machine: Machine, op: Operator, dram: Floats) -> tuple[Floats, Floats]:
     """(cycles, bytes between array and SRAM) of the faster mapping, all products and calls."""
     repeat = float(op.count * op.calls)
     n_tiles = np.ceil(op.n / machine.columns)
@@ -223,68 +186,15 @@ def _mapping(machine: Machine, op: Operator, traffic: Floats) -> tuple[Floats, F
     results = float(op.m * op.n * _RESULT_BYTES)
     outputs_stay = np.ceil(op.k / machine.depth) * (m_tiles * n_tiles)
     outputs_feed = inputs + weights * m_tiles + results
+    partial = partial_sum_bytes()
     k_tiles = np.ceil(op.k / (machine.depth * machine.rows))
     weights_stay = k_tiles * (op.m * n_tiles)
-    spills = (k_tiles - 1) * (2.0 * op.m * op.n * machine.partial_bytes)
+    spills = (k_tiles - 1) * (2.0 * op.m * op.n * partial)
     weights_feed = inputs + weights + results + spills
 
     def time(cycles: Floats, feed: Floats) -> Floats:
-        moved = (feed * repeat + traffic) / machine.sram_bytes_per_s
+        moved = (feed * repeat + dram) / machine.sram_bytes_per_s
         return np.asarray(np.maximum(cycles * repeat / machine.clock_hz, moved), dtype=np.float64)
 
     first = time(outputs_stay, outputs_feed) <= time(weights_stay, weights_feed)
     return np.where(first, outputs_stay, weights_stay) * repeat, np.where(first, outputs_feed, weights_feed) * repeat
-
-
-def dram_traffic(machine: Machine, op: Operator, passes: int) -> Floats:
-    """DRAM bytes of one call, [E] (rules 3-5); infinite where no tile fits."""
-    return _traffic(op, passes, machine.kinds, machine.partial_bytes)[machine.kind]
-
-
-@lru_cache(maxsize=65536)
-def _traffic(op: Operator, passes: int, kinds: Kinds, partial_bytes: float) -> Floats:
-    """`dram_traffic` of every kind."""
-    inputs, outputs = tensor_elements(op)
-    half, away = kinds.activation_half, 1.0 - kinds.resident
-    if op.is_attention:
-        fresh = (op.stationary_elements - op.kv_read_elements) * kinds.weight_bytes
-        stationary = away * (op.kv_read_elements * kinds.weight_bytes) + _spilled(fresh, half)
-        once = away * (op.kv_write_elements * kinds.weight_bytes)
-    else:
-        weights = op.stationary_elements * kinds.weight_bytes
-        stationary = away * weights
-        once = kinds.resident * (op.weight_elements * kinds.weight_bytes / passes)
-    gemm = np.array([op.m * op.k, op.k * op.n, op.m * op.n], dtype=np.float64) * op.count
-    read = _spilled(inputs * kinds.input_bytes, half) / gemm[0]  # an implicit GEMM stores less than m x k
-    sizes = Sizes(
-        input=read,
-        weight=stationary / gemm[1],
-        output=_spilled(outputs * kinds.input_bytes, half) / gemm[2],
-        input_tile=read,
-        weight_tile=op.stationary_elements * kinds.weight_bytes / gemm[1],
-        partial=np.full_like(half, partial_bytes),
-        input_room=half,
-        room=kinds.tile,
-    )
-    moved = best_tiling(op.m, op.n, op.k, sizes).total * op.count
-    return np.asarray(moved + once)
-
-
-def least_sram_bytes(weight_bytes: float, input_bytes: float) -> float:
-    """SRAM that holds the smallest tiles of operands of so many bytes an element."""
-    shares, partial = table("system.yaml", "shares"), table("system.yaml", "accumulator")["partial_sum_bytes"].value
-    m, n, k = LEAST
-    inputs = 2 * m * k * input_bytes / (shares["activations"].value / 2)
-    return max(inputs, (2 * n * k * weight_bytes + m * n * partial) / shares["tiles"].value)
-
-
-def tensor_elements(op: Operator) -> tuple[int, int]:
-    """(input, output) elements that exist outside of the operator: fused attention scores do not."""
-    inputs = 0 if op.kind == "attention_pv" else op.input_elements
-    outputs = 0 if op.kind == "attention_qk" else op.output_elements
-    return inputs, outputs
-
-
-def _spilled(size: Floats, room: Floats) -> Floats:
-    """Bytes of a tensor that go through DRAM: all of it, or none where it fits its room."""
-    return np.where(size <= room, 0.0, size)

@@ -17,9 +17,17 @@ from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware.accelerator import AcceleratorGrid
 from codesign.hardware.area import areas
-from codesign.hardware.coefficients import table
+from codesign.hardware.footprint import (
+    Footprint,
+    layer_cache,
+    layer_passes,
+    layer_weights,
+    other_bytes,
+    tensor_elements,
+)
+from codesign.hardware.memory import compression_ratios
 from codesign.hardware.operands import operands
-from codesign.hardware.schedule import Machine, supported_pairs, tensor_elements
+from codesign.hardware.schedule import Machine, supported_pairs
 from codesign.workload.types import Operator, Workload
 
 _CHUNK = 8192  # entries priced at once: their arrays stay in the cache
@@ -41,7 +49,8 @@ class CostTables:
 
     phases [P], layers [L], pairs [C]: what the axes mean, A accelerators last but in `supported`.
     `_latency` [P, L, C, A] s per pass; `_energy`, `_dram` [L, C, A] J and bytes per result;
-    weight_bytes, kv_bytes, activation_bytes, bitops [L, C]; supported [A, C]; area_mm2 [A].
+    weight_bytes (before a codec), kv_bytes, activation_bytes, bitops [L, C]; supported [A, C]; area_mm2 [A].
+    ratios [codecs, C] of weights, codec [A]; dram_room [A] bytes, has_flash [A].
     """
 
     phases: tuple[str, ...]
@@ -58,6 +67,10 @@ class CostTables:
     other_bytes: float
     supported: np.ndarray
     area_mm2: np.ndarray
+    ratios: np.ndarray
+    codec: np.ndarray
+    dram_room: np.ndarray
+    has_flash: np.ndarray
 
     @property
     def latency_s(self) -> np.ndarray:
@@ -121,14 +134,23 @@ class CostTables:
             parts[field] = self._latency[self.phases.index("decode")]
         if field in parts:
             return parts[field][:, :, members].transpose(2, 0, 1)
-        sizes = {
-            "weight_bytes": self.weight_bytes,
-            "bitops": self.bitops,
-            "dram_capacity_bytes": self.weight_bytes + self.kv_bytes,
-        }
+        sizes = {"weight_bytes": self.weight_bytes, "bitops": self.bitops}
+        if field == "dram_capacity_bytes":
+            ratios = self.ratios[self.codec[members]][:, None, :]
+            sizes[field] = self.weight_bytes / ratios + self.kv_bytes
         if field not in sizes:
             raise InputError(f"'{field}' is no sum over the layers of this workload")
         return np.where(self.supported[members][:, None, :], sizes[field], np.inf)
+
+    def fits(self, choice: np.ndarray, accelerators: np.ndarray | None = None, *, paired: bool = False) -> np.ndarray:
+        """Whether DRAM holds the network, of a network with flash behind it all but the weights: bool as `totals`."""
+        members = np.arange(len(self.area_mm2)) if accelerators is None else np.asarray(accelerators)
+        whole = self._field("dram_capacity_bytes", choice, members, paired)
+        weights = self._stored_weights(choice, members, paired)
+        flash, room = self.has_flash[members], self.dram_room[members]
+        if not paired:
+            flash, room = flash[:, None], room[:, None]
+        return np.asarray(whole - np.where(flash, weights, 0.0) <= room)
 
     def latency_per_pass(self, choice: np.ndarray, accelerators: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """phase -> seconds of one pass, float64 [A', S]."""
@@ -149,17 +171,28 @@ class CostTables:
             return np.broadcast_to(area if paired else area[:, None], shape)
         if field not in FIELDS or field == "latency_per_token_s":
             raise InputError(f"unknown cost field '{field}'; valid: {', '.join(FIELDS)}")
-        return np.broadcast_to(self._of_assignment(field, choice), shape)
+        found = self._of_assignment(field, choice)
+        if field == "dram_capacity_bytes":
+            found = found + self._stored_weights(choice, members, paired)
+        return np.broadcast_to(found, shape)
+
+    def _stored_weights(self, choice: np.ndarray, members: np.ndarray, paired: bool) -> np.ndarray:
+        """Bytes of compressed weights, [A', S], or [S] for pairs."""
+        rows = np.arange(len(self.layers))
+        raw = self.weight_bytes[rows, choice]
+        by_codec = np.stack([(raw / ratio[choice]).sum(axis=1) for ratio in self.ratios])
+        codec = self.codec[members]
+        return np.asarray(by_codec[codec, np.arange(len(choice))] if paired else by_codec[codec])
 
     def _of_assignment(self, field: str, choice: np.ndarray) -> np.ndarray:
-        """Fields that no accelerator changes, float64 [S]."""
+        """Fields that no accelerator changes, of the DRAM's content what is no weight, float64 [S]."""
         rows = np.arange(len(self.layers))
         if field == "weight_bytes":
             return np.asarray(self.weight_bytes[rows, choice].sum(axis=1))
         if field == "bitops":
             return np.asarray(self.bitops[rows, choice].sum(axis=1))
-        stored = self.weight_bytes[rows, choice] + self.kv_bytes[rows, choice]
-        return np.asarray(stored.sum(axis=1) + self.activation_bytes[rows, choice].max(axis=1) + self.other_bytes)
+        cached = self.kv_bytes[rows, choice].sum(axis=1)
+        return np.asarray(cached + self.activation_bytes[rows, choice].max(axis=1) + self.other_bytes)
 
 
 def _gather(part: np.ndarray, choice: np.ndarray, members: np.ndarray, paired: bool) -> np.ndarray:
@@ -197,10 +230,10 @@ def cost_tables(
     for part in (energy, dram, *latency):
         part[:, supported.T] = 0
     pair, accelerator = np.nonzero(supported.T)
-    resident = resident_elements(workload)
+    footprint = Footprint.of(workload)
     for start in range(0, len(pair), _CHUNK):
         c, a = pair[start : start + _CHUNK], accelerator[start : start + _CHUNK]
-        _fill(workload, Machine(grid, pairs, resident, c, a), c * len(grid) + a, latency, energy, dram)
+        _fill(workload, Machine(grid, pairs, footprint, c, a), c * len(grid) + a, latency, energy, dram)
     return CostTables(
         phases=workload.phases,
         layers=workload.layers,
@@ -212,6 +245,10 @@ def cost_tables(
         supported=supported,
         area_mm2=areas(grid).value.sum(axis=1),
         other_bytes=other_bytes(workload),
+        ratios=compression_ratios(grid, pairs),
+        codec=grid.codec,
+        dram_room=grid.dram_gib * 2.0**30,
+        has_flash=grid.flash > 0,
         **_stored(workload, pairs),
     )
 
@@ -239,44 +276,6 @@ def _equal_operators(workload: Workload) -> dict[tuple[Operator, int], list[Oper
     for op in workload.operators:
         groups[replace(op, layer="", phase=""), passes[op.layer]].append(op)
     return groups
-
-
-def layer_passes(workload: Workload) -> dict[str, int]:
-    """How often each layer runs for one result."""
-    passes: dict[str, int] = defaultdict(int)
-    for op in workload.operators:
-        passes[op.layer] += workload.repeats.get(op.phase, 1) * op.calls
-    return passes
-
-
-def layer_weights(workload: Workload) -> dict[str, int]:
-    """Stored weight elements of each layer, once, however many phases use it."""
-    found: dict[str, int] = dict.fromkeys(workload.layers, 0)
-    for op in workload.operators:
-        found[op.layer] = max(found[op.layer], op.weight_elements)
-    return found
-
-
-def layer_cache(workload: Workload) -> dict[str, int]:
-    """KV-cache elements of each layer at its fullest."""
-    by_phase: dict[tuple[str, str], int] = defaultdict(int)
-    for op in workload.operators:
-        by_phase[op.layer, op.phase] += op.kv_read_elements + op.kv_write_elements
-    found: dict[str, int] = dict.fromkeys(workload.layers, 0)
-    for (layer, _), elements in by_phase.items():
-        found[layer] = max(found[layer], elements)
-    return found
-
-
-def resident_elements(workload: Workload) -> int:
-    """Elements that compete for the resident share of the SRAM."""
-    return sum(layer_weights(workload).values()) + sum(layer_cache(workload).values())
-
-
-def other_bytes(workload: Workload) -> float:
-    """Bytes of the parameters that no layer's weight holds: norms, biases, embeddings."""
-    others = max(workload.parameters - sum(layer_weights(workload).values()), 0)
-    return others * table("system.yaml", "other_parameters")["bits"].value / 8
 
 
 def _stored(workload: Workload, pairs: tuple[FormatPair, ...]) -> dict[str, np.ndarray]:

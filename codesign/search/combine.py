@@ -54,6 +54,7 @@ class Designs:
 
 
 Refused = tuple[str, int, int]  # task, layer, pair
+_UNFIT = "unfit"  # beside the cost fields: 1 where DRAM does not hold the network
 
 
 class Combiner:
@@ -136,6 +137,7 @@ class Combiner:
             if not len(usable):
                 return None
             cost = self._costs(task, members, pool.choices[usable])
+            cost[_UNFIT] = 1.0 - self.tables[task].fits(pool.choices[usable], members)
             keep = _undominated_rows(pool.quality[usable], list(cost.values()))
             rows[task] = usable[keep]
             costs[task] = {f: v[:, keep] for f, v in cost.items()}
@@ -146,7 +148,7 @@ class Combiner:
         gathered = {t: {f: v[mesh[0], picked[t]] for f, v in costs[t].items()} for t in tasks}
         quality = {t: pools[t].quality[rows[t][picked[t]]] for t in tasks}
         accelerator = members[mesh[0]]
-        feasible = np.ones(len(accelerator), dtype=bool)
+        feasible = sum(gathered[t][_UNFIT] for t in tasks) == 0
         for objective, limit in self.budgets:
             feasible &= self._column(objective, accelerator, quality, gathered) <= limit
         values = np.stack([self._column(o, accelerator, quality, gathered) for o in self.objectives], axis=1)

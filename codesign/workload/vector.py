@@ -36,8 +36,8 @@ class VectorWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While entered, counts elements by kind: norm, activation, elementwise.
 
     An operation counts the larger of its result and its largest operand (a mean reads more than it writes).
-    `liveness` sees every operation. Softmax is not counted: fused attention hides it, and every attention's scores tell it. Copies, views and
-    concatenations are addresses to a chip.
+    Softmax is not counted: fused attention hides it, and every attention's scores tell it. Copies, views and
+    concatenations are addresses to a chip. `liveness` sees every operation.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,9 @@ import pytest
 from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware import Accelerator, AcceleratorGrid
-from codesign.hardware.schedule import Machine, OperatorCost, tensor_elements
+from codesign.hardware.coefficients import table
+from codesign.hardware.footprint import Footprint, tensor_elements
+from codesign.hardware.schedule import Machine, OperatorCost
 from codesign.workload.types import Operator
 
 from .cases import BF16, INT8, W4A8, attention, chip, linear
@@ -20,12 +22,20 @@ BANDWIDTH = 17.1e9 * 0.8  # one channel of lpddr5x_8533, sustained
 
 
 def run(
-    op: Operator, accelerator: Accelerator, pair: FormatPair = INT8, *, resident: int = 0, passes: int = 1
+    op: Operator,
+    accelerator: Accelerator,
+    pair: FormatPair = INT8,
+    *,
+    resident: int = 0,
+    waiting: int = 0,
+    reserved: float = 0.0,
+    passes: int = 1,
 ) -> OperatorCost:
-    """One entry; `resident` elements compete for the resident share (0: the operator's own weights)."""
+    """One entry; `resident` elements compete for the resident share (0: the operator's own weights), `waiting` ones for
+    the waiting share; `reserved` bytes of DRAM are taken."""
     zero = np.zeros(1, dtype=np.int64)
-    elements = resident or op.stationary_elements
-    return Machine(AcceleratorGrid.of([accelerator]), [pair], elements, zero, zero).run(op, passes)
+    footprint = Footprint(resident or op.stationary_elements, 0, waiting, reserved)
+    return Machine(AcceleratorGrid.of([accelerator]), [pair], footprint, zero, zero).run(op, passes)
 
 
 def random_operators(count: int = 40) -> list[Operator]:
@@ -79,23 +89,23 @@ def test_dram_time_is_bytes_over_sustained_bandwidth() -> None:
 
 
 def test_resident_weights_are_read_once_per_result() -> None:
-    """16 KiB of weights fit the resident quarter of 256 KiB: four passes move them once."""
+    """16 KiB of weights fit the resident eighth of 256 KiB: four passes move them once."""
     op = linear("x", 8, 128, 128)
     assert run(op, chip(), passes=4).dram_bytes[0] == pytest.approx(128 * 128 / 4)
 
 
 def test_weights_larger_than_the_resident_share_are_kept_in_part() -> None:
-    """256 KiB of weights, 64 KiB resident: three quarters on each of four passes, a quarter once."""
+    """256 KiB of weights, 32 KiB resident: seven eighths on each of four passes, an eighth once."""
     op = linear("x", 8, 512, 512)
-    expected = 2**18 * (0.75 + 0.25 / 4)
+    expected = 2**18 * (7 / 8 + 1 / 8 / 4)
     assert run(op, chip(), passes=4).dram_bytes[0] == pytest.approx(expected)
 
 
 def test_idle_weights_take_their_part_of_the_resident_share_once_and_no_traffic_on_the_others() -> None:
-    """256 KiB of eight experts, 64 KiB resident; each pass reads three quarters of two, all give a quarter once."""
+    """256 KiB of eight experts, 32 KiB resident; each pass reads seven eighths of two, all give an eighth once."""
     op = replace(linear("x", 1, 256, 256), count=2, stationary_elements=64 * KIB, idle_elements=192 * KIB)
     result = run(op, chip(sram_bytes=256 * KIB), resident=256 * KIB, passes=4)
-    assert 4 * result.dram_bytes[0] == pytest.approx(4 * 0.75 * 64 * KIB + 0.25 * 256 * KIB)
+    assert 4 * result.dram_bytes[0] == pytest.approx(4 * 7 / 8 * 64 * KIB + 256 * KIB / 8)
 
 
 def test_attention_scores_never_reach_dram() -> None:
@@ -200,6 +210,59 @@ def test_a_norm_over_a_tensor_that_does_not_fit_reads_and_writes_it_once_more() 
         plain = run(op, accelerator, resident=10**12).dram_bytes[0]
         normed = run(replace(op, vector=(("norm", 512 * 256),)), accelerator, resident=10**12).dram_bytes[0]
         assert normed - plain == extra
+
+
+def test_a_waiting_result_stays_on_chip_as_far_as_its_share_holds_it() -> None:
+    """16 KiB wait, where 64 KiB do at the worst moment: an eighth of 256 KiB, half of them, stays."""
+    op = linear("x", 64, 256, 64)
+    plain = run(op, chip(sram_bytes=256 * KIB)).dram_bytes[0]
+    kept = replace(op, kept_elements=16 * KIB)
+    alone = run(kept, chip(sram_bytes=256 * KIB), waiting=16 * KIB).dram_bytes[0]
+    crowded = run(kept, chip(sram_bytes=256 * KIB), waiting=64 * KIB).dram_bytes[0]
+    assert alone == plain
+    assert crowded - plain == pytest.approx(2 * 8 * KIB)
+
+
+def test_a_waiting_result_that_went_out_anyway_is_read_once_more() -> None:
+    op = linear("x", 512, 256, 64)
+    plain = run(op, chip(sram_bytes=64 * KIB), waiting=1).dram_bytes[0]
+    kept = run(replace(op, kept_elements=512 * 256), chip(sram_bytes=64 * KIB), waiting=1).dram_bytes[0]
+    assert kept - plain == 512 * 256
+
+
+def test_weights_that_find_no_place_in_dram_stream_from_flash_through_it() -> None:
+    """1 GiB of weights, 1 GiB of DRAM of which a quarter is taken: a quarter of each layer comes from flash."""
+    op, elements = linear("x", 1, 1024, 1024), 2**30
+    with_flash = chip(flash="ufs4.0", dram_gib=1)
+    result = run(op, with_flash, resident=elements, reserved=2**28)
+    plain = run(op, chip(dram_gib=1), resident=elements)
+    assert result.dram_bytes[0] - plain.dram_bytes[0] == pytest.approx(2**20 / 4, rel=1e-3)
+    sustained = 2**19 / (2**19 / 4.2e9 + 20e-6)
+    assert result.flash_s[0] == pytest.approx(2**20 / 4 / sustained, rel=1e-3)
+    assert result.latency_s[0] >= result.flash_s[0]
+    assert result.flash_j[0] == pytest.approx(2**20 / 4 * 8 * 52e-12, rel=1e-3)
+    assert run(op, with_flash, resident=elements // 2, reserved=2**28).flash_s[0] == 0
+
+
+def test_a_codec_moves_fewer_bytes_of_weights_and_none_less_of_activations() -> None:
+    op = linear("x", 512, 256, 1024)
+    fp8 = FormatPair.parse("fp8_e4m3")
+    raw = run(op, chip(fp8, sram_bytes=64 * KIB), fp8, resident=10**12)
+    coded = run(op, chip(fp8, sram_bytes=64 * KIB, codec="huffman"), fp8, resident=10**12)
+    ratio = table("compression.yaml", "huffman")["fp8_e4m3"].value
+    assert 1.1 < ratio < 2
+    assert coded.dram_bytes[0] < raw.dram_bytes[0]
+    one_row = linear("x", 1, 256, 1024)
+    raw = run(one_row, chip(fp8), fp8, resident=10**12)
+    coded = run(one_row, chip(fp8, codec="huffman"), fp8, resident=10**12)
+    assert raw.dram_bytes[0] / coded.dram_bytes[0] == pytest.approx(ratio, rel=1e-3)
+
+
+def test_a_codec_that_would_add_bytes_is_passed_by() -> None:
+    op = linear("x", 1, 256, 1024)
+    raw, coded = (run(op, chip(codec=codec), resident=10**12).dram_bytes[0] for codec in ("", "bitmap"))
+    assert table("compression.yaml", "bitmap")["int8"].value < 1
+    assert coded == raw
 
 
 def test_lanes_of_the_vector_unit_follow_the_columns_unless_they_are_named() -> None:

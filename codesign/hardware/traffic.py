@@ -1,0 +1,133 @@
+"""Bytes that one operator moves from and to DRAM and flash, on many accelerators (rules 3-5 and 8 of `schedule`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from codesign.hardware.coefficients import table
+from codesign.hardware.footprint import Footprint, tensor_elements
+from codesign.hardware.tiling import LEAST, Sizes, best_tiling
+from codesign.workload.types import Operator
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Kinds:
+    """The distinct memories and operand widths among the entries of a Machine: what traffic depends on, [kinds].
+
+    Bytes an element of both operands in SRAM, and of a stored weight; bytes of half the activations' share and of that
+    of tiles; fractions of weights and KV cache that stay on chip, of waiting tensors that do, and of weights that DRAM
+    holds.
+    """
+
+    weight_bytes: Floats
+    input_bytes: Floats
+    stored_bytes: Floats
+    activation_half: Floats
+    tile: Floats
+    resident: Floats
+    kept: Floats
+    in_dram: Floats
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes of one pass, all calls, [E]: of DRAM, infinite where no tile fits, and of the flash behind it."""
+
+    dram: Floats
+    flash: Floats
+
+
+@lru_cache(maxsize=1024)
+def kinds_of(distinct: bytes, footprint: Footprint) -> Kinds:
+    """distinct: float64 rows of SRAM bytes, bytes a weight, an input and a stored weight, and the bytes of DRAM before
+    a flash (infinite without one: then all weights are in DRAM, or the design is refused)."""
+    sram, weight, activation, stored, dram = np.frombuffer(distinct).reshape(5, -1)
+    shares = table("system.yaml", "shares")
+    resident = sram * shares["resident"].value / max(footprint.weights + footprint.cache, 1)
+    waiting = sram * shares["waiting"].value / max(footprint.waiting, 1)
+    room = np.maximum(dram - footprint.reserved_bytes, 0.0) / max(footprint.weights, 1)
+    return Kinds(
+        weight_bytes=weight,
+        input_bytes=activation,
+        stored_bytes=stored,
+        activation_half=sram * (shares["activations"].value / 2),
+        tile=sram * shares["tiles"].value,
+        resident=np.minimum(resident / weight, 1.0),
+        kept=np.minimum(waiting / activation, 1.0),
+        in_dram=np.minimum(room / stored, 1.0),
+    )
+
+
+@lru_cache(maxsize=65536)
+def traffic(op: Operator, passes: int, kinds: Kinds) -> Traffic:
+    """Of every kind; `passes` is how often the operator's layer runs for one result."""
+    half, away = kinds.activation_half, 1.0 - kinds.resident
+    flash = np.zeros_like(half)
+    if op.is_attention:
+        fresh = (op.stationary_elements - op.kv_read_elements) * kinds.weight_bytes
+        stationary = away * (op.kv_read_elements * kinds.weight_bytes) + _spilled(fresh, half)
+        once = away * (op.kv_write_elements * kinds.weight_bytes)
+    else:
+        stationary = away * (op.stationary_elements * kinds.stored_bytes)
+        once = kinds.resident * (op.weight_elements * kinds.stored_bytes / passes)
+        flash = (1.0 - kinds.in_dram) * (stationary + once)
+    streamed = _streamed(op, kinds, stationary) + once + flash  # what comes from flash is written to DRAM first
+    return Traffic(streamed * op.calls + _of_norms(op, kinds) + _of_waiting(op, kinds), flash * op.calls)
+
+
+def _streamed(op: Operator, kinds: Kinds, stationary: Floats) -> Floats:
+    """Bytes of the best tiling of all products of one call."""
+    inputs, outputs = tensor_elements(op)
+    half = kinds.activation_half
+    gemm = np.array([op.m * op.k, op.k * op.n, op.m * op.n], dtype=np.float64) * op.count
+    read = _spilled(inputs * kinds.input_bytes, half) / gemm[0]  # an implicit GEMM stores less than m x k
+    sizes = Sizes(
+        input=read,
+        weight=stationary / gemm[1],
+        output=_spilled(outputs * kinds.input_bytes, half) / gemm[2],
+        input_tile=read,
+        weight_tile=op.stationary_elements * kinds.weight_bytes / gemm[1],
+        partial=np.full_like(half, partial_sum_bytes()),
+        input_room=half,
+        room=kinds.tile,
+    )
+    return best_tiling(op.m, op.n, op.k, sizes).total * op.count
+
+
+def _of_norms(op: Operator, kinds: Kinds) -> Floats:
+    """Norms over tensors that do not fit read and write them once more. Scores stay on chip."""
+    one = dict(op.vector).get("norm", 0) / op.calls * kinds.input_bytes
+    return np.asarray(2 * op.calls * _spilled(one, kinds.activation_half))
+
+
+def _of_waiting(op: Operator, kinds: Kinds) -> Floats:
+    """Results that wait for a later product: what their share does not hold goes out and comes back; one that went
+    out anyway, since it did not fit, is read once more."""
+    size = op.kept_elements * kinds.input_bytes
+    fits = size / op.calls <= kinds.activation_half
+    return np.where(fits, 2.0 * (1.0 - kinds.kept) * size, size)
+
+
+def _spilled(size: Floats, room: Floats) -> Floats:
+    """Bytes of a tensor that go through DRAM: all of it, or none where it fits its room."""
+    return np.where(size <= room, 0.0, size)
+
+
+def partial_sum_bytes() -> float:
+    """Bytes of a sum under way."""
+    return table("system.yaml", "accumulator")["partial_sum_bytes"].value
+
+
+def least_sram_bytes(weight_bytes: float, input_bytes: float) -> float:
+    """SRAM that holds the smallest tiles of operands of so many bytes an element."""
+    shares = table("system.yaml", "shares")
+    m, n, k = LEAST
+    inputs = 2 * m * k * input_bytes / (shares["activations"].value / 2)
+    return max(inputs, (2 * n * k * weight_bytes + m * n * partial_sum_bytes()) / shares["tiles"].value)
