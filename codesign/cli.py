@@ -107,7 +107,8 @@ def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     p.add_argument("--workload", required=True, metavar="NAME", help=named)
     p.add_argument("--accelerator", required=True, metavar="FILE", help="YAML file or the name of a preset")
     _formats_or_assignment(p)
-    p.add_argument("--layers", type=_positive, default=10, metavar="N", help="slowest layers to show (default 10)")
+    p.add_argument("--layers", type=_positive, default=10, metavar="N", help="slowest operators to show (default 10)")
+    p.add_argument("--csv", type=Path, metavar="FILE", help="write the roofline table, one row an operator")
 
 
 def _workloads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

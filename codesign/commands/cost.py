@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from math import isinf
 from typing import Any
 
 from codesign.commands.output import assignment_for, human, print_json, print_table
+from codesign.files import csv_text, write_atomic
 from codesign.hardware import cost, load_accelerator
+from codesign.hardware.roofline import RooflinePoint, bound_shares, roofline
+from codesign.hardware.what_if import Variant, what_if
 from codesign.models import BUNDLED, load_task
 from codesign.workload import Workload, named_workload
+
+_UNITS = {"parameters": "", "macs": "", "area_mm2": "mm2", "latency_s": "s", "energy_j": "J"} | dict.fromkeys(
+    ("dram_bytes", "dram_capacity_bytes", "weight_bytes"), "B"
+)
+_COMPARED = {
+    "area_mm2": "area",
+    "latency_s": "latency",
+    "energy_j": "energy",
+    "dram_bytes": "DRAM traffic",
+    "dram_capacity_bytes": "DRAM content",
+}
 
 
 def workload_called(name: str) -> Workload:
@@ -23,29 +38,69 @@ def run(arguments: argparse.Namespace) -> int:
     accelerator = load_accelerator(arguments.accelerator)
     assignment = assignment_for(workload, arguments.formats, arguments.assignment)
     result = cost(workload, accelerator, assignment).to_dict()
+    points = roofline(workload, accelerator, assignment)
+    variants = what_if(workload, accelerator, assignment)
+    if arguments.csv:
+        write_atomic(arguments.csv, csv_text([point.to_dict() for point in points]))
     if arguments.json:
-        print_json(result)
+        more = {"roofline": [p.to_dict() for p in points], "what_if": [v.to_dict() for v in variants]}
+        print_json(result | more)
         return 0
-    units = {"area_mm2": "mm2", "latency_s": "s", "energy_j": "J", "dram_bytes": "B", "dram_capacity_bytes": "B"}
-    names = {"parameters": "", "macs": ""} | units | {"weight_bytes": "B"}
     print_table(
         f"{arguments.workload} on {accelerator.name}",
         ["", "value"],
-        [[k, human(result[k], u)] for k, u in names.items()],
+        [[k, human(result[k], u)] for k, u in _UNITS.items()],
     )
     passes = [[phase, human(s, "s")] for phase, s in result["latency_per_pass_s"].items()]
     print_table("latency of one pass", ["phase", "latency"], passes)
-    parts = [[c["name"], human(c["area_mm2"], "mm2"), human(c["energy_j"], "J")] for c in result["components"]]
-    print_table("components", ["component", "area", "energy"], parts)
-    slowest = sorted(result["layers"], key=lambda layer: -layer["latency_s"])[: arguments.layers]
-    rows = [
-        [la["name"], la["kind"], la["pair"], human(la["macs"]), human(la["latency_s"], "s"), la["bound"], _mb(la)]
-        for la in slowest
+    parts = [
+        [
+            c["name"],
+            human(c["area_mm2"], "mm2"),
+            f"{c['area_mm2'] / result['area_mm2']:.1%}",
+            human(c["energy_j"], "J"),
+            f"{c['energy_j'] / result['energy_j']:.1%}",
+        ]
+        for c in result["components"]
     ]
-    columns = ["layer", "kind", "formats", "MACs", "latency", "bound by", "DRAM"]
-    print_table(f"slowest {len(rows)} of {len(result['layers'])} layers", columns, rows)
+    print_table("components", ["component", "area", "share", "energy", "share"], parts)
+    shares = [[bound, f"{share:.1%}"] for bound, share in bound_shares(points).items()]
+    print_table("what bounds the latency", ["bound", "share"], shares)
+    _print_roofline(points, arguments.layers)
+    _print_what_if(result, variants)
     return 0
 
 
-def _mb(layer: dict[str, Any]) -> str:
-    return human(layer["dram_bytes"], "B")
+def _print_roofline(points: list[RooflinePoint], most: int) -> None:
+    """The slowest operators and how far below their roof they stand."""
+    rows = [
+        [
+            p.layer,
+            p.phase,
+            p.pair,
+            "-" if isinf(p.macs_per_byte) else f"{p.macs_per_byte:.3g}",
+            human(p.macs_per_s),
+            f"{p.macs_per_s / p.roof_macs_per_s:.1%}",
+            p.bound,
+            f"{p.share:.1%}",
+        ]
+        for p in points[:most]
+    ]
+    columns = ["layer", "phase", "formats", "MACs/B", "MACs/s", "of roof", "bound by", "time"]
+    print_table(f"roofline: slowest {len(rows)} of {len(points)} operators", columns, rows)
+
+
+def _print_what_if(result: dict[str, Any], variants: list[Variant]) -> None:
+    """Each figure over that of the design as it is."""
+    rows, problems = [], []
+    for variant in variants:
+        name = variant.name + (" *" if variant.requantized else "")
+        if variant.problem:
+            problems.append(f"{variant.name}: {variant.problem}")
+            rows.append([name, *["-"] * len(_COMPARED)])
+        else:
+            rows.append([name, *(f"{getattr(variant, key) / result[key]:.2f}x" for key in _COMPARED)])
+    print_table("what if", ["change", *_COMPARED.values()], rows)
+    print("* every layer in these formats: another quality, not measured here")
+    for problem in problems:
+        print(f"- {problem}")

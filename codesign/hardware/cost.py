@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
-from math import isfinite
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
-from codesign.errors import InputError, nearest
+from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair
 from codesign.hardware.accelerator import Accelerator, AcceleratorGrid
 from codesign.hardware.area import COMPONENTS, areas
-from codesign.hardware.footprint import (
-    Footprint,
-    layer_cache,
-    layer_passes,
-    layer_weights,
-    other_bytes,
-    tensor_elements,
-)
+from codesign.hardware.footprint import layer_cache, layer_weights, other_bytes, tensor_elements
 from codesign.hardware.memory import compression_ratios
 from codesign.hardware.operands import operands
-from codesign.hardware.schedule import BOUNDS, Machine
-from codesign.hardware.traffic import least_sram_bytes
+from codesign.hardware.operators import PricedOperator, price_operators
 from codesign.workload.types import Operator, Workload
 
 
@@ -64,26 +54,35 @@ class _Layer:
     """Sums over one layer's operators, per result."""
 
     kind: str
-    pairs: dict[str, None]
+    pairs: dict[str, None] = field(default_factory=dict)
     macs: int = 0
     latency_s: float = 0.0
     energy_j: float = 0.0
     dram_bytes: float = 0.0
-    lane_seconds: float = 0.0
-    bound_s: dict[str, float] | None = None
+    peak_macs: float = 0.0
+    bound_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def add(self, one: PricedOperator) -> None:
+        seconds = one.repeat * one.latency_s
+        self.pairs[str(one.pair)] = None
+        self.macs += one.repeat * one.operator.macs
+        self.latency_s += seconds
+        self.energy_j += one.repeat * sum(one.energy_j.values())
+        self.dram_bytes += one.repeat * one.dram_bytes
+        self.peak_macs += seconds * one.peak_macs_per_s
+        self.bound_s[one.bound] += seconds
 
     def record(self, name: str) -> dict[str, Any]:
-        bound = self.bound_s or {}
         return {
             "name": name,
             "kind": self.kind,
             "pair": " ".join(self.pairs),
             "macs": self.macs,
             "latency_s": self.latency_s,
-            "bound": max(bound, key=lambda b: bound[b]),
+            "bound": max(self.bound_s, key=lambda bound: self.bound_s[bound]),
             "energy_j": self.energy_j,
             "dram_bytes": self.dram_bytes,
-            "utilisation": self.macs / self.lane_seconds if self.lane_seconds else 0.0,
+            "utilisation": self.macs / self.peak_macs if self.peak_macs else 0.0,
         }
 
 
@@ -93,99 +92,51 @@ def cost(workload: Workload, accelerator: Accelerator, assignment: Assignment) -
     Raises InputError where the assignment misses a layer, names one that does not exist, or gives a
     layer a pair that the accelerator does not support.
     """
-    chosen = _chosen_pairs(workload, accelerator, assignment)
-    pairs = tuple(dict.fromkeys(chosen))
-    entries = np.arange(len(pairs))
-    grid = AcceleratorGrid.of([accelerator])
-    machine = Machine(grid, pairs, Footprint.of(workload), entries, np.zeros_like(entries))
-    passes, kinds = layer_passes(workload), workload.layer_kinds()
-    layers = {name: _Layer(kinds[name], {}) for name in workload.layers}
+    priced = price_operators(workload, accelerator, assignment)
+    kinds = workload.layer_kinds()
+    layers = {name: _Layer(kinds[name]) for name in workload.layers}
     per_pass: dict[str, float] = dict.fromkeys(workload.phases, 0.0)
     energy: dict[str, float] = defaultdict(float)
-    for op, pair in zip(workload.operators, chosen, strict=True):
-        c, repeat = pairs.index(pair), workload.repeats.get(op.phase, 1)
-        result = machine.run(op, passes[op.layer])
-        at = {name: float(value[c]) for name, value in vars(result).items()} | {"vector_s": float(result.vector_s[c])}
-        times = {bound: at[f"{bound}_s"] for bound in BOUNDS}
-        slowest = max(times, key=lambda bound: times[bound])
-        seconds = float(result.latency_s[c])
-        if not isfinite(seconds):
-            least = least_sram_bytes(float(machine.weight_bytes[c]), float(machine.input_bytes[c])) / 1024
-            raise InputError(
-                f"{accelerator.name}: {accelerator.sram_bytes} bytes of SRAM hold no tile of layer '{op.layer}' "
-                f"in {pair}; it takes at least {least:g} KiB"
-            )
-        joules = float(result.energy_j[c])
-        per_pass[op.phase] += seconds
-        layer = layers[op.layer]
-        layer.pairs[str(pair)] = None
-        layer.macs += repeat * op.macs
-        layer.latency_s += repeat * seconds
-        layer.energy_j += repeat * joules
-        layer.dram_bytes += repeat * at["dram_bytes"]
-        lanes = accelerator.rows * accelerator.columns * float(machine.depth[c])
-        layer.lane_seconds += repeat * seconds * accelerator.clock_hz * lanes
-        layer.bound_s = layer.bound_s or dict.fromkeys(BOUNDS, 0.0)
-        layer.bound_s[slowest] += repeat * seconds
-        for component, key in (
-            ("mac_array", "mac_j"),
-            ("sram", "sram_j"),
-            ("dram_interface", "dram_j"),
-            ("vector_unit", "vector_j"),
-            ("flash", "flash_j"),
-        ):
-            energy[component] += repeat * at[key]
-    return _total(workload, accelerator, chosen, layers, per_pass, energy)
-
-
-def _total(
-    workload: Workload,
-    accelerator: Accelerator,
-    chosen: list[FormatPair],
-    layers: dict[str, _Layer],
-    per_pass: dict[str, float],
-    energy: dict[str, float],
-) -> Cost:
-    area = areas(AcceleratorGrid.of([accelerator]))
-    sizes = _sizes(workload, accelerator, chosen)
-    components: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "area_mm2": float(area.value[0, i]),
-            "area_low_mm2": float(area.low[0, i]),
-            "area_high_mm2": float(area.high[0, i]),
-            "energy_j": energy.get(name, 0.0),
-        }
-        for i, name in enumerate(COMPONENTS)
-        if area.value[0, i] > 0
-    ]
-    if accelerator.flash:  # a part of the phone, not of the chip
-        none = {"area_mm2": 0.0, "area_low_mm2": 0.0, "area_high_mm2": 0.0}
-        components.append({"name": "flash"} | none | {"energy_j": energy["flash"]})
+    for one in priced:
+        layers[one.operator.layer].add(one)
+        per_pass[one.operator.phase] += one.latency_s
+        for component, joules in one.energy_j.items():
+            energy[component] += one.repeat * joules
     return Cost(
         parameters=workload.parameters,
         macs=workload.macs(),
-        area_mm2=float(area.value.sum()),
-        area_low_mm2=float(area.low.sum()),
-        area_high_mm2=float(area.high.sum()),
         latency_s=sum(layer.latency_s for layer in layers.values()),
         latency_per_pass_s=per_pass,
         energy_j=sum(layer.energy_j for layer in layers.values()),
         dram_bytes=sum(layer.dram_bytes for layer in layers.values()),
         layers=[layer.record(name) for name, layer in layers.items()],
-        components=components,
-        **sizes,
+        **_areas(accelerator, energy),
+        **_sizes(workload, accelerator, [one.pair for one in priced]),
     )
 
 
-def _sizes(workload: Workload, accelerator: Accelerator, chosen: list[FormatPair]) -> dict[str, float]:
+def _areas(accelerator: Accelerator, energy: Mapping[str, float]) -> dict[str, Any]:
+    """The area with its interval, and the components."""
+    area = areas(AcceleratorGrid.of([accelerator]))
+    ends = {"area_mm2": area.value[0], "area_low_mm2": area.low[0], "area_high_mm2": area.high[0]}
+    components = [
+        {"name": name} | {end: float(values[i]) for end, values in ends.items()} | {"energy_j": energy.get(name, 0.0)}
+        for i, name in enumerate(COMPONENTS)
+        if area.value[0, i] > 0
+    ]
+    elsewhere = [name for name in energy if name not in COMPONENTS]  # a flash is no part of the chip
+    components += [{"name": name} | dict.fromkeys(ends, 0.0) | {"energy_j": energy[name]} for name in elsewhere]
+    return {end: float(values.sum()) for end, values in ends.items()} | {"components": components}
+
+
+def _sizes(workload: Workload, accelerator: Accelerator, chosen: list[FormatPair]) -> dict[str, Any]:
     """dram_capacity_bytes, weight_bytes and bitops; what `CostTables` sums by layer, here by operator.
 
     Raises InputError where the DRAM does not hold what has to be there.
     """
     weights, cache = layer_weights(workload), layer_cache(workload)
     grid, pairs = AcceleratorGrid.of([accelerator]), tuple(dict.fromkeys(chosen))
-    ratio = dict(zip(pairs, compression_ratios(grid, pairs)[grid.codec[0]], strict=True))
+    ratio = dict(zip(pairs, compression_ratios(grid, pairs)[grid.codec[0]].tolist(), strict=True))
     raw, stored, cached, peak, bitops = 0.0, 0.0, 0.0, 0.0, 0.0
     by_layer: dict[str, list[tuple[Operator, FormatPair]]] = defaultdict(list)
     for op, pair in zip(workload.operators, chosen, strict=True):
@@ -215,27 +166,3 @@ def _check_capacity(workload: Workload, accelerator: Accelerator, weights: float
             f"{accelerator.dram_gib:g} GiB: {missing / 2**30:.2f} GiB too much; take more DRAM (dram_gib){advice}, "
             "or a shorter context"
         )
-
-
-def _chosen_pairs(workload: Workload, accelerator: Accelerator, assignment: Assignment) -> list[FormatPair]:
-    """The pair of each operator; every mistake of the assignment is an InputError here."""
-    if not workload.operators:
-        raise InputError(f"{workload.name}: a workload without operators has no cost")
-    names = workload.layers
-    unknown = next((layer for layer in assignment if layer not in names), None)
-    if unknown is not None:
-        raise InputError(f"{workload.name} has no layer '{unknown}'{nearest(unknown, names)}")
-    given, chosen = dict(assignment.layers), []
-    supported = set(accelerator.pairs)
-    for op in workload.operators:
-        if op.layer not in given:
-            raise InputError(f"{workload.name}: the assignment gives no formats for layer '{op.layer}'")
-        try:
-            pair = given[op.layer].pair(op.kind)
-        except ValueError as error:
-            raise InputError(f"{workload.name}: layer '{op.layer}': {error}") from None
-        if pair not in supported:
-            offered = ", ".join(str(p) for p in accelerator.pairs)
-            raise InputError(f"layer '{op.layer}' needs {pair}, which {accelerator.name} lacks; it supports {offered}")
-        chosen.append(pair)
-    return chosen

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -274,7 +274,7 @@ def _equal_operators(workload: Workload) -> dict[tuple[Operator, int], list[Oper
     passes = layer_passes(workload)
     groups: dict[tuple[Operator, int], list[Operator]] = defaultdict(list)
     for op in workload.operators:
-        groups[replace(op, layer="", phase=""), passes[op.layer]].append(op)
+        groups[op.anonymous, passes[op.layer]].append(op)
     return groups
 
 

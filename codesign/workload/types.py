@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 KINDS = ("conv", "linear", "attention_qk", "attention_pv")
 VECTOR_KINDS = ("norm", "softmax", "activation", "elementwise")
@@ -35,6 +35,11 @@ class Operator:
     calls: int = 1  # how often the layer runs in one pass with this shape
     vector: tuple[tuple[str, int], ...] = ()  # (one of VECTOR_KINDS, elements) that follow all calls, softmax aside
     kept_elements: int = 0  # of its results, all calls, that wait for a later product while others run
+
+    @property
+    def anonymous(self) -> Operator:
+        """The same work without its names: operators whose anonymous forms are equal cost the same."""
+        return replace(self, layer="", phase="")
 
     @property
     def macs(self) -> int:
