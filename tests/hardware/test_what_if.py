@@ -16,7 +16,6 @@ from codesign.workload import Workload
 
 from .cases import FP8, INT8, chip, decoder, unet
 
-
 INT4 = FormatPair("int4", "int4")
 
 
