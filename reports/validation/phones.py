@@ -169,8 +169,8 @@ FIGURES = (
         "precision on 17 trillion operations a second",
         why="804 GMACs an iteration in 372 ms are 2.2 trillion a second, 26 % of the named peak, where the Snapdragon "
         "reaches 56 % of its own on the same kind of network. Either the peak does not hold for half precision with "
-        "unpacked weights (half of it would give 4.3 iterations a second here), or the engine reaches less of it than the "
-        "array modelled here. Neither is published, so neither is used.",
+        "unpacked weights (half of it would give 4.3 iterations a second here), or the engine reaches less of it than "
+        "the array modelled here. Neither is published, so neither is used.",
     ),
     Figure(
         phone="Dimensity 9300",
@@ -195,8 +195,8 @@ FIGURES = (
         network="llama2-7b",
         pair="int4_g32:int8",
         read=per_second("decode"),
-        assumptions="Llama 2, a prompt of 512 tokens, the last of 128 new ones; groups of 32, cache in the same formats; "
-        "the codec's ratio as measured on the bundled networks",
+        assumptions="Llama 2, a prompt of 512 tokens, the last of 128 new ones; groups of 32, cache in the same "
+        "formats; the codec's ratio as measured on the bundled networks",
     ),
 )
 

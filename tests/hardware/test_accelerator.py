@@ -55,7 +55,7 @@ def test_a_file_gives_the_accelerator_in_si_units(tmp_path: Path) -> None:
     assert found.pairs == (INT8, W4A8)
 
 
-@pytest.mark.parametrize("name", ["phone-npu-small", "phone-npu-medium", "phone-npu-large"])
+@pytest.mark.parametrize("name", presets())
 def test_presets_load_by_name(name: str) -> None:
     assert load_accelerator(name).name == name
 
@@ -64,7 +64,14 @@ def test_larger_presets_are_larger() -> None:
     found = AcceleratorGrid.of([load_accelerator(f"phone-npu-{size}") for size in ("small", "medium", "large")])
     area = areas(found).value.sum(axis=1)
     assert area[0] < area[1] < area[2]
-    assert set(presets()) == {"phone-npu-small", "phone-npu-medium", "phone-npu-large"}
+
+
+@pytest.mark.parametrize("name", [name for name in presets() if name.endswith("-class")])
+def test_a_preset_after_a_product_says_beside_every_field_where_it_is_from(name: str) -> None:
+    lines = presets()[name].read_text(encoding="utf-8").splitlines()
+    fields = [line for line in lines if not line.startswith(("#", "name:"))]
+    assert len(fields) >= 10
+    assert [line for line in fields if not line.partition(" # ")[2].strip()] == []
 
 
 @pytest.mark.parametrize(
@@ -77,6 +84,8 @@ def test_larger_presets_are_larger() -> None:
         ('"int4_g32:int8"', '"itn8:int8"', 2, "itn8"),
         ("dot: 16", "dot: 15", 4, "power of two"),
         ("accumulator: auto", "accumulator: fp31", 3, "accumulator"),
+        ("accumulator: auto", "flash: ufs4", 3, "did you mean 'ufs4.0'"),
+        ("accumulator: auto", "codec: hufman", 3, "did you mean 'huffman'"),
         ("node_nm: 5", "node_nm: 1", 11, "node_nm"),
         ("rows: 8", "rows: [8", 6, "broken YAML"),
     ],
