@@ -12,6 +12,9 @@ The rules, all of them per operator, so that the cost of a network is the sum ov
    into tiles, those of a spilled input in that half, those of weights and sums under way in the tiles' share, double
    buffered, in the sizes and loop order that move least (`tiling`). Outputs are written in the layer's activation
    format.
+   Where a product takes the result of the one before element by element and nothing else does, that result goes over
+   in bands of a few rows as soon as they are made, if the tiles' share holds the weights of both; two products
+   at most run so together. What goes out instead is charged to the second.
 4. Residence. The resident share is given to weights and KV cache in proportion to their element
    counts: that fraction of a layer's weights is read once per result, the rest on every pass; of a
    mixture of experts the resident part of all experts once, the rest of those that have a token.

@@ -87,18 +87,28 @@ def _streamed(op: Operator, kinds: Kinds, stationary: Floats) -> Floats:
     inputs, outputs = tensor_elements(op)
     half = kinds.activation_half
     gemm = np.array([op.m * op.k, op.k * op.n, op.m * op.n], dtype=np.float64) * op.count
-    read = _spilled(inputs * kinds.input_bytes, half) / gemm[0]  # an implicit GEMM stores less than m x k
+    spilled = np.where(_fused(op, kinds), 0.0, _spilled(inputs * kinds.input_bytes, half))
+    handed = spilled if op.feed_band else 0.0  # what the product before wrote, which is not charged for it
+    read = spilled / gemm[0]  # an implicit GEMM stores less than m x k
     sizes = Sizes(
         input=read,
         weight=stationary / gemm[1],
-        output=_spilled(outputs * kinds.input_bytes, half) / gemm[2],
+        output=_spilled(0 if op.handed_on else outputs * kinds.input_bytes, half) / gemm[2],
         input_tile=read,
         weight_tile=op.stationary_elements * kinds.weight_bytes / gemm[1],
         partial=np.full_like(half, partial_sum_bytes()),
         input_room=half,
         room=kinds.tile,
     )
-    return best_tiling(op.m, op.n, op.k, sizes).total * op.count
+    return np.asarray(best_tiling(op.m, op.n, op.k, sizes).total * op.count + handed)
+
+
+def _fused(op: Operator, kinds: Kinds) -> npt.NDArray[np.bool_]:
+    """Whether the product before hands its result over band by band: the weights of both are held whole, and two
+    bands fit where the input would be."""
+    weights = (op.stationary_elements + op.feed_weights) * kinds.weight_bytes
+    bands = 2 * op.feed_band * kinds.input_bytes
+    return np.asarray((op.feed_band > 0) & (weights <= kinds.tile) & (bands <= kinds.activation_half))
 
 
 def _of_norms(op: Operator, kinds: Kinds) -> Floats:
@@ -115,7 +125,7 @@ def _of_waiting(op: Operator, kinds: Kinds) -> Floats:
     return np.where(fits, 2.0 * (1.0 - kinds.kept) * size, size)
 
 
-def _spilled(size: Floats, room: Floats) -> Floats:
+def _spilled(size: Floats | int, room: Floats) -> Floats:
     """Bytes of a tensor that go through DRAM: all of it, or none where it fits its room."""
     return np.where(size <= room, 0.0, size)
 

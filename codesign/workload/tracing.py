@@ -41,22 +41,22 @@ def trace(
         InputError: a matrix product of an unknown kind, or no product at all.
     """
     products: list[Operator] = []
-    following: defaultdict[Operator, Counter[str]] = defaultdict(Counter)
+    before: Counter[str] = Counter()
+    following: list[Counter[str]] = []
+    bands: list[int] = []
     work = VectorWork()
 
     def begin(product: Product | None = None) -> None:
         """Vector work up to here follows the last product; before the first one it follows that."""
         work.liveness.begin(*(() if product is None else _known_operands(product)))
-        if products:
-            found = work.take()
-            # between the two products of an attention there is its softmax, with what a fused one does besides
-            following[products[-1]].update({} if products[-1].kind == "attention_qk" else found)
+        (following[-1] if products else before).update(work.take())
 
     def record(product: Product, output: Tensor) -> None:
-        if products:
-            work.take()  # what the product is made of, such as adding its bias
+        work.take()  # what the product is made of, such as adding its bias
         work.liveness.end()
+        following.append(Counter() if products else before)
         products.append(_operator(product, output, phase))
+        bands.append(_band(product))
 
     args, kwargs = _arguments(example_inputs)
     meta = _any_meta((args, kwargs))
@@ -70,16 +70,45 @@ def trace(
             module(*args, **kwargs)
     begin()
     born, waiting = work.liveness.kept(len(products))
-    kept: Counter[Operator] = Counter()
-    for op, elements in zip(products, born, strict=True):
-        kept[op] += elements
-    operators = tuple(
-        replace(op, calls=calls, vector=tuple(sorted(following[op].items())), kept_elements=kept[op])
-        for op, calls in Counter(products).items()
-    )
+    operators = _counted(_chained(products, work.liveness.fed(len(products)), bands), following, born)
     _check(operators, name)
     parameters = sum(p.numel() for p in module.parameters())
     return Workload(name, operators, {phase: repeats}, parameters, waiting)
+
+
+def _chained(products: Sequence[Operator], fed: Sequence[bool], bands: Sequence[int]) -> list[Operator]:
+    """The products, those in pairs marked of which the second takes the first one's result band by band."""
+    found = list(products)
+    for i in range(1, len(products)):
+        first, second = found[i - 1], found[i]
+        if fed[i] and not (first.feed_band or first.is_attention or second.is_attention):
+            found[i - 1] = replace(first, handed_on=True)
+            found[i] = replace(second, feed_weights=first.stationary_elements, feed_band=bands[i])
+    return found
+
+
+def _counted(
+    products: Sequence[Operator], following: Sequence[Counter[str]], born: Sequence[int]
+) -> tuple[Operator, ...]:
+    """Equal products once, with how often they run and what follows all of them."""
+    vector: defaultdict[Operator, Counter[str]] = defaultdict(Counter)
+    kept: Counter[Operator] = Counter()
+    for op, work, elements in zip(products, following, born, strict=True):
+        # between the two products of an attention there is its softmax, with what a fused one does besides
+        vector[op].update({} if op.kind == "attention_qk" else work)
+        kept[op] += elements
+    return tuple(
+        replace(op, calls=calls, vector=tuple(sorted(vector[op].items())), kept_elements=kept[op])
+        for op, calls in Counter(products).items()
+    )
+
+
+def _band(product: Product) -> int:
+    """Elements of the input that one row of results needs."""
+    x, w = product.input, product.stationary
+    if product.kind == "conv" and x.ndim > 2:
+        return x.numel() // (x.shape[0] * x.shape[2]) * min(w.shape[2], x.shape[2])
+    return x.shape[product.input_axis]
 
 
 def _known_operands(product: Product) -> tuple[Tensor, ...]:

@@ -35,6 +35,9 @@ class Operator:
     calls: int = 1  # how often the layer runs in one pass with this shape
     vector: tuple[tuple[str, int], ...] = ()  # (one of VECTOR_KINDS, elements) that follow all calls, softmax aside
     kept_elements: int = 0  # of its results, all calls, that wait for a later product while others run
+    handed_on: bool = False  # its result goes to the next product alone, element by element ...
+    feed_weights: int = 0  # ... which has the weight elements of this one here ...
+    feed_band: int = 0  # ... and the elements of its input that one row of results needs
 
     @property
     def anonymous(self) -> Operator:

@@ -32,6 +32,9 @@ _KIND_OF = (
 )
 
 
+_POINTWISE = {*_ACTIVATIONS, *_ELEMENTWISE, "clone", "_to_copy", "dropout"}
+
+
 class VectorWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While entered, counts elements by kind: norm, activation, elementwise.
 
@@ -65,7 +68,9 @@ class VectorWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def see(self, name: str, result: Any, arguments: Any) -> None:
         """Count one operation."""
         results, operands = _tensors(result), _tensors(arguments)
-        self.liveness.see(operands, results)
+        largest = max((tensor.numel() for tensor in operands), default=0)
+        whole = bool(results) and results[0].numel() == largest
+        self.liveness.see(operands, results, pointwise=name in _POINTWISE and whole)
         if (kind := _KIND_OF.get(name)) is not None:
             floats = [tensor.numel() for tensor in (*results, *operands) if tensor.is_floating_point()]
             self._elements[kind] += max(floats, default=0)

@@ -271,3 +271,34 @@ def test_lanes_of_the_vector_unit_follow_the_columns_unless_they_are_named() -> 
     assert AcceleratorGrid.of([chip(), chip(vector_lanes=100)]).vector_lanes.tolist() == [32, 100]
     with pytest.raises(InputError, match="vector_lanes must be positive, not -1"):
         chip(vector_lanes=-1)
+
+
+def _pair(hidden: int) -> tuple[Operator, Operator]:
+    """1024 rows through `hidden` columns and back to 32, the first result handed on."""
+    first, second = linear("up", 1024, hidden, 32), linear("down", 1024, 32, hidden)
+    return replace(first, handed_on=True), replace(second, feed_weights=32 * hidden, feed_band=hidden)
+
+
+def test_two_products_whose_weights_fit_together_hand_their_tensor_over_in_bands() -> None:
+    """256 KiB: 64 KiB between them is the half that a tensor may take, 512 columns are 512 KiB; weights 2 x 16 KiB."""
+    first, second = _pair(512)
+    accelerator = chip(sram_bytes=256 * KIB)
+    moved = [run(op, accelerator, resident=10**12).dram_bytes[0] for op in (first, second)]
+    assert moved == pytest.approx([32 * 512, 32 * 512], rel=1e-3)
+    apart = [
+        run(op, accelerator, resident=10**12).dram_bytes[0]
+        for op in (linear("up", 1024, 512, 32), linear("down", 1024, 32, 512))
+    ]
+    assert sum(apart) - sum(moved) >= 2 * 1024 * 512
+
+
+def test_a_pair_that_does_not_fit_moves_as_much_as_two_products_apart() -> None:
+    """2 x 64 KiB of weights are more than a quarter of 256 KiB; the second one pays for what the first one writes."""
+    first, second = _pair(2048)
+    accelerator = chip(sram_bytes=256 * KIB)
+    pair = sum(run(op, accelerator, resident=10**12).dram_bytes[0] for op in (first, second))
+    apart = sum(
+        run(op, accelerator, resident=10**12).dram_bytes[0]
+        for op in (linear("up", 1024, 2048, 32), linear("down", 1024, 32, 2048))
+    )
+    assert pair == pytest.approx(apart, rel=1e-3)

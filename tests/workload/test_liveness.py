@@ -82,3 +82,62 @@ def test_one_pass_through_a_repeated_layer_counts_all_its_calls() -> None:
 
     workload = trace(Twice(), torch.zeros(1, 4))
     assert [op.kept_elements for op in workload.operators] == [8, 0]  # a behind two calls, b behind `out`
+
+
+class Chain(nn.Module):
+    """Convolutions one after the other, with or without something between them that needs the whole result."""
+
+    def __init__(self, between: nn.Module, skip: bool = False) -> None:
+        super().__init__()
+        self.first, self.between, self.second = nn.Conv2d(3, 8, 3, padding=1), between, nn.Conv2d(8, 5, 3, padding=1)
+        self.third, self.skip = nn.Conv2d(5, 2, 1), skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.first(x)
+        out = self.third(self.second(self.between(made)))
+        return out + made.mean() if self.skip else out
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(
+    "between", [nn.ReLU(), nn.ReLU(inplace=True), nn.Identity(), nn.Sequential(nn.SiLU(), nn.Tanh())]
+)
+def test_a_result_that_only_the_next_product_takes_element_by_element_is_handed_on(
+    between: nn.Module, device: str
+) -> None:
+    """Three rows of 6 pixels of 8 channels; the pair is full, and the third waits for the whole second."""
+    first, second, third = trace(Chain(between).to(device), torch.zeros(1, 3, 6, 6, device=device)).operators
+    assert first.handed_on
+    assert (second.feed_weights, second.feed_band) == (8 * 3 * 9, 3 * 6 * 8)
+    assert not second.handed_on
+    assert third.feed_band == 0
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(
+    "module",
+    [Chain(nn.GroupNorm(2, 8)), Chain(nn.Softmax(dim=1)), Chain(nn.ReLU(), skip=True)],
+    ids=["norm", "softmax", "skip"],
+)
+def test_a_result_that_is_needed_whole_or_again_is_not(module: nn.Module, device: str) -> None:
+    first, second, third = trace(module.to(device), torch.zeros(1, 3, 6, 6, device=device)).operators
+    assert not first.handed_on
+    assert second.feed_band == 0
+    assert third.feed_band == 6 * 5  # which the second hands on instead
+
+
+def test_halves_of_a_result_multiplied_by_each_other_are_handed_on() -> None:
+    """The gated feed-forward of a diffusion U-Net."""
+
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 12), nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            value, gate = self.up(x).chunk(2, dim=-1)
+            return self.down(value * nn.functional.gelu(gate))
+
+    up, down = trace(Gated(), torch.zeros(3, 4)).operators
+    assert up.handed_on
+    assert (down.feed_weights, down.feed_band) == (48, 6)
