@@ -48,6 +48,11 @@ class VectorWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.liveness = Liveness()
         self._elements: Counter[str] = Counter()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing compiles while this is entered; torch would import its compiler, two seconds, to say so."""
+        return False
+
     def take(self) -> Counter[str]:
         """What was counted since the last call."""
         found, self._elements = self._elements, Counter()
