@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         _explain,
         _report,
         _export,
+        _transfer,
     ):
         add(commands)
     return parser
@@ -205,6 +206,18 @@ def _formats_or_assignment(p: argparse.ArgumentParser) -> None:
         "--formats", default=None, metavar="NAME", help="one format, or weight:activation (default int8)"
     )
     which.add_argument("--assignment", type=Path, metavar="FILE", help="JSON: layer -> {weight, activation}")
+    which.add_argument("--rules", type=Path, metavar="FILE", help="YAML: formats by role, as codesign transfer writes")
+
+
+def _transfer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign transfer reports/studies/phone --design d1a2b3c4 --task restore -o rules.yaml --to sd15-unet"
+    p = _command(commands, "transfer", "state a design's formats by role, and cost another network in them", example)
+    p.add_argument("study", type=Path, metavar="DIR")
+    p.add_argument("--design", required=True, metavar="ID", help="a design of front.json")
+    p.add_argument("--task", metavar="NAME", help="which of the design's networks")
+    p.add_argument("--to", metavar="NETWORK", help="cost this network on the design's chip; quality is not measured")
+    p.add_argument("--default", metavar="PAIR", help="formats of roles that the design's network does not have")
+    p.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the rules for codesign cost --rules")
 
 
 def _positive(text: str) -> int:

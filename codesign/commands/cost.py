@@ -13,6 +13,7 @@ from codesign.hardware.roofline import RooflinePoint, bound_shares, roofline
 from codesign.hardware.what_if import Variant, what_if
 from codesign.models import BUNDLED, load_task
 from codesign.workload import Workload, named_workload
+from codesign.workload.roles import LABEL
 
 _UNITS = {"parameters": "", "macs": "", "area_mm2": "mm2", "latency_s": "s", "energy_j": "J"} | dict.fromkeys(
     ("dram_bytes", "dram_capacity_bytes", "weight_bytes"), "B"
@@ -36,16 +37,18 @@ def workload_called(name: str) -> Workload:
 def run(arguments: argparse.Namespace) -> int:
     workload = workload_called(arguments.workload)
     accelerator = load_accelerator(arguments.accelerator)
-    assignment = assignment_for(workload, arguments.formats, arguments.assignment)
+    assignment = assignment_for(workload, arguments)
     result = cost(workload, accelerator, assignment).to_dict()
     points = roofline(workload, accelerator, assignment)
     variants = what_if(workload, accelerator, assignment)
     if arguments.csv:
         write_atomic(arguments.csv, csv_text([point.to_dict() for point in points]))
     if arguments.json:
-        more = {"roofline": [p.to_dict() for p in points], "what_if": [v.to_dict() for v in variants]}
-        print_json(result | more)
+        more: dict[str, Any] = {"roofline": [p.to_dict() for p in points], "what_if": [v.to_dict() for v in variants]}
+        print_json(result | more | ({"label": LABEL} if arguments.rules else {}))
         return 0
+    if arguments.rules:
+        print(f"formats {LABEL} by {arguments.rules}: their quality on {arguments.workload} was not measured")
     print_table(
         f"{arguments.workload} on {accelerator.name}",
         ["", "value"],

@@ -11,7 +11,7 @@ from codesign.quality import Evaluator
 
 def run(arguments: argparse.Namespace) -> int:
     task = load_task(arguments.task)
-    assignment = assignment_for(task.workload(), arguments.formats, arguments.assignment)
+    assignment = assignment_for(task.workload(), arguments)
     evaluator = Evaluator(task)
     evaluator.check(assignment)
     qualities = [evaluator(assignment)] if arguments.quick else evaluator.metrics(assignment)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,13 @@ def human(value: float, unit: str = "") -> str:
     return with_prefix(value, unit or "count")
 
 
-def assignment_for(workload: Workload, formats: str | None, file: Path | None) -> Assignment:
-    """The Assignment that --formats or --assignment asks for; raises InputError on a mistake in either."""
+def assignment_for(workload: Workload, arguments: argparse.Namespace) -> Assignment:
+    """The Assignment that --formats, --assignment or --rules asks for; raises InputError on a mistake in it."""
+    formats, file = arguments.formats, arguments.assignment
+    if arguments.rules:
+        from codesign.workload.role_files import load_rules
+
+        return load_rules(arguments.rules).apply(workload)
     if file is None:
         pair = FormatPair.parse(formats or "int8")
         get_format(pair.weight)

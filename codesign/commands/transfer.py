@@ -1,0 +1,72 @@
+"""``codesign transfer``: a design's formats by role, for networks that it was not found on."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+from codesign.commands.cost import workload_called
+from codesign.commands.output import human, print_json, print_table
+from codesign.errors import InputError, nearest
+from codesign.export.study import ChosenDesign, read_design
+from codesign.formats import FormatPair
+from codesign.hardware import Accelerator, cost
+from codesign.models import load_task
+from codesign.workload.role_files import write_rules
+from codesign.workload.roles import LABEL, RoleRules, roles
+
+_FIGURES = {"latency_s": "s", "energy_j": "J", "dram_bytes": "B", "dram_capacity_bytes": "B", "weight_bytes": "B"}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    design = read_design(arguments.study, arguments.design)
+    rules = _rules(design, arguments.task)
+    if arguments.default:
+        rules = replace(rules, default=FormatPair.parse(arguments.default))
+    if arguments.out:
+        write_rules(arguments.out, rules)
+    applied = _applied(design, rules, arguments.to) if arguments.to else {}
+    if arguments.json:
+        print_json(_record(rules) | applied)
+        return 0
+    where = f"{design.id} of {design.study}, {rules.origin['task']}"
+    rows = [[role, str(pair), f"{rules.agreement[role]:.0%}"] for role, pair in rules.rules.items()]
+    print_table(f"formats by role in {where}", ["role", "formats", "of its MACs"], rows)
+    if applied:
+        counts = [[role, str(count), applied["formats"][role]] for role, count in applied["layers"].items()]
+        print_table(f"{arguments.to} by these rules", ["role", "layers", "formats"], counts)
+        figures = [[key, human(applied["cost"][key], unit)] for key, unit in _FIGURES.items()]
+        print_table(f"{arguments.to} on the chip of {design.id}", ["", "value"], figures)
+        print(f"{LABEL} from {where}: its quality on {arguments.to} was not measured")
+    return 0
+
+
+def _rules(design: ChosenDesign, task: str | None) -> RoleRules:
+    name = task or next(iter(design.assignments))
+    if task is None and len(design.assignments) > 1:
+        raise InputError(f"{design.id} has several networks; name one with --task: {', '.join(design.assignments)}")
+    if name not in design.assignments:
+        raise InputError(f"{design.id} has no task '{name}'{nearest(name, design.assignments)}")
+    workload = load_task(design.specs[name], name=name, search_path=design.folder).workload()
+    return RoleRules.of(design.assignments[name], workload, {"study": design.study, "design": design.id, "task": name})
+
+
+def _applied(design: ChosenDesign, rules: RoleRules, network: str) -> dict[str, Any]:
+    """The cost of another network by the rules on the design's own accelerator."""
+    workload = workload_called(network)
+    result = cost(workload, Accelerator.from_dict(design.record["accelerator"]), rules.apply(workload))
+    by_layer = roles(workload)
+    counts = {role: list(by_layer.values()).count(role) for role in dict.fromkeys(by_layer.values())}
+    formats = {role: str(rules.rules.get(role, rules.default)) for role in counts}
+    figures = {key: getattr(result, key) for key in _FIGURES}
+    return {"network": network, "layers": counts, "formats": formats, "cost": figures}
+
+
+def _record(rules: RoleRules) -> dict[str, Any]:
+    return {
+        "label": LABEL,
+        "origin": dict(rules.origin),
+        "rules": {role: str(pair) for role, pair in rules.rules.items()},
+        "agreement": dict(rules.agreement),
+    }

@@ -1,0 +1,94 @@
+"""``codesign transfer``, and costs in the formats that it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from codesign.cli import main
+from codesign.formats import FormatPair, LayerFormats
+from codesign.models import load_task
+
+CHIP = {
+    "name": "grid-7",
+    "pairs": ["int8:int8", "int4:int8"],
+    "accumulator": "auto",
+    "dot": 16,
+    "rows": 8,
+    "columns": 8,
+    "sram_bytes": 2**20,
+    "dram": "lpddr5x_8533",
+    "dram_channels": 2,
+    "clock_hz": 1e9,
+    "node_nm": 7,
+}
+SPACE = """
+name: small
+tasks: {rewrite: {task: rewrite}}
+pairs: [int8, "int4:int8"]
+hardware: {units: {sets: [[int8, "int4:int8"]]}, rows: [8], columns: [8], sram_kib: [1024]}
+objectives: [rewrite.quality, area_mm2]
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One design: 4-bit weights in the feed-forward layers, 8 bits elsewhere."""
+    folder = tmp_path_factory.mktemp("study")
+    kinds = load_task("rewrite").workload().layer_kinds()
+    layers = {
+        layer: LayerFormats.of_pair(
+            FormatPair.parse("int4:int8" if ".mlp." in layer else "int8"), attention=kind == "attention"
+        ).to_dict()
+        for layer, kind in kinds.items()
+    }
+    design = {"id": "d0000001", "accelerator": CHIP, "assignments": {"rewrite": layers}}
+    (folder / "front.json").write_text(json.dumps({"schema_version": 1, "study": "small", "designs": [design]}))
+    (folder / "space.yaml").write_text(SPACE)
+    return folder
+
+
+def test_a_design_is_stated_by_role_and_costed_on_another_network_under_its_label(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    transfer = ["transfer", str(study), "--design", "d0000001", "--to", "llama3.2-1b", "-o", str(rules), "--json"]
+    assert main(transfer) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["label"] == "transferred"
+    assert found["origin"] == {"study": "small", "design": "d0000001", "task": "rewrite"}
+    assert found["rules"]["ff_up"] == "int4:int8"
+    assert found["rules"]["attention_q"] == "int8:int8"
+    assert found["layers"]["ff_gate"] == 16
+    assert "quality" not in found
+
+    chip = tmp_path / "chip.yaml"
+    chip.write_text(
+        'name: same\npairs: ["int8", "int4:int8"]\ndot: 16\nrows: 8\ncolumns: 8\nsram_kib: 1024\n'
+        "dram: lpddr5x_8533\ndram_channels: 2\nclock_mhz: 1000\nnode_nm: 7\n"
+    )
+    cost = ["cost", "--workload", "llama3.2-1b", "--accelerator", str(chip), "--rules", str(rules), "--json"]
+    assert main(cost) == 0
+    costed = json.loads(capsys.readouterr().out)
+    assert costed["label"] == "transferred"
+    assert costed["latency_s"] == found["cost"]["latency_s"]
+
+
+def test_what_is_printed_says_that_quality_was_not_measured(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transfer", str(study), "--design", "d0000001", "--to", "llama3.2-1b"]) == 0
+    assert "its quality on llama3.2-1b was not measured" in capsys.readouterr().out
+
+
+def test_roles_that_the_design_lacks_are_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transfer", str(study), "--design", "d0000001", "--to", "sd15-unet"]) == 2
+    error = capsys.readouterr().err
+    assert "no rule for these roles of sd15-unet" in error
+    assert "resnet_conv" in error
+    assert main(["transfer", str(study), "--design", "d0000001", "--to", "sd15-unet", "--default", "int8"]) == 0
+
+
+def test_an_unknown_task_offers_the_nearest(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transfer", str(study), "--design", "d0000001", "--task", "rewirte"]) == 2
+    assert "did you mean 'rewrite'" in capsys.readouterr().err
