@@ -8,7 +8,7 @@ from typing import Any
 
 from codesign.commands.output import assignment_for, human, print_json, print_table
 from codesign.files import csv_text, write_atomic
-from codesign.hardware import cost, load_accelerator
+from codesign.hardware import Accelerator, AcceleratorGrid, cost, load_accelerator, memory
 from codesign.hardware.roofline import RooflinePoint, bound_shares, roofline
 from codesign.hardware.what_if import Variant, what_if
 from codesign.models import BUNDLED, load_task
@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     passes = [[phase, human(s, "s")] for phase, s in result["latency_per_pass_s"].items()]
     print_table("latency of one pass", ["phase", "latency"], passes)
+    print_table("memories", ["", ""], _memories(accelerator, result))
     parts = [
         [
             c["name"],
@@ -72,6 +73,22 @@ def run(arguments: argparse.Namespace) -> int:
     _print_roofline(points, arguments.layers)
     _print_what_if(result, variants)
     return 0
+
+
+def _memories(accelerator: Accelerator, result: dict[str, Any]) -> list[list[str]]:
+    """What is there, and how much of it is used."""
+    grid = AcceleratorGrid.of([accelerator])
+    rows = [
+        ["SRAM", f"{accelerator.sram_bytes / 1024:g} KiB in {memory.sram_banks(grid)[0]:g} banks"],
+        ["DRAM", f"{accelerator.dram_channels} x {accelerator.dram}, {memory.dram_price_class(grid)[0]}"],
+        ["sustained", human(float(memory.dram_bytes_per_s(grid)[0]), "B") + "/s"],
+        ["of DRAM used", f"{result['dram_capacity_bytes'] / 2**30:.3g} of {accelerator.dram_gib:.3g} GiB"],
+    ]
+    if accelerator.flash:
+        rows.append(["flash", f"{accelerator.flash}, {human(float(memory.flash_bytes_per_s(grid)[0]), 'B')}/s"])
+    if accelerator.codec:
+        rows.append(["weights", f"compressed: {accelerator.codec}"])
+    return rows
 
 
 def _print_roofline(points: list[RooflinePoint], most: int) -> None:

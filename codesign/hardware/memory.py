@@ -80,6 +80,16 @@ def dram_interface_mm2(grid: AcceleratorGrid, end: str = "value") -> Floats:
     return np.array([_end(interfaces[name], end) for name in grid.drams])[grid.dram] * grid.dram_channels
 
 
+def dram_price_class(grid: AcceleratorGrid) -> list[str]:
+    """In words, [A]: for orientation, no part of any objective."""
+    classes = table("memory.yaml", "dram_price_class")
+    words = [
+        dict(item.split(" ", 1) for item in classes[name].unit.split(", "))[f"{classes[name].value:g}"]
+        for name in grid.drams
+    ]
+    return [words[kind] for kind in grid.dram]
+
+
 def flash_bytes_per_s(grid: AcceleratorGrid) -> Floats:
     """Sustained, blocks read one after the other, [A]; infinite where there is none."""
     peak, flash = table("memory.yaml", "flash_gb_per_s"), table("memory.yaml", "flash")

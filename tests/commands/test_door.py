@@ -174,7 +174,8 @@ def test_evaluate_refuses_a_broken_assignment(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    "command", ["search", "evaluate", "cost", "workloads", "formats", "validate", "explain", "report", "export", "transfer"]
+    "command",
+    ["search", "evaluate", "cost", "workloads", "formats", "validate", "explain", "report", "export", "transfer"],
 )
 def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

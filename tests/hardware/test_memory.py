@@ -10,6 +10,7 @@ from codesign.formats import Assignment, FormatPair, LayerFormats
 from codesign.hardware import Accelerator, AcceleratorGrid, cost, cost_tables
 from codesign.hardware.memory import (
     decoder_mm2,
+    dram_price_class,
     sram_banks,
     sram_bytes_per_cycle,
     sram_j_per_byte,
@@ -58,6 +59,10 @@ def test_a_byte_from_a_larger_memory_takes_more_energy() -> None:
 def test_one_bank_has_no_wires() -> None:
     """7 nm, 8 KiB: 0.91 + 0.0263 x sqrt(8) pJ."""
     assert sram_j_per_byte(grid(chip(sram_bytes=8 * KIB)))[0] == pytest.approx((0.91 + 0.0263 * 8**0.5) * 1e-12)
+
+
+def test_the_price_class_of_a_dram_is_said_in_words() -> None:
+    assert dram_price_class(grid(chip(dram="lpddr5"), chip(dram="lpddr6_14400"))) == ["mainstream", "next generation"]
 
 
 def test_decoders_follow_the_bandwidth() -> None:
