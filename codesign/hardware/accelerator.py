@@ -258,15 +258,17 @@ class AcceleratorGrid:
         clock_hz: Sequence[float] = (1e9,),
         node_nm: float = 7,
         unit_model: str = "",
-        vector_lanes: int = 0,
+        vector_lanes: Sequence[int] = (0,),
     ) -> AcceleratorGrid:
-        """Every combination of the listed values, format sets outermost; vector_lanes as in `Accelerator`.
+        """Every combination of the listed values: format sets, accumulators and dot outermost, then rows, columns,
+        sram_bytes, dram, dram_channels, vector_lanes (as in `Accelerator`), clock_hz.
 
         Raises InputError on an empty list, a size that is not positive, an unknown name, a node without
         memories, and a clock that one of the units cannot hold.
         """
         ranges = {"rows": rows, "columns": columns, "sram_bytes": sram_bytes, "dram_channels": dram_channels}
-        for key, values in (ranges | {"clock_hz": clock_hz, "pair_sets": pair_sets, "dot": dot, "dram": dram}).items():
+        others = {"clock_hz": clock_hz, "pair_sets": pair_sets, "dot": dot, "dram": dram, "vector_lanes": vector_lanes}
+        for key, values in (ranges | others).items():
             if not len(values):
                 raise InputError(f"hardware.{key}: no value listed")
         for key, values in (ranges | {"clock_hz": clock_hz}).items():
@@ -277,7 +279,8 @@ class AcceleratorGrid:
             if name not in dram_types():
                 raise InputError(f"hardware.dram: unknown '{name}'{nearest(name, dram_types())}")
         datapaths = tuple(itertools.product(pair_sets, accumulator, dot))
-        axes = (range(len(datapaths)), rows, columns, sram_bytes, range(len(dram)), dram_channels, range(len(clock_hz)))
+        sizes = (rows, columns, sram_bytes, range(len(dram)), dram_channels, vector_lanes)
+        axes = (range(len(datapaths)), *sizes, range(len(clock_hz)))
         mesh = [m.reshape(-1) for m in np.meshgrid(*(np.asarray(list(axis)) for axis in axes), indexing="ij")]
         keys = ("rows", "columns", "sram_bytes", "dram", "dram_channels")
         units = tuple(
@@ -292,9 +295,9 @@ class AcceleratorGrid:
             unit=mesh[0] * len(clock_hz) + mesh[-1],
             drams=tuple(dram),
             clock_hz=np.asarray(clock_hz, dtype=np.float64)[mesh[-1]],
-            vector_lanes=default_vector_lanes(mesh[2], np.full(len(mesh[2]), vector_lanes)),
+            vector_lanes=default_vector_lanes(mesh[2], mesh[-2]),
             dram_gib=default_dram_gib(mesh[5], dram, mesh[4], np.zeros(len(mesh[5]))),
             flash=np.zeros_like(mesh[0]),
             codec=np.zeros_like(mesh[0]),
-            **dict(zip(keys, mesh[1:-1], strict=True)),
+            **dict(zip(keys, mesh[1:-2], strict=True)),
         )

@@ -50,13 +50,9 @@ class Parameters:
         return self._hardware | layers
 
     def accelerator(self, trial: optuna.Trial) -> int:
-        """Index in the grid of the accelerator that the trial's hardware parameters name."""
-        wanted = [self._axes[k].index(str(trial.params[k])) for k in self._order()]
-        return int(np.ravel_multi_index(wanted, [len(self._axes[k]) for k in self._order()]))
-
-    def _order(self) -> tuple[str, ...]:
-        """Axes in the order of AcceleratorGrid.from_ranges: units (set, accumulator, dot) outermost."""
-        return ("unit", "accumulator", "dot", "rows", "columns", "sram_bytes", "dram", "dram_channels", "clock_hz")
+        """Index in the grid, whose axes are these, of the accelerator that the trial's hardware parameters name."""
+        wanted = [values.index(str(trial.params[axis])) for axis, values in self._axes.items()]
+        return int(np.ravel_multi_index(wanted, [len(values) for values in self._axes.values()]))
 
     def choices(self, trial: optuna.Trial, support: np.ndarray) -> dict[str, np.ndarray]:
         """Pair index per layer; a pair that the trial's unit lacks becomes the unit's first allowed one."""

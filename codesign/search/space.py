@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
@@ -84,6 +84,7 @@ class HardwareSpec(Written):
     dram: list[str] = ["lpddr5x_8533"]
     dram_channels: list[PositiveInt] = [1]
     clock_mhz: list[PositiveFloat] = [1000]
+    vector_lanes: list[NonNegativeInt] = [0]  # of the bf16 vector unit; 0: in proportion to the columns
     node_nm: PositiveFloat = 7
     unit_model: str = ""  # a file that `codesign calibrate` wrote, beside the space's
 
@@ -179,6 +180,8 @@ class SearchSpace:
             spec["hardware"]["unit_model"] = hashlib.sha256(model).hexdigest()
         else:
             del spec["hardware"]["unit_model"]
+        if self.spec.hardware.vector_lanes == [0]:  # a space from before this axis keeps its hash
+            del spec["hardware"]["vector_lanes"]
         return hashlib.sha256(json.dumps([spec, tasks], sort_keys=True).encode()).hexdigest()[:16]
 
     def size(self) -> float:
@@ -213,6 +216,7 @@ def load_space(path: Path) -> SearchSpace:
         dram=hw.dram,
         dram_channels=hw.dram_channels,
         clock_hz=[m * 1e6 for m in hw.clock_mhz],
+        vector_lanes=hw.vector_lanes,
         node_nm=hw.node_nm,
         unit_model=beside(path, hw.unit_model),
     )

@@ -346,7 +346,7 @@ def _values(study: Study, candidate: Candidate, qualities: dict[str, Quality]) -
 
 
 def _hardware_choices(space: SearchSpace) -> dict[str, Sequence[str]]:
-    """Optuna's categorical choices: strings throughout, as mixed types confuse its samplers."""
+    """Optuna's categorical choices, axes in the order of the grid: strings, as mixed types confuse its samplers."""
     hw = space.spec.hardware
     return {
         "unit": ["+".join(map(str, s)) for s in hw.units.resolve()],
@@ -357,23 +357,15 @@ def _hardware_choices(space: SearchSpace) -> dict[str, Sequence[str]]:
         "sram_bytes": [str(round(k * 1024)) for k in hw.sram_kib],
         "dram": hw.dram,
         "dram_channels": [str(v) for v in hw.dram_channels],
+        "vector_lanes": [str(v) for v in hw.vector_lanes],
         "clock_hz": [str(round(m * 1e6)) for m in hw.clock_mhz],
     }
 
 
 def _hardware_parameters(space: SearchSpace, index: int) -> dict[str, str]:
-    a = space.grid[index]
-    return {
-        "unit": "+".join(str(p) for p in a.pairs),
-        "accumulator": a.accumulator,
-        "dot": str(a.dot),
-        "rows": str(a.rows),
-        "columns": str(a.columns),
-        "sram_bytes": str(a.sram_bytes),
-        "dram": a.dram,
-        "dram_channels": str(a.dram_channels),
-        "clock_hz": str(round(a.clock_hz)),
-    }
+    choices = _hardware_choices(space)
+    position = np.unravel_index(index, [len(values) for values in choices.values()])
+    return {axis: values[int(i)] for (axis, values), i in zip(choices.items(), position, strict=True)}
 
 
 def _make_folder(folder: Path) -> None:

@@ -127,6 +127,13 @@ def test_a_grid_is_the_cartesian_product() -> None:
     assert len({tuple(sorted((k, str(v)) for k, v in a.to_dict().items() if k != "name")) for a in found}) == len(found)
 
 
+def test_vector_lanes_are_an_axis_with_zero_in_proportion_to_the_columns() -> None:
+    found = grid(vector_lanes=[0, 24])
+    assert len(found) == 2 * len(grid())
+    assert {(a.columns, a.vector_lanes) for a in found} == {(4, 16), (8, 32), (4, 24), (8, 24)}
+    assert [found[i].vector_lanes for i in (0, 1)] == [16, 24]
+
+
 def test_a_grid_of_listed_accelerators_gives_them_back() -> None:
     listed = [chip(INT8, name="a"), chip(W4A8, INT8, rows=4, name="b"), chip(FP8, dram="lpddr5", name="c")]
     assert list(AcceleratorGrid.of(listed)) == listed
@@ -170,6 +177,8 @@ def test_sram_area_is_bit_cells_and_the_periphery_of_their_banks() -> None:
         ({"sram_bytes": [-1]}, "sram_bytes: must be positive"),
         ({"dram": ["ddr4"]}, "unknown 'ddr4'"),
         ({"columns": []}, "no value"),
+        ({"vector_lanes": []}, "no value"),
+        ({"vector_lanes": [8, -1]}, "vector_lanes must be positive"),
         ({"pair_sets": [(FormatPair("int8", "int77"),)]}, "int77"),
     ],
 )

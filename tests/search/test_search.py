@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 
 from codesign.errors import InputError
 from codesign.search import load_space, open_study, run_study, search
 from codesign.search.allocation import lagrangian, price_range
 from codesign.search.pareto import Coverage, hypervolume, nondominated
+from codesign.search.samplers import Parameters
+from codesign.search.study import _hardware_parameters
 from codesign.search.surrogate import Surrogate
 
 SPACE = """
@@ -174,8 +177,6 @@ def test_every_reported_design_was_measured(finished: Path) -> None:
 
 
 def test_study_is_an_optuna_study_with_one_trial_per_candidate(finished: Path) -> None:
-    import optuna
-
     front = json.loads((finished / "study" / "front.json").read_text())
     study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{finished / 'study' / 'study.db'}")
     complete = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
@@ -219,6 +220,22 @@ def test_optuna_samplers_run_on_the_same_space(space_file: Path, tmp_path: Path,
     assert study.evaluations == 8
     assert sum(r.proposed_by == sampler for r in study.ledger.records()) == 4
     assert len(study.front()) > 0
+
+
+def test_a_trial_names_the_accelerator_that_it_was_made_for(space_file: Path, tmp_path: Path) -> None:
+    """Back and forth for every accelerator of a grid with two values on many axes."""
+    more = "  vector_lanes: [0, 24]\n  clock_mhz: [800, 1000]\n  rows:"
+    space_file.write_text(space_file.read_text().replace("  rows:", more))
+    space = load_space(space_file)
+    axes = open_study(space, tmp_path / "study").ledger.distributions
+    parameters = Parameters(space, axes)
+    for index, accelerator in enumerate(space.grid):
+        named = _hardware_parameters(space, index)
+        trial = optuna.trial.create_trial(params=named, distributions=axes, value=0)
+        assert parameters.accelerator(trial) == index
+        assert float(named["clock_hz"]) == accelerator.clock_hz
+        assert int(named["vector_lanes"]) in (0, accelerator.vector_lanes)
+    assert {a.vector_lanes for a in space.grid} == {8, 16, 24}
 
 
 @pytest.mark.slow
