@@ -54,7 +54,7 @@ class Designs:
 
 
 Refused = tuple[str, int, int]  # task, layer, pair
-_UNFIT = "unfit"  # beside the cost fields: 1 where DRAM does not hold the network
+_TILED = ("latency_s", "energy_j", "dram_bytes")  # infinite where the SRAM holds no tile of some layer
 
 
 class Combiner:
@@ -90,10 +90,10 @@ class Combiner:
         return np.asarray(next(iter(self.tables.values())).supported[accelerator])
 
     def fields(self, task: str) -> list[str]:
-        """Cost fields of `task` that some objective or budget looks at."""
+        """Cost fields of `task` that some objective or budget looks at, one of _TILED at least."""
         used = [*self.objectives, *(b for b, _ in self.budgets)]
         names = [o.field for o in used if o.task in (task, None) and not o.is_quality and o.field != "area_mm2"]
-        return list(dict.fromkeys(names))
+        return list(dict.fromkeys(names if set(_TILED) & set(names) else [*names, _TILED[-1]]))
 
     def front(self, pools: Mapping[str, Pool], accelerators: Sequence[np.ndarray] | None = None) -> Designs:
         """All non-dominated designs; `accelerators` limits each group (default: all of them)."""
@@ -137,7 +137,6 @@ class Combiner:
             if not len(usable):
                 return None
             cost = self._costs(task, members, pool.choices[usable])
-            cost[_UNFIT] = 1.0 - self.tables[task].fits(pool.choices[usable], members)
             keep = _undominated_rows(pool.quality[usable], list(cost.values()))
             rows[task] = usable[keep]
             costs[task] = {f: v[:, keep] for f, v in cost.items()}
@@ -148,7 +147,7 @@ class Combiner:
         gathered = {t: {f: v[mesh[0], picked[t]] for f, v in costs[t].items()} for t in tasks}
         quality = {t: pools[t].quality[rows[t][picked[t]]] for t in tasks}
         accelerator = members[mesh[0]]
-        feasible = sum(gathered[t][_UNFIT] for t in tasks) == 0
+        feasible = np.all([np.isfinite(v) for cost in gathered.values() for v in cost.values()], axis=0)
         for objective, limit in self.budgets:
             feasible &= self._column(objective, accelerator, quality, gathered) <= limit
         values = np.stack([self._column(o, accelerator, quality, gathered) for o in self.objectives], axis=1)
@@ -158,8 +157,11 @@ class Combiner:
     def _costs(
         self, task: str, members: np.ndarray, choices: np.ndarray, *, paired: bool = False
     ) -> dict[str, np.ndarray]:
-        """field -> [len(members), len(choices)], or [n] where member i goes with choice i."""
-        return self.tables[task].totals(self.fields(task), choices, members, paired=paired)
+        """field -> [len(members), len(choices)], or [n] where member i goes with choice i; infinite where DRAM does
+        not hold the network."""
+        fits = self.tables[task].fits(choices, members, paired=paired)
+        totals = self.tables[task].totals(self.fields(task), choices, members, paired=paired)
+        return {field: np.where(fits, values, np.inf) for field, values in totals.items()}
 
     def _column(
         self,

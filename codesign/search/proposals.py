@@ -59,6 +59,9 @@ class Proposer:
         picks = [lagrangian(loss, np.zeros_like(loss), np.zeros(1))]
         for field in self._combiner.fields(task):
             costs = self._combiner.tables[task].additive(field, members)[..., columns]
+            costs = costs[np.isfinite(costs[:, np.isfinite(loss)]).all(axis=1)]  # a layer without a tile is infinite
+            if not len(costs):
+                continue
             prices = price_range(loss, costs.mean(axis=0), _PRICES)
             picks.append(lagrangian(loss, costs, prices))
         return picks

@@ -213,6 +213,16 @@ def test_budget_is_kept(space_file: Path, tmp_path: Path) -> None:
     assert all(d["objectives"]["area_mm2"] <= limit for d in kept["designs"])
 
 
+def test_accelerators_whose_sram_holds_no_tile_are_never_reported(space_file: Path, tmp_path: Path) -> None:
+    """They are the smallest of all, also where no objective is infinite for them."""
+    text = space_file.read_text().replace("tiny.latency_s]", "tiny.dram_capacity_bytes]")
+    space_file.write_text(text)
+    without = search(space_file, tmp_path / "without", seed=0, evaluations=4)
+    space_file.write_text(text.replace("[4, 16]", "[0.25, 4, 16]"))
+    found = search(space_file, tmp_path / "with", seed=0, evaluations=4)
+    assert [d["objectives"] for d in found["designs"]] == [d["objectives"] for d in without["designs"]]
+
+
 @pytest.mark.parametrize("sampler", ["random", "nsga2", "tpe"])
 def test_optuna_samplers_run_on_the_same_space(space_file: Path, tmp_path: Path, sampler: str) -> None:
     study = open_study(load_space(space_file), tmp_path / "study", seed=0)
