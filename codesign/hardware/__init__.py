@@ -10,6 +10,7 @@ from codesign.hardware.cost import Cost, cost
 from codesign.hardware.mac import MacUnit
 from codesign.hardware.mac_costs import MacCosts, mac_costs
 from codesign.hardware.tables import CostTables, cost_tables
+from codesign.hardware.totals import AssignmentTotals
 
 if TYPE_CHECKING:
     from codesign.hardware.files import load_accelerator, presets
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Accelerator",
     "AcceleratorGrid",
+    "AssignmentTotals",
     "Cost",
     "CostTables",
     "Interval",
