@@ -11,8 +11,7 @@ from codesign.files import csv_text, write_atomic
 from codesign.hardware import Accelerator, AcceleratorGrid, cost, load_accelerator, memory
 from codesign.hardware.roofline import RooflinePoint, bound_shares, roofline
 from codesign.hardware.what_if import Variant, what_if
-from codesign.models import BUNDLED, load_task
-from codesign.workload import Workload, named_workload
+from codesign.models import workload_called
 from codesign.workload.roles import LABEL
 
 _UNITS = {"parameters": "", "macs": "", "area_mm2": "mm2", "latency_s": "s", "energy_j": "J"} | dict.fromkeys(
@@ -25,13 +24,6 @@ _COMPARED = {
     "dram_bytes": "DRAM traffic",
     "dram_capacity_bytes": "DRAM content",
 }
-
-
-def workload_called(name: str) -> Workload:
-    """A bundled (or python:) task's workload, or a named network."""
-    if name in BUNDLED or name.startswith("python:"):
-        return load_task(name).workload()
-    return named_workload(name)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,9 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from codesign.errors import InputError
-from codesign.files import read_text
-from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
+from codesign.formats import Assignment, FormatPair, get_format, read_assignment
 from codesign.report.text import human as with_prefix
 
 if TYPE_CHECKING:
@@ -45,25 +43,16 @@ def human(value: float, unit: str = "") -> str:
 
 def assignment_for(workload: Workload, arguments: argparse.Namespace) -> Assignment:
     """The Assignment that --formats, --assignment or --rules asks for; raises InputError on a mistake in it."""
-    formats, file = arguments.formats, arguments.assignment
     if arguments.rules:
         from codesign.workload.role_files import load_rules
 
         return load_rules(arguments.rules).apply(workload)
-    if file is None:
-        pair = FormatPair.parse(formats or "int8")
-        get_format(pair.weight)
-        get_format(pair.activation)
-        kinds = workload.layer_kinds()
-        return Assignment.of({n: LayerFormats.of_pair(pair, attention=k == "attention") for n, k in kinds.items()})
-    try:
-        data = json.loads(read_text(file))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file}:{error.lineno}: broken JSON: {error.msg}") from None
-    try:
-        return Assignment.from_dict(data)
-    except (TypeError, AttributeError):
-        raise InputError(f"{file}: expected {{layer: {{weight: format, activation: format}}}}") from None
+    if arguments.assignment:
+        return read_assignment(arguments.assignment)
+    pair = FormatPair.parse(arguments.formats or "int8")
+    get_format(pair.weight)
+    get_format(pair.activation)
+    return Assignment.of_pairs(dict.fromkeys(workload.layers, pair), workload.layer_kinds())
 
 
 class SearchProgress:

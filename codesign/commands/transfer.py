@@ -6,13 +6,12 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from codesign.commands.cost import workload_called
 from codesign.commands.output import human, print_json, print_table
 from codesign.errors import InputError, nearest
 from codesign.export.study import ChosenDesign, read_design
 from codesign.formats import FormatPair
 from codesign.hardware import Accelerator, cost
-from codesign.models import load_task
+from codesign.models import load_task, workload_called
 from codesign.workload.role_files import write_rules
 from codesign.workload.roles import LABEL, RoleRules, roles
 

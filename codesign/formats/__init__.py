@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codesign.formats.assignment import Assignment, FormatPair, LayerFormats
+from codesign.formats.assignment import Assignment, FormatPair, LayerFormats, read_assignment
 from codesign.formats.elements import Element, FloatElement, IntElement
 from codesign.formats.format import Format, Quantized
 from codesign.formats.scaling import Scaling
@@ -21,5 +21,6 @@ __all__ = [
     "Scaling",
     "format_names",
     "get_format",
+    "read_assignment",
     "sqnr_db",
 ]

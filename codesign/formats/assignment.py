@@ -6,6 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from codesign.errors import InputError
+from codesign.files import read_text
+from codesign.formats.table import get_format
 
 
 @dataclass(frozen=True, order=True)
@@ -72,6 +77,11 @@ class Assignment(Mapping[str, LayerFormats]):
         return cls(tuple(sorted(layers.items())))
 
     @classmethod
+    def of_pairs(cls, pairs: Mapping[str, FormatPair], kinds: Mapping[str, str]) -> Assignment:
+        """One pair for all products of a layer; `kinds` as `Workload.layer_kinds` gives them."""
+        return cls.of({n: LayerFormats.of_pair(p, attention=kinds[n] == "attention") for n, p in pairs.items()})
+
+    @classmethod
     def from_dict(cls, data: Mapping[str, Mapping[str, str]]) -> Assignment:
         """Inverse of `to_dict`; raises TypeError on unknown keys."""
         return cls.of({name: LayerFormats(**fields) for name, fields in data.items()})
@@ -95,3 +105,25 @@ class Assignment(Mapping[str, LayerFormats]):
         """Short content hash (hex), the same on every machine."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_assignment(path: Path) -> Assignment:
+    """The Assignment in a JSON file, {layer: {weight: format, activation: format}}.
+
+    Raises InputError with file and line where it is none, or names an unknown format.
+    """
+    try:
+        found = Assignment.from_dict(json.loads(read_text(path)))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: broken JSON: {error.msg}") from None
+    except (TypeError, AttributeError):
+        raise InputError(f"{path}: expected {{layer: {{weight: format, activation: format}}}}") from None
+    for layer, formats in found.layers:
+        for role, name in formats.to_dict().items():
+            try:
+                get_format(str(name))
+            except InputError as error:
+                from codesign.yamlio import line_of  # pydantic is slow to import
+
+                raise InputError(f"{path}:{line_of(path, layer, role)}: layer '{layer}': {role}: {error}") from None
+    return found

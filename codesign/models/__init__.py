@@ -8,10 +8,11 @@ from pathlib import Path
 
 from codesign.errors import InputError, nearest
 from codesign.models.task import Direction, Outputs, Samples, Task
+from codesign.workload import Workload
 
 BUNDLED = {"restore": "codesign.models.restore", "rewrite": "codesign.models.rewrite"}
 
-__all__ = ["BUNDLED", "Direction", "Outputs", "Samples", "Task", "load_task"]
+__all__ = ["BUNDLED", "Direction", "Outputs", "Samples", "Task", "load_task", "workload_called"]
 
 
 def load_task(spec: str, *, name: str | None = None, search_path: Path | None = None) -> Task:
@@ -29,3 +30,18 @@ def load_task(spec: str, *, name: str | None = None, search_path: Path | None = 
     task = load()
     task.name = name or task.name
     return task
+
+
+def workload_called(name: str, *, search_path: Path | None = None) -> Workload:
+    """The workload of a bundled or ``python:`` task, or of a network known by name, with its options if it has any.
+
+    Raises InputError on an unknown name or option; the nearest valid one is offered.
+    """
+    if name in BUNDLED or name.startswith("python:"):
+        return load_task(name, search_path=search_path).workload()
+    from codesign.workload import named_workload, workload_names  # builds networks, which no task needs
+
+    network, known = name.partition(":")[0], [*BUNDLED, *workload_names()]
+    if network not in known:
+        raise InputError(f"unknown network '{network}'{nearest(network, known)}")
+    return named_workload(name)

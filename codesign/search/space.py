@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from codesign.errors import InputError, nearest
-from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
+from codesign.formats import Assignment, FormatPair, get_format
 from codesign.hardware import AcceleratorGrid
 from codesign.hardware.accumulators import check_accumulator
 from codesign.hardware.files import beside
@@ -140,12 +140,8 @@ class Network:
 
     def assignment(self, choice: np.ndarray) -> Assignment:
         """Pair index per layer, int [layers] -> Assignment."""
-        return Assignment.of(
-            {
-                layer: LayerFormats.of_pair(self.pairs[c], attention=self.kinds[layer] == "attention")
-                for layer, c in zip(self.layers, choice, strict=True)
-            }
-        )
+        pairs = {layer: self.pairs[c] for layer, c in zip(self.layers, choice, strict=True)}
+        return Assignment.of_pairs(pairs, self.kinds)
 
     def uniform(self, pair: FormatPair) -> np.ndarray:
         """`pair` for every layer that may take it; raises InputError where the rules forbid it."""
