@@ -9,6 +9,7 @@ from codesign.commands.output import human, print_json, print_table
 from codesign.formats import get_format
 from codesign.search import SearchSpace, load_space
 from codesign.search.accumulation import in_words
+from codesign.search.records import layer_table
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,11 +68,5 @@ def explained(space: SearchSpace) -> dict[str, Any]:
 
 def _layers(space: SearchSpace, name: str) -> list[dict[str, Any]]:
     network = space.networks[name]
-    rows: dict[str, dict[str, Any]] = {
-        layer: {"name": layer, "kind": network.kinds[layer], "macs": 0, "parameters": 0, "choices": int(allowed.sum())}
-        for layer, allowed in zip(network.layers, network.allowed, strict=True)
-    }
-    for op in network.workload.operators:
-        rows[op.layer]["macs"] += op.macs * network.workload.repeats.get(op.phase, 1)
-        rows[op.layer]["parameters"] = max(rows[op.layer]["parameters"], op.weight_elements)
-    return list(rows.values())
+    rows = zip(layer_table(network.workload), network.allowed, strict=True)
+    return [row | {"choices": int(allowed.sum())} for row, allowed in rows]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,11 @@ from codesign.errors import InputError
 from codesign.hardware import MacUnit
 from codesign.search.accumulation import in_words, sums_alike
 from codesign.search.combine import Designs
+from codesign.search.records import representatives
 from codesign.search.study import Progress, Study
 
 
-def accepted(
-    study: Study, representatives: Callable[[Study, Designs], Designs], report: Progress
-) -> tuple[Designs, Designs, list[dict[str, Any]]]:
+def accepted(study: Study, report: Progress) -> tuple[Designs, Designs, list[dict[str, Any]]]:
     """(front, its representatives, of each of these the worst layer of every network in its accumulator).
 
     Where a sum keeps less than the space's `accumulator_sqnr_db`, every design that sums that layer in
@@ -33,7 +31,7 @@ def accepted(
                 f"{study.space.path}: in every design some layer keeps less than {limit:g} dB in the accumulator; "
                 "list a wider hardware.accumulator or lower accumulator_sqnr_db"
             )
-        shown = representatives(study, front)
+        shown = representatives(front, study.space.spec.search.front_size, study.seed)
         worst, refused = [], 0
         for i in range(len(shown)):
             report("accumulators", i, len(shown), "")

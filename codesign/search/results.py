@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
-import resource
-import sys
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from codesign.files import csv_text, read_text, write_atomic
 from codesign.formats import Assignment
-from codesign.hardware import cost
-from codesign.quality.cache import code_version
 from codesign.search.acceptance import accepted
 from codesign.search.combine import Designs
-from codesign.search.objectives import TASK_FIELDS, TOTAL_FIELDS, objective_value
-from codesign.search.pareto import Coverage, hypervolume, nondominated
+from codesign.search.records import (
+    balanced,
+    design_record,
+    dominator,
+    front_record,
+    layer_table,
+    peak_memory_bytes,
+    unit_box,
+)
 from codesign.search.study import Progress, Study
-
-SCHEMA_VERSION = 1
 
 
 def write_results(study: Study, progress: Progress | None = None) -> dict[str, Any]:
     """Measure every metric of the designs to report and write the study folder; returns front.json's content."""
     report = progress or (lambda *_: None)
     started = time.monotonic()
-    front, shown, accumulators = accepted(study, _representatives, report)
-    chosen, worst = _balanced(shown), _lowest_quality(study, shown)
+    front, shown, accumulators = accepted(study, report)
+    chosen, worst = balanced(shown), _lowest_quality(study, shown)
     designs = []
     for i in range(len(shown)):
         report("metrics", i, len(shown), "")
@@ -41,20 +40,14 @@ def write_results(study: Study, progress: Progress | None = None) -> dict[str, A
     report("metrics", len(shown), len(shown), "")
     baselines = _baselines(study, designs)
     study.timings["metrics"] = time.monotonic() - started
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "study": study.space.spec.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "space_hash": study.space.space_hash,
-        "code_version": code_version(),
-        "seed": study.seed,
-        "objectives": [o.to_dict() for o in study.space.objectives],
-        "reference_point": [float(v) for v in study.reference],
-        "hypervolume": study.hypervolume(front),
-        "evaluations": study.evaluations,
-        "front_size": len(front),
-        "designs": designs,
-    }
+    record = front_record(
+        study.space,
+        front,
+        designs,
+        seed=study.seed,
+        reference=study.reference,
+        evaluations=study.evaluations,
+    )
     examples = _examples(study, designs, {"chosen": chosen, "worst": worst})
     details = _details(study, designs[chosen]["id"], designs[worst]["id"], baselines)
     folder = study.folder
@@ -66,43 +59,16 @@ def write_results(study: Study, progress: Progress | None = None) -> dict[str, A
     return record
 
 
-def _representatives(study: Study, front: Designs) -> Designs:
-    """At most `front_size` designs of the front: the best of each objective, then greedily by volume."""
-    limit = study.space.spec.search.front_size
-    if len(front) <= limit:
-        return front
-    points = _unit_box(front.objectives)
-    extremes = list(dict.fromkeys(int(i) for i in front.objectives.argmin(axis=0)))
-    coverage = Coverage(np.zeros(points.shape[1]), np.full(points.shape[1], 1.05), seed=study.seed)
-    coverage.add(points[extremes])
-    rest = [i for i in coverage.choose(points, limit - len(extremes)) if i not in extremes]
-    return front.take(np.sort(np.array(extremes + rest)))
-
-
-def _unit_box(points: np.ndarray) -> np.ndarray:
-    """Ranks the objectives on one footing: each scaled to 0..1 over the front, positive spans by logarithm."""
-    logs = np.where((points > 0).all(axis=0), np.log(np.maximum(points, 1e-300)), points)
-    low, high = logs.min(axis=0), logs.max(axis=0)
-    return np.asarray((logs - low) / np.maximum(high - low, 1e-12))
-
-
-def _balanced(front: Designs) -> int:
-    """The design closest to the ideal corner of the front (least sum of squares on the unit box)."""
-    return int(np.square(_unit_box(front.objectives)).sum(axis=1).argmin())
-
-
 def _lowest_quality(study: Study, front: Designs) -> int:
     columns = [i for i, o in enumerate(study.space.objectives) if o.is_quality]
-    return int(_unit_box(front.objectives)[:, columns or [0]].sum(axis=1).argmax())
+    return int(unit_box(front.objectives)[:, columns or [0]].sum(axis=1).argmax())
 
 
 def _design(study: Study, designs: Designs, row: int, *, full: bool) -> dict[str, Any]:
-    """The record of one design, its cost computed by the scalar model from its named parts."""
-    space = study.space
-    accelerator = space.grid[int(designs.accelerator[row])]
+    """The record of one measured design."""
     assignments: dict[str, Assignment] = {}
-    quality, metrics, tasks = {}, {}, {}
-    for name, network in space.networks.items():
+    quality, metrics = {}, {}
+    for name, network in study.space.networks.items():
         index = int(designs.index[name][row])
         assignment = network.assignment(study.measured[name].choices[index])
         assignments[name] = assignment
@@ -111,50 +77,13 @@ def _design(study: Study, designs: Designs, row: int, *, full: bool) -> dict[str
         quality[name] = {k: getattr(measured, k) for k in fields}
         if full:
             metrics[name] = [q.to_dict() for q in study.evaluators[name].metrics(assignment)]
-        tasks[name] = cost(network.workload, accelerator, assignment).to_dict()
-    totals = _totals(tasks)
-    values = {o.name: objective_value(o, {n: q["value"] for n, q in quality.items()}, totals) for o in space.objectives}
-    record = {
-        "id": "",
-        "objectives": values,
-        "quality": quality,
-        "metrics": metrics,
-        "cost": totals,
-        "accelerator": accelerator.to_dict(),
-        "assignments": {n: a.to_dict() for n, a in assignments.items()},
-    }
-    record["id"] = _design_id(record)
-    return record
-
-
-def _design_id(record: dict[str, Any]) -> str:
-    text = json.dumps([record["accelerator"], record["assignments"]], sort_keys=True)
-    return "d" + hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _totals(tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Cost of the whole design: the chip once, everything else summed over the networks."""
-    first = next(iter(tasks.values()))
-    shared = ("area_mm2", "area_low_mm2", "area_high_mm2")
-    total: dict[str, Any] = {k: first[k] for k in shared if k in first}
-    for field in TOTAL_FIELDS:
-        if field != "area_mm2":
-            total[field] = sum(record[field] for record in tasks.values())
-    energy: dict[str, float] = {}
-    for record in tasks.values():
-        for part in record["components"]:
-            energy[part["name"]] = energy.get(part["name"], 0.0) + part["energy_j"]
-    total["components"] = [{**part, "energy_j": energy[part["name"]]} for part in first["components"]]
-    keep = ("parameters", "macs", "latency_per_pass_s", "layers", *TASK_FIELDS)
-    total["tasks"] = {n: {k: r[k] for k in keep if k in r} for n, r in tasks.items()}
-    return total
+    return design_record(study.space, int(designs.accelerator[row]), assignments, quality, metrics)
 
 
 def _baselines(study: Study, designs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each uniform format on each accelerator built for it alone: the best by every objective, and what beats it."""
     space, found = study.space, []
-    shown = np.array([list(d["objectives"].values()) for d in designs])
-    mixed = np.array([len(formats_used(d)) > 1 for d in designs])
+    mixed = [d for d in designs if len(formats_used(d)) > 1]
     for column, pair in enumerate(space.pairs):
         index = {n: i for n in space.networks if (i := _uniform_index(study, n, column)) is not None}
         if len(index) < len(space.networks):
@@ -170,12 +99,10 @@ def _baselines(study: Study, designs: list[dict[str, Any]]) -> list[dict[str, An
             continue
         index_of = {n: np.full(len(uniform), i) for n, i in index.items()}
         uniform = Designs(uniform.accelerator, index_of, uniform.objectives)
-        row = _balanced(uniform)
+        row = balanced(uniform)
         record = _design(study, uniform, row, full=False)
-        values = np.array(list(record["objectives"].values()))
-        beats = mixed & (shown <= values).all(axis=1) & (shown < values).any(axis=1) if len(shown) else mixed
         every = _share_dominated(study, uniform)
-        winner = designs[int(np.flatnonzero(beats)[0])]["id"] if beats.any() else None
+        winner = dominator(record, mixed)
         dominated = winner is not None or every == 1.0
         found.append(
             record
@@ -227,19 +154,11 @@ def _details(study: Study, chosen: str, worst: str, baselines: list[dict[str, An
     tasks = {}
     for name, network in study.space.networks.items():
         evaluator = study.evaluators[name]
-        macs: dict[str, int] = dict.fromkeys(network.layers, 0)
-        parameters: dict[str, int] = dict.fromkeys(network.layers, 0)
-        for op in network.workload.operators:
-            macs[op.layer] += op.macs * network.workload.repeats.get(op.phase, 1)
-            parameters[op.layer] = max(parameters[op.layer], op.weight_elements)
         floats = [{k: v for k, v in asdict(q).items() if "delta" not in k} for q in evaluator.float_metrics()]
         tasks[name] = {
             "metric": network.task.deciding,
             "unit": floats[0]["unit"],
-            "layers": [
-                {"name": la, "kind": network.kinds[la], "macs": macs[la], "parameters": parameters[la]}
-                for la in network.layers
-            ],
+            "layers": layer_table(network.workload),
             "float": floats,
         }
     return {
@@ -259,13 +178,8 @@ def _details(study: Study, chosen: str, worst: str, baselines: list[dict[str, An
             "designs_refused": study.refused,
         },
         "measured": {n: e.measured for n, e in study.evaluators.items()},
-        "peak_memory_bytes": _peak_memory_bytes(),
+        "peak_memory_bytes": peak_memory_bytes(),
     }
-
-
-def _peak_memory_bytes() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _sensitivity_table(study: Study, name: str) -> dict[str, dict[str, float]]:
@@ -316,6 +230,3 @@ def _trials_csv(study: Study) -> str:
             row |= {f"{task}.{quality['metric']}.{k}": quality[k] for k in ("value", "low", "high", "n")}
         rows.append(row | record.hardware)
     return csv_text(rows)
-
-
-__all__ = ["SCHEMA_VERSION", "formats_used", "hypervolume", "nondominated", "write_results"]

@@ -163,6 +163,11 @@ class SearchSpace:
     objectives: tuple[Objective, ...]
     budgets: tuple[tuple[Objective, float], ...]
 
+    @property
+    def workloads(self) -> dict[str, Workload]:
+        """What each network asks for."""
+        return {name: network.workload for name, network in self.networks.items()}
+
     @cached_property
     def space_hash(self) -> str:
         """Hash of everything that decides which designs exist and what they are compared by.
