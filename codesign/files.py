@@ -24,6 +24,17 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read ({reason})") from None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, or see that it can be written; raises EnvironmentProblem where it cannot."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise EnvironmentProblem(f"{folder}: cannot be written ({error.strerror or error})") from None
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Write a whole file or nothing; raises EnvironmentProblem when the folder or disk refuses."""
     try:

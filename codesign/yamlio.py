@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +46,16 @@ def load_yaml(path: Path, model: type[M]) -> M:
 def line_of(path: Path, *location: str | int) -> int:
     """The 1-based line of the key or item at `location` in the YAML file (nearest parent if absent)."""
     return _line(yaml.compose(read_text(path), Loader=yaml.SafeLoader), location)
+
+
+@contextmanager
+def naming(path: Path, *location: str | int) -> Iterator[None]:
+    """Puts file, line and key in front of an InputError raised inside."""
+    try:
+        yield
+    except InputError as error:
+        key = ".".join(part for part in location if isinstance(part, str))
+        raise InputError(f"{path}:{line_of(path, *location)}: {key}: {error}") from None
 
 
 def _line(root: yaml.Node | None, location: tuple[str | int, ...]) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.conftest import make_tiny_task
+import torch
+
+from tests.conftest import TinyAttention, make_tiny_task, stripes
 
 
 def task() -> tuple[Any, Any, Any, None]:
@@ -17,3 +19,9 @@ def broken() -> tuple[Any, Any, Any, None]:
     module, calibration, evaluation, metric = task()
     module.head.weight.data[0, 0] = float("nan")
     return module, calibration, evaluation, metric
+
+
+def untrained() -> tuple[Any, Any, Any, None]:
+    """The same network as it begins, for its workload: nothing is trained."""
+    image, _ = stripes(4, torch.Generator().manual_seed(0))
+    return TinyAttention(), image, image, None

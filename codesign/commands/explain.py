@@ -29,14 +29,21 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     columns = ["pair", "weight bits", "activation bits", "units with it", "products are summed in"]
     print_table("pairs (weight:activation)", columns, choices)
-    limit = f"{facts['accumulator_sqnr_db']:g} dB (accumulator_sqnr_db)"
-    print(f"No accumulator can overflow. A design is reported if the sums of every layer keep {limit} to exact ones.\n")
+    print(f"No accumulator can overflow. {_what_counts(facts)}\n")
     for name, layers in facts["layers"].items():
         rows = [
             [la["name"], la["kind"], human(la["macs"]), human(la["parameters"]), str(la["choices"])] for la in layers
         ]
         print_table(f"{name}: {len(rows)} layers", ["layer", "kind", "MACs", "parameters", "choices"], rows)
     return 0
+
+
+def _what_counts(facts: dict[str, Any]) -> str:
+    if facts["fixed"]:
+        given = "; ".join(f"{name}: {' or '.join(labels)}" for name, labels in facts["fixed"].items())
+        return f"Formats are given, nothing is measured, every accelerator is priced. {given}."
+    limit = f"{facts['accumulator_sqnr_db']:g} dB (accumulator_sqnr_db)"
+    return f"A design is reported if the sums of every layer keep {limit} to exact ones."
 
 
 def explained(space: SearchSpace) -> dict[str, Any]:
@@ -62,11 +69,13 @@ def explained(space: SearchSpace) -> dict[str, Any]:
             }
             for p in space.pairs
         ],
-        "layers": {name: _layers(space, name) for name in space.networks},
+        "fixed": {name: list(network.labels) for name, network in space.fixed.items()},
+        "layers": {name: _layers(space, name) for name in space.workloads},
     }
 
 
 def _layers(space: SearchSpace, name: str) -> list[dict[str, Any]]:
-    network = space.networks[name]
-    rows = zip(layer_table(network.workload), network.allowed, strict=True)
-    return [row | {"choices": int(allowed.sum())} for row, allowed in rows]
+    measured = name in space.networks
+    allowed = space.networks[name].allowed if measured else space.fixed[name].allowed(space.pairs)
+    rows = zip(layer_table(space.workloads[name]), allowed, strict=True)
+    return [row | {"choices": int(pairs.sum())} for row, pairs in rows]

@@ -5,15 +5,29 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from codesign.commands.output import SearchProgress, print_json
+from codesign.errors import InputError
 from codesign.report import write_report
-from codesign.search import load_space, open_study, run_study, write_results
+from codesign.search import SearchSpace, load_space, open_study, run_study, run_sweep, write_results, write_sweep
+
+# options that say how to measure, and what they are where nobody gave them
+_MEASURING = {
+    "evaluations": None,
+    "timeout": None,
+    "sampler": "codesign",
+    "storage": None,
+    "resume": False,
+    "workers": 1,
+}
 
 
 def run(arguments: argparse.Namespace) -> int:
     space = load_space(arguments.space)
     folder: Path = arguments.out or Path("reports/studies") / space.spec.name
+    if space.fixed:
+        return _sweep(space, folder, arguments)
     study = open_study(
         space,
         folder,
@@ -35,19 +49,46 @@ def run(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
         record = write_results(study, progress)
+    said = []
+    if study.refused:
+        limit = space.spec.accumulator_sqnr_db
+        said.append(f"refused: {study.refused} designs, in whose accumulator a layer keeps less than {limit:g} dB")
+    said += [f"failed: {failure}" for failure in study.failures]
+    _tell(arguments, record, f"{record['evaluations']} evaluations", {"trials": folder / "trials.csv"}, folder, said)
+    return 0
+
+
+def _sweep(space: SearchSpace, folder: Path, arguments: argparse.Namespace) -> int:
+    """Formats are given: price every accelerator."""
+    for option, default in _MEASURING.items():
+        if getattr(arguments, option) != default:
+            raise InputError(
+                f"--{option} goes with measured tasks: {arguments.space} gives all formats, and its accelerators are "
+                "priced at once"
+            )
+    with SearchProgress() as progress:
+        found = run_sweep(space, folder, seed=arguments.seed, progress=progress)
+        record = write_sweep(found, progress)
+    work = f"{len(space.grid):,} accelerators, {found.priced:,} designs priced in {found.seconds:.1f} s"
+    _tell(arguments, record, work, {"fronts": folder / "fronts.csv"}, folder, [])
+    return 0
+
+
+def _tell(
+    arguments: argparse.Namespace,
+    record: dict[str, Any],
+    work: str,
+    paths: dict[str, Path],
+    folder: Path,
+    said: list[str],
+) -> None:
+    """Write the report and say what was done."""
     markdown, html = write_report(folder)
-    paths = {"front": folder / "front.json", "trials": folder / "trials.csv", "markdown": markdown, "html": html}
+    paths = {"front": folder / "front.json"} | paths | {"markdown": markdown, "html": html}
     if arguments.json:
         summary = {k: record[k] for k in ("study", "seed", "evaluations", "hypervolume", "front_size")}
         print_json(summary | {"designs": len(record["designs"])} | {k: str(p) for k, p in paths.items()})
-    else:
-        print(f"{record['evaluations']} evaluations, {record['front_size']} designs on the front, ", end="")
-        print(f"{len(record['designs'])} of them reported; hypervolume {record['hypervolume']:.4g}")
-        if study.refused:
-            limit = space.spec.accumulator_sqnr_db
-            print(f"refused: {study.refused} designs, in whose accumulator a layer keeps less than {limit:g} dB")
-        for failure in study.failures:
-            print(f"failed: {failure}")
-        print(f"front:  {paths['front']}")
-        print(f"report: {paths['html']}")
-    return 0
+        return
+    print(f"{work}, {record['front_size']} designs on the front, ", end="")
+    print(f"{len(record['designs'])} of them reported; hypervolume {record['hypervolume']:.4g}")
+    print("\n".join([*said, f"front:  {paths['front']}", f"report: {paths['html']}"]))

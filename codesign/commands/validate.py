@@ -10,7 +10,7 @@ from codesign.search import load_space
 
 def run(arguments: argparse.Namespace) -> int:
     space = load_space(arguments.space)
-    counts = {name: len(network.layers) for name, network in space.networks.items()}
+    counts = {name: len(workload.layers) for name, workload in space.workloads.items()}
     facts = {
         "valid": True,
         "space": space.spec.name,

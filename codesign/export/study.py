@@ -48,9 +48,11 @@ def read_design(folder: Path, design_id: str) -> ChosenDesign:
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{front}: design '{design_id}' has no readable assignments ({error})") from None
     specs = {task: spec.task for task, spec in load_yaml(folder / "space.yaml", SpaceFile).tasks.items()}
-    missing = [task for task in assignments if task not in specs]
-    if missing:
-        raise InputError(f"{folder / 'space.yaml'}: no task '{missing[0]}'{nearest(missing[0], specs)}")
+    for task in assignments:
+        if task not in specs:
+            raise InputError(f"{folder / 'space.yaml'}: no task '{task}'{nearest(task, specs)}")
+        if not specs[task]:
+            raise InputError(f"{folder}: '{task}' is a workload in given formats: there is no network to export")
     return ChosenDesign(
         design_id, str(record.get("study", folder.name)), folder, assignments, specs, designs[design_id]
     )

@@ -9,7 +9,7 @@ from string import Template
 from codesign.files import csv_text, read_text, write_atomic
 from codesign.report.markdown import markdown
 from codesign.report.study_files import StudyFiles, load_study
-from codesign.report.text import ASSUMPTIONS, summary
+from codesign.report.text import assumptions, summary
 
 _TEMPLATE = Path(__file__).parent / "template"
 
@@ -36,7 +36,7 @@ def html(files: StudyFiles) -> str:
         "details": files.details,
         "examples": files.examples,
         "summary": summary(files),
-        "assumptions": ASSUMPTIONS,
+        "assumptions": assumptions(files),
     }
     # "<" never stands in the embedded JSON, so no name can close the script element
     embedded = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from codesign.report.study_files import StudyFiles
-from codesign.report.text import ASSUMPTIONS, accumulation, chip, formats_of, human, summary
+from codesign.report.text import accumulation, assumptions, chip, formats_of, human, summary
 
 
 def markdown(files: StudyFiles) -> str:
     """The whole report."""
-    front = files.front
+    front, verb = files.front, "measures" if files.measured else "prices"
     parts = [
         f"# {front['study']}: formats and hardware",
         "Study of {created}, seed {seed}, space {space_hash}, code {code_version}.".format(**front),
@@ -21,13 +21,12 @@ def markdown(files: StudyFiles) -> str:
         _front(files),
         "## The balanced design",
         _design(files, files.design(files.details["chosen"])),
-        "## One format throughout",
         _baselines(files),
         _examples(files),
         "## What this rests on",
-        "\n".join(f"- {line}" for line in ASSUMPTIONS),
+        "\n".join(f"- {line}" for line in assumptions(files)),
         "## Again",
-        f"`codesign search {files.folder}/space.yaml --out {files.folder} --seed {front['seed']}` measures it again; "
+        f"`codesign search {files.folder}/space.yaml --out {files.folder} --seed {front['seed']}` {verb} it again; "
         f"`codesign report {files.folder}` only draws it again.",
     ]
     return "\n\n".join(p for p in parts if p) + "\n"
@@ -62,14 +61,16 @@ def _design(files: StudyFiles, design: dict[str, Any]) -> str:
     area = [[c["name"], f"{c['area_mm2']:.4g}", human(c["energy_j"], "J")] for c in cost["components"]]
     interval = f"{cost['area_low_mm2']:.3g} to {cost['area_high_mm2']:.3g}"
     parts.append(table(["component", f"area mm2 (total {cost['area_mm2']:.4g}, {interval})", "energy"], area))
-    sums = "; ".join(f"{task}: {accumulation(worst)}" for task, worst in design["accumulator"].items())
-    parts.append(f"Accumulator, the worst layer's sums over their error: {sums}.")
-    for task, metrics in design["metrics"].items():
+    if sums := "; ".join(f"{task}: {accumulation(worst)}" for task, worst in design["accumulator"].items()):
+        parts.append(f"Accumulator, the worst layer's sums over their error: {sums}.")
+    for task in design["assignments"]:
         rows = [
             [m["metric"], f"{m['value']:.5g}", f"{m['low']:.5g} to {m['high']:.5g}", m["unit"], str(m["n"]), _delta(m)]
-            for m in metrics
+            for m in design["metrics"].get(task, ())
         ]
-        parts.append(f"### {task}\n\n" + table(["metric", "value", "95 %", "unit", "n", "against float, paired"], rows))
+        parts.append(f"### {task}")
+        if rows:
+            parts.append(table(["metric", "value", "95 %", "unit", "n", "against float, paired"], rows))
         parts.append(
             "Layers: " + ", ".join(f"{n} x {pair}" for pair, n in formats_of(design, task).most_common()) + "."
         )
@@ -106,7 +107,11 @@ def _baselines(files: StudyFiles) -> str:
         ]
         for b in files.details["baselines"]
     ]
-    return table(["design", *(o["name"] for o in objectives), "dominated by", "all of its best designs"], rows)
+    if not rows and not files.measured:
+        return ""  # one choice of formats: nothing to compare
+    title = "## One format throughout" if files.measured else "## Formats compared"
+    columns = ["design", *(o["name"] for o in objectives), "dominated by", "all of its best designs"]
+    return f"{title}\n\n{table(columns, rows)}"
 
 
 def _examples(files: StudyFiles) -> str:

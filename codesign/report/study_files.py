@@ -33,6 +33,11 @@ class StudyFiles:
         found: list[dict[str, Any]] = self.front["designs"]
         return found
 
+    @property
+    def measured(self) -> bool:
+        """Whether the study ran networks; where their formats were given, it only priced them."""
+        return any(design["quality"] for design in self.designs)
+
     def design(self, identifier: str) -> dict[str, Any]:
         return next(d for d in self.designs if d["id"] == identifier)
 
@@ -53,7 +58,7 @@ def load_study(folder: Path) -> StudyFiles:
     details = _json(folder / "details.json")
     _require(folder / "details.json", details, _DETAILS_KEYS)
     for role in ("chosen", "worst"):
-        if details[role] not in {d["id"] for d in front["designs"]}:
+        if details[role] not in {d["id"] for d in front["designs"]} | ({None} if role == "worst" else set()):
             raise InputError(f"{folder / 'details.json'}: {role} '{details[role]}' is no design of front.json")
     return StudyFiles(folder, front, details, _json(folder / "examples.json"))
 

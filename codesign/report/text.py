@@ -40,9 +40,10 @@ def chip(accelerator: dict[str, Any]) -> str:
     """One line about an accelerator."""
     macs = accelerator["rows"] * accelerator["columns"] * accelerator["dot"]
     a = accelerator
+    lanes = f"{a['vector_lanes']} vector lanes; " if "vector_lanes" in a else ""
     return (
         f"{a['rows']} x {a['columns']} units of dot-{a['dot']} ({macs:,} MACs a cycle) for {', '.join(a['pairs'])}; "
-        f"{a['sram_bytes'] / 1024:g} KiB SRAM; {a['dram_channels']} x {a['dram']}; "
+        f"{a['sram_bytes'] / 1024:g} KiB SRAM; {a['dram_channels']} x {a['dram']}; {lanes}"
         f"{a['clock_hz'] / 1e6:g} MHz at {a['node_nm']:g} nm"
     )
 
@@ -69,46 +70,88 @@ def _accumulators(files: StudyFiles) -> str:
     return f"{text}; {left_out}."
 
 
-def summary(files: StudyFiles) -> list[str]:
-    """What the study found, in sentences made from its numbers."""
+def _searched(files: StudyFiles) -> str:
     front, details = files.front, files.details
-    chosen = files.design(details["chosen"])
-    lines = [
+    return (
         f"{front['evaluations']} measured candidates over {details['hardware_count']:,} accelerators "
         f"(10^{details['log10_designs']:.0f} possible designs); the front holds {front['front_size']:,} designs, "
-        f"{len(files.designs)} of which stand for it here.",
-        f"The balanced design {chosen['id']}: {chip(chosen['accelerator'])}.",
-    ]
-    reference = next((b for b in details["baselines"] if b["label"] == "uniform int8:int8"), None)
-    if reference:
-        parts = []
-        for o in front["objectives"]:
-            mine, other = chosen["objectives"][o["name"]], reference["objectives"][o["name"]]
-            if o["name"].endswith(".quality"):
-                parts.append(f"{o['name']} {mine:.3g} against {other:.3g}")
-            else:
-                parts.append(f"{mine / other:.2f} x its {o['name']}")
-        lines.append(f"Against INT8 everywhere on its own balanced chip: {'; '.join(parts)}.")
-    units = Counter(p for d in files.designs for p in d["accelerator"]["pairs"])
-    lines.append(
-        "Pairs that the front's units support: " + ", ".join(f"{p} in {n}" for p, n in units.most_common()) + "."
+        f"{len(files.designs)} of which stand for it here."
     )
-    lines.append(_accumulators(files))
-    beaten = [b for b in details["baselines"] if b["share_dominated"] == 1.0]
-    lines.append(
-        f"Mixed designs dominate every design of {len(beaten)} of {len(details['baselines'])} uniform formats; "
+
+
+def _priced(files: StudyFiles) -> str:
+    front, details = files.front, files.details
+    return (
+        f"Every one of {details['hardware_count']:,} accelerators was priced with the given formats: "
+        f"{details['designs_priced']:,} designs that can be built. The front is exact and holds "
+        f"{front['front_size']:,} of them, {len(files.designs)} of which stand for it here; all of them, and the front "
+        "of each choice of formats, are in fronts.csv."
+    )
+
+
+def _given_formats(files: StudyFiles) -> list[str]:
+    """Which of its given formats each network has on the whole front."""
+    found = []
+    for task, counts in files.details["formats"].items():
+        shown = ", ".join(f"{label} in {count:,}" for label, count in counts.items())
+        found.append(f"Formats of {task} on the whole front: {shown}.")
+    return found
+
+
+def _against_int8(files: StudyFiles, chosen: dict[str, Any]) -> list[str]:
+    reference = next((b for b in files.details["baselines"] if b["label"] == "uniform int8:int8"), None)
+    if reference is None:
+        return []
+    parts = []
+    for o in files.front["objectives"]:
+        mine, other = chosen["objectives"][o["name"]], reference["objectives"][o["name"]]
+        if o["name"].endswith(".quality"):
+            parts.append(f"{o['name']} {mine:.3g} against {other:.3g}")
+        else:
+            parts.append(f"{mine / other:.2f} x its {o['name']}")
+    return [f"Against INT8 everywhere on its own balanced chip: {'; '.join(parts)}."]
+
+
+def _beaten(files: StudyFiles) -> str:
+    baselines = files.details["baselines"]
+    beaten = [b for b in baselines if b["share_dominated"] == 1.0]
+    return (
+        f"Mixed designs dominate every design of {len(beaten)} of {len(baselines)} uniform formats; "
         "the table of baselines says where not, and why."
     )
-    return lines
 
 
-ASSUMPTIONS = (
+def summary(files: StudyFiles) -> list[str]:
+    """What the study found, in sentences made from its numbers."""
+    chosen = files.design(files.details["chosen"])
+    balanced = f"The balanced design {chosen['id']}: {chip(chosen['accelerator'])}."
+    units = Counter(p for d in files.designs for p in d["accelerator"]["pairs"])
+    supported = ", ".join(f"{p} in {n}" for p, n in units.most_common())
+    pairs = f"Pairs that the front's units support: {supported}."
+    if files.measured:
+        return [_searched(files), balanced, *_against_int8(files, chosen), pairs, _accumulators(files), _beaten(files)]
+    return [_priced(files), balanced, *_given_formats(files), pairs]
+
+
+def assumptions(files: StudyFiles) -> list[str]:
+    """What the numbers of this study rest on."""
+    return [*(_OF_QUALITY if files.measured else _OF_GIVEN_FORMATS), *_OF_COST]
+
+
+_OF_QUALITY = (
     "Quality is measured by fake quantization of weights and of the inputs of every convolution, linear layer and "
     "attention product, accumulated in FP32; norms, softmax, activations and residual additions stay float.",
-    "In the cost these run on a bf16 vector unit whose area is counted; its time is not.",
     "How far a unit's own accumulator is from exact sums is computed bit for bit on operands of a calibration run, at "
     "most 16 x 16 outputs of every layer.",
+    "Intervals are 95 % bootstrap over samples; differences to float are paired on the same samples and noise.",
+)
+_OF_GIVEN_FORMATS = (
+    "No network was run: what these formats, and the sums of their accumulators, cost in quality is not known here, so "
+    "that formats of few bits look best. No accumulator can overflow.",
+)
+_OF_COST = (
+    "In the cost norms, softmax, activations and residual additions run on a bf16 vector unit, whose area, time and "
+    "energy are counted.",
     "Area coefficients are fitted to logic synthesis; ratios between designs are claimed, absolute values are given "
     "as intervals (area_low_mm2 to area_high_mm2).",
-    "Intervals are 95 % bootstrap over samples; differences to float are paired on the same samples and noise.",
 )

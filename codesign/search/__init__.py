@@ -10,6 +10,7 @@ from typing import Any
 from codesign.search.results import write_results
 from codesign.search.space import SearchSpace, load_space
 from codesign.search.study import Progress, Study, open_study, run_study
+from codesign.search.sweep import Sweep, run_sweep, write_sweep
 
 
 def search(
@@ -25,6 +26,8 @@ def search(
 ) -> dict[str, Any]:
     """Search `space`, write the study folder `out`, return the content of its front.json.
 
+    Where the space gives the formats of its networks, every accelerator is priced; `seed` and `progress` count alone.
+
     Args:
         space: a resolved SearchSpace, or the path of a YAML file.
         evaluations: measured candidates; default: what the file says.
@@ -35,6 +38,8 @@ def search(
         EnvironmentProblem: folder or storage cannot be used.
     """
     resolved = space if isinstance(space, SearchSpace) else load_space(Path(space))
+    if resolved.fixed:
+        return write_sweep(run_sweep(resolved, Path(out), seed=seed, progress=progress), progress)
     study = open_study(resolved, Path(out), seed=seed, storage=storage, resume=resume)
     count = evaluations or resolved.spec.search.evaluations
     run_study(study, evaluations=count, timeout_s=timeout_s, progress=progress)
@@ -50,4 +55,16 @@ class _CallableModule(types.ModuleType):
 
 sys.modules[__name__].__class__ = _CallableModule
 
-__all__ = ["Progress", "SearchSpace", "Study", "load_space", "open_study", "run_study", "search", "write_results"]
+__all__ = [
+    "Progress",
+    "SearchSpace",
+    "Study",
+    "Sweep",
+    "load_space",
+    "open_study",
+    "run_study",
+    "run_sweep",
+    "search",
+    "write_results",
+    "write_sweep",
+]

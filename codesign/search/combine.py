@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codesign.hardware import CostTables
-from codesign.search.objectives import Objective
+from codesign.search.objectives import Objective, column
 from codesign.search.pareto import nondominated
 
 
@@ -111,7 +111,7 @@ class Combiner:
         """Objectives [n, d] of the designs (accelerators[i], row i of every pool)."""
         costs = {t: self._costs(t, accelerators, pools[t].choices, paired=True) for t in self.tables}
         quality = {t: pool.quality for t, pool in pools.items()}
-        columns = [self._column(o, accelerators, quality, costs) for o in self.objectives]
+        columns = [column(o, self.area[accelerators], quality, costs) for o in self.objectives]
         return np.stack(columns, axis=1)
 
     def _alike(self, members: np.ndarray) -> Iterator[tuple[np.ndarray, set[Refused]]]:
@@ -147,10 +147,11 @@ class Combiner:
         gathered = {t: {f: v[mesh[0], picked[t]] for f, v in costs[t].items()} for t in tasks}
         quality = {t: pools[t].quality[rows[t][picked[t]]] for t in tasks}
         accelerator = members[mesh[0]]
+        area = self.area[accelerator]
         feasible = np.all([np.isfinite(v) for cost in gathered.values() for v in cost.values()], axis=0)
         for objective, limit in self.budgets:
-            feasible &= self._column(objective, accelerator, quality, gathered) <= limit
-        values = np.stack([self._column(o, accelerator, quality, gathered) for o in self.objectives], axis=1)
+            feasible &= column(objective, area, quality, gathered) <= limit
+        values = np.stack([column(o, area, quality, gathered) for o in self.objectives], axis=1)
         index = {t: rows[t][picked[t]][feasible] for t in tasks}
         return Designs(accelerator[feasible], index, values[feasible])
 
@@ -162,21 +163,6 @@ class Combiner:
         fits = self.tables[task].fits(choices, members, paired=paired)
         totals = self.tables[task].totals(self.fields(task), choices, members, paired=paired)
         return {field: np.where(fits, values, np.inf) for field, values in totals.items()}
-
-    def _column(
-        self,
-        objective: Objective,
-        accelerator: np.ndarray,
-        quality: Mapping[str, np.ndarray],
-        costs: Mapping[str, Mapping[str, np.ndarray]],
-    ) -> np.ndarray:
-        if objective.field == "area_mm2":
-            return np.asarray(self.area[accelerator])
-        if objective.is_quality:
-            return quality[str(objective.task)]
-        if objective.task is not None:
-            return costs[objective.task][objective.field]
-        return np.asarray(np.sum([costs[t][objective.field] for t in self.tables], axis=0))
 
 
 def _undominated_rows(quality: np.ndarray, costs: Sequence[np.ndarray]) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from codesign.errors import InputError, nearest
 from codesign.workload import Workload
@@ -43,25 +45,44 @@ class Objective:
         return self.field == "quality"
 
 
-def valid_names(workloads: Mapping[str, Workload]) -> list[str]:
-    """Every objective that these networks have."""
+def valid_names(workloads: Mapping[str, Workload], fixed: Collection[str] = ()) -> list[str]:
+    """Every objective that these networks have; the formats of those in `fixed` are given, and nothing is measured."""
     names = list(TOTAL_FIELDS)
     for task, workload in workloads.items():
         for field in TASK_FIELDS:
-            if field != "latency_per_token_s" or "decode" in workload.phases:
+            if field == "latency_per_token_s" and "decode" not in workload.phases:
+                continue
+            if field != "quality" or task not in fixed:
                 names.append(f"{task}.{field}")
     return names
 
 
-def resolve_objective(name: str, workloads: Mapping[str, Workload]) -> Objective:
+def resolve_objective(name: str, workloads: Mapping[str, Workload], fixed: Collection[str] = ()) -> Objective:
     """The Objective called `name`; raises InputError with the nearest valid one."""
-    valid = valid_names(workloads)
+    valid, (task, _, field) = valid_names(workloads, fixed), name.rpartition(".")
+    if field == "quality" and task in fixed:
+        raise InputError(
+            f"'{name}' is not measured: the formats of '{task}' are given and no network is run, only priced"
+        )
     if name not in valid:
         raise InputError(f"unknown objective '{name}'{nearest(name, valid)}")
-    task, _, field = name.rpartition(".")
     if not task:
         return Objective(name, TOTAL_FIELDS[field], None, field)
     return Objective(name, TASK_FIELDS[field], task, field)
+
+
+def column(
+    objective: Objective,
+    area: np.ndarray,
+    quality: Mapping[str, np.ndarray],
+    costs: Mapping[str, Mapping[str, np.ndarray]],
+) -> np.ndarray:
+    """`objective` of many designs [n], from their area [n], their quality by task and their costs by task and field."""
+    if objective.field == "area_mm2":
+        return area
+    if objective.task is None:
+        return np.asarray(np.sum([cost[objective.field] for cost in costs.values()], axis=0))
+    return quality[objective.task] if objective.is_quality else costs[objective.task][objective.field]
 
 
 def objective_value(objective: Objective, quality: Mapping[str, float], cost: Mapping[str, Any]) -> float:

@@ -6,15 +6,13 @@ import fnmatch
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, FormatPair, get_format
@@ -24,9 +22,10 @@ from codesign.hardware.files import beside
 from codesign.hardware.overflow import resolved
 from codesign.models import Task, load_task
 from codesign.search.accumulation import check_unit, longest_reductions
+from codesign.search.fixed import FixedNetwork, resolve_fixed
 from codesign.search.objectives import Objective, resolve_objective
 from codesign.workload import Workload
-from codesign.yamlio import Written, line_of, load_yaml
+from codesign.yamlio import Written, line_of, load_yaml, naming
 
 
 def _check_pair(text: str) -> str:
@@ -37,15 +36,39 @@ def _check_pair(text: str) -> str:
 
 
 class TaskSpec(Written):
-    """One network of the space."""
+    """One network of the space: a task to be measured in formats to be found, or a workload in given formats."""
 
-    task: str  # restore, rewrite, or python:package.module:function
+    task: str = ""  # restore, rewrite, or python:package.module:function
     layers: dict[str, list[str]] = Field(default_factory=dict)  # layer glob -> the pairs it may take
+    workload: str = ""  # a network by name, with its options, or a task's
+    formats: list[str] = []  # one pair throughout, or several to compare
+    assignment: str = ""  # JSON beside this file: layer -> {weight, activation}
 
     @field_validator("layers")
     @classmethod
     def _known_pairs(cls, layers: dict[str, list[str]]) -> dict[str, list[str]]:
         return {glob: [_check_pair(p) for p in pairs] for glob, pairs in layers.items()}
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _one_or_many(cls, formats: object) -> object:
+        return [formats] if isinstance(formats, str) else formats
+
+    @field_validator("formats")
+    @classmethod
+    def _known_formats(cls, formats: list[str]) -> list[str]:
+        return list(dict.fromkeys(_check_pair(text) for text in formats))
+
+    @model_validator(mode="after")
+    def _measured_or_fixed(self) -> TaskSpec:
+        if bool(self.task) == bool(self.workload):
+            raise ValueError("give either task, to be measured, or workload, whose formats are given")
+        if self.workload and bool(self.formats) == bool(self.assignment):
+            raise ValueError("a workload takes either formats or assignment")
+        for key, owner in {"layers": "task", "formats": "workload", "assignment": "workload"}.items():
+            if getattr(self, key) and not getattr(self, owner):
+                raise ValueError(f"{key} goes with {owner}")
+        return self
 
 
 class UnitSpec(Written):
@@ -107,7 +130,7 @@ class SpaceFile(Written):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     tasks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], TaskSpec] = Field(min_length=1)
-    pairs: list[str] = Field(min_length=1)  # weight:activation, the choices of every layer
+    pairs: list[str] = []  # weight:activation, the choices of every measured layer
     hardware: HardwareSpec
     objectives: list[str] = Field(min_length=2)
     budgets: dict[str, PositiveFloat] = Field(default_factory=dict)  # name -> largest allowed value
@@ -153,11 +176,16 @@ class Network:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A resolved space: tasks loaded, layers known, accelerators enumerated."""
+    """A resolved space: tasks loaded, layers known, accelerators enumerated.
+
+    Either `networks`, which are measured, or `fixed` ones, whose formats are given, are there. pairs: the choices of
+    the measured networks' layers, or all pairs of the fixed ones.
+    """
 
     spec: SpaceFile
     path: Path
     networks: dict[str, Network]
+    fixed: dict[str, FixedNetwork]
     grid: AcceleratorGrid
     pairs: tuple[FormatPair, ...]
     objectives: tuple[Objective, ...]
@@ -166,7 +194,7 @@ class SearchSpace:
     @property
     def workloads(self) -> dict[str, Workload]:
         """What each network asks for."""
-        return {name: network.workload for name, network in self.networks.items()}
+        return {name: network.workload for name, network in (self.networks | self.fixed).items()}
 
     @cached_property
     def space_hash(self) -> str:
@@ -176,6 +204,11 @@ class SearchSpace:
         """
         spec = self.spec.model_dump(mode="json", exclude={"search"})
         tasks = {name: network.task.fingerprint() for name, network in self.networks.items()}
+        tasks |= {name: network.fingerprint() for name, network in self.fixed.items()}
+        for task in spec["tasks"].values():
+            for key in ("workload", "formats", "assignment"):  # a space from before these keys keeps its hash
+                if not task[key]:
+                    del task[key]
         if self.spec.hardware.unit_model:
             model = Path(beside(self.path, self.spec.hardware.unit_model)).read_bytes()
             spec["hardware"]["unit_model"] = hashlib.sha256(model).hexdigest()
@@ -188,23 +221,20 @@ class SearchSpace:
     def size(self) -> float:
         """log10 of the number of designs (accelerators times assignments)."""
         choices = sum(float(np.log10(n.allowed.sum(axis=1)).sum()) for n in self.networks.values())
+        choices += sum(float(np.log10(len(n.assignments))) for n in self.fixed.values())
         return float(np.log10(len(self.grid))) + choices
 
 
 def load_space(path: Path) -> SearchSpace:
     """Read, validate and resolve a search space; every mistake is one line with file and line."""
     spec = load_yaml(path, SpaceFile)
-    pairs = tuple(FormatPair.parse(p) for p in spec.pairs)
     sets = spec.hardware.units.resolve()
     if not sets:
         raise InputError(f"{path}:{line_of(path, 'hardware', 'units')}: hardware.units names no set of pairs")
-    _check_supported(path, pairs, sets)
-    networks = {
-        name: _resolve_network(path, name, task_spec, pairs, base=path.parent) for name, task_spec in spec.tasks.items()
-    }
+    networks, fixed, pairs = _resolve_tasks(path, spec, sets)
     hw = spec.hardware
     for i, accumulator in enumerate(hw.accumulator):
-        with _naming_accumulator(path, i):
+        with naming(path, "hardware", "accumulator", i):
             for pair in itertools.chain.from_iterable(sets):
                 resolved(pair, accumulator)
     grid = AcceleratorGrid.from_ranges(
@@ -221,27 +251,58 @@ def load_space(path: Path) -> SearchSpace:
         node_nm=hw.node_nm,
         unit_model=beside(path, hw.unit_model),
     )
-    reductions = [r for n, net in networks.items() for r in longest_reductions(n, net.workload, net.pairs, net.allowed)]
+    allowed = {n: net.allowed for n, net in networks.items()} | {n: net.allowed(pairs) for n, net in fixed.items()}
+    workloads = {n: net.workload for n, net in (networks | fixed).items()}
+    reductions = [r for n, workload in workloads.items() for r in longest_reductions(n, workload, pairs, allowed[n])]
     for unit in grid.units:
-        with _naming_accumulator(path, hw.accumulator.index(unit.accumulator)):
+        with naming(path, "hardware", "accumulator", hw.accumulator.index(unit.accumulator)):
             check_unit(unit, reductions)
-    objectives = tuple(
-        _resolve_objective(path, name, networks, "objectives", i) for i, name in enumerate(spec.objectives)
-    )
-    budgets = tuple(
-        (_resolve_objective(path, name, networks, "budgets", name), limit) for name, limit in spec.budgets.items()
-    )
-    return SearchSpace(spec, path, networks, grid, pairs, objectives, budgets)
+    objectives, budgets = [], []
+    for i, name in enumerate(spec.objectives):
+        with naming(path, "objectives", i):
+            objectives.append(resolve_objective(name, workloads, fixed))
+    for name, limit in spec.budgets.items():
+        with naming(path, "budgets", name):
+            budgets.append((resolve_objective(name, workloads, fixed), limit))
+    return SearchSpace(spec, path, networks, fixed, grid, pairs, tuple(objectives), tuple(budgets))
 
 
-@contextmanager
-def _naming_accumulator(path: Path, index: int) -> Iterator[None]:
-    """Puts file, line and key in front of an InputError about one accumulator."""
-    try:
-        yield
-    except InputError as error:
-        line = line_of(path, "hardware", "accumulator", index)
-        raise InputError(f"{path}:{line}: hardware.accumulator: {error}") from None
+def _resolve_tasks(
+    path: Path, spec: SpaceFile, sets: list[tuple[FormatPair, ...]]
+) -> tuple[dict[str, Network], dict[str, FixedNetwork], tuple[FormatPair, ...]]:
+    """The measured networks or the fixed ones of a space, and their pairs."""
+    given = [name for name, task in spec.tasks.items() if task.workload]
+    if given and len(given) < len(spec.tasks):
+        measured = next(name for name in spec.tasks if name not in given)
+        line = line_of(path, "tasks", given[0])
+        raise InputError(
+            f"{path}:{line}: tasks: the formats of '{given[0]}' are given, those of '{measured}' are to be found: "
+            "a space has tasks of one kind; search them in two files"
+        )
+    if given:
+        _refuse_measuring(path, spec)
+        fixed = {
+            name: resolve_fixed(path, name, task.workload, task.formats, task.assignment, sets)
+            for name, task in spec.tasks.items()
+        }
+        every = dict.fromkeys(pair for network in fixed.values() for pairs in network.pairs() for pair in pairs)
+        return {}, fixed, tuple(every)
+    if not spec.pairs:
+        raise InputError(f"{path}:{line_of(path, 'pairs')}: pairs: list the format pairs that layers may take")
+    pairs = tuple(FormatPair.parse(p) for p in spec.pairs)
+    _check_supported(path, pairs, sets)
+    networks = {name: _resolve_network(path, name, task, pairs, base=path.parent) for name, task in spec.tasks.items()}
+    return networks, {}, pairs
+
+
+def _refuse_measuring(path: Path, spec: SpaceFile) -> None:
+    """Raises InputError on a key that says how to choose and measure formats, in a space where all are given."""
+    for part, keys in {("search",): ("evaluations", "batch"), (): ("pairs", "accumulator_sqnr_db")}.items():
+        written = (spec.search if part else spec).model_fields_set
+        for key in keys:
+            if key in written:
+                with naming(path, *part, key):
+                    raise InputError("means nothing where the formats of every task are given; leave it out")
 
 
 def _check_supported(path: Path, pairs: tuple[FormatPair, ...], sets: list[tuple[FormatPair, ...]]) -> None:
@@ -271,10 +332,3 @@ def _resolve_network(path: Path, name: str, spec: TaskSpec, pairs: tuple[FormatP
                 raise InputError(f"{path}:{line}: {glob}: {pair} is not among the space's pairs")
         allowed[hits] = [str(pair) in named for pair in pairs]
     return Network(task, workload, pairs, allowed)
-
-
-def _resolve_objective(path: Path, name: str, networks: dict[str, Network], *location: str | int) -> Objective:
-    try:
-        return resolve_objective(name, {n: network.workload for n, network in networks.items()})
-    except InputError as error:
-        raise InputError(f"{path}:{line_of(path, *location)}: {error}") from None

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from codesign.errors import EnvironmentProblem, InputError
+from codesign.errors import InputError
+from codesign.files import make_folder
 from codesign.hardware import cost_tables
 from codesign.quality import Evaluator, Quality, UnmeasurableError, sensitivities
 from codesign.quality.cache import code_version
@@ -99,7 +100,9 @@ def open_study(
     workers: int = 1,
 ) -> Study:
     """Load or create the study of `space` in `folder`; raises InputError if it is another space's."""
-    _make_folder(folder)
+    if space.fixed:
+        raise InputError(f"{space.path}: the formats of its tasks are given: there is nothing to measure")
+    make_folder(folder)
     identity = {"space_hash": space.space_hash, "code_version": code_version(), "seed": str(seed)}
     if resume and storage is None and not (folder / "study.db").exists():
         raise InputError(f"{folder}: no study to resume (study.db is missing)")
@@ -366,13 +369,3 @@ def _hardware_parameters(space: SearchSpace, index: int) -> dict[str, str]:
     choices = _hardware_choices(space)
     position = np.unravel_index(index, [len(values) for values in choices.values()])
     return {axis: values[int(i)] for (axis, values), i in zip(choices.items(), position, strict=True)}
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise EnvironmentProblem(f"{folder}: cannot be written ({error.strerror or error})") from None

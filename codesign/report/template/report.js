@@ -3,6 +3,7 @@ const D = JSON.parse(document.getElementById("data").textContent);
 const F = D.front, T = D.details, byId = new Map(F.designs.map(d => [d.id, d]));
 const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f7f7f", "#8c510a", "#5e3c99", "#1b7837", "#b2182b"];
 const $ = id => document.getElementById(id);
+const MEASURED = F.designs.some(d => Object.keys(d.quality).length); // else formats were given, and networks priced only
 
 function el(tag, attributes = {}, ...children) {
   const svg = ["svg", "g", "circle", "rect", "line", "text", "path", "title"].includes(tag);
@@ -39,7 +40,7 @@ for (const task of Object.keys(F.designs[0]?.cost.tasks ?? {})) {
   for (const [k, v] of Object.entries(c)) if (typeof v === "number" && !FIELDS.has(`${task}.${k}`)) FIELDS.set(`${task}.${k}`, { unit: UNITS[k] ?? "", get: d => d.cost.tasks[task][k] });
   for (const phase of Object.keys(c.latency_per_pass_s)) FIELDS.set(`${task}.latency of one ${phase} pass`, { unit: "s", get: d => d.cost.tasks[task].latency_per_pass_s[phase] });
 }
-for (const k of ["rows", "columns", "sram_bytes", "dram_channels"]) FIELDS.set(k, { unit: UNITS[k] ?? "", get: d => d.accelerator[k] });
+for (const k of ["rows", "columns", "sram_bytes", "dram_channels", "vector_lanes"]) if (k in (F.designs[0]?.accelerator ?? {})) FIELDS.set(k, { unit: UNITS[k] ?? "", get: d => d.accelerator[k] });
 
 let picked = byId.has(T.chosen) ? T.chosen : F.designs[0]?.id;
 
@@ -106,8 +107,8 @@ function drawDesign() {
   const a = d.accelerator, box = $("design");
   $("design-title").textContent = `Design ${d.id}` + (d.id === T.chosen ? " (balanced)" : d.id === T.worst ? " (lowest quality)" : "");
   box.replaceChildren(
-    el("p", {}, `${a.rows} x ${a.columns} units of dot-${a.dot} for ${a.pairs.join(", ")}; accumulator ${a.accumulator}; SRAM ${a.sram_bytes / 1024} KiB; ${a.dram_channels} x ${a.dram}; ${a.clock_hz / 1e6} MHz, ${a.node_nm} nm.`),
-    el("p", { class: "hint" }, "Accumulator, the worst layer's sums over their error: " + Object.entries(d.accumulator).map(([task, w]) => w.sqnr_db === null ? `${task} every sum exact` : `${task} ${w.sqnr_db.toFixed(0)} dB in ${w.layer} (${w.accumulator})`).join("; ") + "."),
+    el("p", {}, `${a.rows} x ${a.columns} units of dot-${a.dot} for ${a.pairs.join(", ")}; accumulator ${a.accumulator}; SRAM ${a.sram_bytes / 1024} KiB; ${a.dram_channels} x ${a.dram}; ${a.vector_lanes ? `${a.vector_lanes} vector lanes; ` : ""}${a.clock_hz / 1e6} MHz, ${a.node_nm} nm.`),
+    Object.keys(d.accumulator).length ? el("p", { class: "hint" }, "Accumulator, the worst layer's sums over their error: " + Object.entries(d.accumulator).map(([task, w]) => w.sqnr_db === null ? `${task} every sum exact` : `${task} ${w.sqnr_db.toFixed(0)} dB in ${w.layer} (${w.accumulator})`).join("; ") + ".") : "",
     el("div", { class: "wide" }, table(F.objectives.map(o => o.name), [F.objectives.map(o => human(d.objectives[o.name], o.unit))])),
     el("div", { class: "columns" },
       el("div", {}, el("h3", {}, `Area ${human(d.cost.area_mm2, "mm2")} (${human(d.cost.area_low_mm2)} to ${human(d.cost.area_high_mm2)})`), bar(d.cost.components.map(c => [c.name, c.area_mm2]), "mm2")),
@@ -117,7 +118,7 @@ function drawDesign() {
       for (const l of c.layers) bound[l.bound] = (bound[l.bound] ?? 0) + l.latency_s;
       return [el("h3", {}, `${task}: formats along the network`), strip(d, task),
         el("div", { class: "columns" }, el("div", {}, el("h3", {}, `Latency ${human(c.latency_s, "s")}, by what bounds it`), bar(Object.entries(bound), "s"))),
-        el("h3", {}, `${task}: quality`), el("div", { class: "wide" }, metricTable(d.metrics[task] ?? []))];
+        ...(d.metrics[task] ? [el("h3", {}, `${task}: quality`), el("div", { class: "wide" }, metricTable(d.metrics[task]))] : [])];
     }));
 }
 function drawExamples() {
@@ -148,14 +149,20 @@ function drawHistory() {
 }
 function pick(id) { picked = id; drawScatter(); drawDesign(); drawTables(); }
 
-$("facts").textContent = `${F.evaluations} evaluations, ${T.hardware_count} accelerators, ${F.front_size} designs on the front, hypervolume ${human(F.hypervolume)}; seed ${F.seed}, space ${F.space_hash}, code ${F.code_version}, ${F.created}`;
+const work = MEASURED ? `${F.evaluations} evaluations` : `${T.designs_priced} designs priced`;
+$("facts").textContent = `${work}, ${T.hardware_count} accelerators, ${F.front_size} designs on the front, hypervolume ${human(F.hypervolume)}; seed ${F.seed}, space ${F.space_hash}, code ${F.code_version}, ${F.created}`;
 $("summary").querySelector("ul").append(...D.summary.map(s => el("li", {}, s)));
 $("assumptions").append(...D.assumptions.map(s => el("li", {}, s)));
 const defaults = F.objectives.map(o => o.name), costs = defaults.filter(n => !n.endsWith(".quality")), qualities = defaults.filter(n => n.endsWith(".quality"));
-const start = { x: costs.at(-1) ?? defaults[0], y: qualities[0] ?? defaults[1], c: costs[0] ?? defaults.at(-1) };
+const start = MEASURED ? { x: costs.at(-1) ?? defaults[0], y: qualities[0] ?? defaults[1], c: costs[0] ?? defaults.at(-1) } : { x: costs.at(-1), y: costs[0], c: costs[1] };
 for (const axis of ["x", "y", "c"]) {
   $("axis-" + axis).append(...[...FIELDS.keys()].map(k => el("option", k === start[axis] ? { selected: "" } : {}, k)));
   $("axis-" + axis).addEventListener("change", drawScatter);
+}
+if (!MEASURED) {
+  $("dots").textContent = "Every dot is a design; click one to see it below. Squares are the balanced designs of one choice of formats.";
+  $("compared").textContent = "Formats compared";
+  for (const id of ["examples", "history", ...(T.baselines.length ? [] : ["baselines"])]) $(id).closest("section").hidden = true;
 }
 drawScatter(); drawDesign(); drawExamples(); drawTables(); drawHistory();
 addEventListener("resize", () => { drawScatter(); drawHistory(); });
