@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
@@ -141,6 +141,23 @@ class Accelerator:
         return cls(**(data | {"pairs": tuple(FormatPair.parse(pair) for pair in data["pairs"])}))
 
 
+def _check_ranges(
+    positive: Mapping[str, Sequence[float]], names: Mapping[str, Sequence[str]], others: Mapping[str, Sequence[Any]]
+) -> None:
+    """Raises InputError on an empty list, on what is not positive and on an unknown name."""
+    for key, values in {**positive, **names, **others}.items():
+        if not len(values):
+            raise InputError(f"hardware.{key}: no value listed")
+    for key, sizes in positive.items():
+        bad = [v for v in sizes if not v > 0]
+        if bad:
+            raise InputError(f"hardware.{key}: must be positive, not {bad[0]}")
+    known = {"dram": dram_types(), "flash": FLASHES, "codec": CODECS}
+    for key, listed in names.items():
+        for name in listed:
+            check_name(f"hardware.{key}", name, known[key])
+
+
 @dataclass(frozen=True)
 class AcceleratorGrid:
     """A accelerators as parallel arrays [A]; ``grid[i]`` is the i-th Accelerator.
@@ -259,30 +276,28 @@ class AcceleratorGrid:
         node_nm: float = 7,
         unit_model: str = "",
         vector_lanes: Sequence[int] = (0,),
+        dram_gib: Sequence[float] = (0,),
+        flash: Sequence[str] = ("",),
+        codec: Sequence[str] = ("",),
     ) -> AcceleratorGrid:
         """Every combination of the listed values: format sets, accumulators and dot outermost, then rows, columns,
-        sram_bytes, dram, dram_channels, vector_lanes (as in `Accelerator`), clock_hz.
+        sram_bytes, dram, dram_channels, vector_lanes, dram_gib, flash, codec (as in `Accelerator`), clock_hz.
 
         Raises InputError on an empty list, a size that is not positive, an unknown name, a node without
         memories, and a clock that one of the units cannot hold.
         """
-        ranges = {"rows": rows, "columns": columns, "sram_bytes": sram_bytes, "dram_channels": dram_channels}
-        others = {"clock_hz": clock_hz, "pair_sets": pair_sets, "dot": dot, "dram": dram, "vector_lanes": vector_lanes}
-        for key, values in (ranges | others).items():
-            if not len(values):
-                raise InputError(f"hardware.{key}: no value listed")
-        for key, values in (ranges | {"clock_hz": clock_hz}).items():
-            bad = [v for v in values if not v > 0]
-            if bad:
-                raise InputError(f"hardware.{key}: must be positive, not {bad[0]}")
-        for name in dram:
-            if name not in dram_types():
-                raise InputError(f"hardware.dram: unknown '{name}'{nearest(name, dram_types())}")
+        positive = {"rows": rows, "columns": columns, "sram_bytes": sram_bytes, "dram_channels": dram_channels}
+        others = {"pair_sets": pair_sets, "dot": dot, "vector_lanes": vector_lanes, "dram_gib": dram_gib}
+        names = {"dram": dram, "flash": flash, "codec": codec}
+        _check_ranges(positive | {"clock_hz": clock_hz}, names, others)
         datapaths = tuple(itertools.product(pair_sets, accumulator, dot))
-        sizes = (rows, columns, sram_bytes, range(len(dram)), dram_channels, vector_lanes)
-        axes = (range(len(datapaths)), *sizes, range(len(clock_hz)))
-        mesh = [m.reshape(-1) for m in np.meshgrid(*(np.asarray(list(axis)) for axis in axes), indexing="ij")]
-        keys = ("rows", "columns", "sram_bytes", "dram", "dram_channels")
+        axes: dict[str, Sequence[Any]] = {"datapath": range(len(datapaths)), "rows": rows, "columns": columns}
+        axes |= {"sram_bytes": sram_bytes, "dram": range(len(dram)), "dram_channels": dram_channels}
+        axes |= {"vector_lanes": vector_lanes, "dram_gib": dram_gib, "flash": [FLASHES.index(name) for name in flash]}
+        axes |= {"codec": [CODECS.index(name) for name in codec], "clock": range(len(clock_hz))}
+        mesh = np.meshgrid(*(np.asarray(list(axis)) for axis in axes.values()), indexing="ij")
+        at = {name: part.reshape(-1) for name, part in zip(axes, mesh, strict=True)}
+        clock, datapath = at.pop("clock"), at.pop("datapath")
         units = tuple(
             MacUnit(tuple(pairs), sums, lanes, node_nm, hz / 1e9, unit_model)
             for (pairs, sums, lanes), hz in itertools.product(datapaths, clock_hz)
@@ -290,14 +305,12 @@ class AcceleratorGrid:
         for found in units:
             check_node(found.node_nm)
             check_clock(found)
+        at["vector_lanes"] = default_vector_lanes(at["columns"], at["vector_lanes"])
+        at["dram_gib"] = default_dram_gib(at["dram_channels"], dram, at["dram"], at["dram_gib"].astype(np.float64))
         return cls(
             units=units,
-            unit=mesh[0] * len(clock_hz) + mesh[-1],
+            unit=datapath * len(clock_hz) + clock,
             drams=tuple(dram),
-            clock_hz=np.asarray(clock_hz, dtype=np.float64)[mesh[-1]],
-            vector_lanes=default_vector_lanes(mesh[2], mesh[-2]),
-            dram_gib=default_dram_gib(mesh[5], dram, mesh[4], np.zeros(len(mesh[5]))),
-            flash=np.zeros_like(mesh[0]),
-            codec=np.zeros_like(mesh[0]),
-            **dict(zip(keys, mesh[1:-2], strict=True)),
+            clock_hz=np.asarray(clock_hz, dtype=np.float64)[clock],
+            **at,
         )

@@ -11,11 +11,10 @@ from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair
 from codesign.hardware.accelerator import Accelerator, AcceleratorGrid
 from codesign.hardware.area import COMPONENTS, areas
-from codesign.hardware.footprint import layer_cache, layer_weights, other_bytes, tensor_elements
+from codesign.hardware.footprint import network_sizes
 from codesign.hardware.memory import compression_ratios
-from codesign.hardware.operands import operands
 from codesign.hardware.operators import PricedOperator, price_operators
-from codesign.workload.types import Operator, Workload
+from codesign.workload.types import Workload
 
 
 @dataclass(frozen=True)
@@ -130,29 +129,18 @@ def _areas(accelerator: Accelerator, energy: Mapping[str, float]) -> dict[str, A
 
 
 def _sizes(workload: Workload, accelerator: Accelerator, chosen: list[FormatPair]) -> dict[str, Any]:
-    """dram_capacity_bytes, weight_bytes and bitops; what `CostTables` sums by layer, here by operator.
-
-    Raises InputError where the DRAM does not hold what has to be there.
-    """
-    weights, cache = layer_weights(workload), layer_cache(workload)
-    grid, pairs = AcceleratorGrid.of([accelerator]), tuple(dict.fromkeys(chosen))
-    ratio = dict(zip(pairs, compression_ratios(grid, pairs)[grid.codec[0]].tolist(), strict=True))
-    raw, stored, cached, peak, bitops = 0.0, 0.0, 0.0, 0.0, 0.0
-    by_layer: dict[str, list[tuple[Operator, FormatPair]]] = defaultdict(list)
-    for op, pair in zip(workload.operators, chosen, strict=True):
-        by_layer[op.layer].append((op, pair))
-    for layer, entries in by_layer.items():
-        per_element = [operands(pair)[0].stored_bits / 8 for _, pair in entries]
-        raw += weights[layer] * per_element[0]
-        stored += weights[layer] * per_element[0] / ratio[entries[0][1]]
-        cached += cache[layer] * sum(per_element) / len(per_element)
-        for op, pair in entries:
-            weight, activation = operands(pair)
-            bitops += float(op.macs) * workload.repeats.get(op.phase, 1) * weight.bits * activation.bits
-            peak = max(peak, sum(tensor_elements(op)) * activation.stored_bits / 8)
-    others = cached + peak + other_bytes(workload)
-    _check_capacity(workload, accelerator, stored, others)
-    return {"dram_capacity_bytes": stored + others, "weight_bytes": raw, "bitops": bitops}
+    """dram_capacity_bytes, weight_bytes and bitops; raises InputError where the DRAM does not hold what has to be
+    there."""
+    sizes = network_sizes(workload, chosen)
+    grid, pairs = AcceleratorGrid.of([accelerator]), tuple(sizes.weight_bytes)
+    ratios = compression_ratios(grid, pairs)[grid.codec[0]].tolist()
+    stored = sum(size / ratio for size, ratio in zip(sizes.weight_bytes.values(), ratios, strict=True))
+    _check_capacity(workload, accelerator, stored, sizes.other_bytes)
+    return {
+        "dram_capacity_bytes": stored + sizes.other_bytes,
+        "weight_bytes": sum(sizes.weight_bytes.values()),
+        "bitops": sizes.bitops,
+    }
 
 
 def _check_capacity(workload: Workload, accelerator: Accelerator, weights: float, others: float) -> None:

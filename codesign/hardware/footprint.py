@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from codesign.formats import FormatPair
 from codesign.hardware.coefficients import table
+from codesign.hardware.operands import operands
 from codesign.workload.types import Operator, Workload
 
 _RESERVED_BYTES = 2  # an element of what must be in DRAM, whatever its format turns out to be
@@ -31,6 +34,35 @@ class Footprint:
         peak = max(sum(tensor_elements(op)) for op in workload.operators)
         reserved = other_bytes(workload) + _RESERVED_BYTES * (cache + peak)
         return cls(weights, cache, workload.waiting_elements, reserved)
+
+
+@dataclass(frozen=True)
+class NetworkSizes:
+    """What one assignment makes of a network, before a codec: bytes of weights by pair of their layer, of what is in
+    DRAM beside them (cache, other parameters, largest pair of activation tensors), and bitops.
+    """
+
+    weight_bytes: dict[FormatPair, float]
+    other_bytes: float
+    bitops: float
+
+
+def network_sizes(workload: Workload, chosen: Sequence[FormatPair]) -> NetworkSizes:
+    """`chosen`: the pair of each operator."""
+    weights, cache = layer_weights(workload), layer_cache(workload)
+    stored: dict[FormatPair, float] = dict.fromkeys(chosen, 0.0)
+    cached, peak, bitops = 0.0, 0.0, 0.0
+    by_layer: dict[str, list[FormatPair]] = defaultdict(list)
+    for op, pair in zip(workload.operators, chosen, strict=True):
+        weight, activation = operands(pair)
+        by_layer[op.layer].append(pair)
+        bitops += float(op.macs) * workload.repeats.get(op.phase, 1) * weight.bits * activation.bits
+        peak = max(peak, sum(tensor_elements(op)) * activation.stored_bits / 8)
+    for layer, pairs in by_layer.items():
+        per_element = [operands(pair)[0].stored_bits / 8 for pair in pairs]
+        stored[pairs[0]] += weights[layer] * per_element[0]
+        cached += cache[layer] * sum(per_element) / len(per_element)
+    return NetworkSizes(stored, cached + peak + other_bytes(workload), bitops)
 
 
 def layer_passes(workload: Workload) -> dict[str, int]:

@@ -76,21 +76,26 @@ def chosen_pairs(workload: Workload, accelerator: Accelerator, assignment: Assig
     """The pair of each operator; every mistake of the assignment is an InputError here."""
     if not workload.operators:
         raise InputError(f"{workload.name}: a workload without operators has no cost")
-    names = workload.layers
-    unknown = next((layer for layer in assignment if layer not in names), None)
+    chosen, supported = operator_pairs(workload, assignment), set(accelerator.pairs)
+    for op, pair in zip(workload.operators, chosen, strict=True):
+        if pair not in supported:
+            offered = ", ".join(str(p) for p in accelerator.pairs)
+            raise InputError(f"layer '{op.layer}' needs {pair}, which {accelerator.name} lacks; it supports {offered}")
+    return chosen
+
+
+def operator_pairs(workload: Workload, assignment: Assignment) -> list[FormatPair]:
+    """The pair of each operator; raises InputError where the assignment is not this network's."""
+    given, names = dict(assignment.layers), workload.layers
+    unknown = next((layer for layer in given if layer not in names), None)
     if unknown is not None:
         raise InputError(f"{workload.name} has no layer '{unknown}'{nearest(unknown, names)}")
-    given, chosen = dict(assignment.layers), []
-    supported = set(accelerator.pairs)
+    chosen = []
     for op in workload.operators:
         if op.layer not in given:
             raise InputError(f"{workload.name}: the assignment gives no formats for layer '{op.layer}'")
         try:
-            pair = given[op.layer].pair(op.kind)
+            chosen.append(given[op.layer].pair(op.kind))
         except ValueError as error:
             raise InputError(f"{workload.name}: layer '{op.layer}': {error}") from None
-        if pair not in supported:
-            offered = ", ".join(str(p) for p in accelerator.pairs)
-            raise InputError(f"layer '{op.layer}' needs {pair}, which {accelerator.name} lacks; it supports {offered}")
-        chosen.append(pair)
     return chosen

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, FormatPair
 from codesign.hardware.accelerator import AcceleratorGrid
-from codesign.hardware.cost import _sizes
+from codesign.hardware.footprint import Footprint, layer_passes, network_sizes
+from codesign.hardware.memory import compression_ratios
+from codesign.hardware.operators import operator_pairs
 from codesign.hardware.schedule import Machine, supported_pairs
-from codesign.hardware.tables import layer_passes, resident_elements
 from codesign.workload.types import Operator, Workload
 
 Floats = npt.NDArray[np.float64]
@@ -27,21 +26,6 @@ Ints = npt.NDArray[np.int64]
 
 _SUMS = ("latency_s", "latency_per_token_s", "energy_j", "dram_bytes")
 _Product = tuple[Operator, int]  # without its names, and the passes of its layer
-
-
-def operator_pairs(workload: Workload, assignment: Assignment) -> list[FormatPair]:
-    """The pair of each operator; raises InputError where the assignment is not this network's."""
-    given, names = dict(assignment.layers), workload.layers
-    unknown = next((layer for layer in given if layer not in names), None)
-    if unknown is not None:
-        raise InputError(f"{workload.name} has no layer '{unknown}'{nearest(unknown, names)}")
-    missing = next((layer for layer in names if layer not in given), None)
-    if missing is not None:
-        raise InputError(f"{workload.name}: the assignment gives no formats for layer '{missing}'")
-    try:
-        return [given[op.layer].pair(op.kind) for op in workload.operators]
-    except ValueError as error:
-        raise InputError(f"{workload.name}: {error}") from None
 
 
 class AssignmentTotals:
@@ -54,23 +38,24 @@ class AssignmentTotals:
         chosen = [operator_pairs(workload, assignment) for assignment in assignments]
         self.pairs = tuple(dict.fromkeys(pair for pairs in chosen for pair in pairs))
         self.needed = np.array([[pair in pairs for pair in self.pairs] for pairs in map(set, chosen)])
-        self._resident = resident_elements(workload)
+        self._footprint = Footprint.of(workload)
         self._decodes = "decode" in workload.phases
-        self._sizes = [_sizes(workload, pairs) for pairs in chosen]
+        self._sizes = [network_sizes(workload, pairs) for pairs in chosen]
         # pair -> product -> how often each assignment runs it [S, 2]: for a result, for a token
         self._counts: dict[FormatPair, dict[_Product, Floats]] = {
             pair: defaultdict(lambda: np.zeros((len(chosen), 2))) for pair in self.pairs
         }
         passes = layer_passes(workload)
         for i, op in enumerate(workload.operators):
-            product = replace(op, layer="", phase=""), passes[op.layer]
+            product = op.anonymous, passes[op.layer]
             for s, pairs in enumerate(chosen):
                 self._counts[pairs[i]][product][s] += workload.repeats.get(op.phase, 1), op.phase == "decode"
 
     def on(self, grid: AcceleratorGrid) -> dict[str, Floats]:
         """Every field of `tables.FIELDS` that the workload has, but the area: float64 [A, S].
 
-        All of them are infinite where an accelerator lacks a pair or holds no tile of some layer.
+        All of them are infinite where an accelerator lacks a pair, its SRAM holds no tile of some layer or its DRAM
+        not the network.
         """
         supported = supported_pairs(grid, self.pairs)
         runs = (supported[:, None, :] | ~self.needed).all(axis=2)
@@ -80,19 +65,27 @@ class AssignmentTotals:
             members = np.flatnonzero(runs[:, using].any(axis=1))
             if len(members):
                 sums[:, using[:, None], members] += self._of_pair(pair, using, grid, members)
-        impossible = ~(runs & np.isfinite(sums[0].T))
+        stored, others = self._stored(grid), np.array([size.other_bytes for size in self._sizes])
+        needed = others + np.where(grid.flash[:, None] > 0, 0.0, stored)
+        possible = runs & np.isfinite(sums[0].T) & (needed <= grid.dram_gib[:, None] * 2.0**30)
         found = dict(zip(_SUMS, sums.transpose(0, 2, 1), strict=True))
         if not self._decodes:
             del found["latency_per_token_s"]
-        for field in self._sizes[0]:
-            found[field] = np.tile([size[field] for size in self._sizes], (len(grid), 1))
+        found["dram_capacity_bytes"] = stored + others
+        found["weight_bytes"] = np.tile([sum(size.weight_bytes.values()) for size in self._sizes], (len(grid), 1))
+        found["bitops"] = np.tile([size.bitops for size in self._sizes], (len(grid), 1))
         for values in found.values():
-            values[impossible] = np.inf
+            values[~possible] = np.inf
         return found
+
+    def _stored(self, grid: AcceleratorGrid) -> Floats:
+        """Bytes of compressed weights, [A, S]."""
+        raw = np.array([[size.weight_bytes.get(pair, 0.0) for size in self._sizes] for pair in self.pairs])
+        return np.asarray((1 / compression_ratios(grid, self.pairs) @ raw)[grid.codec])
 
     def _of_pair(self, pair: FormatPair, using: Ints, grid: AcceleratorGrid, members: Ints) -> Floats:
         """The part of _SUMS that the products in one pair make up, [sums, using, members]."""
-        machine = Machine(grid, (pair,), self._resident, np.zeros_like(members), members)
+        machine = Machine(grid, (pair,), self._footprint, np.zeros_like(members), members)
         sums = np.zeros((len(_SUMS), len(using), len(members)))
         for (op, passes), counts in self._counts[pair].items():
             product = machine.run(op, passes)

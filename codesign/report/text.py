@@ -41,9 +41,11 @@ def chip(accelerator: dict[str, Any]) -> str:
     macs = accelerator["rows"] * accelerator["columns"] * accelerator["dot"]
     a = accelerator
     lanes = f"{a['vector_lanes']} vector lanes; " if "vector_lanes" in a else ""
+    memory = f" ({a['dram_gib']:g} GiB)" if "dram_gib" in a else ""
+    others = "".join(f"{what} {a[key]}; " for key, what in (("flash", "flash"), ("codec", "weights in")) if a.get(key))
     return (
         f"{a['rows']} x {a['columns']} units of dot-{a['dot']} ({macs:,} MACs a cycle) for {', '.join(a['pairs'])}; "
-        f"{a['sram_bytes'] / 1024:g} KiB SRAM; {a['dram_channels']} x {a['dram']}; {lanes}"
+        f"{a['sram_bytes'] / 1024:g} KiB SRAM; {a['dram_channels']} x {a['dram']}{memory}; {others}{lanes}"
         f"{a['clock_hz'] / 1e6:g} MHz at {a['node_nm']:g} nm"
     )
 

@@ -9,14 +9,24 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, FormatPair, get_format
 from codesign.hardware import AcceleratorGrid
+from codesign.hardware.accelerator import CODECS, FLASHES, check_name, dram_types
 from codesign.hardware.accumulators import check_accumulator
 from codesign.hardware.files import beside
 from codesign.hardware.overflow import resolved
@@ -95,6 +105,9 @@ class UnitSpec(Written):
         return list(found)
 
 
+_LATER_AXES: dict[str, list[Any]] = {"vector_lanes": [0], "dram_gib": [0], "flash": [""], "codec": [""]}
+
+
 class HardwareSpec(Written):
     """The parametric chip: every combination of the listed values is an accelerator."""
 
@@ -108,6 +121,9 @@ class HardwareSpec(Written):
     dram_channels: list[PositiveInt] = [1]
     clock_mhz: list[PositiveFloat] = [1000]
     vector_lanes: list[NonNegativeInt] = [0]  # of the bf16 vector unit; 0: in proportion to the columns
+    dram_gib: list[NonNegativeFloat] = [0]  # DRAM that networks may take; 0: in proportion to the channels
+    flash: list[str] = [""]  # behind the DRAM; "": none
+    codec: list[str] = [""]  # of stored weights; "": none
     node_nm: PositiveFloat = 7
     unit_model: str = ""  # a file that `codesign calibrate` wrote, beside the space's
 
@@ -115,6 +131,14 @@ class HardwareSpec(Written):
     @classmethod
     def _known_accumulators(cls, names: list[str]) -> list[str]:
         return [check_accumulator(name) for name in names]
+
+    @field_validator("dram", "flash", "codec")
+    @classmethod
+    def _known_memories(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        known = {"dram": dram_types(), "flash": FLASHES, "codec": CODECS}
+        for name in names:
+            check_name(str(info.field_name), name, known[str(info.field_name)])
+        return names
 
 
 class SearchSpec(Written):
@@ -214,8 +238,9 @@ class SearchSpace:
             spec["hardware"]["unit_model"] = hashlib.sha256(model).hexdigest()
         else:
             del spec["hardware"]["unit_model"]
-        if self.spec.hardware.vector_lanes == [0]:  # a space from before this axis keeps its hash
-            del spec["hardware"]["vector_lanes"]
+        for axis, unset in _LATER_AXES.items():  # a space from before them keeps its hash
+            if spec["hardware"][axis] == unset:
+                del spec["hardware"][axis]
         return hashlib.sha256(json.dumps([spec, tasks], sort_keys=True).encode()).hexdigest()[:16]
 
     def size(self) -> float:
@@ -248,6 +273,9 @@ def load_space(path: Path) -> SearchSpace:
         dram_channels=hw.dram_channels,
         clock_hz=[m * 1e6 for m in hw.clock_mhz],
         vector_lanes=hw.vector_lanes,
+        dram_gib=hw.dram_gib,
+        flash=hw.flash,
+        codec=hw.codec,
         node_nm=hw.node_nm,
         unit_model=beside(path, hw.unit_model),
     )

@@ -361,6 +361,9 @@ def _hardware_choices(space: SearchSpace) -> dict[str, Sequence[str]]:
         "dram": hw.dram,
         "dram_channels": [str(v) for v in hw.dram_channels],
         "vector_lanes": [str(v) for v in hw.vector_lanes],
+        "dram_gib": [str(v) for v in hw.dram_gib],
+        "flash": hw.flash,
+        "codec": hw.codec,
         "clock_hz": [str(round(m * 1e6)) for m in hw.clock_mhz],
     }
 

@@ -21,6 +21,7 @@ from codesign.errors import InputError
 from codesign.files import csv_text, make_folder, read_text, write_atomic
 from codesign.formats import Assignment
 from codesign.hardware import AcceleratorGrid, AssignmentTotals
+from codesign.hardware.accelerator import CODECS, FLASHES
 from codesign.hardware.area import areas
 from codesign.search.combine import Designs
 from codesign.search.objectives import column
@@ -38,6 +39,7 @@ from codesign.search.space import SearchSpace
 from codesign.search.study import Progress
 
 PART = 2**15  # accelerators that are priced at a time
+_NUMBERS = ("rows", "columns", "sram_bytes", "dram_channels", "dram_gib", "clock_hz", "vector_lanes")
 _EQUAL_BITS = 40  # of 53: sums in another order differ in the last ones, and such designs are equal
 
 Choice = tuple[int, ...]  # which of its assignments each network takes
@@ -227,5 +229,6 @@ def _parameters(grid: AcceleratorGrid, index: int) -> dict[str, Any]:
     """What `Accelerator.to_dict` says, without making one: its checks take longer than all else here."""
     unit = grid.units[grid.unit[index]]
     found: dict[str, Any] = {"pairs": "+".join(map(str, unit.pairs)), "accumulator": unit.accumulator, "dot": unit.dot}
-    found |= {key: getattr(grid, key)[index] for key in ("rows", "columns", "sram_bytes", "dram_channels", "clock_hz")}
-    return found | {"dram": grid.drams[grid.dram[index]], "vector_lanes": grid.vector_lanes[index]}
+    found |= {key: getattr(grid, key)[index] for key in _NUMBERS}
+    named = {"dram": grid.drams[grid.dram[index]], "flash": FLASHES[grid.flash[index]]}
+    return found | named | {"codec": CODECS[grid.codec[index]]}

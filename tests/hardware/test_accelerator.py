@@ -175,7 +175,9 @@ def test_sram_area_is_bit_cells_and_the_periphery_of_their_banks() -> None:
     [
         ({"rows": [8, 0]}, "rows: must be positive"),
         ({"sram_bytes": [-1]}, "sram_bytes: must be positive"),
-        ({"dram": ["ddr4"]}, "unknown 'ddr4'"),
+        ({"dram": ["ddr4"]}, "unknown hardware.dram 'ddr4'"),
+        ({"flash": ["ufs2"]}, "unknown hardware.flash 'ufs2'"),
+        ({"codec": ["zip"]}, "unknown hardware.codec 'zip'"),
         ({"columns": []}, "no value"),
         ({"vector_lanes": []}, "no value"),
         ({"vector_lanes": [8, -1]}, "vector_lanes must be positive"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,16 +17,17 @@ from codesign.workload.types import Workload
 from .cases import BF16, FP8, INT8, W4A8, decoder, unet, uniform
 
 
-def grid() -> AcceleratorGrid:
-    return AcceleratorGrid.from_ranges(
-        pair_sets=[(INT8, W4A8), (FP8,), (BF16, INT8)],
-        dot=[8, 32],
-        rows=[4, 16],
-        columns=[8],
-        sram_bytes=[256, 32 * 1024, 2**20],  # the first holds no tile
-        dram=["lpddr5", "lpddr6_14400"],
-        vector_lanes=[0, 8],
-    )
+def grid(**changes: Any) -> AcceleratorGrid:
+    ranges = {
+        "pair_sets": [(INT8, W4A8), (FP8,), (BF16, INT8)],
+        "dot": [8, 32],
+        "rows": [4, 16],
+        "columns": [8],
+        "sram_bytes": [256, 32 * 1024, 2**20],  # the first holds no tile
+        "dram": ["lpddr5", "lpddr6_14400"],
+        "vector_lanes": [0, 8],
+    }
+    return AcceleratorGrid.from_ranges(**(ranges | changes))
 
 
 def mixed(workload: Workload) -> Assignment:
@@ -35,9 +38,16 @@ def mixed(workload: Workload) -> Assignment:
     return Assignment.of(layers | {"attention": LayerFormats("int8", key="int8", value="int4_g32")})
 
 
+DRAM = [5e-5, 4.5e-4, 8]  # GiB: `decoder` needs the second, or a flash; `unet` the third, or the second and a flash
+CHIPS = {
+    "processors": grid(),
+    "memories": grid(dram_gib=DRAM, flash=["", "ufs3.1"], codec=["", "huffman"], rows=[4], dot=[8]),
+}
+
+
+@pytest.mark.parametrize("chips", CHIPS.values(), ids=CHIPS)
 @pytest.mark.parametrize("workload", [unet(), decoder()], ids=lambda w: w.name)
-def test_totals_are_those_of_the_cost_of_each_design(workload: Workload) -> None:
-    chips = grid()
+def test_totals_are_those_of_the_cost_of_each_design(workload: Workload, chips: AcceleratorGrid) -> None:
     assignments = [uniform(workload, INT8), mixed(workload), uniform(workload, FP8)]
     found = AssignmentTotals(workload, assignments).on(chips)
     assert set(found) | {"area_mm2", "latency_per_token_s"} == set(FIELDS)
@@ -71,7 +81,7 @@ def test_a_part_of_a_grid_costs_the_same_bit_for_bit() -> None:
     [
         ({"uq": LayerFormats("int8", "int8")}, "decoder has no layer 'uq'; did you mean 'up'"),
         ({"up": None}, "decoder: the assignment gives no formats for layer 'up'"),
-        ({"up": LayerFormats("int8", key="int8", value="int8")}, "decoder: no stationary format"),
+        ({"up": LayerFormats("int8", key="int8", value="int8")}, "decoder: layer 'up': no stationary format"),
     ],
 )
 def test_an_assignment_of_another_network_is_refused(layers: dict[str, LayerFormats | None], message: str) -> None:

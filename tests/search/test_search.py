@@ -234,7 +234,7 @@ def test_optuna_samplers_run_on_the_same_space(space_file: Path, tmp_path: Path,
 
 def test_a_trial_names_the_accelerator_that_it_was_made_for(space_file: Path, tmp_path: Path) -> None:
     """Back and forth for every accelerator of a grid with two values on many axes."""
-    more = "  vector_lanes: [0, 24]\n  clock_mhz: [800, 1000]\n  rows:"
+    more = "  vector_lanes: [0, 24]\n  flash: ['', ufs4.0]\n  codec: [huffman, '']\n  clock_mhz: [800, 1000]\n  rows:"
     space_file.write_text(space_file.read_text().replace("  rows:", more))
     space = load_space(space_file)
     axes = open_study(space, tmp_path / "study").ledger.distributions
@@ -245,6 +245,7 @@ def test_a_trial_names_the_accelerator_that_it_was_made_for(space_file: Path, tm
         assert parameters.accelerator(trial) == index
         assert float(named["clock_hz"]) == accelerator.clock_hz
         assert int(named["vector_lanes"]) in (0, accelerator.vector_lanes)
+        assert (named["flash"], named["codec"]) == (accelerator.flash, accelerator.codec)
     assert {a.vector_lanes for a in space.grid} == {8, 16, 24}
 
 
