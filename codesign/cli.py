@@ -210,7 +210,7 @@ def _formats_or_assignment(p: argparse.ArgumentParser) -> None:
 
 
 def _transfer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign transfer reports/studies/phone --design d1a2b3c4 --task restore -o rules.yaml --to sd15-unet"
+    example = "codesign transfer reports/studies/phone --design d1a2b3c4 --task rewrite -o rules.yaml --to llama3.2-1b"
     p = _command(commands, "transfer", "state a design's formats by role, and cost another network in them", example)
     p.add_argument("study", type=Path, metavar="DIR")
     p.add_argument("--design", required=True, metavar="ID", help="a design of front.json")

@@ -12,6 +12,7 @@ from codesign.hardware import Accelerator, AcceleratorGrid, cost, load_accelerat
 from codesign.hardware.roofline import RooflinePoint, bound_shares, roofline
 from codesign.hardware.what_if import Variant, what_if
 from codesign.models import workload_called
+from codesign.workload.role_files import load_rules
 from codesign.workload.roles import LABEL
 
 _UNITS = {"parameters": "", "macs": "", "area_mm2": "mm2", "latency_s": "s", "energy_j": "J"} | dict.fromkeys(
@@ -30,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     workload = workload_called(arguments.workload)
     accelerator = load_accelerator(arguments.accelerator)
     assignment = assignment_for(workload, arguments)
+    transferred = {"label": LABEL, "origin": dict(load_rules(arguments.rules).origin)} if arguments.rules else {}
     result = cost(workload, accelerator, assignment).to_dict()
     points = roofline(workload, accelerator, assignment)
     variants = what_if(workload, accelerator, assignment)
@@ -37,9 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
         write_atomic(arguments.csv, csv_text([point.to_dict() for point in points]))
     if arguments.json:
         more: dict[str, Any] = {"roofline": [p.to_dict() for p in points], "what_if": [v.to_dict() for v in variants]}
-        print_json(result | more | ({"label": LABEL} if arguments.rules else {}))
+        print_json(result | more | transferred)
         return 0
-    if arguments.rules:
+    if transferred:
         print(f"formats {LABEL} by {arguments.rules}: their quality on {arguments.workload} was not measured")
     print_table(
         f"{arguments.workload} on {accelerator.name}",

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from codesign.formats import Assignment, FormatPair, get_format, read_assignment
+from codesign.formats import Assignment, FormatPair, read_assignment
 from codesign.report.text import human as with_prefix
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def assignment_for(workload: Workload, arguments: argparse.Namespace) -> Assignm
         return load_rules(arguments.rules).apply(workload)
     if arguments.assignment:
         return read_assignment(arguments.assignment)
-    pair = FormatPair.parse(arguments.formats or "int8")
-    get_format(pair.weight)
-    get_format(pair.activation)
+    pair = FormatPair.parse(arguments.formats or "int8").checked()
     return Assignment.of_pairs(dict.fromkeys(workload.layers, pair), workload.layer_kinds())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from codesign.commands.output import print_json
 from codesign.errors import CodesignError, InputError
 from codesign.files import write_atomic
-from codesign.formats import FormatPair, get_format
+from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
 from codesign.hardware.rtl import build
 from codesign.hardware.rtl.bench import Check, write_checks
@@ -53,11 +53,11 @@ def rtl_text(facts: Mapping[str, Any]) -> str:
 
 
 def _is_pair(text: str) -> bool:
-    pair = FormatPair.parse(text)
     try:
-        return all(get_format(name) for name in (pair.weight, pair.activation))
+        FormatPair.parse(text).checked()
     except InputError:
         return False
+    return True
 
 
 def _array(arguments: argparse.Namespace) -> int:

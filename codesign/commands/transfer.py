@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     design = read_design(arguments.study, arguments.design)
     rules = _rules(design, arguments.task)
     if arguments.default:
-        rules = replace(rules, default=FormatPair.parse(arguments.default))
+        rules = replace(rules, default=_default(design, arguments.default))
     if arguments.out:
         write_rules(arguments.out, rules)
     applied = _applied(design, rules, arguments.to) if arguments.to else {}
@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     rows = [[role, str(pair), f"{rules.agreement[role]:.0%}"] for role, pair in rules.rules.items()]
     print_table(f"formats by role in {where}", ["role", "formats", "of its MACs"], rows)
     if applied:
-        counts = [[role, str(count), applied["formats"][role]] for role, count in applied["layers"].items()]
+        formats = applied["formats"] | dict.fromkeys(applied["defaulted"], f"{rules.default} (default)")
+        counts = [[role, str(count), formats[role]] for role, count in applied["layers"].items()]
         print_table(f"{arguments.to} by these rules", ["role", "layers", "formats"], counts)
         figures = [[key, human(applied["cost"][key], unit)] for key, unit in _FIGURES.items()]
         print_table(f"{arguments.to} on the chip of {design.id}", ["", "value"], figures)
@@ -51,6 +52,14 @@ def _rules(design: ChosenDesign, task: str | None) -> RoleRules:
     return RoleRules.of(design.assignments[name], workload, {"study": design.study, "design": design.id, "task": name})
 
 
+def _default(design: ChosenDesign, text: str) -> FormatPair:
+    """A pair that the design's chip can compute."""
+    pair, known = str(FormatPair.parse(text).checked()), design.record["accelerator"]["pairs"]
+    if pair not in known:
+        raise InputError(f"--default {text}: the chip of {design.id} computes {', '.join(known)}{nearest(pair, known)}")
+    return FormatPair.parse(pair)
+
+
 def _applied(design: ChosenDesign, rules: RoleRules, network: str) -> dict[str, Any]:
     """The cost of another network by the rules on the design's own accelerator."""
     workload = workload_called(network)
@@ -58,8 +67,9 @@ def _applied(design: ChosenDesign, rules: RoleRules, network: str) -> dict[str, 
     by_layer = roles(workload)
     counts = {role: list(by_layer.values()).count(role) for role in dict.fromkeys(by_layer.values())}
     formats = {role: str(rules.rules.get(role, rules.default)) for role in counts}
+    defaulted = [role for role in counts if role not in rules.rules]
     figures = {key: getattr(result, key) for key in _FIGURES}
-    return {"network": network, "layers": counts, "formats": formats, "cost": figures}
+    return {"network": network, "layers": counts, "formats": formats, "defaulted": defaulted, "cost": figures}
 
 
 def _record(rules: RoleRules) -> dict[str, Any]:
@@ -67,5 +77,6 @@ def _record(rules: RoleRules) -> dict[str, Any]:
         "label": LABEL,
         "origin": dict(rules.origin),
         "rules": {role: str(pair) for role, pair in rules.rules.items()},
+        **({"default": str(rules.default)} if rules.default else {}),
         "agreement": dict(rules.agreement),
     }

@@ -32,6 +32,12 @@ class FormatPair:
         weight, _, activation = text.partition(":")
         return cls(weight.strip(), (activation or weight).strip())
 
+    def checked(self) -> FormatPair:
+        """Itself; raises InputError with the nearest name where a format is unknown."""
+        for name in (self.weight, self.activation):
+            get_format(name)
+        return self
+
 
 @dataclass(frozen=True)
 class LayerFormats:

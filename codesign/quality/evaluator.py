@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from codesign.errors import InputError, nearest
-from codesign.formats import Assignment, get_format
+from codesign.formats import Assignment
 from codesign.models.task import Outputs, Task
 from codesign.quality.cache import ResultCache, code_version
 from codesign.quality.calibration import RangeRule, Ranges
@@ -75,8 +75,7 @@ class Evaluator:
                 except ValueError:
                     wanted = "activation, key and value" if attention else "weight and activation"
                     raise InputError(f"{self.task.name}: layer '{layer}' needs formats for {wanted}") from None
-                get_format(pair.weight)
-                get_format(pair.activation)
+                pair.checked()
         missing = [layer for layer in self.layers if layer not in dict(assignment.layers)]
         if missing:
             raise InputError(f"{self.task.name}: the assignment lacks {len(missing)} layers, first '{missing[0]}'")

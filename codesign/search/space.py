@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from codesign.errors import InputError, nearest
-from codesign.formats import Assignment, FormatPair, get_format
+from codesign.formats import Assignment, FormatPair
 from codesign.hardware import AcceleratorGrid
 from codesign.hardware.accelerator import CODECS, FLASHES, check_name, dram_types
 from codesign.hardware.accumulators import check_accumulator
@@ -39,10 +39,7 @@ from codesign.yamlio import Written, line_of, load_yaml, naming
 
 
 def _check_pair(text: str) -> str:
-    pair = FormatPair.parse(text)
-    for name in (pair.weight, pair.activation):
-        get_format(name)
-    return str(pair)
+    return str(FormatPair.parse(text).checked())
 
 
 class TaskSpec(Written):

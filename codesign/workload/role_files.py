@@ -10,7 +10,7 @@ from pydantic import Field
 
 from codesign.errors import InputError
 from codesign.files import write_atomic
-from codesign.formats import FormatPair, get_format
+from codesign.formats import FormatPair
 from codesign.workload.roles import LABEL, RoleRules
 from codesign.yamlio import Written, line_of, load_yaml
 
@@ -55,9 +55,6 @@ def write_rules(path: Path, rules: RoleRules) -> None:
 
 def _pair(path: Path, text: str, *key: str) -> FormatPair:
     try:
-        pair = FormatPair.parse(text)
-        for name in (pair.weight, pair.activation):
-            get_format(name)
+        return FormatPair.parse(text).checked()
     except InputError as error:
         raise InputError(f"{path}:{line_of(path, *key)}: {'.'.join(key)}: {error}") from None
-    return pair

@@ -72,7 +72,7 @@ def test_a_design_is_stated_by_role_and_costed_on_another_network_under_its_labe
     cost = ["cost", "--workload", "llama3.2-1b", "--accelerator", str(chip), "--rules", str(rules), "--json"]
     assert main(cost) == 0
     costed = json.loads(capsys.readouterr().out)
-    assert costed["label"] == "transferred"
+    assert (costed["label"], costed["origin"]) == ("transferred", found["origin"])
     assert costed["latency_s"] == found["cost"]["latency_s"]
 
 
@@ -86,9 +86,29 @@ def test_roles_that_the_design_lacks_are_named(study: Path, capsys: pytest.Captu
     error = capsys.readouterr().err
     assert "no rule for these roles of sd15-unet" in error
     assert "resnet_conv" in error
-    assert main(["transfer", str(study), "--design", "d0000001", "--to", "sd15-unet", "--default", "int8"]) == 0
+    default = ["--to", "sd15-unet", "--default", "int8"]
+    assert main(["transfer", str(study), "--design", "d0000001", *default]) == 0
+    assert "int8:int8 (default)" in capsys.readouterr().out
+    assert main(["transfer", str(study), "--design", "d0000001", *default, "--json"]) == 0
+    assert "resnet_conv" in json.loads(capsys.readouterr().out)["defaulted"]
 
 
 def test_an_unknown_task_offers_the_nearest(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["transfer", str(study), "--design", "d0000001", "--task", "rewirte"]) == 2
     assert "did you mean 'rewrite'" in capsys.readouterr().err
+
+
+def test_an_unknown_default_is_refused_before_anything_is_written(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    assert main(["transfer", str(study), "--design", "d0000001", "--default", "itn8", "-o", str(rules)]) == 2
+    assert "itn8" in capsys.readouterr().err
+    assert main(["transfer", str(study), "--design", "d0000001", "--default", "int4", "-o", str(rules)]) == 2
+    assert "computes int8:int8, int4:int8" in capsys.readouterr().err
+    assert not rules.exists()
+
+
+def test_json_names_the_default(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transfer", str(study), "--design", "d0000001", "--default", "int8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["default"] == "int8:int8"

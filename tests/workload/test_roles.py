@@ -60,6 +60,8 @@ def test_every_layer_of_a_bundled_task_has_a_role(name: str) -> None:
         ("layers.3.mlp.experts.gate_proj", "linear", "ff_gate"),
         ("layers.3.mlp.gate", "linear", "router"),
         ("classifier.0", "linear", OTHER),
+        ("model.head", "linear", OTHER),
+        ("head", "conv", "conv_in"),
     ],
 )
 def test_a_role_follows_from_the_end_of_a_name_and_the_kind(layer: str, kind: str, role: str) -> None:
