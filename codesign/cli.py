@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         _validate,
         _explain,
         _report,
+        _diff,
         _export,
         _transfer,
     ):
@@ -189,6 +190,14 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     example = "codesign report reports/studies/phone"
     p = _command(commands, "report", "write report.html and report.md of a study again", example)
     p.add_argument("study", type=Path, metavar="DIR")
+
+
+def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign diff reports/studies/monday reports/studies/tuesday -o message.md"
+    p = _command(commands, "diff", "say what moved between two studies; exit code 0 same or better, 1 worse", example)
+    p.add_argument("old", type=Path, metavar="OLD")
+    p.add_argument("new", type=Path, metavar="NEW")
+    p.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the Markdown message there as well")
 
 
 def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

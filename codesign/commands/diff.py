@@ -1,0 +1,21 @@
+"""``codesign diff``."""
+
+from __future__ import annotations
+
+import argparse
+
+from codesign.commands.output import print_json
+from codesign.files import write_atomic
+from codesign.report.diff import as_markdown, compare
+
+
+def run(arguments: argparse.Namespace) -> int:
+    found = compare(arguments.old, arguments.new)
+    text = as_markdown(found)
+    if arguments.out:
+        write_atomic(arguments.out, text)
+    if arguments.json:
+        print_json(found.to_dict())
+    else:
+        print(text, end="")
+    return int(found.verdict == "worse")

@@ -1,0 +1,254 @@
+"""What moved between two studies of the same objectives, and whether it is more than noise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import moocore
+import numpy as np
+
+from codesign.errors import InputError
+from codesign.report.markdown import table
+from codesign.report.study_files import StudyFiles, load_study
+from codesign.report.text import human
+from codesign.search.pareto import hypervolume
+from codesign.search.records import unit_box
+
+DRAWS = 400
+_EQUAL = 1e-9  # of a hypervolume: the rounding of files and sums
+_STANDARD_DEVIATIONS = 2 * 1.959964  # that a 95 % interval is wide
+
+Verdict = Literal["better", "same", "worse"]
+
+
+@dataclass(frozen=True)
+class Remeasured:
+    """One network in the same formats in both studies, whose deciding metric came out otherwise."""
+
+    design: str
+    task: str
+    old: float
+    new: float
+    moved: Literal["worse", "within noise", "better"]  # by the interval that the old study gave
+
+
+@dataclass(frozen=True)
+class Difference:
+    """NEW against OLD. change: of the hypervolume, as shares of the old one, with its 95 % interval; epsilon: the
+    least shift, as a share of both fronts' spans, by which NEW covers OLD, and OLD covers NEW; formats: task -> layer
+    -> (old, new) between the balanced designs.
+    """
+
+    old: str
+    new: str
+    verdict: Verdict
+    reference_point: dict[str, float]
+    hypervolume: tuple[float, float]
+    change: float
+    change_low: float
+    change_high: float
+    epsilon: tuple[float, float]
+    kept: list[str]
+    gained: list[str]
+    lost: list[str]
+    newly_dominated: list[str]  # of the old ones, by new ones
+    remeasured: list[Remeasured]
+    balanced: tuple[str, str]
+    balanced_objectives: dict[str, tuple[float, float]]
+    formats: dict[str, dict[str, tuple[str, str]]]
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return found
+
+
+def compare(old: Path, new: Path) -> Difference:
+    """Compare two study folders.
+
+    The hypervolume is that of the reported designs at one reference point. Its interval is that of 400 draws of all
+    measured qualities from their own intervals; the same formats of a network take the same draw in both studies, as
+    both measured them on the same data. `worse` and `better` are changes whose whole interval lies on one side, or a
+    network that the same formats now cost more than the old interval allows.
+
+    Raises InputError where a folder holds no study or the objectives differ.
+    """
+    before, after = load_study(old), load_study(new)
+    _comparable(before, after)
+    reference = np.maximum(before.front["reference_point"], after.front["reference_point"])
+    points = [_points(files.designs) for files in (before, after)]
+    volumes = hypervolume(points[0], reference), hypervolume(points[1], reference)
+    scale = max(volumes[0], 1e-300)
+    drawn = _drawn_changes(before, after, reference) / scale
+    remeasured = _remeasured(before, after)
+    low, high = (float(v) for v in np.quantile(drawn, [0.025, 0.975]))
+    change = (volumes[1] - volumes[0]) / scale
+    low, high = min(low, change), max(high, change)
+    names = [{d["id"] for d in files.designs} for files in (before, after)]
+    beaten = [_dominated(point, points[1]) for point in points[0]]
+    box = np.split(unit_box(np.concatenate(points)), [len(points[0])])
+    chosen = [files.design(files.details["chosen"]) for files in (before, after)]
+    return Difference(
+        old=str(old),
+        new=str(new),
+        verdict=_verdict(low, high, remeasured),
+        reference_point=dict(zip(_objectives(before), reference.tolist(), strict=True)),
+        hypervolume=volumes,
+        change=change,
+        change_low=low,
+        change_high=high,
+        epsilon=(float(moocore.epsilon_additive(box[1], ref=box[0])), float(moocore.epsilon_additive(*box))),
+        kept=sorted(names[0] & names[1]),
+        gained=sorted(names[1] - names[0]),
+        lost=sorted(names[0] - names[1]),
+        newly_dominated=[d["id"] for d, lost in zip(before.designs, beaten, strict=True) if lost],
+        remeasured=remeasured,
+        balanced=(chosen[0]["id"], chosen[1]["id"]),
+        balanced_objectives={
+            name: (chosen[0]["objectives"][name], chosen[1]["objectives"][name]) for name in _objectives(before)
+        },
+        formats=_format_changes(*(design["assignments"] for design in chosen)),
+        notes=_notes(before, after),
+    )
+
+
+def _objectives(files: StudyFiles) -> list[str]:
+    return [o["name"] for o in files.front["objectives"]]
+
+
+def _comparable(old: StudyFiles, new: StudyFiles) -> None:
+    if old.front["objectives"] != new.front["objectives"]:
+        lists = [", ".join(_objectives(files)) for files in (old, new)]
+        raise InputError(f"{new.folder}: its objectives ({lists[1]}) are not those of {old.folder} ({lists[0]})")
+
+
+def _notes(old: StudyFiles, new: StudyFiles) -> list[str]:
+    """What else differs, and may be why."""
+    what = {"space_hash": "search space", "code_version": "code", "seed": "seed", "evaluations": "evaluations"}
+    return [
+        f"{text}: {old.front[key]} before, {new.front[key]} now"
+        for key, text in (what | {"reference_point": "own reference point (the larger one serves both)"}).items()
+        if old.front[key] != new.front[key]
+    ]
+
+
+def _points(designs: list[dict[str, Any]]) -> np.ndarray:
+    return np.array([list(design["objectives"].values()) for design in designs], dtype=np.float64)
+
+
+def _dominated(point: np.ndarray, by: np.ndarray) -> bool:
+    return bool(((by <= point).all(axis=1) & (by < point).any(axis=1)).any())
+
+
+def _drawn_changes(old: StudyFiles, new: StudyFiles, reference: np.ndarray) -> np.ndarray:
+    """Differences of hypervolume, [DRAWS], with all qualities drawn from their intervals."""
+    rng = np.random.default_rng(0)
+    draws: dict[str, np.ndarray] = {}
+    volumes = []
+    for files in (old, new):
+        points = np.repeat(_points(files.designs)[None], DRAWS, axis=0)
+        for column, name in enumerate(_objectives(files)):
+            task, _, field = name.rpartition(".")
+            if field != "quality":
+                continue
+            for row, design in enumerate(files.designs):
+                key = _in_words(design, task)
+                if key not in draws:
+                    draws[key] = rng.standard_normal(DRAWS)
+                quality = design["quality"][task]
+                points[:, row, column] += draws[key] * (quality["high"] - quality["low"]) / _STANDARD_DEVIATIONS
+        volumes.append(np.array([hypervolume(drawn, reference) for drawn in points]))
+    return np.asarray(volumes[1] - volumes[0])
+
+
+def _in_words(design: dict[str, Any], task: str) -> str:
+    return task + json.dumps(design["assignments"][task], sort_keys=True)
+
+
+def _remeasured(old: StudyFiles, new: StudyFiles) -> list[Remeasured]:
+    """Every network that both studies measured in the same formats, where the values differ."""
+    before = {_in_words(design, task): quality for design in old.designs for task, quality in design["quality"].items()}
+    found: dict[str, Remeasured] = {}
+    for design in new.designs:
+        for task, quality in design["quality"].items():
+            key = _in_words(design, task)
+            if key in before and not np.isclose(quality["value"], before[key]["value"], rtol=1e-6, atol=1e-9):
+                found[key] = Remeasured(
+                    design["id"], task, before[key]["value"], quality["value"], _moved(before[key], quality["value"])
+                )
+    return list(found.values())
+
+
+def _moved(before: dict[str, Any], value: float) -> Literal["worse", "within noise", "better"]:
+    if before["low"] <= value <= before["high"]:
+        return "within noise"
+    return "worse" if value > before["high"] else "better"
+
+
+def _format_changes(
+    old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, tuple[str, str]]]:
+    changes: dict[str, dict[str, tuple[str, str]]] = {}
+    for task in old:
+        texts = [{layer: _formats(given) for layer, given in layers[task].items()} for layers in (old, new)]
+        changed = {
+            layer: (text, texts[1].get(layer, "no such layer"))
+            for layer, text in texts[0].items()
+            if texts[1].get(layer) != text
+        }
+        if changed:
+            changes[task] = changed
+    return changes
+
+
+def _formats(given: dict[str, str]) -> str:
+    if "weight" in given:
+        return f"{given['weight']}:{given['activation']}"
+    return f"{given['key']}, {given['value']}:{given['activation']}"
+
+
+def _verdict(low: float, high: float, remeasured: list[Remeasured]) -> Verdict:
+    if high < -_EQUAL or any(found.moved == "worse" for found in remeasured):
+        return "worse"
+    return "better" if low > _EQUAL else "same"
+
+
+def as_markdown(found: Difference, most: int = 12) -> str:
+    """A chat message: the verdict first, then what moved; lists longer than `most` are cut and counted."""
+    before, after = found.hypervolume
+    say = {"better": "better", "same": "the same, within noise", "worse": "WORSE"}[found.verdict]
+    lines = [
+        f"**{found.new} is {say}** against {found.old}",
+        "",
+        f"- hypervolume {before:.5g} -> {after:.5g}: {found.change:+.2%} "
+        f"(95 % interval {found.change_low:+.2%} to {found.change_high:+.2%})",
+        f"- epsilon: the new front covers the old one within {found.epsilon[0]:.3f} of its span, "
+        f"the old one the new within {found.epsilon[1]:.3f}",
+        f"- designs: {len(found.kept)} kept, {_listed(found.gained, 'gained', most)}, "
+        f"{_listed(found.lost, 'lost', most)}, {_listed(found.newly_dominated, 'newly dominated', most)}",
+    ]
+    lines += [f"- {note}" for note in found.notes]
+    for item in found.remeasured[:most]:
+        moved = f"{item.old:.5g} -> {item.new:.5g}, {item.moved}"
+        lines.append(f"- {item.task} of {item.design} in the same formats: {moved}")
+    if len(found.remeasured) > most:
+        lines.append(f"- and {len(found.remeasured) - most} more networks measured otherwise in the same formats")
+    pairs = found.balanced_objectives.items()
+    rows = [[name, human(a, ""), human(b, ""), f"{(b - a) / abs(a):+.1%}" if a else ""] for name, (a, b) in pairs]
+    lines += ["", table(["balanced design", f"`{found.balanced[0]}`", f"`{found.balanced[1]}`", ""], rows)]
+    layers = [(t, layer, *change) for t, changed in found.formats.items() for layer, change in changed.items()]
+    if layers:
+        lines += ["", table(["task", "layer", "formats before", "now"], layers[:most])]
+    if len(layers) > most:
+        lines.append(f"\nand {len(layers) - most} more layers (`--json` has all)")
+    return "\n".join(lines) + "\n"
+
+
+def _listed(names: list[str], what: str, most: int) -> str:
+    if not names:
+        return f"none {what}"
+    shown = ", ".join(f"`{name}`" for name in names[:most])
+    return f"{len(names)} {what} ({shown}{', ...' if len(names) > most else ''})"

@@ -1,0 +1,135 @@
+"""What moved between two studies: `codesign diff`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codesign.cli import main
+from codesign.errors import InputError
+from codesign.report.diff import as_markdown, compare
+from tests.report.synthetic import write_study
+
+Edit = Callable[[dict[str, Any]], None]
+
+
+def study(folder: Path, edit: Edit | None = None) -> Path:
+    """The synthetic study inside the reference point, none of its designs dominated, no two with a network in the same
+    formats, every design changed by `edit`.
+    """
+    write_study(folder)
+    front = json.loads((folder / "front.json").read_text())
+    front["reference_point"] = [0.0, 40.0, 6.0, 0.1]
+    for i, design in enumerate(front["designs"]):
+        design["objectives"] |= {"area_mm2": 5 - 0.2 * i, "restore.latency_s": 0.01 + 0.005 * i}
+        for layers in design["assignments"].values():
+            layers["own"] = {"weight": f"int{i + 2}", "activation": "int8"}
+        if edit:
+            edit(design)
+    (folder / "front.json").write_text(json.dumps(front))
+    return folder
+
+
+def shifted(by: float) -> Edit:
+    """`rewrite` measured higher by so many half intervals, in the same formats."""
+
+    def edit(design: dict[str, Any]) -> None:
+        quality = design["quality"]["rewrite"]
+        for key in ("value", "low", "high"):
+            quality[key] += by * 0.1
+        design["objectives"]["rewrite.quality"] = quality["value"]
+
+    return edit
+
+
+def area(factor: float) -> Edit:
+    def edit(design: dict[str, Any]) -> None:
+        design["objectives"]["area_mm2"] *= factor
+
+    return edit
+
+
+def test_a_study_is_the_same_as_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = study(tmp_path / "one"), study(tmp_path / "two")
+    assert main(["diff", str(one), str(two)]) == 0
+    assert "is the same, within noise" in capsys.readouterr().out
+    found = compare(one, two)
+    assert (found.change, found.change_low, found.change_high, found.epsilon) == (0, 0, 0, (0, 0))
+    assert [found.gained, found.lost, found.newly_dominated, found.remeasured, found.formats] == [[], [], [], [], {}]
+
+
+@pytest.mark.parametrize(("factor", "verdict", "code"), [(0.9, "better", 0), (1.1, "worse", 1)])
+def test_a_cost_has_no_noise(tmp_path: Path, factor: float, verdict: str, code: int) -> None:
+    """The same formats take the same draw of quality, so that a change of area alone shows."""
+    one, two = study(tmp_path / "one"), study(tmp_path / "two", area(factor))
+    assert compare(one, two).verdict == verdict
+    assert main(["diff", str(one), str(two), "--json"]) == code
+
+
+def test_cheaper_designs_dominate_all_old_ones_and_cover_them_with_room(tmp_path: Path) -> None:
+    found = compare(study(tmp_path / "one"), study(tmp_path / "two", area(0.9)))
+    assert len(found.newly_dominated) == 12
+    assert found.epsilon[0] <= 0 < found.epsilon[1]
+
+
+def test_the_same_formats_measured_worse_than_their_interval_are_a_regression(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = study(tmp_path / "one"), study(tmp_path / "two", shifted(1.5))
+    assert main(["diff", str(one), str(two)]) == 1
+    assert "in the same formats" in capsys.readouterr().out
+    assert {(r.task, r.moved) for r in compare(one, two).remeasured} == {("rewrite", "worse")}
+
+
+def test_other_formats_a_little_worse_are_noise_and_much_worse_are_not(tmp_path: Path) -> None:
+    def other(by: float) -> Edit:
+        def edit(design: dict[str, Any]) -> None:
+            shifted(by)(design)
+            design["assignments"]["rewrite"]["lm_head"] = {"weight": "mxint8", "activation": "mxint8"}
+
+        return edit
+
+    one = study(tmp_path / "one")
+    little, much = compare(one, study(tmp_path / "two", other(0.2))), compare(one, study(tmp_path / "three", other(30)))
+    assert (little.verdict, much.verdict) == ("same", "worse")
+    assert little.change_low < little.change < 0 < little.change_high
+
+
+def test_layers_of_the_balanced_designs_show_their_formats_before_and_now(tmp_path: Path) -> None:
+    def edit(design: dict[str, Any]) -> None:
+        design["assignments"]["restore"]["mid.conv"] = {"weight": "nvfp4", "activation": "nvfp4"}
+
+    found = compare(study(tmp_path / "one"), study(tmp_path / "two", edit))
+    assert list(found.formats) == ["restore"]
+    assert found.formats["restore"]["mid.conv"][1] == "nvfp4:nvfp4"
+    assert "| restore | mid.conv |" in as_markdown(found)
+
+
+def test_what_was_gained_and_lost_is_named(tmp_path: Path) -> None:
+    def edit(design: dict[str, Any]) -> None:
+        design["id"] = design["id"].replace("d00000003", "dnew")
+
+    found = compare(study(tmp_path / "one"), study(tmp_path / "two", edit))
+    assert (found.gained, found.lost, len(found.kept)) == (["dnew"], ["d00000003"], 11)
+
+
+def test_studies_of_other_objectives_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = study(tmp_path / "one"), study(tmp_path / "two")
+    front = json.loads((two / "front.json").read_text())
+    front["objectives"][2]["name"] = "energy_j"
+    (two / "front.json").write_text(json.dumps(front))
+    with pytest.raises(InputError, match="its objectives"):
+        compare(one, two)
+    assert main(["diff", str(one), str(two)]) == 2
+    assert main(["diff", str(one), str(tmp_path / "none")]) == 2
+    assert "no study here" in capsys.readouterr().err
+
+
+def test_the_message_goes_to_a_file_as_well(tmp_path: Path) -> None:
+    one, two, message = study(tmp_path / "one"), study(tmp_path / "two", area(0.9)), tmp_path / "message.md"
+    assert main(["diff", str(one), str(two), "-o", str(message)]) == 0
+    assert message.read_text() == as_markdown(compare(one, two))
