@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -118,7 +119,8 @@ def main() -> None:
     started = time.monotonic()
     with ProcessPoolExecutor(arguments.processes) as pool, log.open("a") as file:
         waiting = iter(missing)
-        running = {pool.submit(verify, unit) for unit, _ in zip(waiting, range(arguments.processes), strict=False)}
+        first = list(itertools.islice(waiting, arguments.processes))
+        running = {pool.submit(verify, unit) for unit in first}
         while running:
             future = next(as_completed(running))
             running.discard(future)
