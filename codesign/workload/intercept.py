@@ -282,7 +282,7 @@ class ProductInterceptor(TorchFunctionMode):
             return _OPENED[func](*args, **kwargs)
 
     def _unsupported(self, func: Callable[..., Any], args: Arguments, kwargs: Keywords) -> Any:
-        self._refuse(func, "which is neither convolution, linear nor attention")
+        self._refuse(func, "(neither convolution, linear nor attention): write it with those, as torch.nn.Linear")
         return func(*args, **kwargs)
 
     # ---- names ------------------------------------------------------------------------------
