@@ -19,10 +19,8 @@ def lagrangian(loss: np.ndarray, cost: np.ndarray, prices: np.ndarray) -> np.nda
     Returns:
         int16 [..., P, L] chosen column per layer.
     """
-    picks = np.empty((*cost.shape[:-2], len(prices), loss.shape[0]), dtype=np.int16)
-    for p, price in enumerate(prices):
-        picks[..., p, :] = (loss + price * cost).argmin(axis=-1)
-    return picks
+    prices = prices.reshape(-1, 1, 1)
+    return np.asarray((loss + prices * cost[..., None, :, :]).argmin(axis=-1), dtype=np.int16)
 
 
 def price_range(loss: np.ndarray, cost: np.ndarray, count: int) -> np.ndarray:

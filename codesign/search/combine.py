@@ -7,7 +7,7 @@ known gives 10^5 designs. They are compared exactly: nothing is sampled here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,42 @@ Refused = tuple[str, int, int]  # task, layer, pair
 _TILED = ("latency_s", "energy_j", "dram_bytes")  # infinite where the SRAM holds no tile of some layer
 
 
+@dataclass(frozen=True)
+class Alike:
+    """Accelerators that may run the same assignments: members [A], the pairs that they support [C], those refused."""
+
+    members: np.ndarray
+    support: np.ndarray
+    refused: frozenset[Refused]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Assignments of one network for some accelerators.
+
+    rows: of the pool, [n]; quality [n]; costs: field -> [A, n]; possible: bool [A, n], within the memories and the
+    network's own budgets.
+    """
+
+    rows: np.ndarray
+    quality: np.ndarray
+    costs: dict[str, np.ndarray]
+    possible: np.ndarray
+
+    def take(self, keep: np.ndarray) -> Offer:
+        costs = {f: v[:, keep] for f, v in self.costs.items()}
+        return Offer(self.rows[keep], self.quality[keep], costs, self.possible[:, keep])
+
+    def and_(self, other: Offer) -> Offer:
+        costs = {f: np.concatenate([v, other.costs[f]], axis=1) for f, v in self.costs.items()}
+        return Offer(
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.quality, other.quality]),
+            costs,
+            np.concatenate([self.possible, other.possible], axis=1),
+        )
+
+
 class Combiner:
     """Joins pools of assignments with the accelerators of a grid under objectives and budgets.
 
@@ -80,6 +116,7 @@ class Combiner:
         self.groups = [np.flatnonzero(inverse.reshape(-1) == g) for g in range(len(support))]
         self.unit = unit
         self._refused: dict[int, set[Refused]] = {}  # by unit
+        self._always_fits = {t: _always_fits(table) for t, table in self.tables.items()}
 
     def refuse(self, unit: int, refused: Iterable[Refused]) -> None:
         """Leave out every design that puts one of these pairs into one of these layers on this unit."""
@@ -97,15 +134,9 @@ class Combiner:
 
     def front(self, pools: Mapping[str, Pool], accelerators: Sequence[np.ndarray] | None = None) -> Designs:
         """All non-dominated designs; `accelerators` limits each group (default: all of them)."""
-        parts = []
-        for group, support in enumerate(self.supports):
-            members = self.groups[group] if accelerators is None else accelerators[group]
-            for alike, refused in self._alike(members):
-                designs = self._of_group(alike, support, pools, refused)
-                if designs is not None and len(designs):
-                    parts.append(designs.take(np.flatnonzero(nondominated(designs.objectives))))
-        merged = Designs.concatenate(parts, list(self.tables), len(self.objectives))
-        return merged.take(np.flatnonzero(nondominated(merged.objectives))) if len(merged) else merged
+        archive = Archive(self, accelerators)
+        archive.add(pools)
+        return archive.front
 
     def values(self, accelerators: np.ndarray, pools: Mapping[str, Pool]) -> np.ndarray:
         """Objectives [n, d] of the designs (accelerators[i], row i of every pool)."""
@@ -114,45 +145,58 @@ class Combiner:
         columns = [column(o, self.area[accelerators], quality, costs) for o in self.objectives]
         return np.stack(columns, axis=1)
 
-    def _alike(self, members: np.ndarray) -> Iterator[tuple[np.ndarray, set[Refused]]]:
-        """`members` by what was refused for their unit."""
-        units = self.unit[members]
-        yield members[~np.isin(units, list(self._refused))], set()
-        for unit, refused in self._refused.items():
-            yield members[units == unit], refused
+    def alike(self, accelerators: Sequence[np.ndarray] | None = None) -> Iterator[Alike]:
+        """The accelerators (default: all) by what they may run."""
+        for group, support in enumerate(self.supports):
+            members = self.groups[group] if accelerators is None else accelerators[group]
+            units = self.unit[members]
+            yield Alike(members[~np.isin(units, list(self._refused))], support, frozenset())
+            for unit, refused in self._refused.items():
+                yield Alike(members[units == unit], support, frozenset(refused))
 
-    def _of_group(
-        self, members: np.ndarray, support: np.ndarray, pools: Mapping[str, Pool], refused: Iterable[Refused]
-    ) -> Designs | None:
-        if not len(members):
-            return None
-        rows: dict[str, np.ndarray] = {}
-        costs: dict[str, dict[str, np.ndarray]] = {}
-        for task, pool in pools.items():
-            fits = support[pool.choices].all(axis=1) if len(pool.choices) else np.zeros(0, bool)
-            for owner, layer, pair in refused:
-                if owner == task and len(fits):
-                    fits &= pool.choices[:, layer] != pair
-            usable = np.flatnonzero(fits)
-            if not len(usable):
-                return None
-            cost = self._costs(task, members, pool.choices[usable])
-            keep = _undominated_rows(pool.quality[usable], list(cost.values()))
-            rows[task] = usable[keep]
-            costs[task] = {f: v[:, keep] for f, v in cost.items()}
-        tasks = list(rows)
-        shape = (len(members), *(len(rows[t]) for t in tasks))
-        mesh = np.indices(shape).reshape(len(shape), -1)
+    def offer(self, task: str, chips: Alike, pool: Pool) -> Offer:
+        """The assignments of `pool` that these accelerators can run and no other of them beats everywhere."""
+        fits = chips.support[pool.choices].all(axis=1) if len(pool.choices) else np.zeros(0, bool)
+        for owner, layer, pair in chips.refused:
+            if owner == task and len(fits):
+                fits &= pool.choices[:, layer] != pair
+        rows = np.flatnonzero(fits)
+        quality = pool.quality[rows]
+        costs = self._costs(task, chips.members, pool.choices[rows])
+        possible = np.all([np.isfinite(v) for v in costs.values()], axis=0)
+        for objective, limit in self.budgets:
+            if objective.task == task:
+                possible &= column(objective, np.zeros(0), {task: quality}, {task: costs}) <= limit
+        return self.best(task, Offer(rows, quality, costs, possible))
+
+    def best(self, task: str, offer: Offer) -> Offer:
+        """What no other row of the offer beats in quality and on every accelerator.
+
+        Of the network's own budgets only whether they are kept counts, so that it says nothing of what they bound.
+        """
+        counts = {o.field for o in self.objectives if o.task in (task, None)}
+        counts |= {o.field for o, _ in self.budgets if o.task is None}
+        seen = [c for f, c in offer.costs.items() if f in counts] or [np.zeros(offer.possible.shape)]
+        columns = [offer.quality[:, None], *(np.where(offer.possible, c, np.inf).T for c in seen)]
+        keep = nondominated(np.concatenate(columns, axis=1)) & offer.possible.any(axis=0)
+        return offer.take(np.flatnonzero(keep))
+
+    def joined(self, members: np.ndarray, offers: Mapping[str, Offer]) -> Designs:
+        """Every member with one assignment of every offer, where the budgets allow it."""
+        tasks = list(offers)
+        mesh = np.indices((len(members), *(len(o.rows) for o in offers.values()))).reshape(1 + len(tasks), -1)
+        possible = np.all([o.possible[mesh[0], mesh[1 + i]] for i, o in enumerate(offers.values())], axis=0)
+        mesh = mesh[:, possible]
         picked = {t: mesh[1 + i] for i, t in enumerate(tasks)}
-        gathered = {t: {f: v[mesh[0], picked[t]] for f, v in costs[t].items()} for t in tasks}
-        quality = {t: pools[t].quality[rows[t][picked[t]]] for t in tasks}
+        costs = {t: {f: v[mesh[0], picked[t]] for f, v in offers[t].costs.items()} for t in tasks}
+        quality = {t: offers[t].quality[picked[t]] for t in tasks}
         accelerator = members[mesh[0]]
         area = self.area[accelerator]
-        feasible = np.all([np.isfinite(v) for cost in gathered.values() for v in cost.values()], axis=0)
+        feasible = np.ones(len(accelerator), dtype=bool)
         for objective, limit in self.budgets:
-            feasible &= column(objective, area, quality, gathered) <= limit
-        values = np.stack([column(o, area, quality, gathered) for o in self.objectives], axis=1)
-        index = {t: rows[t][picked[t]][feasible] for t in tasks}
+            feasible &= column(objective, area, quality, costs) <= limit
+        values = np.stack([column(o, area, quality, costs) for o in self.objectives], axis=1)
+        index = {t: offers[t].rows[picked[t]][feasible] for t in tasks}
         return Designs(accelerator[feasible], index, values[feasible])
 
     def _costs(
@@ -160,17 +204,57 @@ class Combiner:
     ) -> dict[str, np.ndarray]:
         """field -> [len(members), len(choices)], or [n] where member i goes with choice i; infinite where DRAM does
         not hold the network."""
-        fits = self.tables[task].fits(choices, members, paired=paired)
         totals = self.tables[task].totals(self.fields(task), choices, members, paired=paired)
+        if self._always_fits[task]:
+            return totals
+        fits = self.tables[task].fits(choices, members, paired=paired)
         return {field: np.where(fits, values, np.inf) for field, values in totals.items()}
 
 
-def _undominated_rows(quality: np.ndarray, costs: Sequence[np.ndarray]) -> np.ndarray:
-    """Indices of assignments that no other beats in quality and in every cost on every accelerator."""
-    columns = np.concatenate([quality[:, None], *(c.T for c in costs)], axis=1)
-    order = np.argsort(quality, kind="stable")
-    kept: list[int] = []
-    for row in order:
-        if not kept or not (columns[kept] <= columns[row]).all(axis=1).any():
-            kept.append(int(row))
-    return np.sort(np.array(kept, dtype=np.int64))
+class Archive:
+    """The front of everything added so far: what was there already is neither priced nor compared again.
+
+    Designs point at assignments by their place among all that were added.
+    """
+
+    def __init__(self, combiner: Combiner, accelerators: Sequence[np.ndarray] | None = None) -> None:
+        self._combiner = combiner
+        self._chips = [chips for chips in combiner.alike(accelerators) if len(chips.members)]
+        self._offers: list[dict[str, Offer]] = [{} for _ in self._chips]
+        self._added = dict.fromkeys(combiner.tables, 0)
+        self.front = Designs.concatenate([], list(combiner.tables), len(combiner.objectives))
+
+    def add(self, pools: Mapping[str, Pool]) -> None:
+        """Count more assignments of every network as present."""
+        found = [self.front]
+        for chips, known in zip(self._chips, self._offers, strict=True):
+            found += self._more(chips, known, pools)
+        for task, pool in pools.items():
+            self._added[task] += len(pool.choices)
+        every = Designs.concatenate(found, list(self._added), self.front.objectives.shape[1])
+        self.front = every.take(np.flatnonzero(nondominated(every.objectives)))
+
+    def _more(self, chips: Alike, known: dict[str, Offer], pools: Mapping[str, Pool]) -> Iterator[Designs]:
+        """The designs of these accelerators with a new assignment; `known` is brought up to date."""
+        combiner, fresh = self._combiner, {}
+        for task, pool in pools.items():
+            offer = combiner.offer(task, chips, pool)
+            offer = replace(offer, rows=offer.rows + self._added[task])
+            known[task] = combiner.best(task, known[task].and_(offer)) if task in known else offer
+            fresh[task] = known[task].rows >= self._added[task]
+        for i in range(len(pools)):  # old ones of the networks before, a new one of this, any of those after
+            offers = {t: known[t].take(_wanted(fresh[t], k, i)) for k, t in enumerate(pools)}
+            if all(len(o.rows) for o in offers.values()):
+                designs = combiner.joined(chips.members, offers)
+                yield designs.take(np.flatnonzero(nondominated(designs.objectives)))
+
+
+def _wanted(fresh: np.ndarray, place: int, turn: int) -> np.ndarray:
+    return np.flatnonzero(~fresh if place < turn else fresh if place == turn else np.ones_like(fresh))
+
+
+def _always_fits(tables: CostTables) -> bool:
+    """Whether no choice of formats can fill any accelerator's DRAM."""
+    most = tables.weight_bytes.max(axis=1).sum() / min(1.0, float(tables.ratios.min()))
+    most += tables.kv_bytes.max(axis=1).sum() + tables.activation_bytes.max() + tables.other_bytes
+    return bool(most <= tables.dram_room.min())

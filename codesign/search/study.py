@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +18,11 @@ from codesign.quality import Evaluator, Quality, UnmeasurableError, sensitivitie
 from codesign.quality.cache import code_version
 from codesign.search.accumulation import Accumulation
 from codesign.search.combine import Combiner, Designs, Pool
+from codesign.search.engine import Engine
 from codesign.search.ledger import Ledger, Record, default_storage, open_storage
-from codesign.search.pareto import Coverage, hypervolume
-from codesign.search.proposals import Proposer, predicted
+from codesign.search.pareto import hypervolume
 from codesign.search.samplers import Parameters, make_sampler
 from codesign.search.space import SearchSpace
-from codesign.search.surrogate import Surrogate
 from codesign.search.workers import Measurer, Pending
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, detail
@@ -152,18 +150,19 @@ def run_study(
 
 
 def _engine(study: Study, evaluations: int, deadline: float | None, report: Progress) -> None:
-    """Rounds of: refit the surrogates, propose, measure."""
-    proposer = Proposer(study.space.networks, study.combiner)
-    for number in itertools.count():
-        if study.evaluations >= evaluations or _late(deadline):
-            return
-        surrogates = {n: _refit(study, n, table) for n, table in study.tables.items()}
-        rng = np.random.default_rng([study.seed, number])
+    """Rounds of: tell what was measured, propose, measure."""
+    engine = Engine(study.space.networks, study.combiner, study.tables, study.reference, seed=study.seed)
+    while study.evaluations < evaluations and not _late(deadline):
+        engine.tell(
+            {n: m.choices for n, m in study.measured.items()},
+            {n: [q.value for q in m.qualities] for n, m in study.measured.items()},
+        )
         size = min(study.space.spec.search.batch, evaluations - study.evaluations)
-        batch = _next_batch(study, proposer, surrogates, rng, size)
+        batch = [Candidate(p.accelerator, p.choices, "engine") for p in engine.propose(size)]
         if not batch:
-            return  # nothing new that could enlarge the front, even by prediction
-        _measure(study, batch, report, evaluations, deadline)
+            return  # everything was measured
+        for candidate in _measure(study, batch, report, evaluations, deadline):
+            engine.avoid(candidate.choices)
         _remember(study)
 
 
@@ -230,12 +229,6 @@ def _smallest_support(combiner: Combiner, choices: dict[str, np.ndarray]) -> int
     return int(members[len(members) // 2])
 
 
-def _refit(study: Study, name: str, table: np.ndarray) -> Surrogate:
-    measured, task = study.measured[name], study.space.networks[name].task
-    losses = np.array([task.raw(q.value) for q in measured.qualities])
-    return Surrogate(table).fitted(np.array(measured.choices), losses)
-
-
 def _reference_point(study: Study) -> np.ndarray:
     """The corner that bounds the hypervolume: the worst of each objective over the uniform designs' front, + 5 %.
 
@@ -248,54 +241,11 @@ def _reference_point(study: Study) -> np.ndarray:
     return np.asarray(worst + 0.05 * np.maximum(np.abs(worst), 1e-12))
 
 
-def _scaled(study: Study, points: np.ndarray) -> np.ndarray:
-    """Objectives on the scale for choosing: logarithms of costs, which span decades; quality as it is."""
-    logs = np.array([not o.is_quality for o in study.space.objectives])
-    return np.where(logs, np.log(np.maximum(points, 1e-30)), points)
-
-
-def _next_batch(
-    study: Study, proposer: Proposer, surrogates: dict[str, Surrogate], rng: np.random.Generator, size: int
-) -> list[Candidate]:
-    """The predicted designs with an unmeasured assignment that would add most volume to the front."""
-    front, pools = study.front(), study.pools()
-    accelerators = proposer.accelerators(rng)
-    joined: dict[str, Pool] = {}
-    for name, network in study.space.networks.items():
-        elite = pools[name].choices[np.unique(front.index[name])]
-        fresh = proposer.pool(name, surrogates[name], accelerators, elite, rng)
-        every = np.unique(np.concatenate([pools[name].choices, fresh]), axis=0)
-        joined[name] = predicted(surrogates[name], network, every, study.measured[name].known)
-    promising = study.combiner.front(joined, accelerators)
-    new = np.zeros(len(promising), dtype=bool)
-    for name, pool in joined.items():
-        unmeasured = np.array([c.tobytes() not in study.measured[name].known for c in pool.choices])
-        new |= unmeasured[promising.index[name]]
-    promising = promising.take(np.flatnonzero(new))
-    if not len(promising):
-        return []
-    if len(promising) > 4000:
-        promising = promising.take(np.sort(rng.choice(len(promising), 4000, replace=False)))
-    points = _scaled(study, promising.objectives)
-    measured = _scaled(study, front.objectives)
-    ideal = np.minimum(points.min(axis=0), measured.min(axis=0))
-    coverage = Coverage(ideal, _scaled(study, study.reference[None])[0], seed=int(rng.integers(2**31)))
-    coverage.add(measured)
-    batch: list[Candidate] = []
-    seen: set[tuple[bytes, ...]] = set()
-    for row in coverage.choose(points, 4 * size):
-        choices = {n: joined[n].choices[promising.index[n][row]] for n in joined}
-        key = tuple(choices[n].tobytes() for n in choices)
-        if key not in seen and len(batch) < size:
-            seen.add(key)
-            batch.append(Candidate(int(promising.accelerator[row]), choices, "engine"))
-    return batch
-
-
 def _measure(
     study: Study, candidates: Sequence[Candidate], report: Progress, total: int, deadline: float | None = None
-) -> None:
-    """Evaluate candidates in order, or take them from the ledger; a failed one is written with its reason."""
+) -> list[Candidate]:
+    """Evaluate candidates in order, or take them from the ledger; those that failed, with their reasons written."""
+    failed: list[Candidate] = []
     waiting: list[tuple[Candidate, str, dict[str, Pending]]] = []
     for candidate in candidates:
         assignments = {n: net.assignment(candidate.choices[n]) for n, net in study.space.networks.items()}
@@ -305,13 +255,16 @@ def _measure(
         waiting.append((candidate, key, pending))
     for candidate, key, pending in waiting:
         if _late(deadline):
-            return
+            break
         record = study.ledger.get(key) or _evaluate(study, candidate, key, pending)
         study.evaluations += 1
-        if record is not None:
+        if record is None:
+            failed.append(candidate)
+        else:
             for name, quality in record.quality.items():
                 study.measured[name].add(candidate.choices[name], Quality(**quality))
         report("evaluations", study.evaluations, total, candidate.proposed_by)
+    return failed
 
 
 def _evaluate(study: Study, candidate: Candidate, key: str, pending: dict[str, Pending]) -> Record | None:

@@ -18,6 +18,7 @@ import pytest
 from codesign.errors import InputError
 from codesign.search import load_space, open_study, run_study, search
 from codesign.search.allocation import lagrangian, price_range
+from codesign.search.combine import Archive, Pool
 from codesign.search.pareto import Coverage, hypervolume, nondominated
 from codesign.search.samplers import Parameters
 from codesign.search.study import _hardware_parameters
@@ -105,6 +106,29 @@ def test_coverage_takes_the_point_with_most_new_volume_first() -> None:
     assert coverage.choose(candidates, 3) == [1, 2]
 
 
+def test_coverage_counts_points_that_come_together_as_one() -> None:
+    """Two points of one group cover more than the single best point."""
+    coverage = Coverage(np.zeros(2), np.ones(2), seed=0)
+    candidates = np.array([[0.2, 0.8], [0.8, 0.2], [0.6, 0.6]])
+    assert coverage.choose(candidates, 1, np.array([7, 7, 3])) == [7]
+
+
+def test_coverage_weighs_scenarios() -> None:
+    """A sure gain before one that is there in one of six cases."""
+    sure, unsure = [0.7, 0.7], [0.99, 0.99]
+    scenarios = np.array([[sure, unsure], [sure, [0.4, 0.4]]])
+    coverage = Coverage(np.zeros(2), np.ones(2), seed=0)
+    assert coverage.choose(scenarios, 2, None, np.array([5, 1])) == [0, 1]
+
+
+def test_coverage_agrees_with_the_exact_volume() -> None:
+    points = np.random.default_rng(4).random((6, 3))
+    coverage = Coverage(np.zeros(3), np.ones(3), seed=0)
+    coverage.add(points)
+    free = int(np.bitwise_count(coverage._free).sum()) / (len(coverage._free) * 64)
+    assert 1 - free == pytest.approx(hypervolume(points, np.ones(3)), abs=0.02)
+
+
 # ---- surrogate --------------------------------------------------------------------------------
 
 
@@ -123,6 +147,57 @@ def test_surrogate_learns_a_wrong_sensitivity() -> None:
         return float(np.std(ratio))
 
     assert error(Surrogate(table).fitted(choices, losses)) < 0.5 * error(Surrogate(table))
+
+
+def test_interactions_are_learned_and_their_spread_is_honest() -> None:
+    """A pair of layers that hurts only together: no sum sees it, and the z-scores of predictions are about normal."""
+    rng = np.random.default_rng(5)
+    table = rng.random((8, 3)) * [0.1, 0.3, 1.0] + 0.05
+
+    def truth(choices: np.ndarray) -> np.ndarray:
+        together = (choices[:, 2] == 2) & (choices[:, 5] == 2)
+        return table[np.arange(8), choices].sum(axis=1) * np.where(together, 2.0, 1.0)
+
+    choices, unseen = rng.integers(0, 3, (200, 8)), rng.integers(0, 3, (300, 8))
+    fitted = Surrogate(table).fitted(choices, truth(choices))
+    mean, spread = fitted.log_loss(unseen)
+    error = np.log(truth(unseen)) - mean
+    assert np.std(error) < 0.8 * np.std(np.log(truth(unseen)) - fitted.additive(unseen))
+    assert 0.6 < np.sqrt(np.mean(np.square(error / spread))) < 1.6
+
+
+def test_a_measured_point_is_known_better_than_a_far_one() -> None:
+    rng = np.random.default_rng(6)
+    table = rng.random((10, 3)) + 0.1
+    choices = rng.integers(0, 2, (30, 10))
+    noisy = table[np.arange(10), choices].sum(axis=1) * np.exp(0.3 * rng.standard_normal(30))
+    fitted = Surrogate(table).fitted(choices, noisy)
+    assert fitted.log_loss(choices)[1].mean() <= fitted.log_loss(np.full((1, 10), 2))[1][0]
+
+
+# ---- archive ---------------------------------------------------------------------------------
+
+
+def test_adding_bit_by_bit_gives_the_front_of_everything_at_once(space_file: Path, tmp_path: Path) -> None:
+    """Two networks, so that old and new assignments combine, under a budget of one of them."""
+    text = space_file.read_text()
+    text = text.replace("  tiny: {task", '  two: {task: "python:tests.tiny:task"}\n  tiny: {task')
+    space_file.write_text(text + "budgets: {two.weight_bytes: 3500}\n")
+    study = open_study(load_space(space_file), tmp_path / "study", seed=0)
+    rng = np.random.default_rng(7)
+    layers = len(study.space.networks["tiny"].layers)
+    pools = {n: Pool(rng.integers(0, 4, (40, layers)), rng.random(40)) for n in study.space.networks}
+    whole = study.combiner.front(pools)
+    archive = Archive(study.combiner)
+    for start in range(0, 40, 8):
+        archive.add({n: Pool(p.choices[start : start + 8], p.quality[start : start + 8]) for n, p in pools.items()})
+    assert len(whole) > 10
+    assert {tuple(v) for v in archive.front.objectives} == {tuple(v) for v in whole.objectives}
+    brute = study.combiner.values(
+        archive.front.accelerator,
+        {n: Pool(p.choices[archive.front.index[n]], p.quality[archive.front.index[n]]) for n, p in pools.items()},
+    )
+    assert np.allclose(brute, archive.front.objectives)
 
 
 # ---- the whole study ---------------------------------------------------------------------------

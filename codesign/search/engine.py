@@ -1,0 +1,203 @@
+"""The engine: which designs to measure next, from sensitivities and from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codesign.search.combine import Archive, Combiner, Designs, Pool
+from codesign.search.pareto import Coverage
+from codesign.search.proposals import drawn_accelerators, hull_vertices, mutants
+from codesign.search.space import Network
+from codesign.search.surrogate import Surrogate
+
+_KEPT = 3000  # predicted designs that are weighed against each other
+_ELITE = 400  # assignments of the front that are combined with new ones
+_NODES = ((0.0, 4), (-(3**0.5), 1), (3**0.5, 1))  # Gauss-Hermite: standard deviations, and sixths of the weight
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An accelerator and a choice of pairs, int [L], for every network."""
+
+    accelerator: int
+    choices: dict[str, np.ndarray]
+
+
+@dataclass
+class _Known:
+    """What was told of one network: assignments [n, L], raw losses [n], quality by content."""
+
+    choices: list[np.ndarray] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    quality: dict[bytes, float] = field(default_factory=dict)
+
+
+class Engine:
+    """Proposes batches of designs; everything that it does follows from the seed and from what it was told.
+
+    tables: of each network the sensitivities [L, C], raw loss of each pair in each layer alone, inf where not allowed.
+    reference: the corner that bounds the hypervolume [d]. Call `tell` with every measurement, then `propose`.
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, Network],
+        combiner: Combiner,
+        tables: Mapping[str, np.ndarray],
+        reference: np.ndarray,
+        *,
+        seed: int = 0,
+        learn: bool = True,
+    ) -> None:
+        self._networks = networks
+        self._combiner = combiner
+        self._surrogates = {name: Surrogate(table) for name, table in tables.items()}
+        self._tables = tables
+        self._reference = reference
+        self._seed = seed
+        self._learn = learn
+        self._known = {name: _Known() for name in networks}
+        self._failed: set[bytes] = set()
+        self._rounds = 0
+        self._archive = Archive(combiner)
+
+    @property
+    def front(self) -> Designs:
+        """All non-dominated designs of what was told, over all accelerators."""
+        return self._archive.front
+
+    def tell(self, choices: Mapping[str, Sequence[np.ndarray]], qualities: Mapping[str, Sequence[float]]) -> None:
+        """Add measured assignments and the deciding metric of each, by network; repeated ones count once."""
+        fresh: dict[str, Pool] = {}
+        for name, network in self._networks.items():
+            known, new = self._known[name], []
+            for choice, quality in zip(choices[name], qualities[name], strict=True):
+                key = _content(choice)
+                if key not in known.quality:
+                    known.quality[key] = quality
+                    known.choices.append(choice)
+                    known.losses.append(network.task.raw(quality))
+                    new.append((choice, quality))
+            rows = np.array([c for c, _ in new], dtype=np.int64).reshape(-1, len(network.layers))
+            fresh[name] = Pool(rows, np.array([q for _, q in new]))
+        self._archive.add(fresh)
+
+    def avoid(self, choices: Mapping[str, np.ndarray]) -> None:
+        """Never propose this combination again: it has no quality."""
+        self._failed.add(self._key(choices))
+
+    def propose(self, size: int, pending: Sequence[Proposal] = ()) -> list[Proposal]:
+        """Up to `size` designs whose measurement is expected to enlarge the front most, after those in `pending`.
+
+        A measured assignment comes with every accelerator that runs it: its gain is that of all its designs together,
+        averaged over what its loss may turn out to be. Fewer than `size` only where no assignment is left to measure.
+        """
+        rng = np.random.default_rng([self._seed, self._rounds])
+        self._rounds += 1
+        if self._learn:
+            self._surrogates = {n: self._refitted(n) for n in self._networks}
+        waiting = {n: [p.choices[n] for p in pending] for n in self._networks}
+        accelerators = drawn_accelerators(self._combiner, rng)
+        pools = {n: self._pool(n, accelerators, waiting[n], rng) for n in self._networks}
+        middle = {n: Pool(choices, quality[0]) for n, (choices, quality) in pools.items()}
+        promising = self._combiner.front(middle, accelerators)
+        promising = promising.take(np.flatnonzero(self._unmeasured(promising, middle)))
+        if len(promising) > _KEPT:
+            promising = promising.take(np.sort(rng.choice(len(promising), _KEPT, replace=False)))
+        if not len(promising):
+            return []
+        return self._choose(promising, pools, size, {self._key(p.choices) for p in pending}, rng)
+
+    def _refitted(self, name: str) -> Surrogate:
+        known = self._known[name]
+        return Surrogate(self._tables[name]).fitted(np.array(known.choices), np.array(known.losses))
+
+    def _pool(
+        self, name: str, accelerators: list[np.ndarray], waiting: list[np.ndarray], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Assignments [n, L] worth a look, and their quality [nodes, n]: measured, or predicted at every node."""
+        network, surrogate, known = self._networks[name], self._surrogates[name], self._known[name]
+        front = np.unique(self.front.index[name])
+        if len(front) > _ELITE:
+            front = np.sort(rng.choice(front, _ELITE, replace=False))
+        elite = np.array(known.choices, dtype=np.int64)[front].reshape(-1, len(network.layers))
+        fresh = [
+            hull_vertices(self._combiner, name, surrogate.table, accelerators),
+            mutants(self._combiner, elite, network.allowed, rng),
+            np.array(waiting, dtype=np.int64).reshape(-1, len(network.layers)),
+        ]
+        choices = np.unique(np.concatenate([elite, *fresh]), axis=0)
+        mean, spread = surrogate.log_loss(choices)
+        measured = np.array([known.quality.get(_content(c), np.nan) for c in choices])
+        nodes = [[network.task.from_raw(float(r)) for r in np.exp(mean + z * spread)] for z, _ in _NODES]
+        return choices, np.where(np.isnan(measured), np.array(nodes), measured)
+
+    def _unmeasured(self, designs: Designs, pools: Mapping[str, Pool]) -> np.ndarray:
+        """bool [n]: designs with an assignment that was not measured yet."""
+        new = np.zeros(len(designs), dtype=bool)
+        for name, pool in pools.items():
+            unknown = np.array([_content(c) not in self._known[name].quality for c in pool.choices], dtype=bool)
+            new |= unknown[designs.index[name]]
+        return new
+
+    def _choose(
+        self,
+        designs: Designs,
+        pools: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        size: int,
+        waiting: set[bytes],
+        rng: np.random.Generator,
+    ) -> list[Proposal]:
+        """The combinations of assignments of most expected gain; those that add nothing fill up the batch."""
+        columns = np.stack(list(designs.index.values()), axis=1)
+        combinations, group = np.unique(columns, axis=0, return_inverse=True)
+        group = group.reshape(-1)
+        keys = [
+            self._key({n: pools[n][0][row] for n, row in zip(pools, numbers, strict=True)}) for numbers in combinations
+        ]
+        pending = np.array([k in waiting for k in keys])
+        open_ = ~pending & np.array([k not in self._failed for k in keys])
+        points = np.stack([self._scaled(self._at_node(designs, pools, i)) for i in range(len(_NODES))])
+        measured = self._scaled(self.front.objectives)
+        ideal = np.minimum(points.min(axis=(0, 1)), measured.min(axis=0, initial=np.inf))
+        coverage = Coverage(ideal, self._scaled(self._reference[None])[0], seed=int(rng.integers(2**31)))
+        coverage.add(measured)
+        coverage.add(points[0][pending[group]])
+        rows = np.flatnonzero(open_[group])
+        weights = np.array([w for _, w in _NODES])
+        chosen = coverage.choose(points[:, rows], size, group[rows], weights) if len(rows) else []
+        rest = rng.permutation(np.setdiff1d(np.flatnonzero(open_), chosen))
+        chosen += rest[: size - len(chosen)].tolist()
+        gain = -points[0].sum(axis=1)
+        found = []
+        for combination in chosen:
+            rows = np.flatnonzero(group == combination)
+            best = rows[gain[rows].argmax()]
+            choices = {n: pools[n][0][designs.index[n][best]] for n in pools}
+            found.append(Proposal(int(designs.accelerator[best]), choices))
+        return found
+
+    def _at_node(self, designs: Designs, pools: Mapping[str, tuple[np.ndarray, np.ndarray]], node: int) -> np.ndarray:
+        """Objectives [n, d] of the designs if every unmeasured loss turns out to be that of a node."""
+        values = designs.objectives.copy()
+        for k, objective in enumerate(self._combiner.objectives):
+            if objective.is_quality:
+                assert objective.task is not None
+                values[:, k] = pools[objective.task][1][node][designs.index[objective.task]]
+        return values
+
+    def _scaled(self, points: np.ndarray) -> np.ndarray:
+        """Objectives on the scale for choosing: logarithms of costs, which span decades; quality as it is."""
+        logs = np.array([not o.is_quality for o in self._combiner.objectives])
+        return np.where(logs, np.log(np.maximum(points, 1e-30)), points)
+
+    @staticmethod
+    def _key(choices: Mapping[str, np.ndarray]) -> bytes:
+        return b"|".join(_content(c) for c in choices.values())
+
+
+def _content(choice: np.ndarray) -> bytes:
+    return choice.astype(np.int16).tobytes()
