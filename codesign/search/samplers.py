@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import optuna
@@ -48,6 +48,15 @@ class Parameters:
                 pairs = tuple(str(p) for p, ok in zip(network.pairs, allowed, strict=True) if ok)
                 layers[f"{name}/{layer}"] = CategoricalDistribution(pairs)
         return self._hardware | layers
+
+    def named(self, hardware: dict[str, str], choices: Mapping[str, np.ndarray]) -> dict[str, str]:
+        """The parameters of a design, as a trial that is enqueued with them."""
+        layers = {
+            f"{name}/{layer}": str(network.pairs[choice])
+            for name, network in self._space.networks.items()
+            for layer, choice in zip(network.layers, choices[name], strict=True)
+        }
+        return hardware | layers
 
     def accelerator(self, trial: optuna.Trial) -> int:
         """Index in the grid, whose axes are these, of the accelerator that the trial's hardware parameters name."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import optuna
+from optuna.storages import BaseStorage
 
 from codesign.errors import InputError
 from codesign.files import make_folder
@@ -93,11 +93,15 @@ def open_study(
     folder: Path,
     *,
     seed: int = 0,
-    storage: str | None = None,
+    storage: str | BaseStorage | None = None,
     resume: bool = False,
     workers: int = 1,
+    evaluators: Mapping[str, Evaluator] | None = None,
 ) -> Study:
-    """Load or create the study of `space` in `folder`; raises InputError if it is another space's."""
+    """Load or create the study of `space` in `folder`; raises InputError if it is another space's.
+
+    evaluators: what measures each network in this process (default: its task, with a cache in `folder`).
+    """
     if space.fixed:
         raise InputError(f"{space.path}: the formats of its tasks are given: there is nothing to measure")
     make_folder(folder)
@@ -105,7 +109,7 @@ def open_study(
     if resume and storage is None and not (folder / "study.db").exists():
         raise InputError(f"{folder}: no study to resume (study.db is missing)")
     ledger = Ledger(
-        open_storage(storage or default_storage(folder)),
+        storage if isinstance(storage, BaseStorage) else open_storage(storage or default_storage(folder)),
         space.spec.name,
         space.objectives,
         identity,
@@ -113,7 +117,7 @@ def open_study(
         must_exist=resume,
     )
     cache = folder / "evaluations"
-    evaluators = {name: Evaluator(n.task, cache=cache) for name, n in space.networks.items()}
+    evaluators = dict(evaluators or {name: Evaluator(n.task, cache=cache) for name, n in space.networks.items()})
     tables = {name: cost_tables(n.workload, space.grid, space.pairs) for name, n in space.networks.items()}
     specs = {name: spec.task for name, spec in space.spec.tasks.items()}
     measurer = Measurer(evaluators, specs, space.path.parent, workers)
@@ -140,11 +144,15 @@ def run_study(
     deadline = None if timeout_s is None else started + timeout_s
     report = progress or (lambda *_: None)
     _sensitivities(study, report)
-    _measure(study, _uniform_candidates(study)[:evaluations], report, evaluations)
-    study.reference = _reference_point(study)
-    search = _engine if sampler == "codesign" else partial(_black_box, sampler)
-    search(study, evaluations, deadline, report)
+    if sampler == "codesign":
+        _measure(study, _uniform_candidates(study)[:evaluations], report, evaluations)
+        study.reference = _reference_point(study)
+        _engine(study, evaluations, deadline, report)
+    else:
+        _black_box(sampler, study, evaluations, deadline, report)
     study.measurer.close()
+    if not len(study.reference):
+        study.reference = _reference_point(study)
     study.timings["search"] = time.monotonic() - started
     return study
 
@@ -167,21 +175,33 @@ def _engine(study: Study, evaluations: int, deadline: float | None, report: Prog
 
 
 def _black_box(sampler: str, study: Study, evaluations: int, deadline: float | None, report: Progress) -> None:
-    """One of Optuna's samplers, a parameter per layer, in the same ledger."""
+    """One of Optuna's samplers, a parameter per layer, in the same ledger.
+
+    It asks for the uniform designs too: enqueued before it has the study, they would not count as its first generation.
+    """
     ledger, parameters = study.ledger, Parameters(study.space, study.ledger.distributions)
     ledger.study.sampler = make_sampler(sampler, study.seed)
-    for record in ledger.records():  # its own history of a resumed study; the uniform designs are in it already
-        if record.proposed_by == sampler:
-            study.evaluations += 1
-            for name, quality in record.quality.items():
-                study.measured[name].add(np.array(record.assignments[name]), Quality(**quality))
+    for record in ledger.records():  # of a resumed study
+        study.evaluations += 1
+        for name, quality in record.quality.items():
+            study.measured[name].add(np.array(record.assignments[name]), Quality(**quality))
+    waiting = _uniform_candidates(study)[study.evaluations :]
     while study.evaluations < evaluations and not _late(deadline):
+        if waiting:
+            given, waiting = waiting[0], waiting[1:]
+            hardware = _hardware_parameters(study.space, given.accelerator)
+            ledger.study.enqueue_trial(parameters.named(hardware, given.choices))
         trial = ledger.study.ask(parameters.distributions())
+        _ = (
+            trial.relative_params
+        )  # Optuna asks lazily, of a trial with given parameters never: it would be of no generation
         accelerator = parameters.accelerator(trial)
         choices = parameters.choices(trial, study.combiner.support_of(accelerator))
         ledger.describe(trial, f"{sampler}-{trial.number}", sampler)
         _measure(study, [Candidate(accelerator, choices, sampler, trial)], report, evaluations, deadline)
-        if study.evaluations % study.space.spec.search.batch == 0:
+        if not waiting and not len(study.reference):
+            study.reference = _reference_point(study)
+        if len(study.reference) and study.evaluations % study.space.spec.search.batch == 0:
             _remember(study)
 
 
@@ -232,9 +252,15 @@ def _smallest_support(combiner: Combiner, choices: dict[str, np.ndarray]) -> int
 def _reference_point(study: Study) -> np.ndarray:
     """The corner that bounds the hypervolume: the worst of each objective over the uniform designs' front, + 5 %.
 
-    Fixed by the first trials, which every run of this space shares.
+    Fixed by the uniform designs, which every run of this space shares.
     """
-    front = study.front()
+    uniform = _uniform_candidates(study)
+    pools = {}
+    for name, measured in study.measured.items():
+        wanted = {c.choices[name].tobytes() for c in uniform}
+        keep = [i for i, choice in enumerate(measured.choices) if choice.tobytes() in wanted]
+        pools[name] = Pool(np.array(measured.choices)[keep], np.array([measured.qualities[i].value for i in keep]))
+    front = study.combiner.front(pools)
     if not len(front):
         raise InputError(f"{study.space.path}: no design meets the budgets with one format throughout; loosen a budget")
     worst = front.objectives.max(axis=0)
@@ -257,6 +283,8 @@ def _measure(
         if _late(deadline):
             break
         record = study.ledger.get(key) or _evaluate(study, candidate, key, pending)
+        if record is not None and not pending and candidate.trial is not None:
+            study.ledger.finish(candidate.trial, record)  # a sampler came back to what is known
         study.evaluations += 1
         if record is None:
             failed.append(candidate)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from codesign.errors import InputError
 from codesign.search import load_space, open_study, run_study, search
@@ -303,8 +304,22 @@ def test_optuna_samplers_run_on_the_same_space(space_file: Path, tmp_path: Path,
     study = open_study(load_space(space_file), tmp_path / "study", seed=0)
     run_study(study, evaluations=8, sampler=sampler)
     assert study.evaluations == 8
-    assert sum(r.proposed_by == sampler for r in study.ledger.records()) == 4
+    trials = study.ledger.study.trials
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 8
     assert len(study.front()) > 0
+    again = open_study(load_space(space_file), tmp_path / "study", seed=0, resume=True)
+    run_study(again, evaluations=9, sampler=sampler)
+    assert np.array_equal(again.reference, study.reference)
+    assert len(again.ledger.study.trials) == 9
+
+
+def test_uniform_designs_are_parents_of_the_first_generation(space_file: Path, tmp_path: Path) -> None:
+    study = open_study(load_space(space_file), tmp_path / "study", seed=0)
+    run_study(study, evaluations=6, sampler="nsga2")
+    trials = study.ledger.study.trials
+    assert [t.system_attrs["NSGAIISampler:generation"] for t in trials] == [0] * 6
+    formats = [{t.params[name] for name in t.params if name.startswith("tiny/")} for t in trials]
+    assert formats[:4] == [{"int8:int8"}, {"int4:int8"}, {"fp8_e4m3:fp8_e4m3"}, {"mxfp4:mxfp4"}]
 
 
 def test_a_trial_names_the_accelerator_that_it_was_made_for(space_file: Path, tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""The engine beside Optuna's samplers on the same spaces, at equal evaluations: search.json and search.md.
+
+    python reports/benchmarks/search.py [--spaces phone] [--samplers codesign,nsga2,tpe,random] [--seeds 5]
+                                        [--evaluations 1000] [--engine-evaluations 200] [--table]
+
+Runs that search_runs.jsonl holds already are not repeated: the whole comparison takes hours, and may be done in parts.
+--table: write the tables from what is there. Every run is `run_study` on real networks; the uniform formats, which all
+samplers begin with, count as evaluations. A front is that of all accelerators around the measured assignments, for
+every sampler, though Optuna's look at one accelerator a trial: what they measured is used as well as can be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from scipy.stats import t as student
+
+from codesign.quality.cache import code_version
+from codesign.search import load_space, open_study, run_study
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+RUNS = HERE / "search_runs.jsonl"
+SPACES = {"phone": ROOT / "search_spaces" / "phone.yaml"}
+SAMPLERS = ("codesign", "nsga2", "tpe", "random")
+CHECKPOINTS = (50, 100, 150, 200, 300, 500, 1000)
+
+
+def run(name: str, sampler: str, seed: int, evaluations: int, cache: Path) -> dict[str, Any]:
+    """Hypervolume after every batch of one search."""
+    torch.set_num_threads(1)
+    space = load_space(SPACES[name])
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        cached = Path(folder) / "evaluations"
+        cached.symlink_to(cache)
+        study = open_study(space, Path(folder), seed=seed, storage=optuna.storages.InMemoryStorage())
+        run_study(study, evaluations=evaluations, sampler=sampler, progress=_progress)
+    return {
+        "space": name,
+        "space_hash": space.space_hash,
+        "code_version": code_version(),
+        "sampler": sampler,
+        "seed": seed,
+        "evaluations": study.evaluations,
+        "reference_point": study.reference.tolist(),
+        "seconds": time.monotonic() - started,
+        "history": [[h["evaluations"], h["hypervolume"]] for h in study.history],
+    }
+
+
+def _progress(stage: str, done: int, total: int, _detail: str) -> None:
+    if done % 50 == 0:
+        print(f"  {stage} {done}/{total}", file=sys.stderr, flush=True)
+
+
+def known() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in RUNS.read_text().splitlines()] if RUNS.exists() else []
+
+
+def at(record: dict[str, Any], evaluations: int) -> float | None:
+    """Hypervolume of a run at so many evaluations: that of its last batch before, None if it is shorter."""
+    if record["evaluations"] < evaluations and record["sampler"] != "codesign":
+        return None
+    values = [volume for count, volume in record["history"] if count <= evaluations]
+    ended = record["history"][-1][0]
+    return values[-1] if values and (ended >= evaluations - 10) else None
+
+
+def interval(values: list[float]) -> str:
+    """Mean and its 95 % interval over seeds."""
+    if len(values) < 2:
+        return f"{values[0]:.5g}" if values else ""
+    half = float(student.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return f"{mean(values):.5g} ± {half:.2g}"
+
+
+def markdown(records: list[dict[str, Any]]) -> str:
+    lines = ["# The engine beside Optuna's samplers", ""]
+    lines += ["Written by `python reports/benchmarks/search.py --table`; hypervolume of the front, mean and 95 % "]
+    lines[-1] += "interval over seeds, every sampler begins with the uniform formats."
+    for space in dict.fromkeys(r["space"] for r in records):
+        mine = [r for r in records if r["space"] == space]
+        lines += ["", f"## {space}", "", f"| sampler | seeds | {' | '.join(map(str, CHECKPOINTS))} |"]
+        lines += ["|" + "---|" * (2 + len(CHECKPOINTS))]
+        for sampler in dict.fromkeys(r["sampler"] for r in mine):
+            runs = [r for r in mine if r["sampler"] == sampler]
+            cells = [interval([v for r in runs if (v := at(r, n)) is not None]) for n in CHECKPOINTS]
+            lines.append(f"| {sampler} | {len(runs)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spaces", default="phone")
+    parser.add_argument("--samplers", default=",".join(SAMPLERS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--evaluations", type=int, default=1000)
+    parser.add_argument("--engine-evaluations", type=int, default=200)
+    parser.add_argument("--cache", type=Path, default=ROOT / "reports" / "studies" / "benchmark_evaluations")
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    options.cache.mkdir(parents=True, exist_ok=True)
+    wanted = [
+        (space, sampler, seed)
+        for space in options.spaces.split(",")
+        for seed in range(options.seeds)
+        for sampler in options.samplers.split(",")
+    ]
+    for space, sampler, seed in [] if options.table else wanted:
+        if any((r["space"], r["sampler"], r["seed"]) == (space, sampler, seed) for r in known()):
+            continue
+        print(space, sampler, seed, file=sys.stderr, flush=True)
+        count = options.engine_evaluations if sampler == "codesign" else options.evaluations
+        record = run(space, sampler, seed, count, options.cache)
+        with RUNS.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+    records = sorted(known(), key=lambda r: (r["space"], SAMPLERS.index(r["sampler"]), r["seed"]))
+    (HERE / "search.md").write_text(markdown(records))
+    print(markdown(records))
+
+
+if __name__ == "__main__":
+    main()
