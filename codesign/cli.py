@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
         _search,
+        _worker,
         _evaluate,
         _cost,
         _workloads,
@@ -88,10 +89,18 @@ def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--timeout", type=_duration, metavar="6h", help="start no evaluation after this time (90s, 20m, 6h)")
     samplers = ["codesign", "nsga2", "nsga3", "tpe", "gp", "random"]
     p.add_argument("--sampler", default="codesign", choices=samplers, help="the engine, or one of Optuna's to compare")
-    p.add_argument("--storage", metavar="URL", help="Optuna storage (default: SQLite in the study folder)")
+    p.add_argument("--storage", metavar="URL", help="Optuna storage (default: $CODESIGN_STORAGE, or SQLite in DIR)")
     p.add_argument("--resume", action="store_true", help="go on with the study in DIR; it must exist")
     p.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes that evaluate (default 1)")
     p.add_argument("--seed", type=int, default=0, metavar="S")
+
+
+def _worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign worker --storage postgresql+psycopg://user@host/codesign --study phone"
+    p = _command(commands, "worker", "take work of a running search, on any machine, until the study ends", example)
+    p.add_argument("--storage", metavar="URL", help="the search's --storage (default: $CODESIGN_STORAGE)")
+    p.add_argument("--study", required=True, metavar="NAME", help="the name in the search space")
+    p.add_argument("--cache", type=Path, metavar="DIR", help="keep results there, and take known ones from there")
 
 
 def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from codesign.commands.output import SearchProgress, print_json
 from codesign.errors import InputError
 from codesign.report import write_report
 from codesign.search import SearchSpace, load_space, open_study, run_study, run_sweep, write_results, write_sweep
+from codesign.search.crew import STORAGE_VARIABLE
 
 # options that say how to measure, and what they are where nobody gave them
 _MEASURING = {
@@ -32,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         space,
         folder,
         seed=arguments.seed,
-        storage=arguments.storage,
+        storage=arguments.storage or os.environ.get(STORAGE_VARIABLE),
         resume=arguments.resume,
         workers=arguments.workers,
     )

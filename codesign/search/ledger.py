@@ -2,76 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
-import sqlite3
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from codesign.errors import EnvironmentProblem, InputError
+from codesign.errors import InputError
 from codesign.search.objectives import Objective
+from codesign.search.queue import Queue, Watch
+from codesign.search.storage import patient
+from codesign.search.trials import Failure, Record, Work, attributes, measured, outcome, waiting_trial
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+if TYPE_CHECKING:
+    from codesign.search.worker import Worker
 
-HARDWARE = ("unit", "dot", "rows", "columns", "sram_bytes", "dram", "dram_channels", "clock_hz")
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a finished trial holds.
-
-    `key` names the candidate (accelerator and assignment digests); `quality` maps a task to the
-    fields of its deciding `Quality`; `assignments` maps a task to its packed choice of pairs.
-    """
-
-    key: str
-    values: tuple[float, ...]
-    quality: dict[str, dict[str, Any]]
-    assignments: dict[str, list[int]]
-    hardware: dict[str, str]
-    proposed_by: str
-    seconds: float
-
-
-def open_storage(url: str) -> BaseStorage:
-    """``sqlite:///file``, any other SQLAlchemy URL, or a path ending in .log / .journal for a journal file.
-
-    Raises EnvironmentProblem (without the password) when the storage does not answer.
-    """
-    try:
-        if url.endswith((".log", ".journal")):
-            return JournalStorage(JournalFileBackend(url.removeprefix("journal:///")))
-        with _quiet("optuna.storages"):
-            wait = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
-            return RDBStorage(url, engine_kwargs=wait)
-    except Exception as error:  # SQLAlchemy and drivers raise many kinds; one line of reason is what helps
-        reason = str(getattr(error, "orig", error)).splitlines()[0] if str(error) else type(error).__name__
-        raise EnvironmentProblem(f"storage {without_password(url)}: {reason}") from None
-
-
-def without_password(url: str) -> str:
-    """The URL with its password replaced by ***."""
-    head, at, tail = url.rpartition("@")
-    scheme, slashes, user = head.partition("://")
-    return f"{scheme}{slashes}{user.split(':', 1)[0]}:***@{tail}" if at and ":" in user else url
+_TRIES = 3  # of a candidate whose worker stopped
+_STATE = "state"
+ENDED, RUNNING = "ended", "running"
 
 
 class Ledger:
     """One Optuna study; finished trials by candidate key, so that a resumed search repeats nothing.
 
     Attributes `space_hash`, `code_version` and `seed` are written at creation; opening a study with
-    others raises InputError and changes nothing. Trials left RUNNING by a killed process are failed.
+    others raises InputError and changes nothing.
     """
 
     def __init__(
@@ -87,110 +44,136 @@ class Ledger:
         self.distributions: dict[str, BaseDistribution] = {
             k: CategoricalDistribution(tuple(v)) for k, v in choices.items()
         }
-        known = {s.study_name for s in optuna.get_all_study_summaries(storage, include_best_trial=False)}
+        self.storage = storage
+        self.resumed = self._open(name, objectives, identity, must_exist)
+        self.study_id = storage.get_study_id_from_name(name)
+        self.queue = Queue(storage, self.study_id)
+        self._watch = Watch()
+        self._ids: dict[str, int] = {}  # of the newest trial of every candidate that is not finished
+        self._outcomes: dict[str, Record | Failure] = {}
+        self._stopped: dict[str, int] = {}  # how often a candidate's worker was lost
+        for trial in self._trials():
+            self._read(trial)
+
+    @patient
+    def _open(self, name: str, objectives: Sequence[Objective], identity: dict[str, str], must_exist: bool) -> bool:
+        known = {s.study_name for s in optuna.get_all_study_summaries(self.storage, include_best_trial=False)}
         if name in known:
-            self.study = optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
-            self._check(identity, name)
+            self.study = optuna.load_study(
+                study_name=name, storage=self.storage, sampler=optuna.samplers.RandomSampler()
+            )
+            if self.study.user_attrs:  # else its first process died before it had written any
+                self._check(identity, name)
+                return True
         elif must_exist:
             valid = ", ".join(sorted(known)) or "none"
             raise InputError(f"no study '{name}' to resume in this storage; valid: {valid}")
         else:
             self.study = optuna.create_study(
                 study_name=name,
-                storage=storage,
+                storage=self.storage,
                 sampler=optuna.samplers.RandomSampler(seed=0),
                 directions=["minimize"] * len(objectives),
             )
-            self.study.set_metric_names([o.name for o in objectives])
-            for key, value in identity.items():
-                self.study.set_user_attr(key, value)
-        self.resumed = name in known
-        self._records = {r.key: r for r in self._finished()}
+        self.study.set_metric_names([o.name for o in objectives])
+        for key, value in identity.items():
+            self.study.set_user_attr(key, value)
+        return False
 
     def _check(self, identity: dict[str, str], name: str) -> None:
         for key, value in identity.items():
             stored = self.study.user_attrs.get(key)
+            if stored is None:
+                raise InputError(f"study '{name}' in this storage was not made by codesign: it has no {key}")
             if stored != value:
                 raise InputError(
                     f"study '{name}' was made with {key} {stored}, now {value}: "
                     "results cannot be mixed; give another --out (or undo the change)"
                 )
 
-    def _finished(self) -> Iterator[Record]:
-        for trial in self.study.get_trials(deepcopy=False):
-            if trial.state == TrialState.RUNNING:
-                self.study.tell(trial.number, state=TrialState.FAIL)
-            elif trial.state == TrialState.COMPLETE:
-                yield _record(trial)
+    @patient
+    def _trials(self) -> list[FrozenTrial]:
+        return list(self.study.get_trials(deepcopy=False))
 
-    def get(self, key: str) -> Record | None:
-        """The finished trial of this candidate, if any."""
-        return self._records.get(key)
+    def _read(self, trial: FrozenTrial) -> None:
+        """Remember what a trial says; of several of one candidate the first that finished counts."""
+        key, found = trial.user_attrs.get("key"), outcome(trial)
+        if key is None:
+            return
+        if found is not None:
+            self._outcomes.setdefault(key, found)
+            self._ids.pop(key, None)
+        elif trial.state in (TrialState.WAITING, TrialState.RUNNING) and key not in self._outcomes:
+            self._ids[key] = trial._trial_id
+        elif self._ids.get(key) == trial._trial_id:
+            del self._ids[key]
+
+    def get(self, key: str) -> Record | Failure | None:
+        """What came of this candidate, as far as it is known here."""
+        return self._outcomes.get(key)
 
     def records(self) -> list[Record]:
-        """All finished trials in the order of the ledger."""
-        return list(self._records.values())
+        """All measured candidates in the order in which they became known."""
+        return [r for r in self._outcomes.values() if isinstance(r, Record)]
 
-    def start(self, key: str, hardware: dict[str, str], proposed_by: str) -> optuna.Trial:
-        """A RUNNING trial for the candidate, visible to a dashboard while it is measured."""
-        with _storage_errors():
-            self.study.enqueue_trial(hardware, user_attrs={"key": key, "proposed_by": proposed_by})
-            return self.study.ask(self.distributions)
+    def add(self, work: Work) -> None:
+        """Put the candidate into the queue, unless it is there already or was measured."""
+        if work.key not in self._outcomes and work.key not in self._ids:
+            self._ids[work.key] = self._create(work, [False])
 
-    def describe(self, trial: optuna.Trial, key: str, proposed_by: str) -> None:
-        """Name a trial that one of Optuna's samplers asked for."""
-        with _storage_errors():
-            trial.set_user_attr("key", key)
-            trial.set_user_attr("proposed_by", proposed_by)
+    @patient
+    def _create(self, work: Work, tried: list[bool]) -> int:
+        if tried[0]:  # the answer was lost, not the trial perhaps
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
+                if trial.user_attrs.get("key") == work.key:
+                    return int(trial._trial_id)
+        tried[0] = True
+        return int(self.storage.create_new_trial(self.study_id, waiting_trial(work, self.distributions)))
 
-    def finish(self, trial: optuna.Trial, record: Record) -> None:
-        """Write a finished candidate; after this returns it survives any crash."""
-        with _storage_errors():
-            trial.set_user_attr("assignments", json.dumps(record.assignments))
-            trial.set_user_attr("quality", json.dumps(record.quality))
-            trial.set_user_attr("seconds", record.seconds)
-            self.study.tell(trial, record.values)
-        self._records[record.key] = record
+    def poll(self, works: Iterable[Work]) -> int:
+        """Look for what came of these; a candidate whose worker stopped is queued again. How many are not finished."""
+        left = 0
+        for work in works:
+            if work.key in self._outcomes:
+                continue
+            trial = self._trial(self._ids[work.key])
+            if trial.state == TrialState.RUNNING and self._watch.abandoned(trial):
+                self.queue.stop(trial._trial_id, "its worker stopped")
+                trial = self._trial(trial._trial_id)
+            self._read(trial)
+            if trial.state == TrialState.FAIL and work.key not in self._outcomes:
+                self._again(work)
+            left += work.key not in self._outcomes
+        return left
 
-    def fail(self, trial: optuna.Trial, reason: str) -> None:
-        """Write a failed candidate with its reason."""
-        with _storage_errors():
-            trial.set_user_attr("failed_because", reason)
-            self.study.tell(trial, state=TrialState.FAIL)
+    def _again(self, work: Work) -> None:
+        self._stopped[work.key] = self._stopped.get(work.key, 0) + 1
+        if self._stopped[work.key] >= _TRIES:
+            self._outcomes[work.key] = Failure(work.key, f"its worker stopped, {_TRIES} times")
+        else:
+            self.add(work)
 
+    @patient
+    def _trial(self, trial_id: int) -> FrozenTrial:
+        return self.storage.get_trial(trial_id)
 
-def _record(trial: FrozenTrial) -> Record:
-    attrs = trial.user_attrs
-    return Record(
-        key=attrs["key"],
-        values=tuple(trial.values),
-        quality=json.loads(attrs["quality"]),
-        assignments=json.loads(attrs["assignments"]),
-        hardware={k: str(v) for k, v in trial.params.items()},
-        proposed_by=attrs["proposed_by"],
-        seconds=attrs["seconds"],
-    )
+    def take(self, trial: optuna.Trial, work: Work, worker: Worker) -> None:
+        """Measure in this process a trial that a sampler asked for; what is known already is not measured again."""
+        for key, value in attributes(work).items():
+            trial.set_user_attr(key, value)
+        known = self._outcomes.get(work.key)
+        if isinstance(known, Record):
+            self.queue.finish(trial._trial_id, work, measured(known.quality, known.seconds), known)
+        else:
+            self._outcomes[work.key] = worker.measure(trial._trial_id, work)
 
-
-@contextlib.contextmanager
-def _storage_errors() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
-        raise EnvironmentProblem(f"the study's storage failed: {str(error).splitlines()[0]}") from None
-
-
-@contextlib.contextmanager
-def _quiet(logger: str) -> Iterator[None]:
-    log = logging.getLogger(logger)
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
+    @patient
+    def set_state(self, state: str) -> None:
+        """Tell workers whether there is more to come."""
+        self.storage.set_study_user_attr(self.study_id, _STATE, state)
 
 
-def default_storage(folder: Path) -> str:
-    """SQLite in the study's own folder."""
-    return f"sqlite:///{(folder / 'study.db').resolve()}"
+@patient
+def study_state(storage: BaseStorage, study_id: int) -> str:
+    """`RUNNING` or `ENDED`, as its coordinator said last."""
+    return str(storage.get_study_user_attrs(study_id).get(_STATE, RUNNING))

@@ -1,31 +1,38 @@
-"""The study: sensitivities, hull, measured verification, refinement; every step in the ledger."""
+"""The study: sensitivities, uniform formats, proposals, measurements; every step in the ledger."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import optuna
+import torch
 from optuna.storages import BaseStorage
 
 from codesign.errors import InputError
 from codesign.files import make_folder
 from codesign.hardware import cost_tables
-from codesign.quality import Evaluator, Quality, UnmeasurableError, sensitivities
+from codesign.quality import Evaluator, Quality, sensitivities
 from codesign.quality.cache import code_version
 from codesign.search.accumulation import Accumulation
 from codesign.search.combine import Combiner, Designs, Pool
-from codesign.search.engine import Engine
-from codesign.search.ledger import Ledger, Record, default_storage, open_storage
+from codesign.search.crew import Crew, Processes, Thread
+from codesign.search.engine import Engine, Proposal
+from codesign.search.hardware_axes import hardware_choices, hardware_parameters
+from codesign.search.lease import Lease
+from codesign.search.ledger import ENDED, RUNNING, Ledger
 from codesign.search.pareto import hypervolume
 from codesign.search.samplers import Parameters, make_sampler
 from codesign.search.space import SearchSpace
-from codesign.search.workers import Measurer, Pending
+from codesign.search.storage import default_storage, open_storage
+from codesign.search.trials import Failure, Work
+from codesign.search.worker import WORKPLACE, Worker, workplace
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, detail
+_POLL_S = (0.005, 0.2)  # between two looks at what workers found, growing
 
 
 @dataclass
@@ -46,16 +53,6 @@ class Measured:
         return Pool(np.array(self.choices), np.array([q.value for q in self.qualities]))
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One trial: an accelerator and a choice of pairs per network."""
-
-    accelerator: int
-    choices: dict[str, np.ndarray]
-    proposed_by: str
-    trial: optuna.Trial | None = None  # already asked for, by one of Optuna's samplers
-
-
 @dataclass
 class Study:
     """A running or finished search; `designs` and `measured` are what came out of it."""
@@ -64,9 +61,10 @@ class Study:
     seed: int
     folder: Path
     ledger: Ledger
+    storage: str | None  # where worker processes find it; None: in this process alone
+    workers: int
     evaluators: dict[str, Evaluator]
     combiner: Combiner
-    measurer: Measurer
     accumulation: Accumulation
     tables: dict[str, np.ndarray] = field(default_factory=dict)  # sensitivities [L, C], inf where not allowed
     measured: dict[str, Measured] = field(default_factory=dict)
@@ -100,29 +98,32 @@ def open_study(
 ) -> Study:
     """Load or create the study of `space` in `folder`; raises InputError if it is another space's.
 
-    evaluators: what measures each network in this process (default: its task, with a cache in `folder`).
+    storage: URL (default: SQLite in `folder`), or one that is open, for one worker. workers: processes that evaluate;
+    one evaluates in a thread of this process. evaluators: what measures each network there (default: its task, with a
+    cache in `folder`).
     """
     if space.fixed:
         raise InputError(f"{space.path}: the formats of its tasks are given: there is nothing to measure")
+    if workers > 1 and (evaluators is not None or isinstance(storage, BaseStorage)):
+        raise InputError("worker processes need a storage by URL and measure tasks by name: take one worker")
     make_folder(folder)
     identity = {"space_hash": space.space_hash, "code_version": code_version(), "seed": str(seed)}
     if resume and storage is None and not (folder / "study.db").exists():
         raise InputError(f"{folder}: no study to resume (study.db is missing)")
+    url = None if isinstance(storage, BaseStorage) else storage or default_storage(folder)
     ledger = Ledger(
-        storage if isinstance(storage, BaseStorage) else open_storage(storage or default_storage(folder)),
+        storage if isinstance(storage, BaseStorage) else open_storage(url or ""),
         space.spec.name,
         space.objectives,
         identity,
-        _hardware_choices(space),
+        hardware_choices(space),
         must_exist=resume,
     )
     cache = folder / "evaluations"
     evaluators = dict(evaluators or {name: Evaluator(n.task, cache=cache) for name, n in space.networks.items()})
     tables = {name: cost_tables(n.workload, space.grid, space.pairs) for name, n in space.networks.items()}
-    specs = {name: spec.task for name, spec in space.spec.tasks.items()}
-    measurer = Measurer(evaluators, specs, space.path.parent, workers)
     combiner = Combiner(tables, space.objectives, space.budgets, space.grid.unit)
-    study = Study(space, seed, folder, ledger, evaluators, combiner, measurer, Accumulation(evaluators))
+    study = Study(space, seed, folder, ledger, url, workers, evaluators, combiner, Accumulation(evaluators))
     study.measured = {name: Measured() for name in space.networks}
     return study
 
@@ -137,59 +138,153 @@ def run_study(
 ) -> Study:
     """Measure up to `evaluations` candidates: the uniform formats, then batches proposed by the engine.
 
-    Everything is decided by the seed and by what was measured, in order; a resumed study walks the
-    same path and finds the finished trials in the ledger instead of measuring them again.
+    Everything is decided by the seed and by what was measured, in the order of proposals; a resumed study walks the
+    same path and finds the finished trials in the ledger instead of measuring them again, whoever measured them.
+    Raises InputError where another process searches this study.
     """
     started = time.monotonic()
-    deadline = None if timeout_s is None else started + timeout_s
-    report = progress or (lambda *_: None)
-    _sensitivities(study, report)
-    if sampler == "codesign":
-        _measure(study, _uniform_candidates(study)[:evaluations], report, evaluations)
-        study.reference = _reference_point(study)
-        _engine(study, evaluations, deadline, report)
-    else:
-        _black_box(sampler, study, evaluations, deadline, report)
-    study.measurer.close()
+    run = _Run(study, evaluations, None if timeout_s is None else started + timeout_s, progress or (lambda *_: None))
+    with Lease(study.ledger.storage, study.ledger.study_id, study.space.spec.name) as run.lease, _one_thread():
+        _sensitivities(study, run.report)
+        if sampler == "codesign":
+            with run.crew():
+                _engine(run)
+        else:
+            _black_box(sampler, run)
     if not len(study.reference):
         study.reference = _reference_point(study)
     study.timings["search"] = time.monotonic() - started
     return study
 
 
-def _engine(study: Study, evaluations: int, deadline: float | None, report: Progress) -> None:
-    """Rounds of: tell what was measured, propose, measure."""
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums of several threads may differ in their last bits, and a front must not depend on who measured what."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Run:
+    """One call of `run_study`: what it may spend, who measures, and what they were given."""
+
+    def __init__(self, study: Study, evaluations: int, deadline: float | None, report: Progress) -> None:
+        self.study = study
+        self.evaluations = evaluations
+        self.report = report
+        self.lease: Lease
+        self._deadline = deadline
+        self._crew: Crew
+
+    @property
+    def late(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+    @contextmanager
+    def crew(self) -> Iterator[None]:
+        """Workers at work; each ends its evaluation in the end, whatever that is."""
+        study, ledger = self.study, self.study.ledger
+        ledger.study.set_user_attr(WORKPLACE, workplace(study.space))
+        ledger.set_state(RUNNING)
+        if study.workers > 1:
+            assert study.storage is not None
+            name, cache = study.space.spec.name, study.folder / "evaluations"
+            self._crew = Processes(study.workers, study.storage, name, cache.resolve())
+        else:
+            self._crew = Thread(ledger.queue, study.space.networks, study.evaluators)
+        try:
+            yield
+        finally:
+            ledger.set_state(ENDED)
+            self._crew.stop()
+
+    def begin(self, proposals: Sequence[tuple[Proposal, str]]) -> list[Work]:
+        """Put candidates into the queue; a candidate is a proposal and who proposed it."""
+        works = [_work(self.study, *proposal) for proposal in proposals]
+        self.lease.check()
+        for work in works:
+            self.study.ledger.add(work)
+        return works
+
+    def end(self, works: Sequence[Work]) -> list[Work]:
+        """Wait for candidates and count them, in order; those that have no quality, with the reason noted."""
+        ledger, study, pause, looks = self.study.ledger, self.study, _POLL_S[0], 0
+        while (left := ledger.poll(works)) and not self.late:
+            self._crew.check()
+            self.report("evaluations", study.evaluations + len(works) - left, self.evaluations, works[0].proposed_by)
+            time.sleep(pause)
+            pause, looks = min(1.2 * pause, _POLL_S[1]), looks + 1
+        if left:
+            self._crew.stop()  # the time is up: what is being measured counts still
+            ledger.poll(works)
+        return [work for work in works if count(study, work, self.report, self.evaluations) is False]
+
+
+def count(study: Study, work: Work, report: Progress, total: int) -> bool | None:
+    """Take what came of a candidate into the study: True, False where it has no quality, None while unknown."""
+    found = study.ledger.get(work.key)
+    if found is None:
+        return None
+    study.evaluations += 1
+    report("evaluations", study.evaluations, total, work.proposed_by)
+    if isinstance(found, Failure):
+        study.failures.append(f"{found.key}: {found.reason}")
+        return False
+    for name, quality in found.quality.items():
+        study.measured[name].add(np.array(work.assignments[name]), Quality(**quality))
+    return True
+
+
+def _engine(run: _Run) -> None:
+    """Rounds of: propose, queue, count the round before, which was measured meanwhile."""
+    study = run.study
+    uniform = [(Proposal(p.accelerator, p.choices), name) for p, name in _uniform(study)][: run.evaluations]
+    run.end(run.begin(uniform))
+    study.reference = _reference_point(study)
     engine = Engine(study.space.networks, study.combiner, study.tables, study.reference, seed=study.seed)
-    while study.evaluations < evaluations and not _late(deadline):
+    asked: list[Proposal] = []
+    queued: list[Work] = []
+    while not run.late:
         engine.tell(
             {n: m.choices for n, m in study.measured.items()},
             {n: [q.value for q in m.qualities] for n, m in study.measured.items()},
         )
-        size = min(study.space.spec.search.batch, evaluations - study.evaluations)
-        batch = [Candidate(p.accelerator, p.choices, "engine") for p in engine.propose(size)]
-        if not batch:
-            return  # everything was measured
-        for candidate in _measure(study, batch, report, evaluations, deadline):
-            engine.avoid(candidate.choices)
-        _remember(study)
+        room = run.evaluations - study.evaluations - len(queued)
+        batch = engine.propose(min(study.space.spec.search.batch, room), asked) if room else []
+        works = run.begin([(proposal, "engine") for proposal in batch])
+        for failed in run.end(queued):
+            engine.avoid({n: np.array(c) for n, c in failed.assignments.items()})
+        if queued:
+            remember(study)
+        if not works and not queued:
+            return  # nothing is left to measure
+        asked, queued = batch, works
 
 
-def _black_box(sampler: str, study: Study, evaluations: int, deadline: float | None, report: Progress) -> None:
+def _black_box(sampler: str, run: _Run) -> None:
     """One of Optuna's samplers, a parameter per layer, in the same ledger.
 
     It asks for the uniform designs too: enqueued before it has the study, they would not count as its first generation.
     """
-    ledger, parameters = study.ledger, Parameters(study.space, study.ledger.distributions)
+    study, ledger = run.study, run.study.ledger
+    if study.workers > 1:
+        raise InputError(f"--sampler {sampler} asks for one trial after another: take --workers 1")
+    parameters = Parameters(study.space, ledger.distributions)
     ledger.study.sampler = make_sampler(sampler, study.seed)
+    worker = Worker(ledger.queue, study.space.networks, study.evaluators)
     for record in ledger.records():  # of a resumed study
-        study.evaluations += 1
         for name, quality in record.quality.items():
             study.measured[name].add(np.array(record.assignments[name]), Quality(**quality))
-    waiting = _uniform_candidates(study)[study.evaluations :]
-    while study.evaluations < evaluations and not _late(deadline):
+    study.evaluations = sum(t.state.is_finished() for t in ledger.study.get_trials(deepcopy=False))
+    waiting = [p for p, _ in _uniform(study)][study.evaluations :]
+    while study.evaluations < run.evaluations and not run.late:
+        run.lease.check()
         if waiting:
             given, waiting = waiting[0], waiting[1:]
-            hardware = _hardware_parameters(study.space, given.accelerator)
+            hardware = hardware_parameters(study.space, given.accelerator)
             ledger.study.enqueue_trial(parameters.named(hardware, given.choices))
         trial = ledger.study.ask(parameters.distributions())
         _ = (
@@ -197,16 +292,20 @@ def _black_box(sampler: str, study: Study, evaluations: int, deadline: float | N
         )  # Optuna asks lazily, of a trial with given parameters never: it would be of no generation
         accelerator = parameters.accelerator(trial)
         choices = parameters.choices(trial, study.combiner.support_of(accelerator))
-        ledger.describe(trial, f"{sampler}-{trial.number}", sampler)
-        _measure(study, [Candidate(accelerator, choices, sampler, trial)], report, evaluations, deadline)
+        work = _work(study, Proposal(accelerator, choices), sampler)
+        ledger.take(trial, work, worker)
+        count(study, work, run.report, run.evaluations)
         if not waiting and not len(study.reference):
             study.reference = _reference_point(study)
         if len(study.reference) and study.evaluations % study.space.spec.search.batch == 0:
-            _remember(study)
+            remember(study)
 
 
-def _remember(study: Study) -> None:
-    study.history.append({"evaluations": study.evaluations, "hypervolume": study.hypervolume(study.front())})
+def remember(study: Study) -> None:
+    """Note how large the front is now; less often where that takes longer."""
+    before = study.history[-1]["evaluations"] if study.history else 0
+    if study.evaluations >= max(before + 1, 1.02 * before):
+        study.history.append({"evaluations": study.evaluations, "hypervolume": study.hypervolume(study.front())})
 
 
 def _sensitivities(study: Study, report: Progress) -> None:
@@ -224,8 +323,8 @@ def _sensitivities(study: Study, report: Progress) -> None:
     study.timings["sensitivities"] = time.monotonic() - started
 
 
-def _uniform_candidates(study: Study) -> list[Candidate]:
-    """One per pair: this pair in every layer (where allowed, else the least sensitive allowed one)."""
+def _uniform(study: Study) -> list[tuple[Proposal, str]]:
+    """One per pair: this pair in every layer (where allowed, else the least sensitive allowed one), and its name."""
     found = []
     for column, pair in enumerate(study.space.pairs):
         choices = {}
@@ -234,7 +333,7 @@ def _uniform_candidates(study: Study) -> list[Candidate]:
             choices[name] = np.where(np.isfinite(table[:, column]), column, fallback)
         smallest = _smallest_support(study.combiner, choices)
         if smallest is not None:
-            found.append(Candidate(smallest, choices, f"uniform {pair}"))
+            found.append((Proposal(smallest, choices), f"uniform {pair}"))
     return found
 
 
@@ -254,10 +353,10 @@ def _reference_point(study: Study) -> np.ndarray:
 
     Fixed by the uniform designs, which every run of this space shares.
     """
-    uniform = _uniform_candidates(study)
+    uniform = [proposal for proposal, _ in _uniform(study)]
     pools = {}
     for name, measured in study.measured.items():
-        wanted = {c.choices[name].tobytes() for c in uniform}
+        wanted = {p.choices[name].tobytes() for p in uniform}
         keep = [i for i, choice in enumerate(measured.choices) if choice.tobytes() in wanted]
         pools[name] = Pool(np.array(measured.choices)[keep], np.array([measured.qualities[i].value for i in keep]))
     front = study.combiner.front(pools)
@@ -267,89 +366,18 @@ def _reference_point(study: Study) -> np.ndarray:
     return np.asarray(worst + 0.05 * np.maximum(np.abs(worst), 1e-12))
 
 
-def _measure(
-    study: Study, candidates: Sequence[Candidate], report: Progress, total: int, deadline: float | None = None
-) -> list[Candidate]:
-    """Evaluate candidates in order, or take them from the ledger; those that failed, with their reasons written."""
-    failed: list[Candidate] = []
-    waiting: list[tuple[Candidate, str, dict[str, Pending]]] = []
-    for candidate in candidates:
-        assignments = {n: net.assignment(candidate.choices[n]) for n, net in study.space.networks.items()}
-        key = "|".join([str(candidate.accelerator), *(f"{n}={a.digest()}" for n, a in assignments.items())])
-        known = study.ledger.get(key) is not None
-        pending = {} if known else {n: study.measurer.submit(n, a) for n, a in assignments.items()}
-        waiting.append((candidate, key, pending))
-    for candidate, key, pending in waiting:
-        if _late(deadline):
-            break
-        record = study.ledger.get(key) or _evaluate(study, candidate, key, pending)
-        if record is not None and not pending and candidate.trial is not None:
-            study.ledger.finish(candidate.trial, record)  # a sampler came back to what is known
-        study.evaluations += 1
-        if record is None:
-            failed.append(candidate)
-        else:
-            for name, quality in record.quality.items():
-                study.measured[name].add(candidate.choices[name], Quality(**quality))
-        report("evaluations", study.evaluations, total, candidate.proposed_by)
-    return failed
-
-
-def _evaluate(study: Study, candidate: Candidate, key: str, pending: dict[str, Pending]) -> Record | None:
-    """Measure one candidate as one trial; None if it has no quality."""
-    hardware = _hardware_parameters(study.space, candidate.accelerator)
-    trial = candidate.trial or study.ledger.start(key, hardware, candidate.proposed_by)
-    started = time.monotonic()
-    try:
-        qualities = {n: wait() for n, wait in pending.items()}
-    except UnmeasurableError as error:
-        study.ledger.fail(trial, str(error))
-        study.failures.append(f"{key}: {error}")
-        return None
-    record = Record(
-        key=key,
-        values=_values(study, candidate, qualities),
-        quality={n: q.to_dict() for n, q in qualities.items()},
-        assignments={n: [int(i) for i in candidate.choices[n]] for n in qualities},
-        hardware=hardware,
-        proposed_by=candidate.proposed_by,
-        seconds=time.monotonic() - started,
+def _work(study: Study, proposal: Proposal, proposed_by: str) -> Work:
+    """The proposal as a trial: its costs are known, its quality is what a worker finds."""
+    space, accelerator = study.space, proposal.accelerator
+    digests = [f"{n}={net.assignment(proposal.choices[n]).digest()}" for n, net in space.networks.items()]
+    pools = {n: Pool(choice[None], np.array([np.nan])) for n, choice in proposal.choices.items()}
+    costs = study.combiner.values(np.array([accelerator]), pools)[0]
+    return Work(
+        key="|".join([str(accelerator), *digests]),
+        assignments={n: [int(i) for i in choice] for n, choice in proposal.choices.items()},
+        objectives=tuple(
+            str(o.task) if o.is_quality else float(v) for o, v in zip(space.objectives, costs, strict=True)
+        ),
+        hardware=hardware_parameters(space, accelerator),
+        proposed_by=proposed_by,
     )
-    study.ledger.finish(trial, record)
-    return record
-
-
-def _late(deadline: float | None) -> bool:
-    return deadline is not None and time.monotonic() > deadline
-
-
-def _values(study: Study, candidate: Candidate, qualities: dict[str, Quality]) -> tuple[float, ...]:
-    pools = {n: Pool(candidate.choices[n][None], np.array([qualities[n].value])) for n in qualities}
-    values = study.combiner.values(np.array([candidate.accelerator]), pools)[0]
-    return tuple(float(v) for v in values)
-
-
-def _hardware_choices(space: SearchSpace) -> dict[str, Sequence[str]]:
-    """Optuna's categorical choices, axes in the order of the grid: strings, as mixed types confuse its samplers."""
-    hw = space.spec.hardware
-    return {
-        "unit": ["+".join(map(str, s)) for s in hw.units.resolve()],
-        "accumulator": hw.accumulator,
-        "dot": [str(v) for v in hw.dot],
-        "rows": [str(v) for v in hw.rows],
-        "columns": [str(v) for v in hw.columns],
-        "sram_bytes": [str(round(k * 1024)) for k in hw.sram_kib],
-        "dram": hw.dram,
-        "dram_channels": [str(v) for v in hw.dram_channels],
-        "vector_lanes": [str(v) for v in hw.vector_lanes],
-        "dram_gib": [str(v) for v in hw.dram_gib],
-        "flash": hw.flash,
-        "codec": hw.codec,
-        "clock_hz": [str(round(m * 1e6)) for m in hw.clock_mhz],
-    }
-
-
-def _hardware_parameters(space: SearchSpace, index: int) -> dict[str, str]:
-    choices = _hardware_choices(space)
-    position = np.unravel_index(index, [len(values) for values in choices.values()])
-    return {axis: values[int(i)] for (axis, values), i in zip(choices.items(), position, strict=True)}

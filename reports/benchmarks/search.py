@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument("--spaces", default="phone")
     parser.add_argument("--samplers", default=",".join(SAMPLERS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0, help="of those to run: parts may run at the same time")
     parser.add_argument("--evaluations", type=int, default=1000)
     parser.add_argument("--engine-evaluations", type=int, default=200)
     parser.add_argument("--cache", type=Path, default=ROOT / "reports" / "studies" / "benchmark_evaluations")
@@ -114,7 +115,7 @@ def main() -> None:
     wanted = [
         (space, sampler, seed)
         for space in options.spaces.split(",")
-        for seed in range(options.seeds)
+        for seed in range(options.first_seed, options.seeds)
         for sampler in options.samplers.split(",")
     ]
     for space, sampler, seed in [] if options.table else wanted:

@@ -1,0 +1,103 @@
+"""How a candidate and what came of it are written in an Optuna trial."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+MEASURED, FAILED, WORKER, ALIVE, STOPPED = "measured", "failed_because", "worker", "alive", "stopped"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a waiting trial asks for.
+
+    key: names the candidate (accelerator and assignment digests); assignments: task -> packed choice of pairs;
+    objectives: a number where the cost model gives it, the task's name where its quality is to be measured.
+    """
+
+    key: str
+    assignments: dict[str, list[int]]
+    objectives: tuple[float | str, ...]
+    hardware: dict[str, str]
+    proposed_by: str
+
+    def values(self, quality: Mapping[str, Mapping[str, Any]]) -> tuple[float, ...]:
+        """All objectives, with the measured qualities."""
+        return tuple(float(quality[v]["value"]) if isinstance(v, str) else v for v in self.objectives)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished trial; `quality` maps a task to the fields of its deciding `Quality`."""
+
+    key: str
+    values: tuple[float, ...]
+    quality: dict[str, dict[str, Any]]
+    assignments: dict[str, list[int]]
+    hardware: dict[str, str]
+    proposed_by: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A candidate that has no quality, and why."""
+
+    key: str
+    reason: str
+
+
+def attributes(work: Work) -> dict[str, Any]:
+    """The trial's user attributes that say what to measure."""
+    written = asdict(work)
+    del written["hardware"]  # the trial's parameters
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in written.items()}
+
+
+def waiting_trial(work: Work, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    """A trial that waits for a worker."""
+    return create_trial(
+        state=TrialState.WAITING,
+        params=work.hardware,
+        distributions=dict(distributions),
+        user_attrs=attributes(work),
+    )
+
+
+def work_of(trial: FrozenTrial) -> Work:
+    """What the trial asks for; KeyError where another program made it."""
+    attrs = trial.user_attrs
+    return Work(
+        attrs["key"],
+        json.loads(attrs["assignments"]),
+        tuple(json.loads(attrs["objectives"])),
+        {k: str(v) for k, v in trial.params.items()},
+        attrs["proposed_by"],
+    )
+
+
+def measured(quality: Mapping[str, Mapping[str, Any]], seconds: float) -> str:
+    """The one attribute that a finished trial has more."""
+    return json.dumps({"quality": quality, "seconds": seconds})
+
+
+def outcome(trial: FrozenTrial) -> Record | Failure | None:
+    """What came of a trial; None where it is not finished, was stopped, or is not of this kind."""
+    attrs = trial.user_attrs
+    if "key" not in attrs:
+        return None
+    if trial.state == TrialState.FAIL and FAILED in attrs and STOPPED not in attrs:
+        return Failure(attrs["key"], attrs[FAILED])
+    if trial.state != TrialState.COMPLETE or MEASURED not in attrs:
+        return None
+    work, found = work_of(trial), json.loads(attrs[MEASURED])
+    values: Sequence[float] = trial.values
+    return Record(
+        work.key, tuple(values), found["quality"], work.assignments, work.hardware, work.proposed_by, found["seconds"]
+    )

@@ -1,0 +1,169 @@
+"""A worker: takes waiting trials of a study, measures them, writes what it found, until the study ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import optuna
+import torch
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from codesign.errors import InputError, nearest
+from codesign.formats import FormatPair
+from codesign.models import load_task
+from codesign.quality import Evaluator, Quality, UnmeasurableError
+from codesign.quality.cache import code_version
+from codesign.search.ledger import ENDED, study_state
+from codesign.search.queue import BEAT_S, Queue, signature
+from codesign.search.space import Network, SearchSpace
+from codesign.search.storage import patient
+from codesign.search.trials import Failure, Record, Work, measured, work_of
+
+WORKPLACE = "workplace"
+_IDLE_S = (0.005, 0.5)  # between two looks at an empty queue, growing
+
+
+def workplace(space: SearchSpace) -> str:
+    """What a worker elsewhere needs of the space, for the study's attribute."""
+    tasks = {
+        name: {"task": space.spec.tasks[name].task, "fingerprint": network.task.fingerprint()}
+        for name, network in space.networks.items()
+    }
+    written = {"folder": str(space.path.parent.resolve()), "pairs": list(map(str, space.pairs)), "tasks": tasks}
+    return json.dumps(written)
+
+
+class Worker:
+    """Measures the trials of one study; networks and evaluators by task."""
+
+    def __init__(self, queue: Queue, networks: Mapping[str, Network], evaluators: Mapping[str, Evaluator]) -> None:
+        self.queue = queue
+        self.name = signature()
+        self._networks = networks
+        self._evaluators = evaluators
+        self.done = 0
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Work until `stop` says so; it is asked before every trial and while there is none."""
+        pause = _IDLE_S[0]
+        while not stop():
+            trial = self._taken()
+            if trial is None:
+                time.sleep(pause)
+                pause = min(1.5 * pause, _IDLE_S[1])
+                continue
+            self.measure(trial._trial_id, work_of(trial))
+            pause = _IDLE_S[0]
+
+    def _taken(self) -> FrozenTrial | None:
+        """The first waiting trial that no other worker takes before."""
+        waiting = [trial for trial in self.queue.waiting() if "objectives" in trial.user_attrs]
+        return next((trial for trial in waiting if self.queue.claim(trial, self.name)), None)
+
+    def measure(self, trial_id: int, work: Work) -> Record | Failure:
+        """Measure a trial that is this worker's, and write what came of it."""
+        started = time.monotonic()
+        try:
+            with self._alive(trial_id):
+                quality = {name: self._quality(name, packed).to_dict() for name, packed in work.assignments.items()}
+        except UnmeasurableError as error:
+            self.queue.fail(trial_id, str(error))
+            return Failure(work.key, str(error))
+        seconds = time.monotonic() - started
+        record = Record(
+            work.key, work.values(quality), quality, work.assignments, work.hardware, work.proposed_by, seconds
+        )
+        self.done += self.queue.finish(trial_id, work, measured(quality, seconds), record)
+        return record
+
+    def _quality(self, name: str, packed: list[int]) -> Quality:
+        return self._evaluators[name](self._networks[name].assignment(np.array(packed)))
+
+    @contextlib.contextmanager
+    def _alive(self, trial_id: int) -> Iterator[None]:
+        """Signs of life while a trial is measured."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            count = 0
+            while not ended.wait(BEAT_S):
+                count += 1
+                with contextlib.suppress(Exception):  # the next one may reach the storage
+                    self.queue.beat(trial_id, count)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def join_study(storage: BaseStorage, name: str, *, cache: Path | None) -> Worker:
+    """A worker of the study called `name`, its networks loaded as the study's maker had them.
+
+    Raises InputError where there is no such study, or this machine's code or networks are others than the study's.
+    """
+    study = _found(storage, name)
+    attrs = study.user_attrs
+    if WORKPLACE not in attrs:
+        raise InputError(f"study '{name}' in this storage was not made by codesign: it has no {WORKPLACE}")
+    if attrs.get("code_version") != code_version():
+        raise InputError(
+            f"study '{name}' is of code_version {attrs.get('code_version')}, this machine has {code_version()}: "
+            "install the same codesign here"
+        )
+    place = json.loads(attrs[WORKPLACE])
+    pairs = tuple(FormatPair.parse(text) for text in place["pairs"])
+    networks, evaluators = {}, {}
+    for task_name, spec in place["tasks"].items():
+        task = load_task(spec["task"], name=task_name, search_path=Path(place["folder"]))
+        if task.fingerprint() != spec["fingerprint"]:
+            raise InputError(f"{task_name}: '{spec['task']}' is another network or other data here than in the study")
+        load = task.workload()
+        networks[task_name] = Network(task, load, pairs, np.ones((len(load.layers), len(pairs)), dtype=bool))
+        evaluators[task_name] = Evaluator(task, cache=cache)
+    return Worker(Queue(storage, storage.get_study_id_from_name(name)), networks, evaluators)
+
+
+@patient
+def _found(storage: BaseStorage, name: str) -> optuna.Study:
+    known = [s.study_name for s in optuna.get_all_study_summaries(storage, include_best_trial=False)]
+    if name not in known:
+        raise InputError(f"no study '{name}' in this storage{nearest(name, known)}")
+    return optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
+
+
+def until_ended(queue: Queue, parent: int | None = None) -> Callable[[], bool]:
+    """Whether the study was ended by its coordinator, or the process `parent` that started this one is gone.
+
+    The storage is asked twice a second, not before every trial.
+    """
+    asked = [0.0]
+
+    def ended() -> bool:
+        if parent is not None and os.getppid() != parent:
+            return True
+        if time.monotonic() - asked[0] < 0.5:
+            return False
+        asked[0] = time.monotonic()
+        return study_state(queue.storage, queue.study_id) == ENDED
+
+    return ended
+
+
+def single_threaded() -> None:
+    """Sums of several threads may differ in their last bits, and a front must not depend on who measured what."""
+    torch.set_num_threads(1)
+
+
+__all__ = ["WORKPLACE", "Worker", "join_study", "single_threaded", "until_ended", "workplace"]
