@@ -4,16 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := reports/studies/phone
 
-.PHONY: demo test test-fast lint bench clean
+.PHONY: demo test test-fast test-faults lint bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/codesign search search_spaces/phone.yaml --out $(DEMO)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not faults"
+
+# Kills, restarts and full disks, again and again: minutes.
+test-faults: $(VENV)/.ready
+	$(BIN)/python -m pytest -m faults
 
 test-fast: $(VENV)/.ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not faults"
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

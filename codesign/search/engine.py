@@ -15,6 +15,7 @@ from codesign.search.surrogate import Surrogate
 
 _KEPT = 3000  # predicted designs that are weighed against each other
 _ELITE = 400  # assignments of the front that are combined with new ones
+_EXPECTED, _HOPED = 0, 1  # nodes, of those here:
 _NODES = ((0.0, 4), (-(3**0.5), 1), (3**0.5, 1))  # Gauss-Hermite: standard deviations, and sixths of the weight
 
 
@@ -102,9 +103,7 @@ class Engine:
         waiting = {n: [p.choices[n] for p in pending] for n in self._networks}
         accelerators = drawn_accelerators(self._combiner, rng)
         pools = {n: self._pool(n, accelerators, waiting[n], rng) for n in self._networks}
-        middle = {n: Pool(choices, quality[0]) for n, (choices, quality) in pools.items()}
-        promising = self._combiner.front(middle, accelerators)
-        promising = promising.take(np.flatnonzero(self._unmeasured(promising, middle)))
+        promising = self._promising(pools, accelerators)
         if len(promising) > _KEPT:
             promising = promising.take(np.sort(rng.choice(len(promising), _KEPT, replace=False)))
         if not len(promising):
@@ -135,13 +134,26 @@ class Engine:
         nodes = [[network.task.from_raw(float(r)) for r in np.exp(mean + z * spread)] for z, _ in _NODES]
         return choices, np.where(np.isnan(measured), np.array(nodes), measured)
 
-    def _unmeasured(self, designs: Designs, pools: Mapping[str, Pool]) -> np.ndarray:
-        """bool [n]: designs with an assignment that was not measured yet."""
-        new = np.zeros(len(designs), dtype=bool)
-        for name, pool in pools.items():
-            unknown = np.array([_content(c) not in self._known[name].quality for c in pool.choices], dtype=bool)
-            new |= unknown[designs.index[name]]
-        return new
+    def _promising(self, pools: Mapping[str, tuple[np.ndarray, np.ndarray]], accelerators: list[np.ndarray]) -> Designs:
+        """Designs with something unmeasured: of the front that is expected; where these are few also of the front
+        that is hoped for, and of the front of what was not measured at all.
+        """
+        new = {
+            n: np.array([_content(c) not in self._known[n].quality for c in choices], dtype=bool)
+            for n, (choices, _) in pools.items()
+        }
+        every = {n: np.arange(len(rows)) for n, rows in new.items()}
+        unknown = {n: np.flatnonzero(rows) if rows.any() else every[n] for n, rows in new.items()}
+        found: list[Designs] = []
+        for node, rows in ((_EXPECTED, every), (_HOPED, every), (_EXPECTED, unknown)):
+            part = {n: Pool(choices[rows[n]], quality[node][rows[n]]) for n, (choices, quality) in pools.items()}
+            front = self._combiner.front(part, accelerators)
+            index = {n: rows[n][picked] for n, picked in front.index.items()}
+            fresh = np.any([new[n][picked] for n, picked in index.items()], axis=0)
+            found.append(Designs(front.accelerator, index, front.objectives).take(np.flatnonzero(fresh)))
+            if sum(map(len, found)) >= _KEPT:
+                break
+        return Designs.concatenate(found, list(pools), len(self._combiner.objectives))
 
     def _choose(
         self,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import logging
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import optuna
 import sqlalchemy
@@ -24,6 +25,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 PATIENCE_S = 120.0  # a server that restarts is waited for so long
+_ANSWER_S = 10.0  # a server that does not answer within is not there
+_EXTRAS = {"psycopg": "postgresql", "grpc": "grpc"}  # module -> what of codesign brings it
 _FULL = ("disk is full", "no space left", "quota exceeded")  # what waiting does not help
 
 P = ParamSpec("P")
@@ -45,16 +48,66 @@ def open_storage(url: str) -> BaseStorage:
 
 def _opened(url: str) -> BaseStorage:
     if url.endswith((".log", ".journal")):
-        return JournalStorage(JournalFileBackend(url.removeprefix("journal:///")))
+        path = url.removeprefix("journal:///")
+        _refuse_foreign_journal(Path(path))
+        return JournalStorage(JournalFileBackend(path))
     if url.startswith("grpc://"):
         host, _, port = url.removeprefix("grpc://").partition(":")
-        return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
-    if not url.startswith("sqlite"):
-        # a worker asks for one thing at a time: one connection, looked at before use, is enough
-        return RDBStorage(url, engine_kwargs={"pool_size": 1, "max_overflow": 2, "pool_pre_ping": True})
-    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
-    _write_ahead(storage.engine)
+        return _proxy(host, int(port or 13000))
+    sqlite = url.startswith("sqlite")
+    # a worker asks for one thing at a time: one connection, looked at before use, is enough
+    settings: dict[str, Any] = {"pool_size": 1, "max_overflow": 2, "pool_pre_ping": True}
+    if sqlite:
+        settings = {"connect_args": {"timeout": 60}}
+    elif url.startswith(("postgresql://", "postgres://")):
+        url = "postgresql+psycopg://" + url.partition("://")[2]
+        settings["connect_args"] = {"connect_timeout": int(_ANSWER_S)}
+    _refuse_foreign_database(url, settings)
+    storage = RDBStorage(url, engine_kwargs=settings)
+    if sqlite:
+        _write_ahead(storage.engine)
     return storage
+
+
+def _proxy(host: str, port: int) -> BaseStorage:
+    """A gRPC storage that answered once: Optuna's waits forever for one that is not there."""
+    import grpc
+
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_ANSWER_S)
+        except grpc.FutureTimeoutError:
+            raise ConnectionError(f"no answer from {host}:{port} within {_ANSWER_S:g} s") from None
+    return optuna.storages.GrpcStorageProxy(host=host, port=port)
+
+
+def _refuse_foreign_journal(path: Path) -> None:
+    """Optuna would add its lines to any file."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb") as file:
+        line = file.readline()
+    try:
+        known = "op_code" in json.loads(line)
+    except (ValueError, TypeError):
+        known = False
+    if not known:
+        raise ValueError("the file is not a journal of Optuna; nothing was changed")
+
+
+def _refuse_foreign_database(url: str, settings: Mapping[str, Any]) -> None:
+    """Optuna would add its tables to any database."""
+    file = sqlalchemy.make_url(url).database if url.startswith("sqlite") else None
+    if file and not Path(file).exists():
+        return  # looking would make it
+    engine = sqlalchemy.create_engine(url, **settings)
+    try:
+        tables = sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+    if tables and "studies" not in tables:
+        some = ", ".join(sorted(tables)[:3])
+        raise ValueError(f"the database holds something else (tables {some}); nothing was changed")
 
 
 def _write_ahead(engine: sqlalchemy.Engine) -> None:
@@ -115,6 +168,8 @@ def _reason(error: BaseException, url: str = "") -> str:
     """The first line of what really happened, with no password in it."""
     while isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return f"{error.name} is not installed (pip install 'codesign[{_EXTRAS[error.name]}]')"
     text = str(getattr(error, "orig", None) or error) or type(error).__name__
     password = url.rpartition("@")[0].partition("://")[2].partition(":")[2]
     line = text.strip().splitlines()[0]
