@@ -26,7 +26,7 @@ import torch
 from scipy.stats import t as student
 
 sys.path.insert(0, str(Path(__file__).parent))
-from one_at_a_time import one_at_a_time  # noqa: E402
+from one_at_a_time import one_at_a_time
 
 from codesign.quality.cache import code_version
 from codesign.search import load_space, open_study, run_study

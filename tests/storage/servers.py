@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-PASSWORD = "s3cret-pass"  # noqa: S105  # of a server that lives for one test
+PASSWORD = "s3cret-pass"  # of a server that lives for one test
 
 
 def postgresql_tools() -> Path | None:
