@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -56,13 +55,10 @@ class Search:
         self._command += ["--out", str(self.out), "--seed", "3", "--workers", str(workers)]
         self._environment = os.environ | {"CODESIGN_STORAGE": storage, "SLOW_TINY_S": str(slow_s)}
         self._environment |= {"OMP_NUM_THREADS": "1"}
-        self._before: list[str] = []
 
-    def begin(self, *before: str, **environment: str) -> subprocess.Popen[str]:
-        """`before`: a program that runs the search, such as faketime."""
-        self._before = list(before)
+    def begin(self, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*before, *self._command], cwd=ROOT, env=self._environment | environment, text=True,
+            self._command, cwd=ROOT, env=self._environment | environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -205,33 +201,19 @@ def test_two_coordinators(storage: str, undisturbed: dict[str, Any], tmp_path: P
 def test_the_clock_moves(
     kind: str, undisturbed: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """The coordinator lives in a time that jumps by days, its workers in another."""
-    if shutil.which("faketime") is None:
-        pytest.skip("faketime is not installed")
+    """The time of day jumps by days, twice a second, for the coordinator and its workers."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler for a clock that moves")
+    library = tmp_path / "moving_clock.so"
+    source = Path(__file__).with_name("moving_clock.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    moved = {"LD_PRELOAD": str(library)}
+    days = "import time; print(len({time.sleep(0.5) or time.time() // 86400 for _ in range(6)}))"
+    asked = subprocess.run([sys.executable, "-c", days], env=os.environ | moved, capture_output=True, check=True)
+    assert int(asked.stdout) > 2
     server = request.getfixturevalue("server") if kind == "postgresql" else None
-    clock = tmp_path / "clock"
-    clock.write_text("+0")
-    ended = threading.Event()
-
-    def move() -> None:
-        chance = random.Random(kind)
-        while not ended.wait(0.5):
-            clock.write_text(f"{chance.randint(-9, 9):+d}d")
-
-    mover = threading.Thread(target=move)
-    mover.start()
-    try:
-        search = Search(tmp_path / "study", storage_kinds(server)[kind](tmp_path))
-        moved = {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_TIMESTAMP_FILE": str(clock)}
-        search.end(search.begin(**moved, LD_PRELOAD=_library()))
-    finally:
-        ended.set()
-        mover.join()
+    search = Search(tmp_path / "study", storage_kinds(server)[kind](tmp_path))
+    search.end(search.begin(**moved))
     search.finished()
     assert search.front() == undisturbed
-
-
-def _library() -> str:
-    """What faketime preloads, asked of itself."""
-    asked = subprocess.run(["faketime", "+0", "printenv", "LD_PRELOAD"], capture_output=True, text=True, check=True)
-    return asked.stdout.strip()
