@@ -152,6 +152,12 @@ class CostTables:
             flash, room = flash[:, None], room[:, None]
         return np.asarray(whole - np.where(flash, weights, 0.0) <= room)
 
+    def always_fit(self) -> bool:
+        """Whether no choice of formats can fill any accelerator's DRAM; not a tight bound."""
+        most = self.weight_bytes.max(axis=1).sum() / min(1.0, float(self.ratios.min()))
+        most += self.kv_bytes.max(axis=1).sum() + self.activation_bytes.max() + self.other_bytes
+        return bool(most <= self.dram_room.min())
+
     def latency_per_pass(self, choice: np.ndarray, accelerators: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """phase -> seconds of one pass, float64 [A', S]."""
         members = np.arange(len(self.area_mm2)) if accelerators is None else np.asarray(accelerators)

@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+from codesign.search.codesign_sampler import CodesignSampler
 from codesign.search.results import write_results
 from codesign.search.space import SearchSpace, load_space
 from codesign.search.study import Progress, Study, open_study, run_study
@@ -56,6 +57,7 @@ class _CallableModule(types.ModuleType):
 sys.modules[__name__].__class__ = _CallableModule
 
 __all__ = [
+    "CodesignSampler",
     "Progress",
     "SearchSpace",
     "Study",

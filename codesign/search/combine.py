@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from codesign.hardware import CostTables
+from codesign.search.costs import Costs
 from codesign.search.objectives import Objective, column
 from codesign.search.pareto import nondominated
 
@@ -101,7 +101,7 @@ class Combiner:
 
     def __init__(
         self,
-        tables: Mapping[str, CostTables],
+        tables: Mapping[str, Costs],
         objectives: Sequence[Objective],
         budgets: Sequence[tuple[Objective, float]],
         unit: np.ndarray,
@@ -116,7 +116,7 @@ class Combiner:
         self.groups = [np.flatnonzero(inverse.reshape(-1) == g) for g in range(len(support))]
         self.unit = unit
         self._refused: dict[int, set[Refused]] = {}  # by unit
-        self._always_fits = {t: _always_fits(table) for t, table in self.tables.items()}
+        self._always_fits = {t: table.always_fit() for t, table in self.tables.items()}
 
     def refuse(self, unit: int, refused: Iterable[Refused]) -> None:
         """Leave out every design that puts one of these pairs into one of these layers on this unit."""
@@ -251,10 +251,3 @@ class Archive:
 
 def _wanted(fresh: np.ndarray, place: int, turn: int) -> np.ndarray:
     return np.flatnonzero(~fresh if place < turn else fresh if place == turn else np.ones_like(fresh))
-
-
-def _always_fits(tables: CostTables) -> bool:
-    """Whether no choice of formats can fill any accelerator's DRAM."""
-    most = tables.weight_bytes.max(axis=1).sum() / min(1.0, float(tables.ratios.min()))
-    most += tables.kv_bytes.max(axis=1).sum() + tables.activation_bytes.max() + tables.other_bytes
-    return bool(most <= tables.dram_room.min())

@@ -4,19 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from codesign.search.combine import Archive, Combiner, Designs, Pool
 from codesign.search.pareto import Coverage
 from codesign.search.proposals import drawn_accelerators, hull_vertices, mutants
-from codesign.search.space import Network
 from codesign.search.surrogate import Surrogate
 
 _KEPT = 3000  # predicted designs that are weighed against each other
 _ELITE = 400  # assignments of the front that are combined with new ones
 _EXPECTED, _HOPED = 0, 1  # nodes, of those here:
 _NODES = ((0.0, 4), (-(3**0.5), 1), (3**0.5, 1))  # Gauss-Hermite: standard deviations, and sixths of the weight
+
+
+class Scale(Protocol):
+    """From a metric to the scale on which losses of layers add up, and back."""
+
+    def raw(self, value: float) -> float: ...
+
+    def from_raw(self, raw: float) -> float: ...
+
+
+class Searched(Protocol):
+    """A network as the engine sees it: layers [L], the pairs that each may take bool [L, C], its metric's scale."""
+
+    @property
+    def layers(self) -> Sequence[str]: ...
+
+    @property
+    def allowed(self) -> np.ndarray: ...
+
+    @property
+    def task(self) -> Scale: ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +66,7 @@ class Engine:
 
     def __init__(
         self,
-        networks: Mapping[str, Network],
+        networks: Mapping[str, Searched],
         combiner: Combiner,
         tables: Mapping[str, np.ndarray],
         reference: np.ndarray,
