@@ -78,12 +78,9 @@ def known() -> list[dict[str, Any]]:
 
 
 def at(record: dict[str, Any], evaluations: int) -> float | None:
-    """Hypervolume of a run at so many evaluations: that of its last batch before, None if it is shorter."""
-    if record["evaluations"] < evaluations and record["sampler"] != "codesign":
-        return None
+    """Hypervolume of a run at so many evaluations: that of its last batch before, None if it is shorter by a tenth."""
     values = [volume for count, volume in record["history"] if count <= evaluations]
-    ended = record["history"][-1][0]
-    return values[-1] if values and (ended >= evaluations - 10) else None
+    return values[-1] if values and record["history"][-1][0] >= 0.9 * evaluations else None
 
 
 def interval(values: list[float]) -> str:
@@ -106,7 +103,22 @@ def markdown(records: list[dict[str, Any]]) -> str:
             runs = [r for r in mine if r["sampler"] == sampler]
             cells = [interval([v for r in runs if (v := at(r, n)) is not None]) for n in CHECKPOINTS]
             lines.append(f"| {sampler} | {len(runs)} | {' | '.join(cells)} |")
+        lines += ["", *_verdicts(mine)]
     return "\n".join(lines) + "\n"
+
+
+def _verdicts(records: list[dict[str, Any]]) -> list[str]:
+    """The engine's worst run early beside the best run of the others at their end."""
+    found = []
+    for early in (50, 100):
+        mine = [v for r in records if r["sampler"] == "codesign" and (v := at(r, early)) is not None]
+        for sampler in dict.fromkeys(r["sampler"] for r in records if r["sampler"] != "codesign"):
+            runs = [r for r in records if r["sampler"] == sampler]
+            count, best = max(r["history"][-1][0] for r in runs), max(r["history"][-1][1] for r in runs)
+            if mine:
+                ratio = min(mine) / best
+                found.append(f"- codesign after {early}, its worst seed: {ratio:.3f} of {sampler}'s best after {count}")
+    return found
 
 
 def main() -> None:
