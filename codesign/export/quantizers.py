@@ -14,6 +14,7 @@ the scale of a block, and its zero points come from other statistics (``..._zp``
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any
 
 from codesign.errors import InputError
@@ -40,7 +41,7 @@ def supported_names() -> tuple[str, ...]:
 def require_brevitas() -> None:
     """Raise InputError, with what to install, unless Brevitas can be imported."""
     try:
-        import brevitas.nn  # noqa: F401  (only whether it can be)
+        importlib.import_module("brevitas.nn")
     except ImportError as error:
         raise InputError(f"Brevitas is needed for this export ({error}): pip install codesign[brevitas]") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -61,13 +61,13 @@ class _Collector:
         """Interceptor's handler: operands that report their gradient."""
         site, stationary_site = sites(product)
         x = _watched(product.input)
-        _on_gradient(x, partial(self._activation, site, x.detach(), product.input_axis, self._activation_formats))
+        x.register_hook(partial(self._activation, site, x.detach(), product.input_axis, self._activation_formats))
         w = _watched(product.stationary)
         if stationary_site is None:
-            _on_gradient(w, partial(self._weight, product.layer, w.detach(), product.stationary_axis))
+            w.register_hook(partial(self._weight, product.layer, w.detach(), product.stationary_axis))
         else:
             formats, axis = self._weight_formats, product.stationary_axis
-            _on_gradient(w, partial(self._activation, stationary_site, w.detach(), axis, formats))
+            w.register_hook(partial(self._activation, stationary_site, w.detach(), axis, formats))
         return x, w
 
     @torch.no_grad()
@@ -113,7 +113,3 @@ def _summed(a: Tensor, b: Tensor) -> Tensor:
 def _watched(x: Tensor) -> Tensor:
     """A stand-in for one operand of one product, whose gradient is that of this product alone."""
     return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
-
-
-def _on_gradient(x: Tensor, hook: Callable[[Tensor], None]) -> None:
-    x.register_hook(hook)  # type: ignore[no-untyped-call]  # torch 2.13 does not annotate it

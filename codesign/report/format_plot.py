@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,8 @@ def check_plot(path: Path) -> None:
         raise InputError(
             f"--plot {path}: draws {', '.join(SUFFIXES)}, not '{path.suffix}'{nearest(path.suffix, SUFFIXES)}"
         )
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise EnvironmentProblem("a plot needs matplotlib: pip install 'codesign[plot]'") from None
+    if find_spec("matplotlib") is None:
+        raise EnvironmentProblem("a plot needs matplotlib: pip install 'codesign[plot]'")
 
 
 def write_format_plot(rows: Sequence[Mapping[str, Any]], dot: int, area_error: float, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ _PROPOSED = "codesign:proposed"  # system attribute of a trial: the choice of ev
 _NETWORK = "network"
 _LEAST = 1e-12  # of a loss: its logarithm is learned
 _MARGIN = 0.05  # of the reference point beyond the worst uniform design
+_PROPOSING = threading.Lock()  # threads of one study share its sampler; of the module, so that a sampler can be pickled
 
 
 class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not followed
@@ -111,9 +113,10 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
     def _proposal(self, study: Study, trial: FrozenTrial) -> np.ndarray:
         """The choice of every layer for this trial, int [L]; made when the first of them is asked for."""
         if trial.number not in self._current:
-            choice = self._next(study, trial.number)
+            with _PROPOSING:
+                choice = self._next(study, trial.number)
+                study._storage.set_trial_system_attr(trial._trial_id, _PROPOSED, json.dumps(choice.tolist()))
             self._current[trial.number] = choice
-            study._storage.set_trial_system_attr(trial._trial_id, _PROPOSED, json.dumps(choice.tolist()))
         return self._current[trial.number]
 
     def _next(self, study: Study, number: int) -> np.ndarray:

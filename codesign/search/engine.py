@@ -132,8 +132,9 @@ class Engine:
         return self._choose(promising, pools, size, {self._key(p.choices) for p in pending}, rng)
 
     def _refitted(self, name: str) -> Surrogate:
-        known = self._known[name]
-        return Surrogate(self._tables[name]).fitted(np.array(known.choices), np.array(known.losses))
+        known, table = self._known[name], self._tables[name]
+        choices = np.array(known.choices, dtype=np.int64).reshape(-1, len(table))
+        return Surrogate(table).fitted(choices, np.array(known.losses))
 
     def _pool(
         self, name: str, accelerators: list[np.ndarray], waiting: list[np.ndarray], rng: np.random.Generator

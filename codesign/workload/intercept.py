@@ -110,13 +110,13 @@ class ProductInterceptor(TorchFunctionMode):
         if self._depth == 1:
             self._weights = WeightNames(self.module, self._standins)
             self._calls.start(self._weights.shared)
-            TorchFunctionMode.__enter__(self)  # type: ignore[no-untyped-call]
+            TorchFunctionMode.__enter__(self)
         return self
 
     def __exit__(self, *exc: Any) -> None:
         self._depth -= 1
         if self._depth == 0:
-            TorchFunctionMode.__exit__(self, *exc)  # type: ignore[no-untyped-call]
+            TorchFunctionMode.__exit__(self, *exc)
             self._calls.stop()
 
     # ---- the mode ---------------------------------------------------------------------------
@@ -208,7 +208,12 @@ class ProductInterceptor(TorchFunctionMode):
             return attend(q, k, v, *args, **kwargs, qk=qk, pv=pv)
         scores = standins(q, k)
         operands: list[Tensor] = []
-        qk(q, k, lambda q, k: operands.extend((q, k)) or scores)  # type: ignore[func-returns-value]
+
+        def keep(q: Tensor, k: Tensor) -> Tensor:
+            operands.extend((q, k))
+            return scores
+
+        qk(q, k, keep)
         return pv(scores, v, lambda _, v: func(*operands, v, *args, **kwargs))
 
     def _matmul(self, func: Callable[..., Any], args: Arguments, kwargs: Keywords) -> Tensor:
@@ -326,10 +331,10 @@ class _Reentered:
         self._mode = mode
 
     def __enter__(self) -> None:
-        TorchFunctionMode.__enter__(self._mode)  # type: ignore[no-untyped-call]
+        TorchFunctionMode.__enter__(self._mode)
 
     def __exit__(self, *exc: Any) -> None:
-        TorchFunctionMode.__exit__(self._mode, *exc)  # type: ignore[no-untyped-call]
+        TorchFunctionMode.__exit__(self._mode, *exc)
 
 
 def _opened(func: Any) -> Callable[..., Any]:

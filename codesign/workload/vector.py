@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -35,7 +35,7 @@ _KIND_OF = (
 _POINTWISE = {*_ACTIVATIONS, *_ELEMENTWISE, "clone", "_to_copy", "dropout"}
 
 
-class VectorWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class VectorWork(TorchDispatchMode):
     """While entered, counts elements by kind: norm, activation, elementwise.
 
     An operation counts the larger of its result and its largest operand (a mean reads more than it writes).
@@ -44,7 +44,7 @@ class VectorWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch 2.13 does not annotate it
         self.liveness = Liveness()
         self._elements: Counter[str] = Counter()
 
@@ -60,13 +60,13 @@ class VectorWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self,
-        func: Callable[..., Any],
+        func: Any,
         types: Any,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        name: str = func._schema.name.partition("::")[2]  # type: ignore[attr-defined]
+        name: str = func._schema.name.partition("::")[2]
         self.see(name if name in _KIND_OF else name.rstrip("_"), result, (args, kwargs))
         return result
 

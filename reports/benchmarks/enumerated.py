@@ -20,17 +20,16 @@ from typing import Any
 import numpy as np
 import optuna
 
+sys.path.insert(0, str(Path(__file__).parent / "enumerated_problem"))
+import measure
+
+from codesign.formats import Assignment
+from codesign.quality import Evaluator, Quality, UnmeasurableError
+from codesign.search import SearchSpace, open_study, run_study
+from codesign.search.combine import Pool
+from codesign.search.pareto import hypervolume
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "enumerated_problem"))
-
-import measure  # noqa: E402  # of the enumerated problem
-
-from codesign.formats import Assignment  # noqa: E402
-from codesign.quality import Evaluator, Quality, UnmeasurableError  # noqa: E402
-from codesign.search import SearchSpace, open_study, run_study  # noqa: E402
-from codesign.search.combine import Pool  # noqa: E402
-from codesign.search.pareto import hypervolume  # noqa: E402
-
 CHECKPOINTS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.03)
 
 

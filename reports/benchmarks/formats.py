@@ -65,13 +65,13 @@ def brevitas_candidates(x: Tensor) -> dict[str, Candidate]:
     except ImportError:
         return {}
 
-    class Fp4(Fp8e4m3OCPWeightPerTensorFloat):  # type: ignore[misc,no-any-unimported]
+    class Fp4(Fp8e4m3OCPWeightPerTensorFloat):
         bit_width, exponent_bit_width, mantissa_bit_width = 4, 2, 1
 
-    class Mxfp4(MXFloat8e4m3Weight):  # type: ignore[misc,no-any-unimported]
+    class Mxfp4(MXFloat8e4m3Weight):
         bit_width, exponent_bit_width, mantissa_bit_width = 4, 2, 1
 
-    class Int4Groups(GroupwiseWeightProxyMixin, Int8WeightPerTensorFloat):  # type: ignore[misc,no-any-unimported]
+    class Int4Groups(GroupwiseWeightProxyMixin, Int8WeightPerTensorFloat):
         bit_width, group_size, narrow_range = 4, 32, False
         scaling_per_output_type = ScalingPerOutputType.GROUP
 

@@ -249,7 +249,7 @@ def test_arguments_that_make_no_sense_are_refused(name: str, arguments: dict[str
     fmt, x = get_format(name), gaussian(4, 32)
     for method in (fmt.quantize, fmt.fake_quantize):
         with pytest.raises(InputError, match=message):
-            method(x, **arguments)  # type: ignore[operator]
+            method(x, **arguments)
 
 
 @pytest.mark.parametrize("name", ["int8", "int4_zp", "fp4_e2m1", "mxfp4", "nvfp4", "int4_g32"])
@@ -271,7 +271,7 @@ def test_gradients_are_neither_needed_nor_made() -> None:
 
 
 def test_an_own_format_needs_only_an_element_and_a_scaling() -> None:
-    fmt = Format("int5_b8", IntElement(5), Scaling("block", get_format("fp16").element, "absmid", block=8))  # type: ignore[arg-type]
+    fmt = Format("int5_b8", IntElement(5), Scaling("block", get_format("fp16").element, "absmid", block=8))
     x = gaussian(4, 20)
     assert fmt.bits_per_element == 7
     assert same_bits(fmt.fake_quantize(x, 1), fmt.quantize(x, 1).dequantize())

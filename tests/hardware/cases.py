@@ -85,7 +85,7 @@ def chip(*pairs: FormatPair, **changes: object) -> Accelerator:
         "clock_hz": 1e9,
         "node_nm": 7,
     }
-    return Accelerator(pairs=pairs or (INT8,), **(fields | changes))  # type: ignore[arg-type]
+    return Accelerator(pairs=pairs or (INT8,), **(fields | changes))
 
 
 def uniform(workload: Workload, pair: FormatPair) -> Assignment:

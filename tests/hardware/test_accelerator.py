@@ -46,7 +46,7 @@ def grid(**changes: object) -> AcceleratorGrid:
         "dram_channels": [1, 2],
         "clock_hz": [1e9],
     }
-    return AcceleratorGrid.from_ranges(**(ranges | changes))  # type: ignore[arg-type]
+    return AcceleratorGrid.from_ranges(**(ranges | changes))
 
 
 def test_a_file_gives_the_accelerator_in_si_units(tmp_path: Path) -> None:

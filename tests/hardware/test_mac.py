@@ -285,7 +285,7 @@ def test_a_smaller_node_is_smaller_and_thriftier() -> None:
 )
 def test_impossible_units_are_refused(pairs: list[str], changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        MacUnit(tuple(FormatPair.parse(p) for p in pairs), **changes)  # type: ignore[arg-type]
+        MacUnit(tuple(FormatPair.parse(p) for p in pairs), **changes)
 
 
 def test_an_unsupported_pair_is_refused_with_what_is_supported() -> None:

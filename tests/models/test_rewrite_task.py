@@ -198,7 +198,7 @@ def test_the_card_states_what_the_committed_rows_give(task: RewriteTask, referen
 def test_the_card_states_what_a_fresh_sample_gives(task: RewriteTask) -> None:
     """Messages that neither the card nor the reports use: the values lie near the card's intervals."""
     rows = heldout_rows(40, seed=7)
-    written = card.write_answers(load().module, rows)  # type: ignore[arg-type]
+    written = card.write_answers(load().module, rows)
     hits = np.array([a == b for a, b in zip(written, texts(rows.targets()), strict=True)])
     for index, split in enumerate(("names", "combinations", "phrasings")):
         stated = CARD["quality"]["rewrites"][split]["exact_match"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 
 import numpy as np
@@ -103,10 +104,19 @@ def test_an_objective_that_is_maximised_counts_from_the_float_network() -> None:
     assert [t.params for t in mirrored.trials][:6] == [t.params for t in plain.trials][:6]
 
 
-def test_threads_share_it() -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_threads_share_it(seed: int) -> None:
+    study = study_of(CodesignSampler([COSTS], seed=seed))
+    study.optimize(objective, n_trials=16, n_jobs=4)
+    assert len({tuple(t.params.values()) for t in study.trials}) == 16  # nothing is measured twice
+
+
+def test_it_can_be_kept_with_pickle() -> None:
     study = study_of(CodesignSampler([COSTS], seed=0))
-    study.optimize(objective, n_trials=16, n_jobs=2)
-    assert len(study.trials) == 16
+    study.optimize(objective, n_trials=6)
+    study.sampler = pickle.loads(pickle.dumps(study.sampler))
+    study.optimize(objective, n_trials=2)
+    assert len(study.trials) == 8
 
 
 def test_mistakes_are_named() -> None:

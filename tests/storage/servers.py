@@ -61,11 +61,12 @@ class PostgreSQL:
     def database(self) -> str:
         """URL of a new database."""
         import psycopg
+        from psycopg import sql
 
         self._databases += 1
         name = f"study{self._databases}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload,unused-ignore]
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
 
     def url(self, database: str, password: str = PASSWORD) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 
 from codesign.hardware.rtl import blocks
 from codesign.hardware.rtl.blocks import Number, ceil_log2
@@ -66,7 +67,7 @@ class Lanes:
             if self.mode is None:
                 only = self.modes[0]
                 x, y = self.code(w, only.weight, lane), self.code(a, only.activation, lane)
-                rows.append(lambda tree, x=x, y=y: tree.product(x, y, True, True))  # type: ignore[misc]
+                rows.append(methodcaller("product", x, y, True, True))
             else:
                 rows += self.integer_bricks(w, a, lane)
         if self.mode is not None:
@@ -81,7 +82,7 @@ class Lanes:
     def cut_bricks(self, rows: list[Callable[[Rows], None]]) -> list[Callable[[Rows], None]]:
         nets = self.pipe("multiply", *self._bricks)
         nets = self.pipe("align", *nets)
-        return [lambda tree, net=net: tree.signed(net) for net in nets]  # type: ignore[misc]
+        return [methodcaller("signed", net) for net in nets]
 
     def integer_bricks(self, w: Net, a: Net, lane: int) -> list[Callable[[Rows], None]]:
         """Bricks of one lane, each with its operands and its shift by mode."""
@@ -166,10 +167,9 @@ class Lanes:
         cut = self.pipe("align", *signs, *placed, *extra, carried)
         signs, placed, extra = list(cut[:n]), list(cut[n : 2 * n]), list(cut[2 * n : -1])
         rows_of: list[Callable[[Rows], None]] = [
-            lambda tree, s=s, p=p: tree.sign_magnitude(s, p)  # type: ignore[misc]
-            for s, p in zip(signs, placed, strict=True)
+            methodcaller("sign_magnitude", s, p) for s, p in zip(signs, placed, strict=True)
         ]
-        rows_of += [lambda tree, net=net: tree.signed(net) for net in extra]  # type: ignore[misc]
+        rows_of += [methodcaller("signed", net) for net in extra]
         groups = modes[0].groups
         if groups > 1:
             per = len(rows_of) // groups

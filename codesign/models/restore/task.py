@@ -170,7 +170,7 @@ def load_network(path: Path = DATA / "restore.safetensors", hole_trust: float = 
         if not bool(torch.isfinite(tensor).all()):
             raise InputError(f"{path}: weight '{name}' holds NaN or infinity")
     # convolutions on a CPU are a fifth faster with the channels last, block formats a quarter
-    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # not in torch's stubs
 
 
 def load() -> RestoreTask:

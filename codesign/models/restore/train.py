@@ -98,8 +98,8 @@ class Trainer:
         torch.manual_seed(seed)
         self.phase, self.start = PHASES[phase], start
         self.network = RestoreUNet(hole_trust=1.0) if start is None else copy.deepcopy(start).train()
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._forward: nn.Module = torch.compile(self.network) if compiled else self.network  # type: ignore[assignment]
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
+        self._forward: nn.Module = torch.compile(self.network) if compiled else self.network  # type: ignore[assignment]  # a compiled one is a module
         self._loss = self._teacher_loss if start is None else self._student_loss
         self.average = copy.deepcopy(self.network).eval()
         self.optimizer = torch.optim.AdamW(
@@ -117,7 +117,7 @@ class Trainer:
             group["lr"] = self.phase.peak_rate * rate_share(step, done)
         loss = self._loss(batch)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.progress.step = step + 1
@@ -156,7 +156,7 @@ class Trainer:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         tensors["generator"] = self.generator.get_state()
-        self.progress.numpy_state = self.rng.bit_generator.state  # type: ignore[assignment]
+        self.progress.numpy_state = dict(self.rng.bit_generator.state)
         temporary = path.with_suffix(".tmp")
         save_file(_contiguous(tensors), temporary, metadata={"progress": json.dumps(asdict(self.progress))})
         temporary.replace(path)

@@ -184,7 +184,7 @@ def _loop(
         tokens, weights = batch(progress.step, progress.seed, stream, tokenizer)
         loss, losses = weighted_loss(network, tokens, weights)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         written = losses[PROSE_ROWS:][weights[PROSE_ROWS:, 1:] == 1.0]
