@@ -91,7 +91,9 @@ def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--sampler", default="codesign", choices=samplers, help="the engine, or one of Optuna's to compare")
     p.add_argument("--storage", metavar="URL", help="Optuna storage (default: $CODESIGN_STORAGE, or SQLite in DIR)")
     p.add_argument("--resume", action="store_true", help="go on with the study in DIR; it must exist")
-    p.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes that evaluate (default 1)")
+    p.add_argument(
+        "--workers", type=_whole, default=1, metavar="N", help="processes that evaluate here (default 1); 0: none"
+    )
     p.add_argument("--seed", type=int, default=0, metavar="S")
 
 
@@ -239,9 +241,13 @@ def _transfer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _positive(text: str) -> int:
-    value = int(text) if text.lstrip("-").isdigit() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not '{text}'")
+    return _whole(text, least=1)
+
+
+def _whole(text: str, least: int = 0) -> int:
+    value = int(text) if text.lstrip("-").isdigit() else least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not '{text}'")
     return value
 
 

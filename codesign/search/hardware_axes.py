@@ -10,9 +10,12 @@ from codesign.search.space import SearchSpace
 
 
 def hardware_choices(space: SearchSpace) -> dict[str, Sequence[str]]:
-    """Optuna's categorical choices, axes in the order of the grid: strings, as mixed types confuse its samplers."""
+    """Optuna's categorical choices, axes in the order of the grid: strings, as mixed types confuse its samplers.
+
+    Axes with one value are left out: nothing is chosen there.
+    """
     hw = space.spec.hardware
-    return {
+    axes: dict[str, Sequence[str]] = {
         "unit": ["+".join(map(str, s)) for s in hw.units.resolve()],
         "accumulator": hw.accumulator,
         "dot": [str(v) for v in hw.dot],
@@ -27,6 +30,7 @@ def hardware_choices(space: SearchSpace) -> dict[str, Sequence[str]]:
         "codec": hw.codec,
         "clock_hz": [str(round(m * 1e6)) for m in hw.clock_mhz],
     }
+    return {axis: values for axis, values in axes.items() if len(values) > 1}
 
 
 def hardware_parameters(space: SearchSpace, index: int) -> dict[str, str]:

@@ -14,7 +14,7 @@ from codesign.errors import InputError
 from codesign.search.objectives import Objective
 from codesign.search.queue import Queue, Watch
 from codesign.search.storage import patient
-from codesign.search.trials import Failure, Record, Work, attributes, measured, outcome, waiting_trial
+from codesign.search.trials import Failure, Record, Work, attributes, outcome, waiting_trial
 
 if TYPE_CHECKING:
     from codesign.search.worker import Worker
@@ -163,7 +163,7 @@ class Ledger:
             trial.set_user_attr(key, value)
         known = self._outcomes.get(work.key)
         if isinstance(known, Record):
-            self.queue.finish(trial._trial_id, work, measured(known.quality, known.seconds), known)
+            self.queue.finish(trial._trial_id, known)
         else:
             self._outcomes[work.key] = worker.measure(trial._trial_id, work)
 

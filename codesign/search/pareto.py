@@ -90,10 +90,13 @@ class Coverage:
 
     def _joint(self, points: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Samples that the points of each group dominate together."""
-        out = np.empty((len(starts), len(self._free)), dtype=np.uint64)
-        ends = np.append(starts[1:], len(points))
-        for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            out[i] = np.bitwise_or.reduce(self._dominates(points[start:end]), axis=0)
+        out = np.zeros((len(starts), len(self._free)), dtype=np.uint64)
+        for begin in range(0, len(points), _AT_ONCE):
+            part = points[begin : begin + _AT_ONCE]
+            first = int(np.searchsorted(starts, begin, side="right")) - 1  # this group may have begun before
+            last = int(np.searchsorted(starts, begin + len(part)))
+            inside = np.maximum(starts[first:last] - begin, 0)
+            out[first:last] |= np.bitwise_or.reduceat(self._dominates(part), inside, axis=0)
         return out
 
 

@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from codesign.search.storage import patient
-from codesign.search.trials import ALIVE, FAILED, MEASURED, STOPPED, WORKER, Record, Work
+from codesign.search.trials import ALIVE, FAILED, MEASURED, STOPPED, Record, measured
 
 BEAT_S = 5.0  # between two signs of life
 SILENCE_S = 12 * BEAT_S  # after which a worker of another machine counts as stopped
@@ -61,24 +61,22 @@ class Queue:
         return list(self.storage.get_all_trials(self.study_id, deepcopy=False, states=(TrialState.WAITING,)))
 
     @patient
-    def claim(self, trial: FrozenTrial, worker: str) -> bool:
+    def claim(self, trial: FrozenTrial) -> bool:
         """Take a waiting trial; False where another worker was faster."""
         try:
-            if not self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
-                return False
+            return bool(self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING))
         except UpdateFinishedTrialError:
             return False
-        self.storage.set_trial_user_attr(trial._trial_id, WORKER, worker)
-        return True
 
-    def beat(self, trial_id: int, count: int) -> None:
+    def beat(self, trial_id: int, worker: str, count: int) -> None:
         """A sign of life; one that is lost is no harm. A count, not a time: clocks differ, and are moved."""
-        self.storage.set_trial_user_attr(trial_id, ALIVE, count)
+        self.storage.set_trial_user_attr(trial_id, ALIVE, f"{worker} {count}")
 
     @patient
-    def finish(self, trial_id: int, work: Work, written: str, record: Record) -> bool:
+    def finish(self, trial_id: int, record: Record) -> bool:
         """Write what was measured, whole; False where the trial was given to someone else meanwhile."""
-        return self._end(trial_id, MEASURED, written, TrialState.COMPLETE, work.values(record.quality))
+        written = measured(record.quality, record.seconds)
+        return self._end(trial_id, MEASURED, written, TrialState.COMPLETE, record.values)
 
     @patient
     def fail(self, trial_id: int, reason: str) -> bool:
@@ -103,14 +101,13 @@ class Watch:
     """Which running trials have nobody working on them any more, by this process's own clock."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, tuple[object, float]] = {}
+        self._seen: dict[int, tuple[str, float]] = {}
 
     def abandoned(self, trial: FrozenTrial) -> bool:
         """Whether a RUNNING trial's worker is known to be gone, or has been silent for too long."""
-        worker = trial.user_attrs.get(WORKER, "")
-        if surely_gone(worker):
+        sign, now = trial.user_attrs.get(ALIVE, ""), time.monotonic()
+        if surely_gone(sign.partition(" ")[0]):
             return True
-        sign, now = (worker, trial.user_attrs.get(ALIVE)), time.monotonic()
         known = self._seen.get(trial._trial_id)
         if known is None or known[0] != sign:
             self._seen[trial._trial_id] = (sign, now)

@@ -32,7 +32,7 @@ from codesign.search.trials import Failure, Work
 from codesign.search.worker import WORKPLACE, Worker, workplace
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, detail
-_POLL_S = (0.005, 0.2)  # between two looks at what workers found, growing
+_POLL_S = (0.02, 0.1)  # between two looks at what workers found, growing
 
 
 @dataclass
@@ -99,12 +99,12 @@ def open_study(
     """Load or create the study of `space` in `folder`; raises InputError if it is another space's.
 
     storage: URL (default: SQLite in `folder`), or one that is open, for one worker. workers: processes that evaluate;
-    one evaluates in a thread of this process. evaluators: what measures each network there (default: its task, with a
-    cache in `folder`).
+    one evaluates in a thread of this process, 0 leaves all to workers elsewhere. evaluators: what measures each network
+    in this process (default: its task, with a cache in `folder`).
     """
     if space.fixed:
         raise InputError(f"{space.path}: the formats of its tasks are given: there is nothing to measure")
-    if workers > 1 and (evaluators is not None or isinstance(storage, BaseStorage)):
+    if (workers != 1 and isinstance(storage, BaseStorage)) or (workers > 1 and evaluators is not None):
         raise InputError("worker processes need a storage by URL and measure tasks by name: take one worker")
     make_folder(folder)
     identity = {"space_hash": space.space_hash, "code_version": code_version(), "seed": str(seed)}
@@ -189,7 +189,7 @@ class _Run:
         study, ledger = self.study, self.study.ledger
         ledger.study.set_user_attr(WORKPLACE, workplace(study.space))
         ledger.set_state(RUNNING)
-        if study.workers > 1:
+        if study.workers != 1:
             assert study.storage is not None
             name, cache = study.space.spec.name, study.folder / "evaluations"
             self._crew = Processes(study.workers, study.storage, name, cache.resolve())
@@ -247,18 +247,19 @@ def _engine(run: _Run) -> None:
     engine = Engine(study.space.networks, study.combiner, study.tables, study.reference, seed=study.seed)
     asked: list[Proposal] = []
     queued: list[Work] = []
-    while not run.late:
+    while True:
         engine.tell(
             {n: m.choices for n, m in study.measured.items()},
             {n: [q.value for q in m.qualities] for n, m in study.measured.items()},
         )
+        remember(study, engine.front)
+        if run.late:
+            return
         room = run.evaluations - study.evaluations - len(queued)
         batch = engine.propose(min(study.space.spec.search.batch, room), asked) if room else []
         works = run.begin([(proposal, "engine") for proposal in batch])
         for failed in run.end(queued):
             engine.avoid({n: np.array(c) for n, c in failed.assignments.items()})
-        if queued:
-            remember(study)
         if not works and not queued:
             return  # nothing is left to measure
         asked, queued = batch, works
@@ -270,7 +271,7 @@ def _black_box(sampler: str, run: _Run) -> None:
     It asks for the uniform designs too: enqueued before it has the study, they would not count as its first generation.
     """
     study, ledger = run.study, run.study.ledger
-    if study.workers > 1:
+    if study.workers != 1:
         raise InputError(f"--sampler {sampler} asks for one trial after another: take --workers 1")
     parameters = Parameters(study.space, ledger.distributions)
     ledger.study.sampler = make_sampler(sampler, study.seed)
@@ -301,11 +302,16 @@ def _black_box(sampler: str, run: _Run) -> None:
             remember(study)
 
 
-def remember(study: Study) -> None:
-    """Note how large the front is now; less often where that takes longer."""
+def remember(study: Study, front: Designs | None = None) -> None:
+    """Note how large the front is now (which `front` is, where it is known); less often where that takes longer."""
     before = study.history[-1]["evaluations"] if study.history else 0
     if study.evaluations >= max(before + 1, 1.02 * before):
-        study.history.append({"evaluations": study.evaluations, "hypervolume": study.hypervolume(study.front())})
+        study.history.append(
+            {
+                "evaluations": study.evaluations,
+                "hypervolume": study.hypervolume(study.front() if front is None else front),
+            }
+        )
 
 
 def _sensitivities(study: Study, report: Progress) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-MEASURED, FAILED, WORKER, ALIVE, STOPPED = "measured", "failed_because", "worker", "alive", "stopped"
+MEASURED, FAILED, ALIVE, STOPPED = "measured", "failed_because", "alive", "stopped"
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +29,7 @@ from codesign.search.ledger import ENDED, study_state
 from codesign.search.queue import BEAT_S, Queue, signature
 from codesign.search.space import Network, SearchSpace
 from codesign.search.storage import patient
-from codesign.search.trials import Failure, Record, Work, measured, work_of
+from codesign.search.trials import Failure, Record, Work, work_of
 
 WORKPLACE = "workplace"
 _IDLE_S = (0.005, 0.5)  # between two looks at an empty queue, growing
@@ -49,40 +53,76 @@ class Worker:
         self.name = signature()
         self._networks = networks
         self._evaluators = evaluators
+        self._seen: list[FrozenTrial] = []  # waited when the queue was read last
+        self._random = random.Random(self.name)
+        self._writer, self._pulse = ThreadPoolExecutor(max_workers=1), ThreadPoolExecutor(max_workers=1)
         self.done = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Work until `stop` says so; it is asked before every trial and while there is none."""
-        pause = _IDLE_S[0]
-        while not stop():
-            trial = self._taken()
+        """Work until `stop` says so; it is asked before a trial is taken.
+
+        What came of a trial is written, and the queue read, while the next one is measured.
+        """
+        pause, trial = _IDLE_S[0], None
+        writes: deque[Future[None]] = deque()
+        while trial is not None or not stop():
+            while writes and writes[0].done():
+                writes.popleft().result()  # or the reason why it could not be written
+            trial = trial or self._taken()
             if trial is None:
                 time.sleep(pause)
-                pause = min(1.5 * pause, _IDLE_S[1])
+                pause = min(1.2 * pause, _IDLE_S[1])
                 continue
-            self.measure(trial._trial_id, work_of(trial))
-            pause = _IDLE_S[0]
+            found, pause = self._measured(trial._trial_id, work_of(trial)), _IDLE_S[0]
+            following = None if stop() else self._taken()
+            writes.append(self._writer.submit(self._write, trial._trial_id, found))
+            trial = following
+        for write in writes:
+            write.result()
 
     def _taken(self) -> FrozenTrial | None:
-        """The first waiting trial that no other worker takes before."""
-        waiting = [trial for trial in self.queue.waiting() if "objectives" in trial.user_attrs]
-        return next((trial for trial in waiting if self.queue.claim(trial, self.name)), None)
+        """A waiting trial that no other worker takes before; the queue is read again when all that were seen are gone.
+
+        In any order: workers that begin together do not ask for the same ones.
+        """
+        if not self._seen:
+            self._look()
+        while self._seen:
+            trial = self._seen.pop()
+            if self.queue.claim(trial):
+                return trial
+        return None
+
+    def _look(self) -> None:
+        seen = [trial for trial in self.queue.waiting() if "objectives" in trial.user_attrs]
+        self._random.shuffle(seen)
+        self._seen = seen
 
     def measure(self, trial_id: int, work: Work) -> Record | Failure:
         """Measure a trial that is this worker's, and write what came of it."""
+        found = self._measured(trial_id, work)
+        self._write(trial_id, found)
+        return found
+
+    def _measured(self, trial_id: int, work: Work) -> Record | Failure:
         started = time.monotonic()
         try:
             with self._alive(trial_id):
                 quality = {name: self._quality(name, packed).to_dict() for name, packed in work.assignments.items()}
         except UnmeasurableError as error:
-            self.queue.fail(trial_id, str(error))
             return Failure(work.key, str(error))
         seconds = time.monotonic() - started
-        record = Record(
+        return Record(
             work.key, work.values(quality), quality, work.assignments, work.hardware, work.proposed_by, seconds
         )
-        self.done += self.queue.finish(trial_id, work, measured(quality, seconds), record)
-        return record
+
+    def _write(self, trial_id: int, found: Record | Failure) -> None:
+        if isinstance(found, Failure):
+            self.queue.fail(trial_id, found.reason)
+        else:
+            self.done += self.queue.finish(trial_id, found)
+        if not self._seen:
+            self._look()
 
     def _quality(self, name: str, packed: list[int]) -> Quality:
         return self._evaluators[name](self._networks[name].assignment(np.array(packed)))
@@ -91,21 +131,18 @@ class Worker:
     def _alive(self, trial_id: int) -> Iterator[None]:
         """Signs of life while a trial is measured."""
         ended = threading.Event()
-
-        def beat() -> None:
-            count = 0
-            while not ended.wait(BEAT_S):
-                count += 1
-                with contextlib.suppress(Exception):  # the next one may reach the storage
-                    self.queue.beat(trial_id, count)
-
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
+        self._pulse.submit(self._beat, trial_id, ended)
         try:
             yield
         finally:
             ended.set()
-            thread.join()
+
+    def _beat(self, trial_id: int, ended: threading.Event) -> None:
+        for count in itertools.count():
+            with contextlib.suppress(Exception):  # the next one may reach the storage
+                self.queue.beat(trial_id, self.name, count)
+            if ended.wait(BEAT_S):
+                return
 
 
 def join_study(storage: BaseStorage, name: str, *, cache: Path | None) -> Worker:

@@ -20,6 +20,7 @@ from codesign.errors import InputError
 from codesign.search import load_space, open_study, run_study, search
 from codesign.search.allocation import lagrangian, price_range
 from codesign.search.combine import Archive, Pool
+from codesign.search.crew import Processes
 from codesign.search.hardware_axes import hardware_parameters
 from codesign.search.pareto import Coverage, hypervolume, nondominated
 from codesign.search.samplers import Parameters
@@ -340,9 +341,19 @@ def test_a_trial_names_the_accelerator_that_it_was_made_for(space_file: Path, tm
 
 
 @pytest.mark.slow
-def test_worker_processes_find_the_same_front(finished: Path, space_file: Path, tmp_path: Path) -> None:
-    study = open_study(load_space(space_file), tmp_path / "two", seed=0, workers=2)
-    run_study(study, evaluations=14)
+@pytest.mark.parametrize(("workers", "elsewhere"), [(2, 0), (4, 0), (0, 1)])
+def test_worker_processes_find_the_same_front(
+    workers: int, elsewhere: int, finished: Path, space_file: Path, tmp_path: Path
+) -> None:
+    study = open_study(load_space(space_file), tmp_path / "many", seed=0, workers=workers)
+    others: list[Processes] = []
+
+    def join(stage: str, *_: object) -> None:
+        if stage == "evaluations" and not others:
+            others.append(Processes(elsewhere, study.storage or "", "tiny", tmp_path / "elsewhere"))
+
+    run_study(study, evaluations=14, progress=join)
+    others[0].stop()
     one = open_study(load_space(space_file), finished / "study", seed=0, resume=True)
     run_study(one, evaluations=14)
     assert np.array_equal(study.front().objectives, one.front().objectives)

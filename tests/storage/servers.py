@@ -23,9 +23,12 @@ def postgresql_tools() -> Path | None:
 
 
 class PostgreSQL:
-    """A server with one user and one database, on a free port of this machine."""
+    """A server with one user and one database, on a free port of this machine.
 
-    def __init__(self, tools: Path, folder: Path) -> None:
+    durable: commits are forced to the disk; tests kill the server and not the machine, and do without.
+    """
+
+    def __init__(self, tools: Path, folder: Path, *, durable: bool = False) -> None:
         self._tools, self._data = tools, folder / "data"
         self._user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name  # it refuses to be root
         with contextlib.closing(socket.socket()) as probe:
@@ -36,11 +39,9 @@ class PostgreSQL:
         secret = folder / "secret"
         secret.write_text(PASSWORD)
         self._run("initdb", "--auth=scram-sha-256", "--username=tests", f"--pwfile={secret}", "--no-sync")
-        # commits are not forced to the disk: the server may be killed here, the machine is not
+        settings = f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n"
         with (self._data / "postgresql.conf").open("a") as file:
-            file.write(
-                f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\n"
-            )
+            file.write(settings + f"fsync = {'on' if durable else 'off'}\n")
         self.start()
         self._databases = 0
 
