@@ -106,10 +106,11 @@ class Watch:
     def abandoned(self, trial: FrozenTrial) -> bool:
         """Whether a RUNNING trial's worker is known to be gone, or has been silent for too long."""
         sign, now = trial.user_attrs.get(ALIVE, ""), time.monotonic()
-        if surely_gone(sign.partition(" ")[0]):
+        worker = sign.partition(" ")[0]
+        if surely_gone(worker):
             return True
         known = self._seen.get(trial._trial_id)
         if known is None or known[0] != sign:
             self._seen[trial._trial_id] = (sign, now)
             return False
-        return now - known[1] > SILENCE_S
+        return now - known[1] > (SILENCE_S if worker else BEAT_S)  # who takes a trial signs at once

@@ -83,20 +83,20 @@ class Worker:
     def _taken(self) -> FrozenTrial | None:
         """A waiting trial that no other worker takes before; the queue is read again when all that were seen are gone.
 
-        In any order: workers that begin together do not ask for the same ones.
+        In order, until another worker turns out to be there: the next is then any, so that they do not meet again.
         """
         if not self._seen:
             self._look()
+        place = 0
         while self._seen:
-            trial = self._seen.pop()
+            trial = self._seen.pop(place)
             if self.queue.claim(trial):
                 return trial
+            place = self._random.randrange(max(len(self._seen), 1))
         return None
 
     def _look(self) -> None:
-        seen = [trial for trial in self.queue.waiting() if "objectives" in trial.user_attrs]
-        self._random.shuffle(seen)
-        self._seen = seen
+        self._seen = [trial for trial in self.queue.waiting() if "objectives" in trial.user_attrs]
 
     def measure(self, trial_id: int, work: Work) -> Record | Failure:
         """Measure a trial that is this worker's, and write what came of it."""
