@@ -33,6 +33,18 @@ class Samples:
     reduce: Callable[[np.ndarray], float]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some samples of a task's deciding metric: the same network on these alone, and which rows of the metric they are.
+
+    rows: int [k], into ``Samples.values`` of the whole; share: of the whole's time that it takes.
+    """
+
+    task: Task
+    rows: np.ndarray
+    share: float
+
+
 class Task(abc.ABC):
     """A trained network with calibration data, evaluation data and metrics.
 
@@ -87,6 +99,10 @@ class Task(abc.ABC):
         ``reference`` there are also the task's own, such as ``input`` and ``truth``.
         """
         return {}
+
+    def part(self) -> Part | None:
+        """A third or so of the deciding samples, enough to tell a hopeless assignment; None where all are needed."""
+        return None
 
     def raw(self, value: float) -> float:
         """The deciding metric's value on the additive scale that `probe` estimates (10**v for a log10)."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment
-from codesign.models.task import Outputs, Task
+from codesign.models.task import Outputs, Part, Task
 from codesign.quality.cache import ResultCache, code_version
 from codesign.quality.calibration import RangeRule, Ranges
 from codesign.quality.measure import Quality, measure
@@ -34,11 +36,17 @@ class Evaluator:
             "ranges": ranges,
         }
         self.cache = ResultCache(cache, identity) if cache is not None else None
+        self.part = task.part()
         self.measured = 0  # evaluations that were really run, not read from the cache
         self._references: dict[bool, Outputs] = {}
+        self._part_reference: Outputs | None = None
 
-    def __call__(self, assignment: Assignment) -> Quality:
-        """The deciding metric."""
+    def __call__(self, assignment: Assignment, *, enough: float | None = None) -> Quality:
+        """The deciding metric; on the task's part alone where it is worse than `enough` there."""
+        if enough is not None and self.part is not None:
+            quality = self._of_part(assignment, self.part)
+            if quality.value > enough:
+                return quality
         return self._qualities(assignment, full=False)[0]
 
     def metrics(self, assignment: Assignment) -> list[Quality]:
@@ -80,6 +88,24 @@ class Evaluator:
         if missing:
             raise InputError(f"{self.task.name}: the assignment lacks {len(missing)} layers, first '{missing[0]}'")
 
+    def _of_part(self, assignment: Assignment, part: Part) -> Quality:
+        digest = assignment.digest()
+        stored = self.cache.get(digest, "part") if self.cache is not None else None
+        if stored is not None:
+            return Quality(**stored)
+        self.check(assignment)
+        with torch.inference_mode():
+            if self._part_reference is None:
+                self._part_reference = part.task.run(self.task.module)
+            with self.network.under(assignment) as module:
+                outputs = part.task.run(module)
+        quality = measure(part.task.score(outputs, self._part_reference)[0])
+        quality = replace(quality, part=quality.value, of_part=True)
+        self.measured += 1
+        if self.cache is not None:
+            self.cache.put(digest, "part", quality.to_dict())
+        return quality
+
     def _qualities(self, assignment: Assignment, *, full: bool) -> list[Quality]:
         digest, kind = assignment.digest(), "full" if full else "deciding"
         if self.cache is not None:
@@ -93,6 +119,9 @@ class Evaluator:
             qualities = [measure(s, base[s.name] if s.name != self.task.deciding else None) for s in samples]
         else:
             qualities = [measure(samples[0])]
+            if self.part is not None:
+                of_part = float(samples[0].reduce(np.asarray(samples[0].values)[self.part.rows]))
+                qualities = [replace(qualities[0], part=of_part)]
         self.measured += 1
         if self.cache is not None:
             self.cache.put(digest, kind, [q.to_dict() for q in qualities])

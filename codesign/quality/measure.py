@@ -22,6 +22,8 @@ class Quality:
     `low` and `high` bound the 95 % percentile-bootstrap interval of `value` over `n` samples.
     `delta` is value minus the float network's value on the same samples, with the interval of the
     *paired* bootstrap; the three are None where the metric already compares with the float network.
+    `part` is the value on the task's `Part` alone, None where it has none; `of_part`: so is `value`, the others were
+    not run.
     """
 
     metric: str
@@ -35,9 +37,13 @@ class Quality:
     delta: float | None = None
     delta_low: float | None = None
     delta_high: float | None = None
+    part: float | None = None
+    of_part: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """JSON form; what is said of a part only where there is something to say."""
+        fields = asdict(self)
+        return {k: v for k, v in fields.items() if k not in ("part", "of_part") or v not in (None, False)}
 
 
 class UnmeasurableError(InputError):

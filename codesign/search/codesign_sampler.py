@@ -139,11 +139,11 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
                 return []
             self._engine = self._begun(uniform)
         choices, values = [], []
-        for trial, taken in self._trials(study, TrialState.COMPLETE, TrialState.FAIL):
+        for trial, taken in self._trials(study, TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED):
             if trial.number in self._told:
                 continue
             self._told.add(trial.number)
-            if trial.state == TrialState.FAIL:
+            if trial.state != TrialState.COMPLETE:
                 self._engine.avoid({_NETWORK: taken})
             else:
                 choices.append(taken)

@@ -42,19 +42,36 @@ class Searched(Protocol):
 
 @dataclass(frozen=True)
 class Proposal:
-    """An accelerator and a choice of pairs, int [L], for every network."""
+    """An accelerator and a choice of pairs, int [L], for every network.
+
+    useful_below: value of a network's metric beyond which none of the designs it was proposed for is on the front.
+    """
 
     accelerator: int
     choices: dict[str, np.ndarray]
+    useful_below: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
 class _Known:
-    """What was told of one network: assignments [n, L], raw losses [n], quality by content."""
+    """What was told of one network: assignments of which designs are made [n, L], and quality by content;
+    assignments and raw losses that the surrogate learns from.
+    """
 
     choices: list[np.ndarray] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
     quality: dict[bytes, float] = field(default_factory=dict)
+    learned: list[np.ndarray] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+    def add(self, choice: np.ndarray, quality: float, raw: float) -> bool:
+        """Whether it is new."""
+        key = _content(choice)
+        if key in self.quality:
+            return False
+        self.quality[key] = quality
+        self.learned.append(choice)
+        self.losses.append(raw)
+        return True
 
 
 class Engine:
@@ -97,15 +114,21 @@ class Engine:
         for name, network in self._networks.items():
             known, new = self._known[name], []
             for choice, quality in zip(choices[name], qualities[name], strict=True):
-                key = _content(choice)
-                if key not in known.quality:
-                    known.quality[key] = quality
+                if known.add(choice, quality, network.task.raw(quality)):
                     known.choices.append(choice)
-                    known.losses.append(network.task.raw(quality))
                     new.append((choice, quality))
             rows = np.array([c for c, _ in new], dtype=np.int64).reshape(-1, len(network.layers))
             fresh[name] = Pool(rows, np.array([q for _, q in new]))
         self._archive.add(fresh)
+
+    def hint(self, name: str, choice: np.ndarray, quality: float) -> None:
+        """Learn what an assignment is about to lose: no design is made of it, and it is not proposed again."""
+        self._known[name].add(choice, quality, self._networks[name].task.raw(quality))
+
+    def belief(self, name: str, choice: np.ndarray) -> tuple[float, float]:
+        """Mean and standard deviation of the logarithm of the raw loss that is expected of an assignment."""
+        mean, spread = self._surrogates[name].log_loss(choice[None])
+        return float(mean[0]), float(spread[0])
 
     def avoid(self, choices: Mapping[str, np.ndarray]) -> None:
         """Never propose this combination again: it has no quality."""
@@ -133,7 +156,7 @@ class Engine:
 
     def _refitted(self, name: str) -> Surrogate:
         known, table = self._known[name], self._tables[name]
-        choices = np.array(known.choices, dtype=np.int64).reshape(-1, len(table))
+        choices = np.array(known.learned, dtype=np.int64).reshape(-1, len(table))
         return Surrogate(table).fitted(choices, np.array(known.losses))
 
     def _pool(
@@ -211,8 +234,23 @@ class Engine:
             rows = np.flatnonzero(group == combination)
             best = rows[gain[rows].argmax()]
             choices = {n: pools[n][0][designs.index[n][best]] for n in pools}
-            found.append(Proposal(int(designs.accelerator[best]), choices))
+            new = [n for n, choice in choices.items() if _content(choice) not in self._known[n].quality]
+            useful = {n: worst for n in new if (worst := self._useful_below(n, designs.take(rows))) is not None}
+            found.append(Proposal(int(designs.accelerator[best]), choices, useful))
         return found
+
+    def _useful_below(self, name: str, designs: Designs) -> float | None:
+        """The quality beyond which the front dominates all of these designs; None where it is no objective."""
+        objectives = self._combiner.objectives
+        place = next((i for i, o in enumerate(objectives) if o.is_quality and o.task == name), None)
+        if place is None:
+            return None
+        others = np.arange(len(objectives)) != place
+        front, limits = self.front.objectives, []
+        for point in designs.objectives[:, others]:
+            beaten_by = front[(front[:, others] <= point).all(axis=1), place]
+            limits.append(beaten_by.min(initial=np.inf))
+        return float(max(limits))
 
     def _at_node(self, designs: Designs, pools: Mapping[str, tuple[np.ndarray, np.ndarray]], node: int) -> np.ndarray:
         """Objectives [n, d] of the designs if every unmeasured loss turns out to be that of a node."""

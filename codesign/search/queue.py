@@ -76,6 +76,8 @@ class Queue:
     def finish(self, trial_id: int, record: Record) -> bool:
         """Write what was measured, whole; False where the trial was given to someone else meanwhile."""
         written = measured(record.quality, record.seconds)
+        if not record.values:
+            return self._end(trial_id, MEASURED, written, TrialState.PRUNED, None)
         return self._end(trial_id, MEASURED, written, TrialState.COMPLETE, record.values)
 
     @patient

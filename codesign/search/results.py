@@ -222,7 +222,8 @@ def _trials_csv(study: Study) -> str:
     rows = []
     for number, record in enumerate(study.ledger.records()):
         row: dict[str, Any] = {"number": number, "proposed_by": record.proposed_by, "seconds": f"{record.seconds:.3f}"}
-        row |= {o.name: repr(v) for o, v in zip(study.space.objectives, record.values, strict=True)}
+        row["state"] = "complete" if record.values else "pruned"  # on a part of the samples, of which its quality is
+        row |= {o.name: repr(v) for o, v in zip(study.space.objectives, record.values, strict=False)}
         for part in record.key.split("|")[1:]:
             task, _, digest = part.partition("=")
             row[f"{task}.assignment"] = digest

@@ -25,6 +25,7 @@ from codesign.search.hardware_axes import hardware_choices, hardware_parameters
 from codesign.search.lease import Lease
 from codesign.search.ledger import ENDED, RUNNING, Ledger
 from codesign.search.pareto import hypervolume
+from codesign.search.racing import Racing
 from codesign.search.samplers import Parameters, make_sampler
 from codesign.search.space import SearchSpace
 from codesign.search.storage import default_storage, open_storage
@@ -37,14 +38,20 @@ _POLL_S = (0.02, 0.1)  # between two looks at what workers found, growing
 
 @dataclass
 class Measured:
-    """Assignments of one network that were measured: choices, deciding Quality, by content."""
+    """Assignments of one network that were measured: choices, deciding Quality, by content.
+
+    given_up: those that were hopeless on a part of the samples.
+    """
 
     choices: list[np.ndarray] = field(default_factory=list)
     qualities: list[Quality] = field(default_factory=list)
     known: dict[bytes, float] = field(default_factory=dict)
+    given_up: list[tuple[np.ndarray, Quality]] = field(default_factory=list)
 
     def add(self, choice: np.ndarray, quality: Quality) -> None:
-        if choice.tobytes() not in self.known:
+        if quality.of_part:
+            self.given_up.append((choice, quality))
+        elif choice.tobytes() not in self.known:
             self.choices.append(choice)
             self.qualities.append(quality)
             self.known[choice.tobytes()] = quality.value
@@ -135,11 +142,14 @@ def run_study(
     timeout_s: float | None = None,
     sampler: str = "codesign",
     progress: Progress | None = None,
+    racing: bool = True,
+    make_engine: Callable[..., Engine] = Engine,
 ) -> Study:
     """Measure up to `evaluations` candidates: the uniform formats, then batches proposed by the engine.
 
     Everything is decided by the seed and by what was measured, in the order of proposals; a resumed study walks the
     same path and finds the finished trials in the ledger instead of measuring them again, whoever measured them.
+    racing: candidates that are hopeless on a part of the samples are spared the others. make_engine: another engine.
     Raises InputError where another process searches this study.
     """
     started = time.monotonic()
@@ -148,7 +158,7 @@ def run_study(
         _sensitivities(study, run.report)
         if sampler == "codesign":
             with run.crew():
-                _engine(run)
+                _engine(run, make_engine, Racing.of(study.space.networks, study.evaluators) if racing else None)
         else:
             _black_box(sampler, run)
     if not len(study.reference):
@@ -201,9 +211,8 @@ class _Run:
             ledger.set_state(ENDED)
             self._crew.stop()
 
-    def begin(self, proposals: Sequence[tuple[Proposal, str]]) -> list[Work]:
-        """Put candidates into the queue; a candidate is a proposal and who proposed it."""
-        works = [_work(self.study, *proposal) for proposal in proposals]
+    def begin(self, works: Sequence[Work]) -> Sequence[Work]:
+        """Put candidates into the queue."""
         self.lease.check()
         for work in works:
             self.study.ledger.add(work)
@@ -238,31 +247,41 @@ def count(study: Study, work: Work, report: Progress, total: int) -> bool | None
     return True
 
 
-def _engine(run: _Run) -> None:
+def _engine(run: _Run, make_engine: Callable[..., Engine], racing: Racing | None) -> None:
     """Rounds of: propose, queue, count the round before, which was measured meanwhile."""
     study = run.study
-    uniform = [(Proposal(p.accelerator, p.choices), name) for p, name in _uniform(study)][: run.evaluations]
-    run.end(run.begin(uniform))
+    run.end(run.begin([_work(study, *uniform) for uniform in _uniform(study)[: run.evaluations]]))
     study.reference = _reference_point(study)
-    engine = Engine(study.space.networks, study.combiner, study.tables, study.reference, seed=study.seed)
+    engine = make_engine(study.space.networks, study.combiner, study.tables, study.reference, seed=study.seed)
     asked: list[Proposal] = []
-    queued: list[Work] = []
+    queued: Sequence[Work] = []
     while True:
-        engine.tell(
-            {n: m.choices for n, m in study.measured.items()},
-            {n: [q.value for q in m.qualities] for n, m in study.measured.items()},
-        )
+        _tell(engine, racing, study.measured)
         remember(study, engine.front)
         if run.late:
             return
         room = run.evaluations - study.evaluations - len(queued)
         batch = engine.propose(min(study.space.spec.search.batch, room), asked) if room else []
-        works = run.begin([(proposal, "engine") for proposal in batch])
+        enough = [racing.enough(engine, proposal) if racing else {} for proposal in batch]
+        works = run.begin([_work(study, p, "engine", limits) for p, limits in zip(batch, enough, strict=True)])
         for failed in run.end(queued):
             engine.avoid({n: np.array(c) for n, c in failed.assignments.items()})
         if not works and not queued:
             return  # nothing is left to measure
         asked, queued = batch, works
+
+
+def _tell(engine: Engine, racing: Racing | None, measured: Mapping[str, Measured]) -> None:
+    """Everything that was measured; what is known already counts once."""
+    engine.tell(
+        {n: m.choices for n, m in measured.items()}, {n: [q.value for q in m.qualities] for n, m in measured.items()}
+    )
+    if racing is None:
+        return
+    for name, found in measured.items():
+        racing.learn(name, found.qualities)
+        for choice, quality in found.given_up:
+            engine.hint(name, choice, racing.whole(name, quality.value))
 
 
 def _black_box(sampler: str, run: _Run) -> None:
@@ -372,7 +391,7 @@ def _reference_point(study: Study) -> np.ndarray:
     return np.asarray(worst + 0.05 * np.maximum(np.abs(worst), 1e-12))
 
 
-def _work(study: Study, proposal: Proposal, proposed_by: str) -> Work:
+def _work(study: Study, proposal: Proposal, proposed_by: str, enough: dict[str, float] | None = None) -> Work:
     """The proposal as a trial: its costs are known, its quality is what a worker finds."""
     space, accelerator = study.space, proposal.accelerator
     digests = [f"{n}={net.assignment(proposal.choices[n]).digest()}" for n, net in space.networks.items()]
@@ -386,4 +405,5 @@ def _work(study: Study, proposal: Proposal, proposed_by: str) -> Work:
         ),
         hardware=hardware_parameters(space, accelerator),
         proposed_by=proposed_by,
+        enough=enough or {},
     )

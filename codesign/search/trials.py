@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -18,7 +18,8 @@ class Work:
     """What a waiting trial asks for.
 
     key: names the candidate (accelerator and assignment digests); assignments: task -> packed choice of pairs;
-    objectives: a number where the cost model gives it, the task's name where its quality is to be measured.
+    objectives: a number where the cost model gives it, the task's name where its quality is to be measured;
+    enough: task -> value of a part of the samples beyond which the others need not be run.
     """
 
     key: str
@@ -26,15 +27,21 @@ class Work:
     objectives: tuple[float | str, ...]
     hardware: dict[str, str]
     proposed_by: str
+    enough: dict[str, float] = field(default_factory=dict)
 
     def values(self, quality: Mapping[str, Mapping[str, Any]]) -> tuple[float, ...]:
-        """All objectives, with the measured qualities."""
+        """All objectives, with the measured qualities; none where one is that of a part of the samples."""
+        if any(fields.get("of_part") for fields in quality.values()):
+            return ()
         return tuple(float(quality[v]["value"]) if isinstance(v, str) else v for v in self.objectives)
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished trial; `quality` maps a task to the fields of its deciding `Quality`."""
+    """A finished trial; `quality` maps a task to the fields of its deciding `Quality`.
+
+    values: of the objectives; empty where a network was given up on a part of its samples, and the trial pruned.
+    """
 
     key: str
     values: tuple[float, ...]
@@ -57,7 +64,7 @@ def attributes(work: Work) -> dict[str, Any]:
     """The trial's user attributes that say what to measure."""
     written = asdict(work)
     del written["hardware"]  # the trial's parameters
-    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in written.items()}
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in written.items() if v != {}}
 
 
 def waiting_trial(work: Work, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
@@ -79,6 +86,7 @@ def work_of(trial: FrozenTrial) -> Work:
         tuple(json.loads(attrs["objectives"])),
         {k: str(v) for k, v in trial.params.items()},
         attrs["proposed_by"],
+        json.loads(attrs.get("enough", "{}")),
     )
 
 
@@ -94,10 +102,10 @@ def outcome(trial: FrozenTrial) -> Record | Failure | None:
         return None
     if trial.state == TrialState.FAIL and FAILED in attrs and STOPPED not in attrs:
         return Failure(attrs["key"], attrs[FAILED])
-    if trial.state != TrialState.COMPLETE or MEASURED not in attrs:
+    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or MEASURED not in attrs:
         return None
     work, found = work_of(trial), json.loads(attrs[MEASURED])
-    values: Sequence[float] = trial.values
+    values: Sequence[float] = trial.values or ()
     return Record(
         work.key, tuple(values), found["quality"], work.assignments, work.hardware, work.proposed_by, found["seconds"]
     )

@@ -108,7 +108,7 @@ class Worker:
         started = time.monotonic()
         try:
             with self._alive(trial_id):
-                quality = {name: self._quality(name, packed).to_dict() for name, packed in work.assignments.items()}
+                quality = {name: self._quality(name, work).to_dict() for name in work.assignments}
         except UnmeasurableError as error:
             return Failure(work.key, str(error))
         seconds = time.monotonic() - started
@@ -124,8 +124,11 @@ class Worker:
         if not self._seen:
             self._look()
 
-    def _quality(self, name: str, packed: list[int]) -> Quality:
-        return self._evaluators[name](self._networks[name].assignment(np.array(packed)))
+    def _quality(self, name: str, work: Work) -> Quality:
+        assignment = self._networks[name].assignment(np.array(work.assignments[name]))
+        if name in work.enough:
+            return self._evaluators[name](assignment, enough=work.enough[name])
+        return self._evaluators[name](assignment)
 
     @contextlib.contextmanager
     def _alive(self, trial_id: int) -> Iterator[None]:

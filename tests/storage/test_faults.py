@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20
+PAGE = 4096  # bytes
 SPACE = """
 name: fire
 tasks:
@@ -78,7 +79,7 @@ class Search:
     def finished(self) -> dict[str, str]:
         """What was measured, by candidate, as it stands in the storage."""
         try:
-            done = [t for t in self.trials() if t.state == TrialState.COMPLETE]
+            done = [t for t in self.trials() if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         except KeyError:  # no study yet
             return {}
         found = {t.user_attrs["key"]: t.user_attrs["measured"] for t in done}
@@ -87,12 +88,18 @@ class Search:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The front without faults."""
+def without_faults(tmp_path_factory: pytest.TempPathFactory) -> Search:
+    """A search that nothing disturbed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     search = Search(folder, f"sqlite:///{folder / 'study.db'}", workers=1, slow_s=0)
     search.end(search.begin())
-    return search.front()
+    return search
+
+
+@pytest.fixture(scope="module")
+def undisturbed(without_faults: Search) -> dict[str, Any]:
+    """Its front."""
+    return without_faults.front()
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
@@ -156,12 +163,21 @@ def wait_for(search: Search, count: int) -> dict[str, str]:
     return found
 
 
-def test_the_disk_is_full_when_the_report_is_written(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+def pages(folder: Path) -> list[int]:
+    """Bytes that each file of a folder takes on a disk of pages."""
+    return [-(-file.stat().st_size // PAGE) * PAGE for file in folder.rglob("*") if file.is_file()]
+
+
+def test_the_disk_is_full_when_the_report_is_written(
+    without_faults: Search, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
     """The search says so in a line; with room again it ends at once, and measures nothing twice."""
     disk = tmp_path / "disk"
     disk.mkdir()
+    evaluations, every = sum(pages(without_faults.out / "evaluations")), sum(pages(without_faults.out))
+    size = (evaluations + every) // 2  # holds all that is measured, and half of what is written of it
     mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "codesign-test", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "codesign-test", str(disk)], capture_output=True, check=False
     )
     if not mounted or mounted.returncode:
         pytest.skip("no disk of our own can be mounted here (needs root)")

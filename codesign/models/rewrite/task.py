@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,10 +19,11 @@ from codesign.models.rewrite.generate import generate, texts
 from codesign.models.rewrite.metrics import chrf, exact_match, perplexity, ratio_of_sums
 from codesign.models.rewrite.network import Decoder, DecoderConfig, KvCache
 from codesign.models.rewrite.tokens import DATA, SPECIAL
-from codesign.models.task import Outputs, Samples, Task
+from codesign.models.task import Outputs, Part, Samples, Task
 from codesign.workload.types import Workload
 
 DECIDING_PROSE, DECIDING_REWRITES = 12, 30  # rows of the deciding metric; the full report adds the others
+_PART_PROSE, _PART_REWRITES = 4, 10  # of the deciding rows
 _EXAMPLES = 8  # messages that a report shows
 PROMPT_TOKENS, NEW_TOKENS = 64, 32  # of the message that `workload` describes: a little longer than the average here
 
@@ -138,6 +140,13 @@ class RewriteTask(Task):
         drawn = torch.searchsorted(below, level).clamp(max=below.shape[1] - 1)  # 20 times faster than multinomial
         score: Tensor = log_probs.gather(1, drawn).sum() / (2 * len(log_probs)) ** 0.5
         return score
+
+    def part(self) -> Part:
+        """The first windows of prose and the first messages."""
+        smaller, rewrites = copy.copy(self), np.arange(_PART_REWRITES)
+        smaller._deciding = Forced.of(self.data.prose[:_PART_PROSE], self.data.rewrites.take(rewrites))
+        rows = np.concatenate([np.arange(_PART_PROSE), DECIDING_PROSE + rewrites])
+        return Part(smaller, rows, len(rows) / (DECIDING_PROSE + DECIDING_REWRITES))
 
     def workload(self) -> Workload:
         """One message: prefill of PROMPT_TOKENS, then NEW_TOKENS passes of one token at the mean context."""
