@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import numpy as np
+
 from codesign.commands.output import human, print_json, print_table
 from codesign.formats import get_format
 from codesign.search import SearchSpace, load_space
 from codesign.search.accumulation import in_words
 from codesign.search.records import layer_table
+from codesign.search.ties import first
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"No accumulator can overflow. {_what_counts(facts)}\n")
     for name, layers in facts["layers"].items():
         rows = [
-            [la["name"], la["kind"], human(la["macs"]), human(la["parameters"]), str(la["choices"])] for la in layers
+            [la["name"], la["kind"], human(la["macs"]), human(la["parameters"]), la["tied_to"] or str(la["choices"])]
+            for la in layers
         ]
         print_table(f"{name}: {len(rows)} layers", ["layer", "kind", "MACs", "parameters", "choices"], rows)
     return 0
@@ -77,5 +81,8 @@ def explained(space: SearchSpace) -> dict[str, Any]:
 def _layers(space: SearchSpace, name: str) -> list[dict[str, Any]]:
     measured = name in space.networks
     allowed = space.networks[name].allowed if measured else space.fixed[name].allowed(space.pairs)
-    rows = zip(layer_table(space.workloads[name]), allowed, strict=True)
-    return [row | {"choices": int(pairs.sum())} for row, pairs in rows]
+    table = layer_table(space.workloads[name])
+    leads = first(space.networks[name].groups)[space.networks[name].groups] if measured else np.arange(len(table))
+    tied_to = ["" if lead == i else f"as {table[lead]['name']}" for i, lead in enumerate(leads)]
+    rows = zip(table, allowed, tied_to, strict=True)
+    return [row | {"choices": int(pairs.sum()), "tied_to": lead} for row, pairs, lead in rows]

@@ -158,6 +158,11 @@ class CostTables:
         most += self.kv_bytes.max(axis=1).sum() + self.activation_bytes.max() + self.other_bytes
         return bool(most <= self.dram_room.min())
 
+    def room(self, accelerators: np.ndarray) -> np.ndarray:
+        """Bytes of DRAM that weights and caches may take beside the largest activations, [A']; inf with flash."""
+        beside = self.activation_bytes.max() + self.other_bytes
+        return np.where(self.has_flash[accelerators], np.inf, self.dram_room[accelerators] - beside)
+
     def latency_per_pass(self, choice: np.ndarray, accelerators: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """phase -> seconds of one pass, float64 [A', S]."""
         members = np.arange(len(self.area_mm2)) if accelerators is None else np.asarray(accelerators)

@@ -9,8 +9,9 @@ from typing import Any
 
 from codesign.search.codesign_sampler import CodesignSampler
 from codesign.search.results import write_results
+from codesign.search.run import run_study
 from codesign.search.space import SearchSpace, load_space
-from codesign.search.study import Progress, Study, open_study, run_study
+from codesign.search.study import Progress, Study, open_study
 from codesign.search.sweep import Sweep, run_sweep, write_sweep
 
 

@@ -204,6 +204,11 @@ class _Network:
     allowed: np.ndarray
     task: _Raw = _Raw()
 
+    @property
+    def groups(self) -> np.ndarray:
+        """No layer is tied to another: a parameter is one layer's."""
+        return np.arange(len(self.layers))
+
 
 @dataclass(frozen=True)
 class _Layers:

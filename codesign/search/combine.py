@@ -126,6 +126,22 @@ class Combiner:
         """bool [C]: the pairs that this accelerator's unit supports."""
         return np.asarray(next(iter(self.tables.values())).supported[accelerator])
 
+    def bounds_sums(self) -> bool:
+        """Whether a budget, or the room in DRAM, bounds a sum over layers."""
+        return any(_bounds_sum(o) for o, _ in self.budgets) or not all(self._always_fits.values())
+
+    def bounds(self, accelerator: int) -> list[tuple[dict[str, np.ndarray], float]]:
+        """What bounds sums over layers on this accelerator: (network -> cost [L, C], limit of their total)."""
+        chip, found = np.array([accelerator]), []
+        for objective, limit in self.budgets:
+            if _bounds_sum(objective):
+                tasks = [objective.task] if objective.task else list(self.tables)
+                found.append(({t: self.tables[t].additive(objective.field, chip)[0] for t in tasks}, limit))
+        for task, table in self.tables.items():
+            if not self._always_fits[task] and np.isfinite(room := float(table.room(chip)[0])):
+                found.append(({task: table.additive("dram_capacity_bytes", chip)[0]}, max(room, 1.0)))
+        return found
+
     def fields(self, task: str) -> list[str]:
         """Cost fields of `task` that some objective or budget looks at, one of _TILED at least."""
         used = [*self.objectives, *(b for b, _ in self.budgets)]
@@ -209,6 +225,10 @@ class Combiner:
             return totals
         fits = self.tables[task].fits(choices, members, paired=paired)
         return {field: np.where(fits, values, np.inf) for field, values in totals.items()}
+
+
+def _bounds_sum(budget: Objective) -> bool:
+    return not budget.is_quality and budget.field != "area_mm2"
 
 
 class Archive:

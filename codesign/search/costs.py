@@ -38,6 +38,9 @@ class Costs(Protocol):
     def always_fit(self) -> bool:
         """Whether they hold it whatever the formats."""
 
+    def room(self, accelerators: np.ndarray) -> np.ndarray:
+        """Bytes that weights and caches may surely take in the DRAM, [A'], inf where nothing bounds them."""
+
 
 class AdditiveCosts:
     """Sums over layers without any chip: `tables` field -> cost of choice c in layer l, [L, C].
@@ -78,3 +81,7 @@ class AdditiveCosts:
     def always_fit(self) -> bool:
         """Nothing bounds them."""
         return True
+
+    def room(self, accelerators: np.ndarray) -> np.ndarray:
+        """Nothing bounds them."""
+        return np.full(len(accelerators), np.inf)

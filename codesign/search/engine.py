@@ -10,7 +10,7 @@ import numpy as np
 
 from codesign.search.combine import Archive, Combiner, Designs, Pool
 from codesign.search.pareto import Coverage
-from codesign.search.proposals import drawn_accelerators, hull_vertices, mutants
+from codesign.search.proposals import drawn_accelerators, hull_vertices, mutants, within_budgets
 from codesign.search.surrogate import Surrogate
 
 _KEPT = 3000  # predicted designs that are weighed against each other
@@ -28,13 +28,18 @@ class Scale(Protocol):
 
 
 class Searched(Protocol):
-    """A network as the engine sees it: layers [L], the pairs that each may take bool [L, C], its metric's scale."""
+    """A network as the engine sees it: layers [L], the pairs that each may take bool [L, C], the number of the group
+    that takes the same pair as it, int [L], its metric's scale.
+    """
 
     @property
     def layers(self) -> Sequence[str]: ...
 
     @property
     def allowed(self) -> np.ndarray: ...
+
+    @property
+    def groups(self) -> np.ndarray: ...
 
     @property
     def task(self) -> Scale: ...
@@ -146,7 +151,10 @@ class Engine:
             self._surrogates = {n: self._refitted(n) for n in self._networks}
         waiting = {n: [p.choices[n] for p in pending] for n in self._networks}
         accelerators = drawn_accelerators(self._combiner, rng)
-        pools = {n: self._pool(n, accelerators, waiting[n], rng) for n in self._networks}
+        tables = {n: surrogate.table for n, surrogate in self._surrogates.items()}
+        groups = {n: network.groups for n, network in self._networks.items()}
+        bounded = within_budgets(self._combiner, tables, groups, accelerators, rng)
+        pools = {n: self._pool(n, accelerators, waiting[n], bounded, rng) for n in self._networks}
         promising = self._promising(pools, accelerators)
         if len(promising) > _KEPT:
             promising = promising.take(np.sort(rng.choice(len(promising), _KEPT, replace=False)))
@@ -160,7 +168,12 @@ class Engine:
         return Surrogate(table).fitted(choices, np.array(known.losses))
 
     def _pool(
-        self, name: str, accelerators: list[np.ndarray], waiting: list[np.ndarray], rng: np.random.Generator
+        self,
+        name: str,
+        accelerators: list[np.ndarray],
+        waiting: list[np.ndarray],
+        bounded: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Assignments [n, L] worth a look, and their quality [nodes, n]: measured, or predicted at every node."""
         network, surrogate, known = self._networks[name], self._surrogates[name], self._known[name]
@@ -169,8 +182,9 @@ class Engine:
             front = np.sort(rng.choice(front, _ELITE, replace=False))
         elite = np.array(known.choices, dtype=np.int64)[front].reshape(-1, len(network.layers))
         fresh = [
-            hull_vertices(self._combiner, name, surrogate.table, accelerators),
-            mutants(self._combiner, elite, network.allowed, rng),
+            hull_vertices(self._combiner, name, surrogate.table, accelerators, network.groups),
+            mutants(self._combiner, elite, network.allowed, network.groups, rng),
+            bounded[name],
             np.array(waiting, dtype=np.int64).reshape(-1, len(network.layers)),
         ]
         choices = np.unique(np.concatenate([elite, *fresh]), axis=0)

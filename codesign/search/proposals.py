@@ -1,18 +1,20 @@
-"""Which assignments are worth a look: hull vertices of many accelerators, and mutants of good ones."""
+"""Which assignments are worth a look: hull vertices of many accelerators, the best within budgets, mutants."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from codesign.search.allocation import lagrangian, price_range
+from codesign.search.allocation import lagrangian, least_within, price_range
 from codesign.search.combine import Combiner
+from codesign.search.ties import first, summed
 
 _PRICES = 12
 _GROUPS = 80  # of accelerators with the same pairs that a round looks at
 _ACCELERATORS = 426  # that a round looks at, drawn anew every time
 _MUTANTS = 300
+_SOLVED = 4  # accelerators of a round on which budgets are met exactly
 
 
 def drawn_accelerators(combiner: Combiner, rng: np.random.Generator) -> list[np.ndarray]:
@@ -29,8 +31,14 @@ def drawn_accelerators(combiner: Combiner, rng: np.random.Generator) -> list[np.
     ]
 
 
-def hull_vertices(combiner: Combiner, task: str, loss: np.ndarray, accelerators: Sequence[np.ndarray]) -> np.ndarray:
-    """Assignments [n, L] of least predicted `loss` [L, C] at every price of every cost, on these accelerators."""
+def hull_vertices(
+    combiner: Combiner, task: str, loss: np.ndarray, accelerators: Sequence[np.ndarray], groups: np.ndarray
+) -> np.ndarray:
+    """Assignments [n, L] of least predicted `loss` [L, C] at every price of every cost, on these accelerators.
+
+    groups: int [L], layers of one number take the same pair.
+    """
+    loss = summed(loss, groups)
     found = [np.zeros((0, len(loss)), dtype=np.int64)]
     for support, members in zip(combiner.supports, accelerators, strict=True):
         columns = np.flatnonzero(support)
@@ -39,21 +47,60 @@ def hull_vertices(combiner: Combiner, task: str, loss: np.ndarray, accelerators:
             continue  # a layer that may take none of this unit's pairs
         found.append(columns[table.argmin(axis=1)][None])
         for field in combiner.fields(task):
-            costs = combiner.tables[task].additive(field, members)[..., columns]
+            costs = summed(combiner.tables[task].additive(field, members)[..., columns], groups)
             costs = costs[np.isfinite(costs[:, np.isfinite(table)]).all(axis=1)]  # a layer without a tile is infinite
             if len(costs):
                 picks = lagrangian(table, costs, price_range(table, costs.mean(axis=0), _PRICES))
                 found.append(columns[picks].reshape(-1, len(loss)))
-    return np.unique(np.concatenate(found), axis=0)
+    return np.unique(np.concatenate(found), axis=0)[:, groups]
 
 
-def mutants(combiner: Combiner, elite: np.ndarray, allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def within_budgets(
+    combiner: Combiner,
+    losses: Mapping[str, np.ndarray],
+    groups: Mapping[str, np.ndarray],
+    accelerators: Sequence[np.ndarray],
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Assignments [n, L] of each network of least predicted loss, plus a price for one cost, within all the budgets.
+
+    A hull has no vertex at a budget but by chance, and the best that keeps several at once may lie on no hull. A few
+    accelerators and prices are drawn. Empty where nothing bounds a sum over layers.
+    """
+    found: dict[str, list[np.ndarray]] = {name: [] for name in losses}
+    members = np.concatenate(accelerators)
+    for member in rng.choice(members, min(_SOLVED, len(members)), replace=False) if combiner.bounds_sums() else []:
+        values = {n: summed(_priced(combiner, n, loss, int(member), rng), groups[n]) for n, loss in losses.items()}
+        limits = [
+            ({n: summed(cost, groups[n]) for n, cost in costs.items()}, limit)
+            for costs, limit in combiner.bounds(int(member))
+        ]
+        for name, choice in (least_within(values, limits) or {}).items():
+            found[name].append(choice[groups[name]])
+    return {n: np.array(rows, dtype=np.int64).reshape(-1, len(losses[n])) for n, rows in found.items()}
+
+
+def _priced(combiner: Combiner, task: str, loss: np.ndarray, member: int, rng: np.random.Generator) -> np.ndarray:
+    """Loss plus a drawn price for one cost of this accelerator, [L, C], on a scale that networks share."""
+    fields = combiner.fields(task)
+    cost = combiner.tables[task].additive(fields[int(rng.integers(len(fields)))], np.array([member]))[0]
+    usable = combiner.support_of(member) & np.isfinite(loss) & np.isfinite(cost)
+    scale = np.exp(rng.normal()) / max(float(loss[usable].mean()) if usable.any() else 1.0, 1e-30)
+    table, cost = np.where(usable, loss * scale, np.inf), np.where(usable, cost, 0.0)
+    return np.asarray(table + rng.choice(price_range(table, cost, _PRICES)) * cost)
+
+
+def mutants(
+    combiner: Combiner, elite: np.ndarray, allowed: np.ndarray, groups: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Elite assignments [m, L] crossed with each other and with a few layers changed, each for one unit's pairs.
 
-    allowed: bool [L, C]. For what a prediction by sums cannot see.
+    allowed: bool [L, C]; groups: int [L], layers of one number take the same pair. For what a prediction by sums
+    cannot see.
     """
     if not len(elite):
         return elite
+    elite, allowed = elite[:, first(groups)], allowed[first(groups)]
     out = []
     for _ in range(_MUTANTS):
         row = elite[rng.integers(len(elite))].copy()
@@ -68,4 +115,4 @@ def mutants(combiner: Combiner, elite: np.ndarray, allowed: np.ndarray, rng: np.
         for layer in rng.choice(len(row), size=int(rng.integers(1, 4)), replace=False):
             row[layer] = rng.choice(np.flatnonzero(choices[layer]))
         out.append(row)
-    return np.array(out).reshape(-1, elite.shape[1])
+    return np.array(out, dtype=np.int64).reshape(-1, elite.shape[1])[:, groups]

@@ -11,6 +11,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISample
 
 from codesign.errors import InputError, nearest
 from codesign.search.space import SearchSpace
+from codesign.search.ties import first
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "nsga2": lambda seed: NSGAIISampler(seed=seed),
@@ -32,7 +33,7 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
 
 
 class Parameters:
-    """The space as one categorical parameter per hardware axis and per layer."""
+    """The space as one categorical parameter per hardware axis and per layer, of tied layers the first."""
 
     def __init__(self, space: SearchSpace, hardware: dict[str, BaseDistribution]) -> None:
         self._space = space
@@ -41,10 +42,11 @@ class Parameters:
         self._axes = dict(zip(hardware, axes, strict=True))
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Hardware axes first, then ``task/layer`` with the pairs that the layer may take."""
+        """Hardware axes, then ``task/layer`` with the pairs that the layer may take."""
         layers: dict[str, BaseDistribution] = {}
         for name, network in self._space.networks.items():
-            for layer, allowed in zip(network.layers, network.allowed, strict=True):
+            for place in first(network.groups):
+                layer, allowed = network.layers[place], network.allowed[place]
                 pairs = tuple(str(p) for p, ok in zip(network.pairs, allowed, strict=True) if ok)
                 layers[f"{name}/{layer}"] = CategoricalDistribution(pairs)
         return self._hardware | layers
@@ -52,9 +54,9 @@ class Parameters:
     def named(self, hardware: dict[str, str], choices: Mapping[str, np.ndarray]) -> dict[str, str]:
         """The parameters of a design, as a trial that is enqueued with them."""
         layers = {
-            f"{name}/{layer}": str(network.pairs[choice])
+            f"{name}/{network.layers[place]}": str(network.pairs[choices[name][place]])
             for name, network in self._space.networks.items()
-            for layer, choice in zip(network.layers, choices[name], strict=True)
+            for place in first(network.groups)
         }
         return hardware | layers
 
@@ -68,8 +70,9 @@ class Parameters:
         found = {}
         for name, network in self._space.networks.items():
             index = {str(p): i for i, p in enumerate(network.pairs)}
-            row = np.array([index[trial.params[f"{name}/{layer}"]] for layer in network.layers])
+            named = [network.layers[place] for place in first(network.groups)]
+            row = np.array([index[trial.params[f"{name}/{layer}"]] for layer in named])[network.groups]
             usable = network.allowed & support
-            first = usable.argmax(axis=1)
-            found[name] = np.where(usable[np.arange(len(row)), row], row, first)
+            some = usable.argmax(axis=1)
+            found[name] = np.where(usable[np.arange(len(row)), row], row, some)
         return found

@@ -34,6 +34,7 @@ from codesign.models import Task, load_task
 from codesign.search.accumulation import check_unit, longest_reductions
 from codesign.search.fixed import FixedNetwork, resolve_fixed
 from codesign.search.objectives import Objective, resolve_objective
+from codesign.search.ties import first, groups, resolve_ties
 from codesign.workload import Workload
 from codesign.yamlio import Written, line_of, load_yaml, naming
 
@@ -47,6 +48,7 @@ class TaskSpec(Written):
 
     task: str = ""  # restore, rewrite, or python:package.module:function
     layers: dict[str, list[str]] = Field(default_factory=dict)  # layer glob -> the pairs it may take
+    ties: list[list[str]] = []  # globs of layers that must take the same pair
     workload: str = ""  # a network by name, with its options, or a task's
     formats: list[str] = []  # one pair throughout, or several to compare
     assignment: str = ""  # JSON beside this file: layer -> {weight, activation}
@@ -72,7 +74,7 @@ class TaskSpec(Written):
             raise ValueError("give either task, to be measured, or workload, whose formats are given")
         if self.workload and bool(self.formats) == bool(self.assignment):
             raise ValueError("a workload takes either formats or assignment")
-        for key, owner in {"layers": "task", "formats": "workload", "assignment": "workload"}.items():
+        for key, owner in {"layers": "task", "ties": "task", "formats": "workload", "assignment": "workload"}.items():
             if getattr(self, key) and not getattr(self, owner):
                 raise ValueError(f"{key} goes with {owner}")
         return self
@@ -167,16 +169,22 @@ class SpaceFile(Written):
 
 @dataclass(frozen=True)
 class Network:
-    """One task as the search sees it: layers, kinds and which pairs each layer may take."""
+    """One task as the search sees it: layers, kinds, which pairs each layer may take, and which take the same."""
 
     task: Task
     workload: Workload
     pairs: tuple[FormatPair, ...]
-    allowed: np.ndarray  # bool [layers, pairs]
+    allowed: np.ndarray  # bool [layers, pairs], the same for all layers of a tie
+    ties: tuple[tuple[int, ...], ...] = ()  # places of layers
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
         return self.workload.layers
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """int [layers]: layers of one number take the same pair."""
+        return groups(len(self.layers), self.ties)
 
     @cached_property
     def kinds(self) -> dict[str, str]:
@@ -227,7 +235,7 @@ class SearchSpace:
         tasks = {name: network.task.fingerprint() for name, network in self.networks.items()}
         tasks |= {name: network.fingerprint() for name, network in self.fixed.items()}
         for task in spec["tasks"].values():
-            for key in ("workload", "formats", "assignment"):  # a space from before these keys keeps its hash
+            for key in ("workload", "formats", "assignment", "ties"):  # a space from before these keys keeps its hash
                 if not task[key]:
                     del task[key]
         if self.spec.hardware.unit_model:
@@ -242,7 +250,7 @@ class SearchSpace:
 
     def size(self) -> float:
         """log10 of the number of designs (accelerators times assignments)."""
-        choices = sum(float(np.log10(n.allowed.sum(axis=1)).sum()) for n in self.networks.values())
+        choices = sum(float(np.log10(n.allowed[first(n.groups)].sum(axis=1)).sum()) for n in self.networks.values())
         choices += sum(float(np.log10(len(n.assignments))) for n in self.fixed.values())
         return float(np.log10(len(self.grid))) + choices
 
@@ -356,4 +364,5 @@ def _resolve_network(path: Path, name: str, spec: TaskSpec, pairs: tuple[FormatP
             if FormatPair.parse(pair) not in pairs:
                 raise InputError(f"{path}:{line}: {glob}: {pair} is not among the space's pairs")
         allowed[hits] = [str(pair) in named for pair in pairs]
-    return Network(task, workload, pairs, allowed)
+    ties = resolve_ties(path, name, spec.ties, layers, allowed)
+    return Network(task, workload, pairs, allowed, ties)

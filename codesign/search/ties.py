@@ -1,0 +1,81 @@
+"""Layers that must take the same pair: query, key and value of a block, or the partners of a residual sum."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from codesign.errors import InputError, nearest
+from codesign.yamlio import line_of
+
+
+def tied(layers: Sequence[str], patterns: Sequence[str]) -> list[tuple[int, ...]]:
+    """Places in `layers` of the layers that these patterns tie together, a tuple for each set of two or more.
+
+    One pattern ties everything that it matches. Several tie the layers that match one of them with the same text in
+    the place of its ``*`` and ``?``: ``*.to_q`` and ``*.to_k`` tie the two of every block, not block to block.
+    Raises LookupError with the pattern that matches no layer.
+    """
+    sets: dict[tuple[str, ...], list[int]] = {}
+    for pattern in patterns:
+        expression = re.compile("".join({"*": "(.*)", "?": "(.)"}.get(c) or re.escape(c) for c in pattern))
+        hits = [(place, hit) for place, layer in enumerate(layers) if (hit := expression.fullmatch(layer))]
+        if not hits:
+            raise LookupError(pattern)
+        for place, hit in hits:
+            sets.setdefault(hit.groups() if len(patterns) > 1 else (), []).append(place)
+    return [tuple(sorted(set(places))) for places in sets.values() if len(set(places)) > 1]
+
+
+def resolve_ties(
+    path: Path, name: str, ties: Sequence[Sequence[str]], layers: Sequence[str], allowed: np.ndarray
+) -> tuple[tuple[int, ...], ...]:
+    """Which layers are tied; what any of them may not take is taken from `allowed` of all of them."""
+    found: list[tuple[int, ...]] = []
+    for i, patterns in enumerate(ties):
+        line = line_of(path, "tasks", name, "ties", i)
+        try:
+            together = tied(layers, patterns)
+        except LookupError as error:
+            pattern = str(error.args[0])
+            hint = nearest(pattern, layers)
+            raise InputError(f"{path}:{line}: ties: pattern '{pattern}' matches no layer of {name}{hint}") from None
+        if not together:
+            raise InputError(
+                f"{path}:{line}: ties: {', '.join(patterns)}: no two layers of {name} are tied by this; with several "
+                "patterns the text in the place of * must be the same"
+            )
+        found += together
+    group = groups(len(layers), found)
+    for g in np.unique(group):
+        allowed[group == g] = allowed[group == g].all(axis=0)
+        if not allowed[group == g].any():
+            names = ", ".join(layers[int(i)] for i in np.flatnonzero(group == g))
+            line = line_of(path, "tasks", name, "ties")
+            raise InputError(f"{path}:{line}: ties: no pair is allowed in all of {names}")
+    return tuple(found)
+
+
+def groups(count: int, ties: Sequence[Sequence[int]]) -> np.ndarray:
+    """Number of each layer's group, int [count], in order of the groups' first layers; sets that overlap are one."""
+    group = np.arange(count)
+    for places in ties:
+        members = np.isin(group, group[list(places)])
+        group[members] = group[members].min()
+    return np.unique(group, return_inverse=True)[1].reshape(-1)
+
+
+def first(group: np.ndarray) -> np.ndarray:
+    """Place of each group's first layer, int [G]."""
+    return np.unique(group, return_index=True)[1]
+
+
+def summed(table: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """A table of layers, [..., L, C], as one of groups, [..., G, C]."""
+    count = int(group.max()) + 1
+    if count == len(group):
+        return table
+    return np.stack([table[..., group == g, :].sum(axis=-2) for g in range(count)], axis=-2)
