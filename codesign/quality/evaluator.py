@@ -13,7 +13,7 @@ from codesign.formats import Assignment
 from codesign.models.task import Outputs, Part, Task
 from codesign.quality.cache import ResultCache, code_version
 from codesign.quality.calibration import RangeRule, Ranges
-from codesign.quality.measure import Quality, measure
+from codesign.quality.measure import DRAWS, Quality, measure
 from codesign.quality.quantized import QuantizedNetwork
 
 
@@ -92,7 +92,7 @@ class Evaluator:
         digest = assignment.digest()
         stored = self.cache.get(digest, "part") if self.cache is not None else None
         if stored is not None:
-            return Quality(**stored)
+            return Quality.from_dict(stored)
         self.check(assignment)
         with torch.inference_mode():
             if self._part_reference is None:
@@ -111,14 +111,14 @@ class Evaluator:
         if self.cache is not None:
             stored = self.cache.get(digest, kind)
             if stored is not None:
-                return [Quality(**q) for q in stored]
+                return [Quality.from_dict(q) for q in stored]
         outputs, reference = self.outputs(assignment, full=full), self.reference(full=full)
         samples = self.task.score(outputs, reference, full=full)
         if full:
             base = {s.name: s for s in self.task.score(reference, reference, full=True)}
             qualities = [measure(s, base[s.name] if s.name != self.task.deciding else None) for s in samples]
         else:
-            qualities = [measure(samples[0])]
+            qualities = [measure(samples[0], draws=DRAWS)]
             if self.part is not None:
                 of_part = float(samples[0].reduce(np.asarray(samples[0].values)[self.part.rows]))
                 qualities = [replace(qualities[0], part=of_part)]

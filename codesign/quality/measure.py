@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from codesign.errors import InputError
 from codesign.models.task import Direction, Samples
 
 RESAMPLES = 400
+DRAWS = 32  # of these that are kept: a standard deviation to an eighth
 BOOTSTRAP_SEED = 2023
 
 
@@ -23,7 +25,8 @@ class Quality:
     `delta` is value minus the float network's value on the same samples, with the interval of the
     *paired* bootstrap; the three are None where the metric already compares with the float network.
     `part` is the value on the task's `Part` alone, None where it has none; `of_part`: so is `value`, the others were
-    not run.
+    not run. `draws` are values on the first resamples, the same of every assignment of a network: the spread of the
+    differences between two is the noise of their comparison, which is less than that of either.
     """
 
     metric: str
@@ -39,19 +42,28 @@ class Quality:
     delta_high: float | None = None
     part: float | None = None
     of_part: bool = False
+    draws: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form; what is said of a part only where there is something to say."""
+        """JSON form; parts and draws only where there is something to say of them."""
         fields = asdict(self)
-        return {k: v for k, v in fields.items() if k not in ("part", "of_part") or v not in (None, False)}
+        unsaid = {"part": self.part is None, "of_part": not self.of_part, "draws": not self.draws}
+        return {k: v for k, v in fields.items() if not unsaid.get(k)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Quality:
+        """From the JSON form."""
+        return cls(**{**fields, "draws": tuple(fields.get("draws", ()))})
 
 
 class UnmeasurableError(InputError):
     """A metric came out as NaN or infinity: the design has no quality, and the reason says why."""
 
 
-def measure(samples: Samples, reference: Samples | None = None) -> Quality:
+def measure(samples: Samples, reference: Samples | None = None, *, draws: int = 0) -> Quality:
     """Quality of `samples`; with `reference` (the float network's, same rows) also the paired delta.
+
+    draws: how many values of resamples to keep, without reference.
 
     Raises UnmeasurableError where a value is not finite.
     """
@@ -62,18 +74,19 @@ def measure(samples: Samples, reference: Samples | None = None) -> Quality:
     if not np.isfinite(rows).all():
         raise UnmeasurableError(f"{samples.name}: {int((~np.isfinite(rows)).sum())} values are NaN or infinite")
     value = float(samples.reduce(rows))
-    draws = np.random.default_rng(BOOTSTRAP_SEED).integers(0, n, size=(RESAMPLES, n))
-    boot = np.array([samples.reduce(rows[d]) for d in draws], dtype=float)
+    drawn = np.random.default_rng(BOOTSTRAP_SEED).integers(0, n, size=(RESAMPLES, n))
+    boot = np.array([samples.reduce(rows[d]) for d in drawn], dtype=float)
     low, high = _interval(boot, value)
     if reference is None:
         if not math.isfinite(value):
             raise UnmeasurableError(f"{samples.name} is {value}")
-        return Quality(samples.name, samples.unit, samples.direction, value, low, high, n)
+        kept = tuple(float(f"{v:.7g}") for v in boot[:draws])  # what a study's storage holds of every trial
+        return Quality(samples.name, samples.unit, samples.direction, value, low, high, n, draws=kept)
     base = np.asarray(reference.values)
     float_value = float(reference.reduce(base))
     if not (math.isfinite(value) and math.isfinite(float_value)):
         raise UnmeasurableError(f"{samples.name} is {value} (float network: {float_value})")
-    deltas = boot - np.array([reference.reduce(base[d]) for d in draws], dtype=float)
+    deltas = boot - np.array([reference.reduce(base[d]) for d in drawn], dtype=float)
     delta_low, delta_high = _interval(deltas, value - float_value)
     return Quality(
         samples.name, samples.unit, samples.direction, value, low, high, n,

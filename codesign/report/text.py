@@ -73,11 +73,13 @@ def _accumulators(files: StudyFiles) -> str:
 
 
 def _searched(files: StudyFiles) -> str:
-    front, details = files.front, files.details
+    front, details, told_apart = files.front, files.details, ""
+    if "told_apart" in details:  # a study from before it is still read
+        told_apart = f"{details['told_apart']:,} of them better than any cheaper one by more than noise, "
     return (
         f"{front['evaluations']} measured candidates over {details['hardware_count']:,} accelerators "
         f"(10^{details['log10_designs']:.0f} possible designs); the front holds {front['front_size']:,} designs, "
-        f"{len(files.designs)} of which stand for it here."
+        f"{told_apart}{len(files.designs)} of which stand for it here."
     )
 
 

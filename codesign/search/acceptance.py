@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,25 @@ from codesign.errors import InputError
 from codesign.hardware import MacUnit
 from codesign.search.accumulation import in_words, sums_alike
 from codesign.search.combine import Designs
+from codesign.search.noise import told_apart
 from codesign.search.records import representatives
 from codesign.search.study import Progress, Study
 
 
-def accepted(study: Study, report: Progress) -> tuple[Designs, Designs, list[dict[str, Any]]]:
-    """(front, its representatives, of each of these the worst layer of every network in its accumulator).
+@dataclass(frozen=True)
+class Accepted:
+    """The front, how many of its designs are told apart from cheaper ones, representatives of these, and of each
+    representative the worst layer of every network in its accumulator.
+    """
+
+    front: Designs
+    told_apart: int
+    shown: Designs
+    accumulators: list[dict[str, Any]]
+
+
+def accepted(study: Study, report: Progress) -> Accepted:
+    """What may be reported of a study.
 
     Where a sum keeps less than the space's `accumulator_sqnr_db`, every design that sums that layer in
     that way leaves the front, and what it had dominated takes its place. Only representatives are
@@ -31,7 +45,8 @@ def accepted(study: Study, report: Progress) -> tuple[Designs, Designs, list[dic
                 f"{study.space.path}: in every design some layer keeps less than {limit:g} dB in the accumulator; "
                 "list a wider hardware.accumulator or lower accumulator_sqnr_db"
             )
-        shown = representatives(front, study.space.spec.search.front_size, study.seed)
+        distinct = front.take(np.flatnonzero(told_apart(front, study.space.objectives, _resamples(study, front))))
+        shown = representatives(distinct, study.space.spec.search.front_size, study.seed)
         worst, refused = [], 0
         for i in range(len(shown)):
             report("accumulators", i, len(shown), "")
@@ -46,7 +61,19 @@ def accepted(study: Study, report: Progress) -> tuple[Designs, Designs, list[dic
         study.refused += refused
         if not refused:
             study.timings["accumulators"] = time.monotonic() - started
-            return front, shown, worst
+            return Accepted(front, len(distinct), shown, worst)
+
+
+def _resamples(study: Study, designs: Designs) -> list[np.ndarray]:
+    """Of each quality among the objectives its values on the common resamples, [designs, draws]."""
+    found = []
+    for objective in study.space.objectives:
+        if objective.is_quality:
+            assert objective.task is not None
+            draws = [q.draws for q in study.measured[objective.task].qualities]
+            least = min(map(len, draws))
+            found.append(np.array([d[:least] for d in draws]).reshape(len(draws), least)[designs.index[objective.task]])
+    return found
 
 
 def _layer_sqnr(study: Study, name: str, index: int, unit: MacUnit) -> np.ndarray:

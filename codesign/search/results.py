@@ -31,18 +31,19 @@ def write_results(study: Study, progress: Progress | None = None) -> dict[str, A
     """Measure every metric of the designs to report and write the study folder; returns front.json's content."""
     report = progress or (lambda *_: None)
     started = time.monotonic()
-    front, shown, accumulators = accepted(study, report)
+    found = accepted(study, report)
+    shown = found.shown
     chosen, worst = balanced(shown), _lowest_quality(study, shown)
     designs = []
     for i in range(len(shown)):
         report("metrics", i, len(shown), "")
-        designs.append(_design(study, shown, i, full=True) | {"accumulator": accumulators[i]})
+        designs.append(_design(study, shown, i, full=True) | {"accumulator": found.accumulators[i]})
     report("metrics", len(shown), len(shown), "")
     baselines = _baselines(study, designs)
     study.timings["metrics"] = time.monotonic() - started
     record = front_record(
         study.space,
-        front,
+        found.front,
         designs,
         seed=study.seed,
         reference=study.reference,
@@ -50,6 +51,7 @@ def write_results(study: Study, progress: Progress | None = None) -> dict[str, A
     )
     examples = _examples(study, designs, {"chosen": chosen, "worst": worst})
     details = _details(study, designs[chosen]["id"], designs[worst]["id"], baselines)
+    details["told_apart"] = found.told_apart
     folder = study.folder
     write_atomic(folder / "space.yaml", read_text(study.space.path))
     write_atomic(folder / "trials.csv", _trials_csv(study))

@@ -135,7 +135,7 @@ def count(study: Study, work: Work, report: Progress, total: int) -> bool | None
         study.failures.append(f"{found.key}: {found.reason}")
         return False
     for name, quality in found.quality.items():
-        study.measured[name].add(np.array(work.assignments[name]), Quality(**quality))
+        study.measured[name].add(np.array(work.assignments[name]), Quality.from_dict(quality))
     return True
 
 
@@ -189,7 +189,7 @@ def _black_box(sampler: str, run: _Run) -> None:
     worker = Worker(ledger.queue, study.space.networks, study.evaluators)
     for record in ledger.records():  # of a resumed study
         for name, quality in record.quality.items():
-            study.measured[name].add(np.array(record.assignments[name]), Quality(**quality))
+            study.measured[name].add(np.array(record.assignments[name]), Quality.from_dict(quality))
     study.evaluations = sum(t.state.is_finished() for t in ledger.study.get_trials(deepcopy=False))
     waiting = [p for p, _ in uniform_designs(study)][study.evaluations :]
     while study.evaluations < run.evaluations and not run.late:

@@ -1,0 +1,116 @@
+"""Designs that differ by noise are not reported beside each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codesign.models.custom import CustomTask
+from codesign.models.task import Samples
+from codesign.quality import Evaluator, Quality, measure
+from codesign.search import load_space, open_study, run_study, write_results
+from codesign.search.combine import Designs
+from codesign.search.noise import told_apart
+from codesign.search.objectives import Objective
+from tests.search.test_search import SPACE
+
+OBJECTIVES = [Objective("net.quality", "", "net", "quality"), Objective("area_mm2", "mm2", None, "area_mm2")]
+
+
+def designs(*points: tuple[float, float]) -> Designs:
+    number = np.arange(len(points))
+    return Designs(number, {"net": number}, np.array(points))
+
+
+def resamples(front: Designs, common: float, own: float, seed: int = 0) -> list[np.ndarray]:
+    """Qualities on resamples: noise that all designs share, and some of each one's own."""
+    rng = np.random.default_rng(seed)
+    shared, each = rng.standard_normal(32), rng.standard_normal((len(front), 32))
+    return [front.objectives[:, :1] + common * shared + own * each]
+
+
+def kept(front: Designs, spreads: list[np.ndarray]) -> list[int]:
+    return np.flatnonzero(told_apart(front, OBJECTIVES, spreads)).tolist()
+
+
+def test_a_dearer_design_that_is_better_by_noise_alone_is_left_out() -> None:
+    front = designs((1.0, 10.0), (0.99, 20.0), (0.5, 30.0))
+    assert kept(front, resamples(front, common=0.0, own=0.05)) == [0, 2]
+
+
+def test_noise_that_both_share_does_not_count() -> None:
+    """The networks were measured on the same samples: hard ones are hard for both."""
+    front = designs((1.0, 10.0), (0.9, 20.0))
+    assert kept(front, resamples(front, common=0.5, own=0.01)) == [0, 1]
+    assert kept(front, resamples(front, common=0.0, own=0.5)) == [0]
+
+
+def test_of_a_chain_those_stay_that_are_better_than_what_was_kept() -> None:
+    """Each is as good as the next, the last better than the first."""
+    front = designs(*[(1.0 - 0.03 * i, 10.0 + i) for i in range(8)])
+    found = kept(front, resamples(front, common=0.0, own=0.02))
+    assert found[0] == 0
+    assert 1 < len(found) < 8
+
+
+def test_what_costs_more_in_one_thing_and_less_in_another_is_never_left_out() -> None:
+    objectives = [*OBJECTIVES, Objective("latency_s", "s", None, "latency_s")]
+    front = Designs(np.arange(2), {"net": np.arange(2)}, np.array([[1.0, 10.0, 2.0], [1.0, 20.0, 1.0]]))
+    assert told_apart(front, objectives, resamples(front, common=0.0, own=1.0)).all()
+
+
+def test_without_resamples_every_difference_counts() -> None:
+    front = designs((1.0, 10.0), (0.999, 20.0))
+    assert kept(front, [np.zeros((2, 0))]) == [0, 1]
+
+
+def test_without_qualities_nothing_is_noise() -> None:
+    front = Designs(np.arange(2), {}, np.array([[1.0, 10.0], [2.0, 9.0]]))
+    objectives = [Objective("latency_s", "s", None, "latency_s"), OBJECTIVES[1]]
+    assert told_apart(front, objectives, []).all()
+
+
+def test_kept_resamples_are_the_same_samples_of_every_network() -> None:
+    """So their differences are paired: those of a network that is worse by one everywhere are all one."""
+    rows = np.random.default_rng(1).random(40)
+    first, second = (
+        measure(Samples("loss", "", "minimize", values, lambda r: float(r.mean())), draws=32)
+        for values in (rows, rows + 1.0)
+    )
+    assert len(first.draws) == 32
+    assert np.subtract(second.draws, first.draws) == pytest.approx(1.0, abs=1e-5)
+    assert Quality.from_dict(json.loads(json.dumps(second.to_dict()))) == second
+
+
+def test_a_deciding_metric_keeps_its_resamples(tiny: CustomTask) -> None:
+    evaluator = Evaluator(tiny)
+    from codesign.formats import Assignment, FormatPair
+
+    kinds = tiny.workload().layer_kinds()
+    quality = evaluator(Assignment.of_pairs(dict.fromkeys(kinds, FormatPair.parse("int4:int8")), kinds))
+    assert len(quality.draws) == 32
+    assert quality.low <= np.mean(quality.draws) <= quality.high
+    assert all(not metric.draws for metric in evaluator.metrics(Assignment.of_pairs(
+        dict.fromkeys(kinds, FormatPair.parse("int4:int8")), kinds)))  # fmt: skip
+
+
+def test_reported_designs_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(SPACE)
+    study = open_study(load_space(tmp_path / "tiny.yaml"), tmp_path / "study", seed=0)
+    run_study(study, evaluations=30)
+    record = write_results(study)
+    details = json.loads((tmp_path / "study" / "details.json").read_text())
+    assert 0 < details["told_apart"] < record["front_size"]
+    draws = {
+        json.dumps(study.space.networks["tiny"].assignment(choice).to_dict()): quality.draws
+        for choice, quality in zip(study.measured["tiny"].choices, study.measured["tiny"].qualities, strict=True)
+    }
+    for a in record["designs"]:
+        for b in record["designs"]:
+            cheaper = [a["objectives"][k] <= b["objectives"][k] for k in ("area_mm2", "tiny.latency_s")]
+            if a is not b and all(cheaper):
+                noise = np.subtract(*(draws[json.dumps(d["assignments"]["tiny"])] for d in (a, b))).std(ddof=1)
+                assert a["objectives"]["tiny.quality"] - b["objectives"]["tiny.quality"] > 1.9599 * noise
