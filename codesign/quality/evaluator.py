@@ -49,6 +49,10 @@ class Evaluator:
                 return quality
         return self._qualities(assignment, full=False)[0]
 
+    def again(self, assignment: Assignment) -> Quality:
+        """The deciding metric measured anew, whatever the cache holds."""
+        return self._measured(assignment, full=False)[0]
+
     def metrics(self, assignment: Assignment) -> list[Quality]:
         """Every metric of the task, the deciding one first, each with its interval."""
         return self._qualities(assignment, full=True)
@@ -112,6 +116,12 @@ class Evaluator:
             stored = self.cache.get(digest, kind)
             if stored is not None:
                 return [Quality.from_dict(q) for q in stored]
+        qualities = self._measured(assignment, full=full)
+        if self.cache is not None:
+            self.cache.put(digest, kind, [q.to_dict() for q in qualities])
+        return qualities
+
+    def _measured(self, assignment: Assignment, *, full: bool) -> list[Quality]:
         outputs, reference = self.outputs(assignment, full=full), self.reference(full=full)
         samples = self.task.score(outputs, reference, full=full)
         if full:
@@ -123,8 +133,6 @@ class Evaluator:
                 of_part = float(samples[0].reduce(np.asarray(samples[0].values)[self.part.rows]))
                 qualities = [replace(qualities[0], part=of_part)]
         self.measured += 1
-        if self.cache is not None:
-            self.cache.put(digest, kind, [q.to_dict() for q in qualities])
         return qualities
 
 

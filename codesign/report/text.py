@@ -125,6 +125,20 @@ def _beaten(files: StudyFiles) -> str:
     )
 
 
+def _sentinels(files: StudyFiles) -> list[str]:
+    """Of a study that went on: what was measured again before anything new."""
+    again = files.details.get("sentinels", [])
+    moved = [f"the {s['rank']} of {s['task']} {s['before']:.6g} -> {s['now']:.6g}" for s in again if s["moved"] != "no"]
+    if not again:
+        return []
+    if not moved:
+        return [f"Before this run {len(again)} known assignments were measured again: all came out the same."]
+    return [
+        f"Before this run {len(again)} known assignments were measured again; {len(moved)} came out otherwise, within "
+        f"their intervals: {', '.join(moved)}."
+    ]
+
+
 def summary(files: StudyFiles) -> list[str]:
     """What the study found, in sentences made from its numbers."""
     chosen = files.design(files.details["chosen"])
@@ -133,7 +147,8 @@ def summary(files: StudyFiles) -> list[str]:
     supported = ", ".join(f"{p} in {n}" for p, n in units.most_common())
     pairs = f"Pairs that the front's units support: {supported}."
     if files.measured:
-        return [_searched(files), balanced, *_against_int8(files, chosen), pairs, _accumulators(files), _beaten(files)]
+        found = [_searched(files), balanced, *_against_int8(files, chosen), pairs, _accumulators(files), _beaten(files)]
+        return [*found, *_sentinels(files)]
     return [_priced(files), balanced, *_given_formats(files), pairs]
 
 

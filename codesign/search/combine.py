@@ -154,12 +154,15 @@ class Combiner:
         archive.add(pools)
         return archive.front
 
-    def values(self, accelerators: np.ndarray, pools: Mapping[str, Pool]) -> np.ndarray:
-        """Objectives [n, d] of the designs (accelerators[i], row i of every pool)."""
+    def values(
+        self, accelerators: np.ndarray, pools: Mapping[str, Pool], objectives: Sequence[Objective] | None = None
+    ) -> np.ndarray:
+        """Objectives [n, d] (default: the front's) of the designs (accelerators[i], row i of every pool)."""
         costs = {t: self._costs(t, accelerators, pools[t].choices, paired=True) for t in self.tables}
         quality = {t: pool.quality for t, pool in pools.items()}
-        columns = [column(o, self.area[accelerators], quality, costs) for o in self.objectives]
-        return np.stack(columns, axis=1)
+        wanted = self.objectives if objectives is None else objectives
+        columns = [column(o, self.area[accelerators], quality, costs) for o in wanted]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(accelerators), 0))
 
     def alike(self, accelerators: Sequence[np.ndarray] | None = None) -> Iterator[Alike]:
         """The accelerators (default: all) by what they may run."""

@@ -174,6 +174,7 @@ def _details(study: Study, chosen: str, worst: str, baselines: list[dict[str, An
         "hardware_count": len(study.space.grid),
         "log10_designs": study.space.size(),
         "failures": study.failures,
+        "sentinels": [s.to_dict() for s in study.sentinels],
         "accumulators": {
             "threshold_db": study.space.spec.accumulator_sqnr_db,
             "layers_measured": len(study.accumulation),

@@ -19,6 +19,7 @@ from codesign.search.lease import Lease
 from codesign.search.ledger import ENDED, RUNNING
 from codesign.search.racing import Racing
 from codesign.search.samplers import Parameters, make_sampler
+from codesign.search.sentinels import choose, measure_again
 from codesign.search.study import Measured, Progress, Study
 from codesign.search.trials import Failure, Work
 from codesign.search.uniform import reference_point, uniform_designs
@@ -42,17 +43,19 @@ def run_study(
     Everything is decided by the seed and by what was measured, in the order of proposals; a resumed study walks the
     same path and finds the finished trials in the ledger instead of measuring them again, whoever measured them.
     racing: candidates that are hopeless on a part of the samples are spared the others. make_engine: another engine.
-    Raises InputError where another process searches this study.
+    Raises InputError where another process searches this study, MovedError where its sentinels came out otherwise.
     """
     started = time.monotonic()
     run = _Run(study, evaluations, None if timeout_s is None else started + timeout_s, progress or (lambda *_: None))
     with Lease(study.ledger.storage, study.ledger.study_id, study.space.spec.name) as run.lease, _one_thread():
+        study.sentinels = measure_again(study, run.report)
         _sensitivities(study, run.report)
         if sampler == "codesign":
             with run.crew():
                 _engine(run, make_engine, Racing.of(study.space.networks, study.evaluators) if racing else None)
         else:
             _black_box(sampler, run)
+        choose(study)
     if not len(study.reference):
         study.reference = reference_point(study)
     study.timings["search"] = time.monotonic() - started
@@ -205,12 +208,22 @@ def _black_box(sampler: str, run: _Run) -> None:
         accelerator = parameters.accelerator(trial)
         choices = parameters.choices(trial, study.combiner.support_of(accelerator))
         work = _work(study, Proposal(accelerator, choices), sampler)
+        for name, excess in _excess(study, accelerator, choices).items():
+            trial.set_constraint(name, excess)
         ledger.take(trial, work, worker)
         count(study, work, run.report, run.evaluations)
         if not waiting and not len(study.reference):
             study.reference = reference_point(study)
         if len(study.reference) and study.evaluations % study.space.spec.search.batch == 0:
             remember(study)
+
+
+def _excess(study: Study, accelerator: int, choices: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """By budget of a cost: the share by which the design exceeds it, negative where it keeps it, as Optuna wants it."""
+    budgets = [(objective, limit) for objective, limit in study.space.budgets if not objective.is_quality]
+    pools = {n: Pool(choice[None], np.array([np.nan])) for n, choice in choices.items()}
+    values = study.combiner.values(np.array([accelerator]), pools, [objective for objective, _ in budgets])[0]
+    return {o.name: min(float(v / limit - 1), 1e30) for (o, limit), v in zip(budgets, values, strict=True)}
 
 
 def remember(study: Study, front: Designs | None = None) -> None:

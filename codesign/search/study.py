@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.storages import BaseStorage
@@ -21,6 +22,9 @@ from codesign.search.ledger import Ledger
 from codesign.search.pareto import hypervolume
 from codesign.search.space import SearchSpace
 from codesign.search.storage import default_storage, open_storage
+
+if TYPE_CHECKING:
+    from codesign.search.sentinels import Sentinel
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, detail
 
@@ -67,6 +71,7 @@ class Study:
     reference: np.ndarray = field(default_factory=lambda: np.zeros(0))
     history: list[dict[str, float]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+    sentinels: list[Sentinel] = field(default_factory=list)  # measured again, of a study that goes on
     failures: list[str] = field(default_factory=list)
     evaluations: int = 0
     refused: int = 0  # designs whose accumulator loses too much

@@ -208,3 +208,14 @@ def test_the_room_in_dram_bounds_the_weights(space_file: Path, tmp_path: Path) -
     assert found is not None
     assert set(found["tiny"]) == {0, 1}
     assert table.fits(found["tiny"][None], np.array([member])).all()
+
+
+def test_samplers_of_optuna_are_told_which_trials_keep_the_budget(space_file: Path, tmp_path: Path) -> None:
+    free = search(space_file, tmp_path / "free", seed=0, evaluations=4)
+    limit = float(np.median([d["objectives"]["tiny.latency_s"] for d in free["designs"]]))
+    space_file.write_text(SPACE + f"budgets: {{tiny.latency_s: {limit}}}\n")
+    study = open_study(load_space(space_file), tmp_path / "study", seed=0)
+    run_study(study, evaluations=8, sampler="nsga2")
+    for trial in study.ledger.study.trials:
+        assert trial.constraints["tiny.latency_s"] == pytest.approx(trial.values[2] / limit - 1)
+    assert {trial.constraints["tiny.latency_s"] <= 0 for trial in study.ledger.study.trials} == {True, False}

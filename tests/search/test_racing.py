@@ -152,5 +152,5 @@ def test_a_candidate_that_is_given_up_is_a_pruned_trial_and_no_design(
     asked.clear()
     again = open_study(load_space(file), tmp_path / "study", seed=0, resume=True)
     run_study(again, evaluations=14)
-    assert sum(e.measured for e in again.evaluators.values()) == 0
+    assert sum(e.measured for e in again.evaluators.values()) == len(again.sentinels)
     assert np.array_equal(again.front().objectives, study.front().objectives)
