@@ -35,14 +35,14 @@ def make_folder(folder: Path) -> None:
         raise EnvironmentProblem(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a whole file or nothing; raises EnvironmentProblem when the folder or disk refuses."""
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a whole file (text in UTF-8) or nothing; raises EnvironmentProblem when the folder or disk refuses."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
             Path(temporary).chmod(0o644)
             Path(temporary).replace(path)
         except BaseException:

@@ -11,6 +11,7 @@ from typing import Any
 from codesign.commands.output import SearchProgress, print_json
 from codesign.errors import InputError
 from codesign.report import write_report
+from codesign.report.dashboard import write_notes
 from codesign.search import SearchSpace, load_space, open_study, run_study, run_sweep, write_results, write_sweep
 from codesign.search.crew import STORAGE_VARIABLE
 
@@ -55,8 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     if study.refused:
         limit = space.spec.accumulator_sqnr_db
         said.append(f"refused: {study.refused} designs, in whose accumulator a layer keeps less than {limit:g} dB")
+    said += [f"sentinel: {s.task}: {s.before:.6g} -> {s.now:.6g}" for s in study.sentinels if s.moved != "no"]
     said += [f"failed: {failure}" for failure in study.failures]
     _tell(arguments, record, f"{record['evaluations']} evaluations", {"trials": folder / "trials.csv"}, folder, said)
+    write_notes(folder, study.ledger.storage)
     return 0
 
 

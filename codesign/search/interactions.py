@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 _POINTS = 250  # newest residuals that are used: they lie where the search is now
 _LENGTHS = (0.05, 0.2, 0.8)  # of the kernel, in shares of all layers
@@ -29,7 +28,8 @@ class Interactions:
     variance: float
     noise: float
     solved: np.ndarray  # K^-1 residuals, [n]
-    factor: tuple[np.ndarray, bool]  # Cholesky of K
+    vectors: np.ndarray  # of K, [n, n], one a column
+    values: np.ndarray  # of K, [n]
 
     @classmethod
     def learned(cls, choices: np.ndarray, residuals: np.ndarray, shares: np.ndarray) -> Interactions:
@@ -37,25 +37,26 @@ class Interactions:
         points, values = choices[-_POINTS:], residuals[-_POINTS:]
         weights = 0.5 * shares / max(shares.sum(), 1e-30) + 0.5 / len(shares)
         apart = _distance(points, points, weights)
-        found: tuple[float, float, float, float, np.ndarray, tuple[np.ndarray, bool]] | None = None
+        likeliest, found = -np.inf, None
         for length in _LENGTHS:
-            alike = np.exp(-apart / length)
+            without_noise, vectors = np.linalg.eigh(np.exp(-apart / length))  # one for all noises
+            turned, squares = vectors.T @ values, np.square(vectors)
             for noise in _NOISES:
-                factor = cho_factor(alike + noise * np.eye(len(values)))
-                solved, inverse = cho_solve(factor, values), np.diagonal(cho_solve(factor, np.eye(len(values))))
+                eigenvalues = without_noise + noise
+                solved, inverse = vectors @ (turned / eigenvalues), squares @ (1 / eigenvalues)
                 variance = max(float(values @ solved) / len(values), _LEAST / (1 + noise))
                 left_out, spread = solved / inverse, np.sqrt(variance / inverse)
                 likelihood = -float(np.log(spread).sum() + 0.5 * np.square(left_out / spread).sum())
-                if found is None or likelihood > found[0]:
-                    found = (likelihood, length, variance, noise, solved, factor)
+                if found is None or likelihood > likeliest:
+                    likeliest = likelihood
+                    found = cls(points, weights, length, variance, noise, solved, vectors, eigenvalues)
         assert found is not None
-        _, length, variance, noise, solved, factor = found
-        return cls(points, weights, length, variance, noise, solved, factor)
+        return found
 
     def predict(self, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the residual of a measurement of each of `choices` int [n, L]."""
         alike = np.exp(-_distance(choices, self.points, self.weights) / self.length)
-        known = np.einsum("ij,ji->i", alike, cho_solve(self.factor, alike.T))
+        known = np.square(alike @ self.vectors) @ (1 / self.values)  # k K^-1 k of each
         variance = self.variance * np.maximum(1 + self.noise - known, self.noise)
         return alike @ self.solved, np.sqrt(variance)
 

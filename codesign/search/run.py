@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from codesign.errors import InputError
 from codesign.quality import Quality, sensitivities
@@ -68,7 +69,8 @@ def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):  # NumPy's, of which the proposals are made
+            yield
     finally:
         torch.set_num_threads(threads)
 

@@ -1,0 +1,213 @@
+"""The notes of optuna-dashboard as Markdown: one of the study, one of each trial that reported designs stand on.
+
+A trial measured an assignment of every network, for one accelerator. A design takes any assignments that were measured,
+with the accelerator that they serve best. So a trial's note tells of every reported design with a network that it
+measured, and a design whose networks were measured by several trials stands in the notes of each.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from codesign.errors import InputError
+from codesign.formats import Assignment
+from codesign.report.markdown import table
+from codesign.report.study_files import StudyFiles
+from codesign.report.text import chip, formats_of, human, summary
+from codesign.search.trials import Record, outcome
+
+_SAME = 1e-6  # of an objective: the scalar and the vectorised cost model add in another order
+_WIDE = 110  # characters of a line of an example
+Places = dict[str, dict[str, FrozenTrial]]  # design -> task -> the trial that measured it
+
+
+@dataclass(frozen=True)
+class Book:
+    """What the notes are made of: the study's files, where its designs stand, and the addresses that notes link to.
+
+    artifacts: their folder; report: address of report.html; pictures: (design, task) -> address.
+    """
+
+    files: StudyFiles
+    places: Places
+    study_id: int
+    artifacts: Path
+    report: str
+    pictures: Mapping[tuple[str, str], str]
+
+    def trials(self) -> list[FrozenTrial]:
+        """Those that reported designs stand on."""
+        found = {trial.number: trial for tasks in self.places.values() for trial in tasks.values()}
+        return [found[number] for number in sorted(found)]
+
+    def link(self, trial: FrozenTrial) -> str:
+        """A link to the trial's page."""
+        return f"[trial {trial.number}](/dashboard/studies/{self.study_id}/trials?numbers={trial.number})"
+
+
+def measured_on(files: StudyFiles, trials: Sequence[FrozenTrial]) -> Places:
+    """The trial of each network of each design: one trial for all of them where there is one, better still if it is the
+    design; else the first.
+
+    Raises InputError where no trial measured a network as a design has it.
+    """
+    found = [(trial, record) for trial in trials if isinstance(record := outcome(trial), Record)]
+    places: Places = {}
+    for design in files.designs:
+        wanted = {t: Assignment.from_dict(layers).digest() for t, layers in design["assignments"].items()}
+        best = sorted(
+            (-len(tasks), not _is_design(trial, design), trial.number, tasks, trial)
+            for trial, record in found
+            if (tasks := _shared(record, wanted))
+        )
+        places[design["id"]] = {}
+        for *_, tasks, trial in best:
+            for task in tasks:
+                places[design["id"]].setdefault(task, trial)
+        if missing := wanted.keys() - places[design["id"]].keys():
+            task = min(missing)
+            raise InputError(
+                f"{files.folder}: no trial of this storage measured {task} as design {design['id']} has it"
+            )
+    return places
+
+
+def _shared(record: Record, wanted: Mapping[str, str]) -> list[str]:
+    """The networks that the trial measured as wanted, on all samples."""
+    digests = dict(part.split("=", 1) for part in record.key.split("|")[1:])
+    return [t for t, digest in wanted.items() if digests.get(t) == digest and not record.quality[t].get("of_part")]
+
+
+def _is_design(trial: FrozenTrial, design: Mapping[str, Any]) -> bool:
+    """Whether the trial has this design's accelerator too: so its own objectives are the design's."""
+    values = list(design["objectives"].values())
+    mine = trial.values or []
+    return len(mine) == len(values) and all(map(_close, mine, values))
+
+
+def _close(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=_SAME)
+
+
+def study_note(book: Book) -> str:
+    """What the study is and found, and where each reported design stands."""
+    files, front = book.files, book.files.front
+    chosen = files.design(files.details["chosen"])
+    designs = sorted(files.designs, key=lambda d: next(iter(d["objectives"].values())))
+    names = [o["name"] for o in front["objectives"]]
+    illustrated = {trial.number: book.link(trial) for d, t in book.pictures for trial in [book.places[d][t]]}
+    pictures = f", as are the pictures in the notes of {' and '.join(illustrated.values())}" if illustrated else ""
+    hypervolume = f"Hypervolume {front['hypervolume']:.5g} after {front['evaluations']} evaluations."
+    parts = [
+        "Formats and hardware of {tasks}; seed {seed}, space {space_hash}, code {code_version}.".format(
+            tasks=" and ".join(files.details["tasks"]), **front
+        ),
+        "\n".join(f"- {line}" for line in (hypervolume, *summary(files))),
+        table(
+            ["objective", "unit", "balanced design", "least", "most"],
+            [[o["name"], _unit(files, o), *_spread(designs, chosen, o)] for o in front["objectives"]],
+        ),
+        "## Reported designs",
+        table(
+            ["design", *names, "pairs of its unit", "measured by"],
+            [
+                [_name(files, d), *_values(files, d), ", ".join(d["accelerator"]["pairs"]), _by(book, d)]
+                for d in designs
+            ],
+        ),
+        "## Files",
+        f"[report.html]({book.report}) shows every design layer by layer. It is an artifact{pictures}: "
+        f"`optuna-dashboard STORAGE --artifact-dir {book.artifacts.resolve()}`. "
+        f"For programs: `{files.folder.resolve()}/front.json`.",
+    ]
+    return "\n\n".join(parts)
+
+
+def trial_note(book: Book, trial: FrozenTrial) -> str:
+    """Every reported design that stands on what this trial measured, its own first."""
+    designs = [d for d in book.files.designs if trial.number in _numbers(book, d)]
+    designs.sort(key=lambda d: not _is_design(trial, d))
+    count = "One reported design stands" if len(designs) == 1 else f"{len(designs)} reported designs stand"
+    return "\n\n".join([f"{count} on what this trial measured.", *(_section(book, d, trial) for d in designs)])
+
+
+def _section(book: Book, design: dict[str, Any], trial: FrozenTrial) -> str:
+    """One design; in short lines, as the dashboard's page of a trial is as wide as its longest attribute."""
+    files = book.files
+    whose = "this trial's" if _is_design(trial, design) else "not this trial's"
+    lines = [f"- accelerator, {whose}:"]
+    lines += [f"  - {part}" for part in chip(design["accelerator"]).split("; ", 1)]
+    for task, quality in design["quality"].items():
+        place = book.places[design["id"]][task]
+        elsewhere = "" if place.number == trial.number else f", measured by {book.link(place)}"
+        found = "{metric} {value:.4g} {unit} (95 %: {low:.4g} to {high:.4g}, n {n})".format(**quality)
+        pairs = ", ".join(f"{n} x {pair}" for pair, n in formats_of(design, task).most_common())
+        lines += [f"- {task}: {found}{elsewhere}", f"  - layers: {pairs}"]
+    here = [t for t, place in book.places[design["id"]].items() if place.number == trial.number]
+    shown = [_examples(book, design["id"], task) for task in here if design["id"] in files.examples.get(task, ())]
+    names = [o["name"] for o in files.front["objectives"]]
+    values = table(names, [_values(files, design)])
+    return "\n\n".join([f"## {_name(files, design)}", values, "\n".join(lines), *shown])
+
+
+def _examples(book: Book, design: str, task: str) -> str:
+    """The pictures or texts of a design beside those of the float network."""
+    if (design, task) in book.pictures:
+        return f"![{task}: input, float network, {design}, truth]({book.pictures[design, task]})"
+    lines = [f"Examples of {task}:", ""]
+    shown = book.files.examples[task]
+    for right, mine in zip(shown["float"], shown[design], strict=True):
+        lines.append(f"- {_plain(mine['source'])}")
+        lines += [f"  - right answer: {_plain(mine['target'])}"]
+        lines += [f"  - float network: {_plain(right['text'])}", f"  - {design}: {_plain(mine['text'])}"]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Text in lines of _WIDE characters, in which Markdown and the dashboard's formulas find nothing to format."""
+    lines = textwrap.wrap(text, _WIDE)
+    return "\\\n    ".join(re.sub(r"([\\`*_\[\]<>$~#&|+-])", r"\\\1", line) for line in lines)
+
+
+def _name(files: StudyFiles, design: dict[str, Any]) -> str:
+    roles = {"chosen": "balanced", "worst": "lowest quality"}
+    mine = [text for role, text in roles.items() if files.details[role] == design["id"]]
+    return ", ".join([f"`{design['id']}`", *mine])
+
+
+def _values(files: StudyFiles, design: dict[str, Any]) -> list[str]:
+    return [human(design["objectives"][o["name"]], o["unit"]) for o in files.front["objectives"]]
+
+
+def _unit(files: StudyFiles, objective: dict[str, str]) -> str:
+    """An objective's unit; of a quality its metric."""
+    task, _, field = objective["name"].rpartition(".")
+    if field != "quality":
+        return objective["unit"]
+    measured = files.details["tasks"][task]
+    return ", ".join(filter(None, [measured["metric"], measured["unit"]]))
+
+
+def _spread(designs: Sequence[dict[str, Any]], chosen: dict[str, Any], objective: dict[str, str]) -> list[str]:
+    values = [d["objectives"][objective["name"]] for d in designs]
+    return [human(v, objective["unit"]) for v in (chosen["objectives"][objective["name"]], min(values), max(values))]
+
+
+def _numbers(book: Book, design: dict[str, Any]) -> set[int]:
+    return {trial.number for trial in book.places[design["id"]].values()}
+
+
+def _by(book: Book, design: dict[str, Any]) -> str:
+    """Links to the trials that measured a design, with the networks where they are several."""
+    places = book.places[design["id"]]
+    if len(_numbers(book, design)) == 1:
+        return book.link(next(iter(places.values())))
+    return ", ".join(f"{book.link(trial)} ({task})" for task, trial in places.items())
