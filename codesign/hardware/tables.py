@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from codesign.errors import InputError
 from codesign.formats import FormatPair
@@ -31,6 +32,7 @@ from codesign.hardware.schedule import Machine, supported_pairs
 from codesign.workload.types import Operator, Workload
 
 _CHUNK = 8192  # entries priced at once: their arrays stay in the cache
+_FEW = 256  # accelerators, beyond which a table is not copied
 FIELDS = (
     "area_mm2",
     "latency_s",
@@ -208,17 +210,20 @@ class CostTables:
 
 def _gather(part: np.ndarray, choice: np.ndarray, members: np.ndarray, paired: bool) -> np.ndarray:
     """Sum over layers of part[l, choice[s, l], a]: [A', S], or [S] for pairs (a, s)."""
-    total = np.zeros(len(choice) if paired else (len(choice), len(members)))
-    everyone = len(members) == part.shape[2] and np.array_equal(members, np.arange(len(members)))
-    for layer in range(choice.shape[1]):
+    layers, columns, count = part.shape
+    if paired:
+        return np.asarray(part[np.arange(layers), choice, members[:, None]].sum(axis=1, dtype=np.float64))
+    if len(members) <= _FEW:  # one sparse product: no infinite entry is multiplied by nought
+        costs = part[:, :, members].reshape(layers * columns, -1).astype(np.float64)
+        places = (choice + columns * np.arange(layers)).reshape(-1)
+        starts = np.arange(0, len(places) + 1, layers)
+        return np.asarray((csr_array((np.ones(len(places)), places, starts), (len(choice), len(costs))) @ costs).T)
+    total = np.zeros((len(choice), len(members)))
+    everyone = len(members) == count and np.array_equal(members, np.arange(count))
+    for layer in range(layers):  # no copy of a table of a million accelerators
         picked = choice[:, layer]
-        if paired:
-            total += part[layer][picked, members]
-        elif everyone:
-            total += part[layer][picked]
-        else:
-            total += part[layer][picked[:, None], members[None, :]]
-    return total if paired else total.T
+        total += part[layer][picked] if everyone else part[layer][picked[:, None], members[None, :]]
+    return total.T
 
 
 def cost_tables(

@@ -150,9 +150,9 @@ class Combiner:
 
     def front(self, pools: Mapping[str, Pool], accelerators: Sequence[np.ndarray] | None = None) -> Designs:
         """All non-dominated designs; `accelerators` limits each group (default: all of them)."""
-        archive = Archive(self, accelerators)
-        archive.add(pools)
-        return archive.front
+        priced = Priced(self, {task: pool.choices for task, pool in pools.items()}, accelerators)
+        every = {task: np.ones(len(pool.choices), dtype=bool) for task, pool in pools.items()}
+        return priced.front({task: pool.quality for task, pool in pools.items()}, every)
 
     def values(
         self, accelerators: np.ndarray, pools: Mapping[str, Pool], objectives: Sequence[Objective] | None = None
@@ -175,18 +175,29 @@ class Combiner:
 
     def offer(self, task: str, chips: Alike, pool: Pool) -> Offer:
         """The assignments of `pool` that these accelerators can run and no other of them beats everywhere."""
-        fits = chips.support[pool.choices].all(axis=1) if len(pool.choices) else np.zeros(0, bool)
+        return self.judged(task, self.priced(task, chips, pool.choices), pool.quality)
+
+    def priced(self, task: str, chips: Alike, choices: np.ndarray) -> Offer:
+        """The assignments [n, L] that these accelerators can run; nothing is said of their quality yet."""
+        fits = chips.support[choices].all(axis=1) if len(choices) else np.zeros(0, bool)
         for owner, layer, pair in chips.refused:
             if owner == task and len(fits):
-                fits &= pool.choices[:, layer] != pair
+                fits &= choices[:, layer] != pair
         rows = np.flatnonzero(fits)
-        quality = pool.quality[rows]
-        costs = self._costs(task, chips.members, pool.choices[rows])
+        costs = self._costs(task, chips.members, choices[rows])
         possible = np.all([np.isfinite(v) for v in costs.values()], axis=0)
         for objective, limit in self.budgets:
-            if objective.task == task:
-                possible &= column(objective, np.zeros(0), {task: quality}, {task: costs}) <= limit
-        return self.best(task, Offer(rows, quality, costs, possible))
+            if objective.task == task and not objective.is_quality:
+                possible &= column(objective, np.zeros(0), {}, {task: costs}) <= limit
+        return Offer(rows, np.full(len(rows), np.nan), costs, possible)
+
+    def judged(self, task: str, offer: Offer, quality: np.ndarray) -> Offer:
+        """What is left of an offer when the quality [n] of the pool's assignments is known."""
+        offer = replace(offer, quality=quality[offer.rows])
+        for objective, limit in self.budgets:
+            if objective.task == task and objective.is_quality:
+                offer = replace(offer, possible=offer.possible & (offer.quality <= limit))
+        return self.best(task, offer)
 
     def best(self, task: str, offer: Offer) -> Offer:
         """What no other row of the offer beats in quality and on every accelerator.
@@ -232,6 +243,33 @@ class Combiner:
 
 def _bounds_sum(budget: Objective) -> bool:
     return not budget.is_quality and budget.field != "area_mm2"
+
+
+class Priced:
+    """Assignments of every network [n, L] with their costs on some accelerators (default: all), for several fronts:
+    of some of them, or with other qualities.
+    """
+
+    def __init__(
+        self,
+        combiner: Combiner,
+        choices: Mapping[str, np.ndarray],
+        accelerators: Sequence[np.ndarray] | None = None,
+    ) -> None:
+        self._combiner = combiner
+        chips = [c for c in combiner.alike(accelerators) if len(c.members)]
+        self._offers = [(c.members, {t: combiner.priced(t, c, rows) for t, rows in choices.items()}) for c in chips]
+
+    def front(self, quality: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray]) -> Designs:
+        """All non-dominated designs of the assignments that count, bool [n], with these qualities [n]."""
+        combiner, found = self._combiner, []
+        for members, offered in self._offers:
+            some = {t: offer.take(np.flatnonzero(counts[t][offer.rows])) for t, offer in offered.items()}
+            if all(len(offer.rows) for offer in some.values()):
+                designs = combiner.joined(members, {t: combiner.judged(t, o, quality[t]) for t, o in some.items()})
+                found.append(designs.take(np.flatnonzero(nondominated(designs.objectives))))
+        every = Designs.concatenate(found, list(quality), len(combiner.objectives))
+        return every.take(np.flatnonzero(nondominated(every.objectives)))
 
 
 class Archive:

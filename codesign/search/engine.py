@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from codesign.search.combine import Archive, Combiner, Designs, Pool
+from codesign.search.combine import Archive, Combiner, Designs, Pool, Priced
 from codesign.search.pareto import Coverage
 from codesign.search.proposals import drawn_accelerators, hull_vertices, mutants, within_budgets
 from codesign.search.surrogate import Surrogate
@@ -201,15 +201,14 @@ class Engine:
             n: np.array([_content(c) not in self._known[n].quality for c in choices], dtype=bool)
             for n, (choices, _) in pools.items()
         }
-        every = {n: np.arange(len(rows)) for n, rows in new.items()}
-        unknown = {n: np.flatnonzero(rows) if rows.any() else every[n] for n, rows in new.items()}
+        every = {n: np.ones(len(rows), dtype=bool) for n, rows in new.items()}
+        unknown = {n: rows if rows.any() else every[n] for n, rows in new.items()}
+        priced = Priced(self._combiner, {n: choices for n, (choices, _) in pools.items()}, accelerators)
         found: list[Designs] = []
-        for node, rows in ((_EXPECTED, every), (_HOPED, every), (_EXPECTED, unknown)):
-            part = {n: Pool(choices[rows[n]], quality[node][rows[n]]) for n, (choices, quality) in pools.items()}
-            front = self._combiner.front(part, accelerators)
-            index = {n: rows[n][picked] for n, picked in front.index.items()}
-            fresh = np.any([new[n][picked] for n, picked in index.items()], axis=0)
-            found.append(Designs(front.accelerator, index, front.objectives).take(np.flatnonzero(fresh)))
+        for node, counts in ((_EXPECTED, every), (_HOPED, every), (_EXPECTED, unknown)):
+            front = priced.front({n: quality[node] for n, (_, quality) in pools.items()}, counts)
+            fresh = np.any([new[n][picked] for n, picked in front.index.items()], axis=0)
+            found.append(front.take(np.flatnonzero(fresh)))
             if sum(map(len, found)) >= _KEPT:
                 break
         return Designs.concatenate(found, list(pools), len(self._combiner.objectives))
