@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import socket
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -97,6 +99,38 @@ class Queue:
         except UpdateFinishedTrialError:
             return bool(self.storage.get_trial(trial_id).state == state)  # done already, the answer was lost
         return True
+
+
+class Pulse:
+    """Signs of life of a worker, for every trial that it holds: one at once, then one every BEAT_S."""
+
+    def __init__(self, queue: Queue, worker: str) -> None:
+        self._queue, self._worker = queue, worker
+        self._held: dict[int, tuple[int, float]] = {}  # trial -> number of its next sign, and when that is due
+        self._more = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def hold(self, trial_id: int) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+        self._held[trial_id] = (0, time.monotonic())
+        self._more.set()
+
+    def release(self, trial_id: int) -> None:
+        self._held.pop(trial_id, None)
+
+    def _run(self) -> None:
+        while True:
+            self._more.wait(BEAT_S if self._held else None)
+            self._more.clear()
+            for trial_id, (count, due) in list(self._held.items()):
+                if time.monotonic() < due:
+                    continue
+                with contextlib.suppress(Exception):  # the next one may reach the storage
+                    self._queue.beat(trial_id, self._worker, count)
+                if trial_id in self._held:
+                    self._held[trial_id] = (count + 1, due + BEAT_S)
 
 
 class Watch:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
 import os
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,13 +24,14 @@ from codesign.models import load_task
 from codesign.quality import Evaluator, Quality, UnmeasurableError
 from codesign.quality.cache import code_version
 from codesign.search.ledger import ENDED, study_state
-from codesign.search.queue import BEAT_S, Queue, signature
+from codesign.search.queue import Pulse, Queue, signature
 from codesign.search.space import Network, SearchSpace
 from codesign.search.storage import patient
 from codesign.search.trials import Failure, Record, Work, work_of
 
 WORKPLACE = "workplace"
 _IDLE_S = (0.005, 0.5)  # between two looks at an empty queue, growing
+_AHEAD, _AHEAD_S = 0.2, 1.0  # the next trial is taken this share of an evaluation before its end, seconds at most
 
 
 def workplace(space: SearchSpace) -> str:
@@ -55,15 +54,18 @@ class Worker:
         self._evaluators = evaluators
         self._seen: list[FrozenTrial] = []  # waited when the queue was read last
         self._random = random.Random(self.name)
-        self._writer, self._pulse = ThreadPoolExecutor(max_workers=1), ThreadPoolExecutor(max_workers=1)
+        self._looking = threading.RLock()
+        self._writer, self._taker = ThreadPoolExecutor(max_workers=1), ThreadPoolExecutor(max_workers=1)
+        self._pulse = Pulse(queue, self.name)
         self.done = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Work until `stop` says so; it is asked before a trial is taken.
 
-        What came of a trial is written, and the queue read, while the next one is measured.
+        What came of a trial is written, and the queue read, while the next one is measured; which is taken shortly
+        before the one is likely to end, and given back where `stop` said so meanwhile.
         """
-        pause, trial = _IDLE_S[0], None
+        pause, trial, usual_s = _IDLE_S[0], None, 0.0
         writes: deque[Future[None]] = deque()
         while trial is not None or not stop():
             while writes and writes[0].done():
@@ -73,42 +75,57 @@ class Worker:
                 time.sleep(pause)
                 pause = min(1.2 * pause, _IDLE_S[1])
                 continue
-            found, pause = self._measured(trial._trial_id, work_of(trial)), _IDLE_S[0]
-            following = None if stop() else self._taken()
+            started, ended = time.monotonic(), threading.Event()
+            next_one = self._taker.submit(self._taken_later, usual_s - min(_AHEAD * usual_s, _AHEAD_S), ended, stop)
+            found, pause = self._measured(work_of(trial)), _IDLE_S[0]
+            ended.set()
+            usual_s = time.monotonic() - started
             writes.append(self._writer.submit(self._write, trial._trial_id, found))
-            trial = following
+            trial = next_one.result()
+            if trial is not None and stop():
+                self.queue.stop(trial._trial_id, "its worker was told to stop")
+                trial = None
         for write in writes:
             write.result()
+
+    def _taken_later(self, wait_s: float, ended: threading.Event, stop: Callable[[], bool]) -> FrozenTrial | None:
+        """The next trial, after a while or when the one before has ended."""
+        ended.wait(wait_s)
+        return None if stop() else self._taken()
 
     def _taken(self) -> FrozenTrial | None:
         """A waiting trial that no other worker takes before; the queue is read again when all that were seen are gone.
 
         In order, until another worker turns out to be there: the next is then any, so that they do not meet again.
         """
-        if not self._seen:
+        with self._looking:
             self._look()
-        place = 0
-        while self._seen:
-            trial = self._seen.pop(place)
-            if self.queue.claim(trial):
-                return trial
-            place = self._random.randrange(max(len(self._seen), 1))
-        return None
+            place = 0
+            while self._seen:
+                trial = self._seen.pop(place)
+                if self.queue.claim(trial):
+                    self._pulse.hold(trial._trial_id)
+                    return trial
+                place = self._random.randrange(max(len(self._seen), 1))
+            return None
 
     def _look(self) -> None:
-        self._seen = [trial for trial in self.queue.waiting() if "objectives" in trial.user_attrs]
+        """Read the queue where nothing is left of what was seen there."""
+        with self._looking:
+            if not self._seen:
+                self._seen = [trial for trial in self.queue.waiting() if "objectives" in trial.user_attrs]
 
     def measure(self, trial_id: int, work: Work) -> Record | Failure:
         """Measure a trial that is this worker's, and write what came of it."""
-        found = self._measured(trial_id, work)
+        self._pulse.hold(trial_id)
+        found = self._measured(work)
         self._write(trial_id, found)
         return found
 
-    def _measured(self, trial_id: int, work: Work) -> Record | Failure:
+    def _measured(self, work: Work) -> Record | Failure:
         started = time.monotonic()
         try:
-            with self._alive(trial_id):
-                quality = {name: self._quality(name, work).to_dict() for name in work.assignments}
+            quality = {name: self._quality(name, work).to_dict() for name in work.assignments}
         except UnmeasurableError as error:
             return Failure(work.key, str(error))
         seconds = time.monotonic() - started
@@ -121,31 +138,14 @@ class Worker:
             self.queue.fail(trial_id, found.reason)
         else:
             self.done += self.queue.finish(trial_id, found)
-        if not self._seen:
-            self._look()
+        self._pulse.release(trial_id)
+        self._look()
 
     def _quality(self, name: str, work: Work) -> Quality:
         assignment = self._networks[name].assignment(np.array(work.assignments[name]))
         if name in work.enough:
             return self._evaluators[name](assignment, enough=work.enough[name])
         return self._evaluators[name](assignment)
-
-    @contextlib.contextmanager
-    def _alive(self, trial_id: int) -> Iterator[None]:
-        """Signs of life while a trial is measured."""
-        ended = threading.Event()
-        self._pulse.submit(self._beat, trial_id, ended)
-        try:
-            yield
-        finally:
-            ended.set()
-
-    def _beat(self, trial_id: int, ended: threading.Event) -> None:
-        for count in itertools.count():
-            with contextlib.suppress(Exception):  # the next one may reach the storage
-                self.queue.beat(trial_id, self.name, count)
-            if ended.wait(BEAT_S):
-                return
 
 
 def join_study(storage: BaseStorage, name: str, *, cache: Path | None) -> Worker:
