@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from codesign.quality.quantized import QuantizedNetwork
 
 
 class Evaluator:
-    """Measures assignments of one task's network; calibrates once, caches on disk if given a folder.
+    """Measures assignments of one task's network; calibrates at first use, caches on disk if given a folder.
 
     Raises InputError when the network's weights hold NaN or infinity.
     """
@@ -26,7 +27,7 @@ class Evaluator:
     def __init__(self, task: Task, *, cache: Path | None = None, ranges: RangeRule = "mse") -> None:
         check_finite(task)
         self.task = task
-        self.network = QuantizedNetwork(task.module, Ranges(task, ranges))
+        self._ranges = ranges
         self.layers = task.workload().layer_kinds()
         identity = {
             "task": task.name,
@@ -40,6 +41,11 @@ class Evaluator:
         self.measured = 0  # evaluations that were really run, not read from the cache
         self._references: dict[bool, Outputs] = {}
         self._part_reference: Outputs | None = None
+
+    @functools.cached_property
+    def network(self) -> QuantizedNetwork:
+        """The network with calibrated ranges; made on first use, as who only leads a study never measures."""
+        return QuantizedNetwork(self.task.module, Ranges(self.task, self._ranges))
 
     def __call__(self, assignment: Assignment, *, enough: float | None = None) -> Quality:
         """The deciding metric; on the task's part alone where it is worse than `enough` there."""
