@@ -105,8 +105,12 @@ class _Run:
         try:
             yield
         finally:
-            ledger.set_state(ENDED)
-            self._crew.stop()
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        """Let every worker, of any machine, finish what it is measuring, and wait for those of this one."""
+        self.study.ledger.set_state(ENDED)
+        self._crew.stop()
 
     def begin(self, works: Sequence[Work]) -> Sequence[Work]:
         """Put candidates into the queue."""
@@ -124,7 +128,7 @@ class _Run:
             time.sleep(pause)
             pause, looks = min(1.2 * pause, _POLL_S[1]), looks + 1
         if left:
-            self._crew.stop()  # the time is up: what is being measured counts still
+            self._dismiss()  # the time is up: what is being measured counts still
             ledger.poll(works)
         return [work for work in works if count(study, work, self.report, self.evaluations) is False]
 
