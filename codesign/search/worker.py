@@ -188,15 +188,16 @@ def until_ended(queue: Queue, parent: int | None = None) -> Callable[[], bool]:
 
     The storage is asked twice a second, not before every trial.
     """
-    asked = [0.0]
+    asked, over = time.monotonic() - 1.0, False
 
     def ended() -> bool:
+        nonlocal asked, over
         if parent is not None and os.getppid() != parent:
             return True
-        if time.monotonic() - asked[0] < 0.5:
-            return False
-        asked[0] = time.monotonic()
-        return study_state(queue.storage, queue.study_id) == ENDED
+        if not over and time.monotonic() - asked >= 0.5:
+            asked = time.monotonic()
+            over = study_state(queue.storage, queue.study_id) == ENDED
+        return over
 
     return ended
 

@@ -67,7 +67,7 @@ def test_what_was_cut_short_goes_on_to_the_front_of_a_whole_run(tmp_path: Path) 
 
 def test_worker_processes_end_with_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of a batch: what is measured counts, what waits stays."""
-    monkeypatch.setenv("SLOW_TINY_S", "0.5")
+    monkeypatch.setenv("SLOW_TINY_S", "1.5")
     over: list[int] = []
     monkeypatch.setattr(run._Run, "late", property(lambda _: bool(over)))
 
