@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import optuna
@@ -130,13 +130,15 @@ class Ledger:
         tried[0] = True
         return int(self.storage.create_new_trial(self.study_id, waiting_trial(work, self.distributions)))
 
-    def poll(self, works: Iterable[Work]) -> int:
+    def poll(self, works: Sequence[Work]) -> int:
         """Look for what came of these; a candidate whose worker stopped is queued again. How many are not finished."""
-        left = 0
+        left, trials = 0, {}
+        if any(work.key not in self._outcomes for work in works):
+            trials = {trial._trial_id: trial for trial in self._trials()}  # in one go: storages keep what is finished
         for work in works:
             if work.key in self._outcomes:
                 continue
-            trial = self._trial(self._ids[work.key])
+            trial = trials[self._ids[work.key]]
             if trial.state == TrialState.RUNNING and self._watch.abandoned(trial):
                 self.queue.stop(trial._trial_id, "its worker stopped")
                 trial = self._trial(trial._trial_id)

@@ -27,6 +27,7 @@ from codesign.search.uniform import reference_point, uniform_designs
 from codesign.search.worker import WORKPLACE, Worker, workplace
 
 _POLL_S = (0.02, 0.1)  # between two looks at what workers found, growing
+_PAUSE = 4  # times as long as a look took, at least: a large batch is a large look
 
 
 def run_study(
@@ -121,12 +122,17 @@ class _Run:
 
     def end(self, works: Sequence[Work]) -> list[Work]:
         """Wait for candidates and count them, in order; those that have no quality, with the reason noted."""
-        ledger, study, pause, looks = self.study.ledger, self.study, _POLL_S[0], 0
-        while (left := ledger.poll(works)) and not self.late:
+        ledger, study, pause = self.study.ledger, self.study, _POLL_S[0]
+        while True:
+            began = time.monotonic()
+            left = ledger.poll(works)
+            if not left or self.late:
+                break
             self._crew.check()
             self.report("evaluations", study.evaluations + len(works) - left, self.evaluations, works[0].proposed_by)
-            time.sleep(pause)
-            pause, looks = min(1.2 * pause, _POLL_S[1]), looks + 1
+            looked_s = time.monotonic() - began
+            time.sleep(max(pause, _PAUSE * looked_s))
+            pause = min(1.2 * pause, _POLL_S[1])
         if left:
             self._dismiss()  # the time is up: what is being measured counts still
             ledger.poll(works)
