@@ -27,6 +27,7 @@ class Racing:
         self._scales = scales
         self._shares = shares
         self._factors: dict[str, list[float]] = {name: [] for name in scales}  # logarithms
+        self._learned = dict.fromkeys(scales, 0)
 
     @classmethod
     def of(cls, networks: Mapping[str, Searched], evaluators: Mapping[str, Evaluator]) -> Racing:
@@ -35,10 +36,11 @@ class Racing:
         return cls({n: network.task for n, network in networks.items()}, {n: p.share for n, p in parts.items() if p})
 
     def learn(self, name: str, qualities: Sequence[Quality]) -> None:
-        """Every assignment that was measured whole, in order."""
-        for quality in qualities[len(self._factors[name]) :]:
-            of_part = quality.value if quality.part is None else quality.part
-            self._factors[name].append(self._log(name, quality.value) - self._log(name, of_part))
+        """Every assignment that was measured whole, in order; those of which no part is known say nothing."""
+        for quality in qualities[self._learned[name] :]:
+            if quality.part is not None:
+                self._factors[name].append(self._log(name, quality.value) - self._log(name, quality.part))
+        self._learned[name] = len(qualities)
 
     def whole(self, name: str, part: float) -> float:
         """The metric's expected value on all samples where it is `part` on the part."""

@@ -80,6 +80,12 @@ def test_nothing_is_said_of_parts_before_enough_wholes_are_known() -> None:
     assert made.enough(Believing(math.log(9.0), 0.3), proposal(4.0)) == {}
 
 
+def test_wholes_whose_part_is_not_known_say_nothing() -> None:
+    made = Racing({"net": Plain()}, {"net": 1 / 3})
+    made.learn("net", [Quality("loss", "", "minimize", 2.0, 2.0, 2.0, 48)] * 20)
+    assert made.enough(Believing(math.log(9.0), 0.3), proposal(4.0)) == {}
+
+
 # ---- the evaluator ---------------------------------------------------------------------------
 
 
