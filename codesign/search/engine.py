@@ -10,7 +10,7 @@ import numpy as np
 
 from codesign.search.combine import Archive, Combiner, Designs, Pool, Priced
 from codesign.search.pareto import Coverage
-from codesign.search.proposals import drawn_accelerators, hull_vertices, mutants, within_budgets
+from codesign.search.proposals import distinct, drawn_accelerators, hull_vertices, mutants, within_budgets
 from codesign.search.surrogate import Surrogate
 
 _KEPT = 3000  # predicted designs that are weighed against each other
@@ -187,7 +187,7 @@ class Engine:
             bounded[name],
             np.array(waiting, dtype=np.int64).reshape(-1, len(network.layers)),
         ]
-        choices = np.unique(np.concatenate([elite, *fresh]), axis=0)
+        choices = distinct(np.concatenate([elite, *fresh]))
         mean, spread = surrogate.log_loss(choices)
         measured = np.array([known.quality.get(_content(c), np.nan) for c in choices])
         nodes = [[network.task.from_raw(float(r)) for r in np.exp(mean + z * spread)] for z, _ in _NODES]

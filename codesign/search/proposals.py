@@ -31,6 +31,17 @@ def drawn_accelerators(combiner: Combiner, rng: np.random.Generator) -> list[np.
     ]
 
 
+def distinct(rows: np.ndarray) -> np.ndarray:
+    """Each of the rows [n, L] of pair indices once, in order: as np.unique, which compares column by column.
+
+    As strings of bytes they are sorted several times faster; the high byte stands first.
+    """
+    if not rows.size:
+        return rows[:1]
+    text = rows.astype(">u2").view(f"S{2 * rows.shape[1]}").reshape(-1)
+    return rows[np.unique(text, return_index=True)[1]]
+
+
 def hull_vertices(
     combiner: Combiner, task: str, loss: np.ndarray, accelerators: Sequence[np.ndarray], groups: np.ndarray
 ) -> np.ndarray:
@@ -52,7 +63,7 @@ def hull_vertices(
             if len(costs):
                 picks = lagrangian(table, costs, price_range(table, costs.mean(axis=0), _PRICES))
                 found.append(columns[picks].reshape(-1, len(loss)))
-    return np.unique(np.concatenate(found), axis=0)[:, groups]
+    return distinct(np.concatenate(found))[:, groups]
 
 
 def within_budgets(

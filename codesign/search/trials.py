@@ -10,7 +10,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-MEASURED, FAILED, ALIVE, STOPPED = "measured", "failed_because", "alive", "stopped"
+WORK, MEASURED, FAILED, ALIVE, STOPPED = "work", "measured", "failed_because", "alive", "stopped"
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Failure:
 
 
 def attributes(work: Work) -> dict[str, Any]:
-    """The trial's user attributes that say what to measure."""
+    """The trial's user attributes that say what to measure: few, as a database writes each by itself."""
     written = asdict(work)
     del written["hardware"]  # the trial's parameters
-    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in written.items() if v != {}}
+    return {"key": written.pop("key"), WORK: json.dumps({k: v for k, v in written.items() if v != {}})}
 
 
 def waiting_trial(work: Work, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
@@ -79,14 +79,14 @@ def waiting_trial(work: Work, distributions: Mapping[str, BaseDistribution]) -> 
 
 def work_of(trial: FrozenTrial) -> Work:
     """What the trial asks for; KeyError where another program made it."""
-    attrs = trial.user_attrs
+    written = json.loads(trial.user_attrs[WORK])
     return Work(
-        attrs["key"],
-        json.loads(attrs["assignments"]),
-        tuple(json.loads(attrs["objectives"])),
+        trial.user_attrs["key"],
+        written["assignments"],
+        tuple(written["objectives"]),
         {k: str(v) for k, v in trial.params.items()},
-        attrs["proposed_by"],
-        json.loads(attrs.get("enough", "{}")),
+        written["proposed_by"],
+        written.get("enough", {}),
     )
 
 

@@ -27,7 +27,7 @@ from codesign.search.ledger import ENDED, study_state
 from codesign.search.queue import Pulse, Queue, signature
 from codesign.search.space import Network, SearchSpace
 from codesign.search.storage import patient
-from codesign.search.trials import Failure, Record, Work, work_of
+from codesign.search.trials import WORK, Failure, Record, Work, work_of
 
 WORKPLACE = "workplace"
 _IDLE_S = (0.005, 0.5)  # between two looks at an empty queue, growing
@@ -113,7 +113,7 @@ class Worker:
         """Read the queue where nothing is left of what was seen there."""
         with self._looking:
             if not self._seen:
-                self._seen = [trial for trial in self.queue.waiting() if "objectives" in trial.user_attrs]
+                self._seen = [trial for trial in self.queue.waiting() if WORK in trial.user_attrs]
 
     def measure(self, trial_id: int, work: Work) -> Record | Failure:
         """Measure a trial that is this worker's, and write what came of it."""

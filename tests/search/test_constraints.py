@@ -219,3 +219,13 @@ def test_samplers_of_optuna_are_told_which_trials_keep_the_budget(space_file: Pa
     for trial in study.ledger.study.trials:
         assert trial.constraints["tiny.latency_s"] == pytest.approx(trial.values[2] / limit - 1)
     assert {trial.constraints["tiny.latency_s"] <= 0 for trial in study.ledger.study.trials} == {True, False}
+
+
+def test_distinct_rows_are_those_of_numpy() -> None:
+    from codesign.search.proposals import distinct
+
+    rng = np.random.default_rng(0)
+    for high, layers in ((2, 5), (3, 1), (300, 4)):
+        rows = rng.integers(0, high, (500, layers))
+        assert np.array_equal(distinct(rows), np.unique(rows, axis=0))
+    assert distinct(np.zeros((0, 3), dtype=np.int64)).shape == (0, 3)
