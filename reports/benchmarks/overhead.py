@@ -52,7 +52,7 @@ class Supposed(Evaluator):
         super().__init__(network.task, cache=CACHE)
         self._network, self._tables, self._name, self._seconds = network, tables, name, seconds
 
-    def __call__(self, assignment: Assignment) -> Quality:
+    def __call__(self, assignment: Assignment, *, enough: float | None = None) -> Quality:
         started = time.monotonic()
         table, layers = self._tables[self._name], dict(assignment.layers)
         total = 0.0

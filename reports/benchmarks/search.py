@@ -1,9 +1,11 @@
-"""The engine beside Optuna's samplers on the same spaces, at equal evaluations: search.json and search.md.
+"""The engine beside Optuna's samplers, and with parts of it taken out, at equal evaluations: search.md.
 
     python reports/benchmarks/search.py [--spaces phone] [--samplers codesign,nsga2,tpe,random] [--seeds 5]
                                         [--evaluations 1000] [--engine-evaluations 200] [--table]
 
 Runs that search_runs.jsonl holds already are not repeated: the whole comparison takes hours, and may be done in parts.
+Ablations are samplers too: no_surrogate (sensitivities, never corrected), no_sensitivities (every layer has the same
+share in what a format loses throughout), no_fidelity (every candidate on all samples).
 --table: write the tables from what is there. Every run is `run_study` on real networks; the uniform formats, which all
 samplers begin with, count as evaluations. A front is that of all accelerators around the measured assignments, for
 every sampler, though Optuna's look at one accelerator a trial: what they measured is used as well as can be.
@@ -29,13 +31,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from one_at_a_time import one_at_a_time
 
 from codesign.quality.cache import code_version
-from codesign.search import load_space, open_study, run_study
+from codesign.search import Study, load_space, open_study, run_study
+from codesign.search.engine import Engine
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RUNS = HERE / "search_runs.jsonl"
 SPACES = {"phone": ROOT / "search_spaces" / "phone.yaml", "one_network": HERE / "one_network.yaml"}
-SAMPLERS = ("codesign", "nsga2", "tpe", "random", "one_at_a_time")
+ENGINES = ("codesign", "no_surrogate", "no_sensitivities", "no_fidelity")
+SAMPLERS = (*ENGINES, "nsga2", "tpe", "random", "one_at_a_time")
 _HULL = 290  # evaluations of one_at_a_time
 CHECKPOINTS = (50, 100, 150, 200, 300, 500, 1000)
 
@@ -52,6 +56,9 @@ def run(name: str, sampler: str, seed: int, evaluations: int, cache: Path) -> di
         if sampler == "one_at_a_time":
             run_study(study, evaluations=len(space.pairs))
             history = one_at_a_time(study, _HULL)
+        elif sampler in ENGINES:
+            _search(study, sampler, evaluations)
+            history = [(int(h["evaluations"]), h["hypervolume"]) for h in study.history]
         else:
             run_study(study, evaluations=evaluations, sampler=sampler, progress=_progress)
             history = [(int(h["evaluations"]), h["hypervolume"]) for h in study.history]
@@ -64,8 +71,30 @@ def run(name: str, sampler: str, seed: int, evaluations: int, cache: Path) -> di
         "evaluations": history[-1][0],
         "reference_point": study.reference.tolist(),
         "seconds": time.monotonic() - started,
+        "given_up": sum(len(m.given_up) for m in study.measured.values()),
         "history": history,
     }
+
+
+def _search(study: Study, engine: str, evaluations: int) -> None:
+    """The engine, or one without a part of it."""
+
+    def made(networks: Any, combiner: Any, tables: Any, reference: np.ndarray, *, seed: int) -> Engine:
+        if engine == "no_sensitivities":
+            tables = {name: _shared_evenly(study, name) for name in tables}
+        return Engine(networks, combiner, tables, reference, seed=seed, learn=engine != "no_surrogate")
+
+    fidelity = engine != "no_fidelity"
+    run_study(study, evaluations=evaluations, progress=_progress, racing=fidelity, make_engine=made)
+
+
+def _shared_evenly(study: Study, name: str) -> np.ndarray:
+    """What is known without sensitivities: the uniform designs' losses, from every layer the same."""
+    network, measured = study.space.networks[name], study.measured[name]
+    table = np.full(network.allowed.shape, np.nan)
+    for choice, quality in zip(measured.choices, measured.qualities, strict=True):
+        table[np.arange(len(choice)), choice] = network.task.raw(quality.value) / len(choice)
+    return np.where(network.allowed, np.where(np.isnan(table), np.nanmax(table), table), np.inf)
 
 
 def _progress(stage: str, done: int, total: int, _detail: str) -> None:
@@ -95,6 +124,7 @@ def markdown(records: list[dict[str, Any]]) -> str:
     lines = ["# The engine beside Optuna's samplers", ""]
     lines += ["Written by `python reports/benchmarks/search.py --table`; hypervolume of the front, mean and 95 % "]
     lines[-1] += "interval over seeds, every sampler begins with the uniform formats."
+    _same_values(records)
     for space in dict.fromkeys(r["space"] for r in records):
         mine = [r for r in records if r["space"] == space]
         lines += ["", f"## {space}", "", f"| sampler | seeds | {' | '.join(map(str, CHECKPOINTS))} |"]
@@ -107,24 +137,40 @@ def markdown(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _same_values(records: list[dict[str, Any]]) -> None:
+    """Every run of a space measured the uniform designs alike; raises ValueError where their values differ."""
+    for space in {r["space"] for r in records}:
+        points = np.array([r["reference_point"] for r in records if r["space"] == space])
+        if not np.allclose(points, points[0], rtol=1e-6):
+            raise ValueError(f"{space}: runs whose networks measured otherwise stand in one file: make them again")
+
+
 def _verdicts(records: list[dict[str, Any]]) -> list[str]:
     """The engine's worst run early beside the best run of the others at their end."""
     found = []
     for early in (50, 100):
         mine = [v for r in records if r["sampler"] == "codesign" and (v := at(r, early)) is not None]
-        for sampler in dict.fromkeys(r["sampler"] for r in records if r["sampler"] != "codesign"):
+        for sampler in dict.fromkeys(r["sampler"] for r in records if r["sampler"] not in ENGINES):
             runs = [r for r in records if r["sampler"] == sampler]
             count, best = max(r["history"][-1][0] for r in runs), max(r["history"][-1][1] for r in runs)
             if mine:
                 ratio = min(mine) / best
                 found.append(f"- codesign after {early}, its worst seed: {ratio:.3f} of {sampler}'s best after {count}")
+        for sampler in ENGINES[1:]:
+            runs = [v for r in records if r["sampler"] == sampler and (v := at(r, early)) is not None]
+            if mine and runs:
+                given_up = sum(r.get("given_up", 0) for r in records if r["sampler"] == sampler)
+                found.append(
+                    f"- {sampler} after {early}: {mean(runs) / mean(mine):.4f} of codesign, mean over {len(runs)} "
+                    f"seeds; {given_up} evaluations given up on a part of the samples"
+                )
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spaces", default="phone")
-    parser.add_argument("--samplers", default=",".join(SAMPLERS[:4]))
+    parser.add_argument("--samplers", default="codesign,nsga2,tpe,random")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0, help="of those to run: parts may run at the same time")
     parser.add_argument("--evaluations", type=int, default=1000)
@@ -143,7 +189,7 @@ def main() -> None:
         if any((r["space"], r["sampler"], r["seed"]) == (space, sampler, seed) for r in known()):
             continue
         print(space, sampler, seed, file=sys.stderr, flush=True)
-        count = options.engine_evaluations if sampler == "codesign" else options.evaluations
+        count = options.engine_evaluations if sampler in ENGINES else options.evaluations
         record = run(space, sampler, seed, count, options.cache)
         with RUNS.open("a") as file:
             file.write(json.dumps(record) + "\n")
