@@ -15,6 +15,8 @@ from codesign.hardware.rtl.simulate import available
 from codesign.models import load_task
 from codesign.quality.calibration import Ranges
 
+pytestmark = pytest.mark.slow  # together
+
 SPACE = """
 name: tiny
 tasks:

@@ -24,6 +24,8 @@ from codesign.search.storage import open_storage
 from codesign.search.worker import WORKPLACE
 from tests.commands.test_door import SPACE
 
+pytestmark = pytest.mark.slow  # together
+
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "examples" / "cluster"
 SLURM = CLUSTER / "slurm.sh"

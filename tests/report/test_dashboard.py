@@ -33,6 +33,8 @@ from tests.report.synthetic import METRICS, OBJECTIVES, write_study
 from tests.search.test_search import SPACE
 from tests.storage.servers import PostgreSQL, postgresql, storage_kinds
 
+pytestmark = pytest.mark.slow  # together
+
 dashboard = pytest.importorskip("optuna_dashboard")
 
 FIRST = 4  # trial that a design stands on

@@ -61,6 +61,7 @@ def test_a_table_of_groups_sums_their_layers() -> None:
     assert summed(table, np.array([0, 1, 0, 1])).tolist() == [[4.0, 6.0], [8.0, np.inf]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["codesign", "nsga2", "tpe"])
 def test_tied_layers_always_take_the_same_pair(space_file: Path, tmp_path: Path, sampler: str) -> None:
     space = load_space(with_ties(space_file))
@@ -175,6 +176,7 @@ def test_nothing_is_solved_where_nothing_is_bounded() -> None:
     assert found["net"].shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_a_latency_budget_leaves_better_designs_than_the_uniform_ones_within_it(
     space_file: Path, tmp_path: Path
 ) -> None:
@@ -188,6 +190,7 @@ def test_a_latency_budget_leaves_better_designs_than_the_uniform_ones_within_it(
     assert many["hypervolume"] > few["hypervolume"]
 
 
+@pytest.mark.slow
 def test_the_room_in_dram_bounds_the_weights(space_file: Path, tmp_path: Path) -> None:
     """A DRAM that holds the tiny network in 4 bits and not in 8."""
     open_text = SPACE.replace("  rows:", "  dram_gib: [DRAM]\n  rows:")
@@ -210,6 +213,7 @@ def test_the_room_in_dram_bounds_the_weights(space_file: Path, tmp_path: Path) -
     assert table.fits(found["tiny"][None], np.array([member])).all()
 
 
+@pytest.mark.slow
 def test_samplers_of_optuna_are_told_which_trials_keep_the_budget(space_file: Path, tmp_path: Path) -> None:
     free = search(space_file, tmp_path / "free", seed=0, evaluations=4)
     limit = float(np.median([d["objectives"]["tiny.latency_s"] for d in free["designs"]]))

@@ -17,6 +17,8 @@ from codesign.search.sentinels import MovedError, Sentinel
 from codesign.search.study import Study
 from tests.search.test_search import SPACE
 
+pytestmark = pytest.mark.slow  # together
+
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
