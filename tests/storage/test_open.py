@@ -17,6 +17,8 @@ from codesign.search.storage import open_storage, without_password
 from tests.commands.test_door import SPACE
 from tests.storage.servers import PASSWORD, PostgreSQL
 
+pytestmark = pytest.mark.slow  # together
+
 
 @pytest.fixture
 def space(tmp_path: Path) -> Path:

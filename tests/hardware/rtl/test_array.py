@@ -17,6 +17,8 @@ from codesign.hardware.rtl.array_bench import ArrayCheck, Matrices
 from codesign.hardware.rtl.pipeline import STEPS
 from codesign.hardware.rtl.simulate import Verdict, available, simulate
 
+pytestmark = pytest.mark.slow  # together
+
 EVERY_STEP = frozenset(STEPS)
 UNITS = {
     "integer": (("int8",), "auto", 4, ()),
