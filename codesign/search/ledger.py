@@ -46,7 +46,7 @@ class Ledger:
         }
         self.storage = storage
         self.resumed = self._open(name, objectives, identity, must_exist)
-        self.study_id = storage.get_study_id_from_name(name)
+        self.study_id = self.study._study_id
         self.queue = Queue(storage, self.study_id)
         self._watch = Watch()
         self._ids: dict[str, int] = {}  # of the newest trial of every candidate that is not finished

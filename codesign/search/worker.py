@@ -172,7 +172,7 @@ def join_study(storage: BaseStorage, name: str, *, cache: Path | None) -> Worker
         load = task.workload()
         networks[task_name] = Network(task, load, pairs, np.ones((len(load.layers), len(pairs)), dtype=bool))
         evaluators[task_name] = Evaluator(task, cache=cache)
-    return Worker(Queue(storage, storage.get_study_id_from_name(name)), networks, evaluators)
+    return Worker(Queue(storage, study._study_id), networks, evaluators)
 
 
 @patient

@@ -177,8 +177,9 @@ def _batch(record: dict[str, Any]) -> list[str]:
         _text(f"""The coordinator proposes a batch, waits for the one before, and proposes the next. Two batches are
             open at a time, so at most **twice `search.batch` workers have work**. With the default of 10 the 21st
             idles: {idle:,.0f} evaluations of {quick["evaluation_s"]:.1f} s an hour, however many there are. Set
-            `search.batch` to about the number of workers, half of it at least; a study that is resumed may have
-            another. The engine takes {first["ms_per_batch"]:.0f} ms for a batch of {first["batch"]} and
+            `search.batch` to about the number of workers, half of it at least, before the study begins: resumed with
+            another batch it proposes other designs, and of those measured before only the ones that it proposes again
+            count. The engine takes {first["ms_per_batch"]:.0f} ms for a batch of {first["batch"]} and
             {last["ms_per_batch"]:.0f} ms for one of {last["batch"]}."""),
         "",
         _text(f"""A large batch is proposed with less known. The enumerated problem (seven layers, the true front is
