@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -11,16 +13,18 @@ from torch import Tensor
 from codesign.errors import InputError, nearest
 from codesign.formats import Format
 from codesign.models.task import Task
+from codesign.quality.histogram import Histogram
 from codesign.workload import Product, ProductInterceptor
 
 Site = tuple[str, str]  # (layer, operand): input for conv and linear; query, key, probability, value
 RangeRule = Literal["mse", "minmax", "percentile"]
 Range = float | tuple[float, float]
 
-_KEPT = 32_768  # elements of each operand that are kept for fitting ranges
-_PER_CALL = 8_192
 _PERCENTILE = 0.9999
-_SHRINK = torch.linspace(1.0, 0.3, 29)  # candidate ranges of the MSE rule, as shares of the largest magnitude
+_COARSE = 2.0 ** (-torch.arange(33) / 4)  # shares of the largest magnitude that the MSE rule tries, down to 1/256
+_FINE = 16  # further ones, between the neighbours of the best of these
+_HOPELESS = 4.0  # times the least error so far: a still smaller range is worse
+_WORTH = 0.998  # of the error of the whole range: a gain below it is within what the histogram leaves open
 
 _OPERANDS = {"attention_qk": ("query", "key"), "attention_pv": ("probability", "value")}
 
@@ -35,25 +39,25 @@ def sites(product: Product) -> tuple[Site, Site | None]:
 
 @dataclass
 class _Observed:
-    low: float
-    high: float
-    kept: list[Tensor]
-    count: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+    elements: Histogram = field(default_factory=Histogram)
 
 
 class Ranges:
     """Observed operands of one network, and the clipping range of each for any format.
 
-    Rules: ``minmax`` takes the largest magnitude seen, ``percentile`` the 99.99 % quantile of the
-    magnitude, ``mse`` the range whose fake quantization has the least squared error on the kept
-    elements (so it differs by format: int8 clips outliers that fp8 can afford to represent).
-    Block formats and float casts need no range: their scales come from the data.
+    Every element of the calibration run counts. Rules: ``minmax`` takes the largest magnitude seen, ``percentile`` the
+    99.99 % quantile of the magnitude, ``mse`` the range whose fake quantization has the least squared error over all
+    elements (so it differs by format: int8 clips outliers that fp8 can afford to represent), never one that is worse
+    than that of ``minmax``. Block formats and float casts need no range: their scales come from the data.
+
+    Raises InputError where calibration meets NaN or infinity, naming the layer, or performs no product.
     """
 
     def __init__(self, task: Task, rule: RangeRule = "mse") -> None:
-        if rule not in get_args(RangeRule):
-            raise InputError(f"unknown range rule '{rule}'{nearest(rule, get_args(RangeRule))}")
-        self.rule = rule
+        self.rule = check_rule(rule)
+        self._name = task.name
         self._seen: dict[Site, _Observed] = {}
         self._fitted: dict[tuple[Site, str], Range] = {}
         with torch.inference_mode(), ProductInterceptor(task.module, self._observe, decompose=True):
@@ -68,15 +72,17 @@ class Ranges:
             self._record(second, product.stationary)
 
     def _record(self, site: Site, x: Tensor) -> None:
-        flat = x.detach().float().reshape(-1)
-        low, high = (float(v) for v in flat.aminmax())
-        seen = self._seen.setdefault(site, _Observed(low, high, []))
+        if not x.numel():
+            return
+        low, high = (float(v) for v in x.detach().aminmax())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise InputError(
+                f"{self._name}: layer '{site[0]}': its {site[1]} holds NaN or infinity in the calibration run"
+            )
+        seen = self._seen.setdefault(site, _Observed())
         seen.low, seen.high = min(seen.low, low), max(seen.high, high)
-        if seen.count < _KEPT:
-            # a stride coprime with the usual power-of-two shapes, so that no channel is left out
-            part = flat[:: max(1, flat.numel() // _PER_CALL) | 1].clone()
-            seen.kept.append(part)
-            seen.count += part.numel()
+        if self.rule != "minmax":
+            seen.elements.add(x)
 
     def get(self, site: Site, fmt: Format) -> Range:
         """The clipping range for `fmt` at `site`: a magnitude, or (low, high) with a zero point.
@@ -94,18 +100,46 @@ class Ranges:
         largest = max(abs(seen.low), abs(seen.high))
         if largest == 0:
             return (0.0, 0.0) if fmt.has_zero_point else 0.0
-        x = torch.cat(seen.kept)
-        if self.rule == "minmax":
-            share = 1.0
-        elif self.rule == "percentile":
-            share = float(torch.quantile(x.abs(), _PERCENTILE)) / largest or 1.0
-        else:
-            errors = [
-                float((fmt.fake_quantize(x, amax=_range(seen, largest, float(s), fmt)) - x).square().sum())
-                for s in _SHRINK
-            ]
-            share = float(_SHRINK[min(range(len(errors)), key=errors.__getitem__)])
+        share = 1.0
+        if self.rule == "percentile":
+            share = _quantile(*seen.elements.rows()) / largest or 1.0
+        elif self.rule == "mse":
+            share = _least_error(lambda share: _range(seen, largest, share, fmt), fmt, *seen.elements.rows())
         return _range(seen, largest, share, fmt)
+
+
+def check_rule(rule: str) -> RangeRule:
+    """`rule` itself; raises InputError with the nearest where there is no such."""
+    for known in get_args(RangeRule):
+        if rule == known:
+            return cast(RangeRule, known)
+    raise InputError(f"unknown range rule '{rule}'{nearest(rule, get_args(RangeRule))}")
+
+
+def _quantile(values: Tensor, counts: Tensor) -> float:
+    """The magnitude that `_PERCENTILE` of the elements do not exceed."""
+    magnitudes, order = values.abs().sort()
+    below = counts[order].cumsum(0)
+    return float(magnitudes[torch.searchsorted(below, math.ceil(_PERCENTILE * int(below[-1])))])
+
+
+def _least_error(range_of: Callable[[float], Range], fmt: Format, values: Tensor, counts: Tensor) -> float:
+    """The share of the whole range with the least squared error over all elements: a coarse look, then a fine one."""
+    weights, errors = counts.double(), dict[float, float]()
+
+    def look(shares: Iterable[float]) -> float:
+        for share in shares:
+            change = fmt.fake_quantize(values, amax=range_of(share)).sub_(values).double()
+            errors[share] = float(weights @ change.square_())
+            if errors[share] > _HOPELESS * min(errors.values()):
+                break
+        return min(errors, key=errors.__getitem__)
+
+    coarse = _COARSE.tolist()
+    place = coarse.index(look(coarse))
+    high, low = coarse[max(place - 1, 0)], coarse[min(place + 1, len(coarse) - 1)]
+    best = look(torch.linspace(high, low, _FINE + 2)[1:-1].tolist())
+    return best if errors[best] < _WORTH * errors[1.0] else 1.0
 
 
 def _range(seen: _Observed, largest: float, share: float, fmt: Format) -> Range:

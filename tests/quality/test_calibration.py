@@ -1,0 +1,155 @@
+"""Ranges of activations: every element counts, no rule is worse than the whole range where it was fitted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from codesign.errors import InputError
+from codesign.formats import Format, get_format
+from codesign.models.custom import CustomTask
+from codesign.quality.calibration import Range, Ranges
+from codesign.quality.histogram import EXACT, Histogram
+
+INPUT = ("root", "input")
+
+
+def heavy_tailed(shape: tuple[int, ...], seed: int, channels: int = 2) -> Tensor:
+    """Student t with two degrees of freedom; `channels` of the last axis are a hundred times as large."""
+    generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(shape, generator=generator)
+    chi = torch.randn((2, *shape), generator=generator).square().sum(0)
+    x = normal / (chi / 2).sqrt()
+    loud = torch.randperm(shape[-1], generator=generator)[:channels]
+    x[..., loud] *= 100
+    return x
+
+
+def linear_task(calibration: Tensor) -> CustomTask:
+    torch.manual_seed(0)
+    return CustomTask("heavy", nn.Linear(calibration.shape[-1], 3), calibration, calibration[:1], None)
+
+
+def squared_error(x: Tensor, fmt: Format, amax: Range) -> float:
+    return float((fmt.fake_quantize(x, amax=amax) - x).double().square().sum())
+
+
+def whole(x: Tensor, fmt: Format) -> Range:
+    low, high = float(x.min()), float(x.max())
+    return (min(low, 0.0), max(high, 0.0)) if fmt.has_zero_point else max(-low, high)
+
+
+@pytest.mark.parametrize("length", range(128, 257))
+def test_the_default_is_never_worse_than_min_max_at_any_length(length: int) -> None:
+    """Widths are odd and lengths all there are, so that no stride through the elements could be lucky."""
+    x = heavy_tailed((2, length, 2 * length + 75), seed=length)
+    ranges = Ranges(linear_task(x))
+    for name in ("int8", "int4"):
+        fmt = get_format(name)
+        assert squared_error(x, fmt, ranges.get(INPUT, fmt)) <= squared_error(x, fmt, whole(x, fmt))
+
+
+@pytest.mark.parametrize(
+    "name", ["int2", "int4", "int8", "int8_zp", "int12", "int16", "fp8_e4m3", "fp8_e5m2", "fp4_e2m1"]
+)
+@pytest.mark.parametrize("kind", ["normal", "heavy", "positive", "few"])
+def test_the_default_is_never_worse_than_min_max_in_any_format(name: str, kind: str) -> None:
+    x = {
+        "normal": torch.randn(3, 101, 333, generator=torch.Generator().manual_seed(1)),
+        "heavy": heavy_tailed((3, 101, 333), seed=2),
+        "positive": heavy_tailed((3, 101, 333), seed=3).relu(),
+        "few": heavy_tailed((1, 3, 7), seed=4),
+    }[kind]
+    fmt = get_format(name)
+    found = squared_error(x, fmt, Ranges(linear_task(x)).get(INPUT, fmt))
+    assert found <= squared_error(x, fmt, whole(x, fmt))
+
+
+@pytest.mark.parametrize("name", ["int8", "int4", "fp8_e4m3"])
+def test_the_range_is_close_to_the_best_over_all_elements(name: str) -> None:
+    x, fmt = heavy_tailed((4, 128, 257), seed=5, channels=0), get_format(name)
+    best = min(squared_error(x, fmt, float(x.abs().max()) * share) for share in torch.linspace(1, 0.005, 400).tolist())
+    assert squared_error(x, fmt, Ranges(linear_task(x)).get(INPUT, fmt)) <= 1.05 * best
+
+
+def test_a_range_far_below_the_largest_magnitude_is_found() -> None:
+    """Of a million normal numbers and one of three hundred times as much, four bits had better serve the million."""
+    x = torch.randn(1, 1000, 1001, generator=torch.Generator().manual_seed(6))
+    x[0, 0, 0] = 300
+    assert Ranges(linear_task(x)).get(INPUT, get_format("int4")) < 10
+
+
+def test_a_single_outlier_anywhere_is_seen() -> None:
+    x = torch.full((1, 300, 333), 0.5)
+    x[0, 211, 97] = -4.0
+    assert Ranges(linear_task(x), "minmax").get(INPUT, get_format("int8")) == 4.0
+    assert Ranges(linear_task(x), "mse").get(INPUT, get_format("int8_zp"))[0] < -3.9
+
+
+def test_the_percentile_is_that_of_all_elements() -> None:
+    x = heavy_tailed((2, 200, 501), seed=7)
+    found = Ranges(linear_task(x), "percentile").get(INPUT, get_format("int8"))
+    magnitudes = x.abs().flatten().sort().values
+    assert found == pytest.approx(float(magnitudes[round(0.9999 * len(magnitudes)) - 1]), rel=2**-10)
+
+
+def test_ranges_do_not_depend_on_how_calibration_is_cut_into_calls() -> None:
+    x = heavy_tailed((6, 150, 333), seed=8)
+
+    class InParts(CustomTask):
+        def calibrate(self, module: nn.Module) -> None:
+            for part in (x[4:], x[:1], x[1:4]):
+                module(part)
+
+    whole_run = linear_task(x)
+    parts = InParts("heavy", whole_run.module, x, x[:1], None)
+    for name in ("int8", "int4"):
+        assert Ranges(parts).get(INPUT, get_format(name)) == Ranges(whole_run).get(INPUT, get_format(name))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_refused_with_its_layer(value: float) -> None:
+    x = torch.zeros(1, 4, 9)
+    x[0, 1, 2] = value
+    with pytest.raises(InputError, match=r"heavy: layer 'root': its input holds NaN or infinity"):
+        Ranges(linear_task(x))
+
+
+def test_an_unknown_rule_offers_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'minmax'"):
+        Ranges(linear_task(torch.ones(1, 2, 3)), "minmaxx")  # type: ignore[arg-type]
+
+
+def test_few_elements_are_kept_as_they_are() -> None:
+    x = torch.randn(EXACT, generator=torch.Generator().manual_seed(9))
+    histogram = Histogram()
+    histogram.add(x[:1000])
+    histogram.add(x[1000:])
+    values, counts = histogram.rows()
+    assert torch.equal(values, x)
+    assert bool((counts == 1).all())
+
+
+def test_many_elements_are_all_counted_none_moved_by_more_than_half_a_tf32_step() -> None:
+    x = torch.cat([heavy_tailed((3, 64, 997), seed=10).flatten(), torch.tensor([0.0, -0.0, 1.0, -2.0, 1e-42, 3.4e38])])
+    histogram = Histogram()
+    for part in x.split(50_000):
+        histogram.add(part)
+    values, counts = histogram.rows()
+    assert int(counts.sum()) == len(x)
+    assert len(values) < len(x)
+    spread = values.repeat_interleave(counts).double().sort().values
+    moved = (spread - x.double().sort().values).abs()
+    assert bool((moved <= 2.0**-11 * x.double().sort().values.abs() + 2.0**-139).all())
+    assert bool(torch.isfinite(values).all())
+    for kept in (0.0, 1.0, -2.0):
+        assert kept in values
+
+
+def test_half_precision_counts_like_float32() -> None:
+    x = torch.randn(3, 100, 301, generator=torch.Generator().manual_seed(11)).bfloat16()
+    histograms = Histogram(), Histogram()
+    histograms[0].add(x)
+    histograms[1].add(x.float())
+    assert all(torch.equal(a, b) for a, b in zip(*(h.rows() for h in histograms), strict=True))
