@@ -19,18 +19,20 @@ if TYPE_CHECKING:
     from codesign import search
     from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
     from codesign.hardware import cost
+    from codesign.models.custom import Loss
     from codesign.workload import trace
 
 _WHERE = {
     "Assignment": "codesign.formats",
     "FormatPair": "codesign.formats",
     "LayerFormats": "codesign.formats",
+    "Loss": "codesign.models.custom",
     "get_format": "codesign.formats",
     "cost": "codesign.hardware",
     "trace": "codesign.workload",
 }
 
-__all__ = ["Assignment", "FormatPair", "LayerFormats", "cost", "get_format", "search", "trace"]
+__all__ = ["Assignment", "FormatPair", "LayerFormats", "Loss", "cost", "get_format", "search", "trace"]
 
 
 def __getattr__(name: str) -> Any:

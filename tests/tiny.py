@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from codesign import Loss
 from tests.conftest import TinyAttention, make_tiny_task, stripes
 
 
@@ -25,3 +26,43 @@ def untrained() -> tuple[Any, Any, Any, None]:
     """The same network as it begins, for its workload: nothing is trained."""
     image, _ = stripes(4, torch.Generator().manual_seed(0))
     return TinyAttention(), image, image, None
+
+
+def _mse(outputs: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    return (outputs - reference).square().flatten(1).mean(dim=1)
+
+
+def in_log10() -> tuple[Any, Any, Any, Loss]:
+    """Scored by the log10 of the squared error, which is negative, and says so."""
+    module, calibration, evaluation, _ = task()
+    return module, calibration, evaluation, Loss(lambda y, r: _mse(y, r).log10(), "log10", "log10 MSE", "log_error")
+
+
+def in_decibels() -> tuple[Any, Any, Any, Loss]:
+    """Scored by a negated PSNR, and says so."""
+    module, calibration, evaluation, _ = task()
+    return module, calibration, evaluation, Loss(lambda y, r: 10 * _mse(y, r).log10(), "db", "dB", "negated_psnr")
+
+
+def undeclared() -> tuple[Any, Any, Any, Any]:
+    """A log10 that is cut off, negative throughout, and does not say so."""
+    module, calibration, evaluation, _ = task()
+    return module, calibration, evaluation, lambda y, r: _mse(y, r).clamp_min(1e-12).log10()
+
+
+def psnr() -> tuple[Any, Any, Any, Any]:
+    """A PSNR returned as if it were a loss, cut off where the float network would have an infinite one."""
+    module, calibration, evaluation, _ = task()
+    return module, calibration, evaluation, lambda y, r: -10 * _mse(y, r).clamp_min(1e-12).log10()
+
+
+def infinite() -> tuple[Any, Any, Any, Any]:
+    """A log10 that is not cut off: minus infinity for the float network."""
+    module, calibration, evaluation, _ = task()
+    return module, calibration, evaluation, lambda y, r: _mse(y, r).log10()
+
+
+def constant() -> tuple[Any, Any, Any, Any]:
+    """A metric that looks at nothing."""
+    module, calibration, evaluation, _ = task()
+    return module, calibration, evaluation, lambda y, r: torch.ones(len(y))

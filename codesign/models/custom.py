@@ -7,7 +7,8 @@ The function takes no argument and returns ``(module, calibration, evaluation, m
   dict of keywords, the first axis being the sample;
 - `metric`: ``metric(outputs, reference) -> Tensor [n]``, one *loss* per sample (smaller is better), of
   the module's outputs against the float module's outputs on the same batch; it may close over labels.
-  Return ``None`` instead of a function for the squared error against the float output.
+  A `Loss` around the function says its unit and its scale: of a squared error's log10, or of a negated PSNR, which
+  are negative. Return ``None`` instead of a function for the squared error against the float output.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,32 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from codesign.errors import InputError, nearest
-from codesign.models.task import Outputs, Part, Samples, Task
+from codesign.models.task import SCALES, Outputs, Part, Samples, Scale, Task
 from codesign.workload import Workload, trace
 
 _LEAST_WHOLE = 24  # samples of which a part says something
 Metric = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A metric of the user's own, and what its values are.
+
+    function: ``(outputs, reference) -> Tensor [n]``, a loss per sample. scale: ``raw`` where the losses of several
+    layers add up; ``log10`` of such a loss; ``db``, 10 log10 of it, as a negated PSNR is. A logarithm is cut off at
+    1e-12, as the float network would be infinitely good. name: in tables (default: the function's).
+
+    Raises InputError on an unknown scale.
+    """
+
+    function: Metric
+    scale: Scale = "raw"
+    unit: str = ""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise InputError(f"unknown scale '{self.scale}' of a loss{nearest(self.scale, SCALES)}")
 
 
 def squared_error(outputs: Tensor, reference: Tensor) -> Tensor:
@@ -40,14 +63,19 @@ class CustomTask(Task):
     """Wraps the four things that a user's function returns."""
 
     seed = 0
+    more_when_full = False
 
-    def __init__(self, name: str, module: nn.Module, calibration: Any, evaluation: Any, metric: Metric | None) -> None:
+    def __init__(
+        self, name: str, module: nn.Module, calibration: Any, evaluation: Any, metric: Metric | Loss | None
+    ) -> None:
         self.name = name
         self.module = module.eval()
-        self.deciding = "squared_error" if metric is None else getattr(metric, "__name__", "loss")
-        self._calibration, self._evaluation = calibration, evaluation
-        self._metric: Metric = metric or squared_error
         self.metric_is_given = metric is not None
+        loss = metric if isinstance(metric, Loss) else Loss(metric or squared_error)
+        self.deciding = loss.name or getattr(loss.function, "__name__", "loss")
+        self.unit, self.scale = loss.unit, loss.scale
+        self._calibration, self._evaluation = calibration, evaluation
+        self._metric = loss.function
 
     def calibrate(self, module: nn.Module) -> None:
         _call(module, self._calibration)
@@ -65,7 +93,9 @@ class CustomTask(Task):
             shape = tuple(losses.shape)
             raise InputError(f"{self.name}: the metric returns shape {shape}, expected one loss per sample")
         values = losses.double().cpu().numpy()
-        return [Samples(self.deciding, "", "minimize", values, lambda rows: float(rows.mean()))]
+        if self.scale != "raw":
+            values = np.maximum(values, self.from_raw(0.0))
+        return [Samples(self.deciding, self.unit, "minimize", values, lambda rows: float(rows.mean()))]
 
     def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
         """Rademacher: exact for a squared error, a usable order of layers for any other loss."""
@@ -113,8 +143,8 @@ def load_custom(spec: str, *, name: str | None = None, search_path: Path | None 
     if not (isinstance(result, tuple) and len(result) == 4 and isinstance(result[0], nn.Module)):
         raise InputError(f"'{spec}' must return (module, calibration, evaluation, metric)")
     module, calibration, evaluation, metric = result
-    if metric is not None and not callable(metric):
-        raise InputError(f"'{spec}': the metric must be a function or None, found {type(metric).__name__}")
+    if metric is not None and not isinstance(metric, Loss) and not callable(metric):
+        raise InputError(f"'{spec}': the metric must be a function, a Loss or None, found {type(metric).__name__}")
     return CustomTask(name or function_name, module, calibration, evaluation, metric)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +17,12 @@ from codesign.workload.types import Workload
 
 Direction = Literal["minimize", "maximize"]
 Outputs = dict[str, Tensor]
+Scale = Literal["raw", "log10", "db"]
+"""Of a loss: raw, where what several layers lose adds up (a squared error, a divergence); its log10; or its decibels,
+10 log10, so that a negated PSNR is one."""
+SCALES: tuple[Scale, ...] = ("raw", "log10", "db")
+_DECADES = {"log10": 1.0, "db": 10.0}
+LEAST_RAW = 1e-12  # a loss below it counts as none: -12 in log10, 120 dB
 
 
 @dataclass(frozen=True)
@@ -49,13 +56,18 @@ class Task(abc.ABC):
     """A trained network with calibration data, evaluation data and metrics.
 
     `name` is the key in YAML and JSON, `module` the float network in eval mode, `deciding` the
-    name of the metric that the search optimises (always computed), `seed` fixes all noise.
+    name of the metric that the search optimises (always computed): a loss, smaller is better, in `unit`
+    and on `scale`. `seed` fixes all noise. `more_when_full`: whether ``full`` runs and scores anything
+    that the deciding metric does not need.
     """
 
     name: str
     module: nn.Module
     deciding: str
     seed: int
+    unit: str = ""
+    scale: Scale = "raw"
+    more_when_full: bool = True
 
     @abc.abstractmethod
     def calibrate(self, module: nn.Module) -> None:
@@ -106,18 +118,24 @@ class Task(abc.ABC):
 
     def raw(self, value: float) -> float:
         """The deciding metric's value on the additive scale that `probe` estimates (10**v for a log10)."""
-        return value
+        return value if self.scale == "raw" else float(10.0 ** (value / _DECADES[self.scale]))
 
     def from_raw(self, raw: float) -> float:
-        """Inverse of `raw`."""
-        return raw
+        """Inverse of `raw`, down to `LEAST_RAW` where the scale is a logarithm."""
+        return raw if self.scale == "raw" else _DECADES[self.scale] * math.log10(max(raw, LEAST_RAW))
 
     def fingerprint(self) -> str:
         """Hash of network, data, seed and metric: the key under which results may be reused."""
-        h = hashlib.sha256(f"{self.name}|{self.deciding}|{self.seed}".encode())
+        h = hashlib.sha256(f"{self.name}|{self.deciding}|{self.scale}|{self.seed}".encode())
         for name, tensor in self.module.state_dict().items():
             h.update(name.encode())
             h.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        h.update(self.data_fingerprint().encode())
+        return h.hexdigest()[:24]
+
+    def data_fingerprint(self) -> str:
+        """Hash of calibration and evaluation data and of the seed: losses on other data compare with no other loss."""
+        h = hashlib.sha256(str(self.seed).encode())
         for array in self.data_arrays():
             h.update(str(array.shape).encode())
             h.update(np.ascontiguousarray(array).tobytes())

@@ -4,6 +4,7 @@ from codesign.quality.evaluator import Evaluator
 from codesign.quality.measure import Quality, UnmeasurableError, measure
 from codesign.quality.operands import Operands, sample_operands
 from codesign.quality.sensitivity import sensitivities
+from codesign.quality.trial import try_metric
 
 __all__ = [
     "Evaluator",
@@ -13,4 +14,5 @@ __all__ = [
     "measure",
     "sample_operands",
     "sensitivities",
+    "try_metric",
 ]

@@ -13,7 +13,7 @@ from codesign.errors import InputError, nearest
 from codesign.formats import Assignment
 from codesign.models.task import Outputs, Part, Task
 from codesign.quality.cache import ResultCache, code_version
-from codesign.quality.calibration import RangeRule, Ranges
+from codesign.quality.calibration import RangeRule, Ranges, check_rule
 from codesign.quality.measure import DRAWS, Quality, measure
 from codesign.quality.quantized import QuantizedNetwork
 
@@ -21,13 +21,15 @@ from codesign.quality.quantized import QuantizedNetwork
 class Evaluator:
     """Measures assignments of one task's network; calibrates at first use, caches on disk if given a folder.
 
-    Raises InputError when the network's weights hold NaN or infinity.
+    ranges: the rule that clips activations in plain formats, see `Ranges`.
+
+    Raises InputError when the network's weights hold NaN or infinity, and on an unknown rule.
     """
 
     def __init__(self, task: Task, *, cache: Path | None = None, ranges: RangeRule = "mse") -> None:
         check_finite(task)
         self.task = task
-        self._ranges = ranges
+        self.ranges = check_rule(ranges)
         self.layers = task.workload().layer_kinds()
         identity = {
             "task": task.name,
@@ -45,7 +47,7 @@ class Evaluator:
     @functools.cached_property
     def network(self) -> QuantizedNetwork:
         """The network with calibrated ranges; made on first use, as who only leads a study never measures."""
-        return QuantizedNetwork(self.task.module, Ranges(self.task, self._ranges))
+        return QuantizedNetwork(self.task.module, Ranges(self.task, self.ranges))
 
     def __call__(self, assignment: Assignment, *, enough: float | None = None) -> Quality:
         """The deciding metric; on the task's part alone where it is worse than `enough` there."""
@@ -60,8 +62,20 @@ class Evaluator:
         return self._measured(assignment, full=False)[0]
 
     def metrics(self, assignment: Assignment) -> list[Quality]:
-        """Every metric of the task, the deciding one first, each with its interval."""
-        return self._qualities(assignment, full=True)
+        """Every metric of the task, the deciding one first, each with its interval.
+
+        Where the task has no other, a deciding metric that was measured before is not measured again.
+        """
+        if self.task.more_when_full:
+            return self._qualities(assignment, full=True)
+        return [replace(q, part=None, draws=()) for q in self._qualities(assignment, full=False)]
+
+    def float_quality(self) -> Quality:
+        """The deciding metric of the float network itself: its outputs against themselves.
+
+        Raises UnmeasurableError where that is not finite.
+        """
+        return measure(self.task.score(self.reference(), self.reference())[0])
 
     def float_metrics(self) -> list[Quality]:
         """The metrics of the float network itself."""
@@ -76,6 +90,7 @@ class Evaluator:
 
     def reference(self, *, full: bool = False) -> Outputs:
         """What the float network produces (run once, kept)."""
+        full = full and self.task.more_when_full
         if full not in self._references:
             with torch.inference_mode():
                 self._references[full] = self.task.run(self.task.module, full=full)

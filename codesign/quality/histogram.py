@@ -1,9 +1,9 @@
 """Every element of a tensor that is too large to keep: its values and how often each occurs.
 
-Up to `EXACT` elements are kept as they are. More are counted by their float32 bits rounded to TensorFloat-32 (8 exponent
-and 10 mantissa bits; NVIDIA, A100 white paper, 2020), half away from zero: no element is left out, none moves by more
-than 2**-11 of itself, and zeros, powers of two and the tail keep their place. Counts are integers, so that the order of
-calls and the number of threads change nothing.
+Up to `EXACT` elements are kept as they are. More are counted by their float32 bits rounded to TensorFloat-32 (8
+exponent and 10 mantissa bits; NVIDIA, A100 white paper, 2020), half away from zero: no element is left out, none moves
+by more than 2**-11 of itself, and zeros, powers of two and the tail keep their place. Counts are integers, so that the
+order of calls and the number of threads change nothing.
 """
 
 from __future__ import annotations

@@ -163,7 +163,8 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         corner.insert(self._measured, max(uniform.values()))
         reference = np.array(corner) * (1 + _MARGIN) + _LEAST
         network = _Network(layers.names, layers.allowed)
-        return Engine({_NETWORK: network}, combiner, {_NETWORK: layers.losses(uniform)}, reference, seed=self._seed)
+        tables, scales = {_NETWORK: layers.losses(uniform)}, {_NETWORK: _Raw()}
+        return Engine({_NETWORK: network}, combiner, tables, reference, scales, seed=self._seed)
 
     def _uniform(self, study: Study) -> dict[bytes, float]:
         """Losses of the finished trials that took one choice throughout, by assignment."""
@@ -202,7 +203,6 @@ class _Network:
 
     layers: Sequence[str]
     allowed: np.ndarray
-    task: _Raw = _Raw()
 
     @property
     def groups(self) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from codesign.search.combine import Archive, Combiner, Designs, Pool, Priced
 from codesign.search.pareto import Coverage
 from codesign.search.proposals import distinct, drawn_accelerators, hull_vertices, mutants, within_budgets
+from codesign.search.scale import Scale, log_losses
 from codesign.search.surrogate import Surrogate
 
 _KEPT = 3000  # predicted designs that are weighed against each other
@@ -19,17 +20,9 @@ _EXPECTED, _HOPED = 0, 1  # nodes, of those here:
 _NODES = ((0.0, 4), (-(3**0.5), 1), (3**0.5, 1))  # Gauss-Hermite: standard deviations, and sixths of the weight
 
 
-class Scale(Protocol):
-    """From a metric to the scale on which losses of layers add up, and back."""
-
-    def raw(self, value: float) -> float: ...
-
-    def from_raw(self, raw: float) -> float: ...
-
-
 class Searched(Protocol):
     """A network as the engine sees it: layers [L], the pairs that each may take bool [L, C], the number of the group
-    that takes the same pair as it, int [L], its metric's scale.
+    that takes the same pair as it, int [L].
     """
 
     @property
@@ -40,9 +33,6 @@ class Searched(Protocol):
 
     @property
     def groups(self) -> np.ndarray: ...
-
-    @property
-    def task(self) -> Scale: ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,9 @@ class Engine:
     """Proposes batches of designs; everything that it does follows from the seed and from what it was told.
 
     tables: of each network the sensitivities [L, C], raw loss of each pair in each layer alone, inf where not allowed.
-    reference: the corner that bounds the hypervolume [d]. Call `tell` with every measurement, then `propose`.
+    reference: the corner that bounds the hypervolume [d]. scales: of each network's metric. log_losses: whether a gain
+    in quality counts by the logarithm of the raw loss, as one in a cost does, or by the metric's own value, which
+    spends the search on the designs that lose most. Call `tell` with every measurement, then `propose`.
     """
 
     def __init__(
@@ -92,15 +84,19 @@ class Engine:
         combiner: Combiner,
         tables: Mapping[str, np.ndarray],
         reference: np.ndarray,
+        scales: Mapping[str, Scale],
         *,
         seed: int = 0,
         learn: bool = True,
+        log_losses: bool = True,
     ) -> None:
         self._networks = networks
         self._combiner = combiner
         self._surrogates = {name: Surrogate(table) for name, table in tables.items()}
         self._tables = tables
         self._reference = reference
+        self._scales = scales
+        self._log_losses = log_losses
         self._seed = seed
         self._learn = learn
         self._known = {name: _Known() for name in networks}
@@ -119,7 +115,7 @@ class Engine:
         for name, network in self._networks.items():
             known, new = self._known[name], []
             for choice, quality in zip(choices[name], qualities[name], strict=True):
-                if known.add(choice, quality, network.task.raw(quality)):
+                if known.add(choice, quality, self._scales[name].raw(quality)):
                     known.choices.append(choice)
                     new.append((choice, quality))
             rows = np.array([c for c, _ in new], dtype=np.int64).reshape(-1, len(network.layers))
@@ -128,7 +124,7 @@ class Engine:
 
     def hint(self, name: str, choice: np.ndarray, quality: float) -> None:
         """Learn what an assignment is about to lose: no design is made of it, and it is not proposed again."""
-        self._known[name].add(choice, quality, self._networks[name].task.raw(quality))
+        self._known[name].add(choice, quality, self._scales[name].raw(quality))
 
     def belief(self, name: str, choice: np.ndarray) -> tuple[float, float]:
         """Mean and standard deviation of the logarithm of the raw loss that is expected of an assignment."""
@@ -190,7 +186,7 @@ class Engine:
         choices = distinct(np.concatenate([elite, *fresh]))
         mean, spread = surrogate.log_loss(choices)
         measured = np.array([known.quality.get(_content(c), np.nan) for c in choices])
-        nodes = [[network.task.from_raw(float(r)) for r in np.exp(mean + z * spread)] for z, _ in _NODES]
+        nodes = [[self._scales[name].from_raw(float(r)) for r in np.exp(mean + z * spread)] for z, _ in _NODES]
         return choices, np.where(np.isnan(measured), np.array(nodes), measured)
 
     def _promising(self, pools: Mapping[str, tuple[np.ndarray, np.ndarray]], accelerators: list[np.ndarray]) -> Designs:
@@ -275,9 +271,15 @@ class Engine:
         return values
 
     def _scaled(self, points: np.ndarray) -> np.ndarray:
-        """Objectives on the scale for choosing: logarithms of costs, which span decades; quality as it is."""
-        logs = np.array([not o.is_quality for o in self._combiner.objectives])
-        return np.where(logs, np.log(np.maximum(points, 1e-30)), points)
+        """Objectives [..., d] on the scale for choosing: logarithms of costs and losses, which span decades."""
+        scaled = np.array(points, dtype=np.float64)
+        for k, objective in enumerate(self._combiner.objectives):
+            if not objective.is_quality:
+                scaled[..., k] = np.log(np.maximum(points[..., k], 1e-30))
+            elif self._log_losses:
+                assert objective.task is not None
+                scaled[..., k] = log_losses(self._scales[objective.task], points[..., k])
+        return scaled
 
     @staticmethod
     def _key(choices: Mapping[str, np.ndarray]) -> bytes:

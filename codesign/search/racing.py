@@ -9,7 +9,8 @@ import numpy as np
 from scipy.stats import norm
 
 from codesign.quality import Evaluator, Quality
-from codesign.search.engine import Engine, Proposal, Scale, Searched
+from codesign.search.engine import Engine, Proposal
+from codesign.search.scale import Scale
 
 _SURE = 2.0  # standard deviations between what a part says and what the whole must be for a place on the front
 _LEAST = 8  # assignments measured whole, before anything is said about parts
@@ -30,10 +31,10 @@ class Racing:
         self._learned = dict.fromkeys(scales, 0)
 
     @classmethod
-    def of(cls, networks: Mapping[str, Searched], evaluators: Mapping[str, Evaluator]) -> Racing:
+    def of(cls, scales: Mapping[str, Scale], evaluators: Mapping[str, Evaluator]) -> Racing:
         """Of the networks whose task has a part."""
         parts = {n: evaluator.part for n, evaluator in evaluators.items()}
-        return cls({n: network.task for n, network in networks.items()}, {n: p.share for n, p in parts.items() if p})
+        return cls(scales, {n: p.share for n, p in parts.items() if p})
 
     def learn(self, name: str, qualities: Sequence[Quality]) -> None:
         """Every assignment that was measured whole, in order; those of which no part is known say nothing."""

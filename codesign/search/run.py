@@ -11,7 +11,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from codesign.errors import InputError
-from codesign.quality import Quality, sensitivities
+from codesign.quality import Quality, sensitivities, try_metric
 from codesign.search.combine import Designs, Pool
 from codesign.search.crew import Crew, Processes, Thread
 from codesign.search.engine import Engine, Proposal
@@ -20,6 +20,7 @@ from codesign.search.lease import Lease
 from codesign.search.ledger import ENDED, RUNNING
 from codesign.search.racing import Racing
 from codesign.search.samplers import Parameters, make_sampler
+from codesign.search.scale import loss_scales
 from codesign.search.sentinels import choose, measure_again
 from codesign.search.study import Measured, Progress, Study
 from codesign.search.trials import Failure, Work
@@ -51,10 +52,11 @@ def run_study(
     run = _Run(study, evaluations, None if timeout_s is None else started + timeout_s, progress or (lambda *_: None))
     with Lease(study.ledger.storage, study.ledger.study_id, study.space.spec.name) as run.lease, _one_thread():
         study.sentinels = measure_again(study, run.report)
+        _try_metrics(study, run.report)
         _sensitivities(study, run.report)
         if sampler == "codesign":
             with run.crew():
-                _engine(run, make_engine, Racing.of(study.space.networks, study.evaluators) if racing else None)
+                _engine(run, make_engine, racing)
         else:
             _black_box(sampler, run)
         choose(study)
@@ -154,12 +156,22 @@ def count(study: Study, work: Work, report: Progress, total: int) -> bool | None
     return True
 
 
-def _engine(run: _Run, make_engine: Callable[..., Engine], racing: Racing | None) -> None:
+def _engine(run: _Run, make_engine: Callable[..., Engine], race: bool) -> None:
     """Rounds of: propose, queue, count the round before, which was measured meanwhile."""
     study = run.study
     run.end(run.begin([_work(study, *uniform) for uniform in uniform_designs(study)[: run.evaluations]]))
     study.reference = reference_point(study)
-    engine = make_engine(study.space.networks, study.combiner, study.tables, study.reference, seed=study.seed)
+    scales = loss_scales(study)
+    racing = Racing.of(scales, study.evaluators) if race else None
+    engine = make_engine(
+        study.space.networks,
+        study.combiner,
+        study.tables,
+        study.reference,
+        scales,
+        seed=study.seed,
+        log_losses=study.space.spec.search.losses == "log",
+    )
     asked: list[Proposal] = []
     queued: Sequence[Work] = []
     while True:
@@ -248,6 +260,13 @@ def remember(study: Study, front: Designs | None = None) -> None:
                 "hypervolume": study.hypervolume(study.front() if front is None else front),
             }
         )
+
+
+def _try_metrics(study: Study, report: Progress) -> None:
+    """Raises InputError where the deciding metric of a network is no loss that could be searched by."""
+    for i, (name, evaluator) in enumerate(study.evaluators.items()):
+        report("metrics tried", i, len(study.evaluators), name)
+        study.float_values[name] = try_metric(evaluator)
 
 
 def _sensitivities(study: Study, report: Progress) -> None:

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import (
@@ -31,6 +31,7 @@ from codesign.hardware.accumulators import check_accumulator
 from codesign.hardware.files import beside
 from codesign.hardware.overflow import resolved
 from codesign.models import Task, load_task
+from codesign.quality.calibration import RangeRule
 from codesign.search.accumulation import check_unit, longest_reductions
 from codesign.search.fixed import FixedNetwork, resolve_fixed
 from codesign.search.objectives import Objective, resolve_objective
@@ -43,12 +44,16 @@ def _check_pair(text: str) -> str:
     return str(FormatPair.parse(text).checked())
 
 
+_OWNERS = {"layers": "task", "ties": "task", "ranges": "task", "formats": "workload", "assignment": "workload"}
+
+
 class TaskSpec(Written):
     """One network of the space: a task to be measured in formats to be found, or a workload in given formats."""
 
     task: str = ""  # restore, rewrite, or python:package.module:function
     layers: dict[str, list[str]] = Field(default_factory=dict)  # layer glob -> the pairs it may take
     ties: list[list[str]] = []  # globs of layers that must take the same pair
+    ranges: RangeRule = "mse"  # what clips activations in plain formats
     workload: str = ""  # a network by name, with its options, or a task's
     formats: list[str] = []  # one pair throughout, or several to compare
     assignment: str = ""  # JSON beside this file: layer -> {weight, activation}
@@ -74,8 +79,8 @@ class TaskSpec(Written):
             raise ValueError("give either task, to be measured, or workload, whose formats are given")
         if self.workload and bool(self.formats) == bool(self.assignment):
             raise ValueError("a workload takes either formats or assignment")
-        for key, owner in {"layers": "task", "ties": "task", "formats": "workload", "assignment": "workload"}.items():
-            if getattr(self, key) and not getattr(self, owner):
+        for key, owner in _OWNERS.items():
+            if key in self.model_fields_set and getattr(self, key) and not getattr(self, owner):
                 raise ValueError(f"{key} goes with {owner}")
         return self
 
@@ -144,6 +149,7 @@ class SearchSpec(Written):
     """How long to search, and how much of the front to write down."""
 
     evaluations: PositiveInt = 150  # measured candidates, the uniform-format ones included
+    losses: Literal["log", "linear"] = "log"  # by what a gain in quality is weighed against one in cost
     batch: PositiveInt = 10
     front_size: PositiveInt = 60
 
@@ -176,6 +182,7 @@ class Network:
     pairs: tuple[FormatPair, ...]
     allowed: np.ndarray  # bool [layers, pairs], the same for all layers of a tie
     ties: tuple[tuple[int, ...], ...] = ()  # places of layers
+    ranges: RangeRule = "mse"
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -238,6 +245,8 @@ class SearchSpace:
             for key in ("workload", "formats", "assignment", "ties"):  # a space from before these keys keeps its hash
                 if not task[key]:
                     del task[key]
+            if task["ranges"] == "mse":
+                del task["ranges"]
         if self.spec.hardware.unit_model:
             model = Path(beside(self.path, self.spec.hardware.unit_model)).read_bytes()
             spec["hardware"]["unit_model"] = hashlib.sha256(model).hexdigest()
@@ -365,4 +374,4 @@ def _resolve_network(path: Path, name: str, spec: TaskSpec, pairs: tuple[FormatP
                 raise InputError(f"{path}:{line}: {glob}: {pair} is not among the space's pairs")
         allowed[hits] = [str(pair) in named for pair in pairs]
     ties = resolve_ties(path, name, spec.ties, layers, allowed)
-    return Network(task, workload, pairs, allowed, ties)
+    return Network(task, workload, pairs, allowed, ties, spec.ranges)

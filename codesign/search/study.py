@@ -68,6 +68,7 @@ class Study:
     accumulation: Accumulation
     tables: dict[str, np.ndarray] = field(default_factory=dict)  # sensitivities [L, C], inf where not allowed
     measured: dict[str, Measured] = field(default_factory=dict)
+    float_values: dict[str, float] = field(default_factory=dict)  # the deciding metric of the float networks
     reference: np.ndarray = field(default_factory=lambda: np.zeros(0))
     history: list[dict[str, float]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
@@ -121,7 +122,9 @@ def open_study(
         must_exist=resume,
     )
     cache = folder / "evaluations"
-    evaluators = dict(evaluators or {name: Evaluator(n.task, cache=cache) for name, n in space.networks.items()})
+    evaluators = dict(
+        evaluators or {name: Evaluator(n.task, cache=cache, ranges=n.ranges) for name, n in space.networks.items()}
+    )
     tables = {name: cost_tables(n.workload, space.grid, space.pairs) for name, n in space.networks.items()}
     combiner = Combiner(tables, space.objectives, space.budgets, space.grid.unit)
     study = Study(space, seed, folder, ledger, url, workers, evaluators, combiner, Accumulation(evaluators))

@@ -48,15 +48,19 @@ class Surrogate:
     def fitted(self, choices: np.ndarray, losses: np.ndarray) -> Surrogate:
         """The surrogate after measuring `choices` [n, L] with raw `losses` [n].
 
+        Raises ValueError unless all losses are positive.
+
         First (a, b) by least squares on logarithms; then one factor per format and one per layer, by
         ridge regression on relative error around factor 1: measured points speak about sums of
         contributions, the prior says that the sensitivities are roughly right, and the ridge weighs them.
         What is left over is given to the interactions.
         """
+        if not (losses > 0).all():
+            raise ValueError("raw losses are positive: what is not comes from a metric on another scale")
         choices, losses = choices[-_RECENT:], losses[-_RECENT:]
         parts = self.table[np.arange(self.table.shape[0]), choices]  # [n, L]
         totals = parts.sum(axis=1)
-        use = (totals > 0) & (losses > 0) & np.isfinite(totals)
+        use = (totals > 0) & np.isfinite(totals)
         if use.sum() < 4:
             return self
         parts, totals, losses, choices = parts[use], totals[use], losses[use], choices[use]

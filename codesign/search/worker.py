@@ -37,7 +37,11 @@ _AHEAD, _AHEAD_S = 0.2, 1.0  # the next trial is taken this share of an evaluati
 def workplace(space: SearchSpace) -> str:
     """What a worker elsewhere needs of the space, for the study's attribute."""
     tasks = {
-        name: {"task": space.spec.tasks[name].task, "fingerprint": network.task.fingerprint()}
+        name: {
+            "task": space.spec.tasks[name].task,
+            "fingerprint": network.task.fingerprint(),
+            "ranges": network.ranges,
+        }
         for name, network in space.networks.items()
     }
     written = {"folder": str(space.path.parent.resolve()), "pairs": list(map(str, space.pairs)), "tasks": tasks}
@@ -171,7 +175,7 @@ def join_study(storage: BaseStorage, name: str, *, cache: Path | None) -> Worker
             raise InputError(f"{task_name}: '{spec['task']}' is another network or other data here than in the study")
         load = task.workload()
         networks[task_name] = Network(task, load, pairs, np.ones((len(load.layers), len(pairs)), dtype=bool))
-        evaluators[task_name] = Evaluator(task, cache=cache)
+        evaluators[task_name] = Evaluator(task, cache=cache, ranges=spec["ranges"])
     return Worker(Queue(storage, study._study_id), networks, evaluators)
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 from torchmetrics.image.kid import poly_kernel
 
-from codesign.models.task import Samples
+from codesign.models.task import LEAST_RAW, Samples
 
-FLOOR = 1e-12  # a mean squared error below it counts as none: -12 in log10, 120 dB
+FLOOR = LEAST_RAW  # of a mean squared error
 
 
 def output_error(errors: np.ndarray) -> Samples:

@@ -39,7 +39,7 @@ class RestoreTask(Task):
     Outputs: ``images`` [crops * 4, 3, SIZE, SIZE], not clamped, the four tasks of a crop one after another.
     """
 
-    deciding = "output_error"
+    deciding, unit, scale = "output_error", "log10 MSE", "log10"
 
     def __init__(self, module: nn.Module, held_out: SampleSet, calibration: SampleSet, seed: int = 0) -> None:
         self.name = "restore"
@@ -91,12 +91,6 @@ class RestoreTask(Task):
         smaller, images = copy.copy(self), slice(_PART_CROPS * len(TASKS))
         smaller._held_out, smaller._noise = self._held_out[images], self._noise[:, images]
         return Part(smaller, np.arange(_PART_CROPS), _PART_CROPS / DECIDING_CROPS)
-
-    def raw(self, value: float) -> float:
-        return float(10.0**value)
-
-    def from_raw(self, raw: float) -> float:
-        return math.log10(max(raw, metrics.FLOOR))
 
     def workload(self) -> Workload:
         """One image of SIZE x SIZE pixels: four passes of the U-Net."""

@@ -78,7 +78,7 @@ class RewriteTask(Task):
     [windows] of the remaining prose and ``generated`` [96, new tokens], the greedy answers.
     """
 
-    deciding = "kl_to_float"
+    deciding, unit = "kl_to_float", "nats/token"
 
     def __init__(self, module: nn.Module, config: DecoderConfig, data: RewriteData, seed: int = 0) -> None:
         self.name = "rewrite"

@@ -1,0 +1,101 @@
+"""The scale on which losses are searched: above the float network, positive, by logarithms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from codesign.errors import InputError
+from codesign.search import load_space, open_study, run_study
+from codesign.search.engine import Engine
+from codesign.search.scale import AboveFloat, log_losses
+from codesign.search.surrogate import Surrogate
+from tests.search.test_search import SPACE
+
+
+class Plain:
+    def raw(self, value: float) -> float:
+        return value
+
+    def from_raw(self, raw: float) -> float:
+        return raw
+
+
+def test_a_loss_is_counted_from_the_float_network() -> None:
+    """A cross-entropy of 0.7 nats says nothing of what was lost, unless the float network's is known."""
+    scale = AboveFloat(Plain(), float_raw=0.5, least=0.01)
+    assert scale.raw(0.7) == pytest.approx(0.2)
+    assert scale.from_raw(scale.raw(0.7)) == pytest.approx(0.7)
+    assert scale.raw(0.49) == 0.01  # better than float by noise
+
+
+def test_a_gain_in_quality_counts_by_its_logarithm() -> None:
+    scale = AboveFloat(Plain(), float_raw=0.0, least=1e-9)
+    steps = np.diff(log_losses(scale, np.array([[1e-4, 1e-3], [1e-2, 1e-1]])).reshape(-1))
+    assert steps == pytest.approx(np.log(10))
+
+
+def test_a_surrogate_refuses_losses_that_are_not_positive() -> None:
+    with pytest.raises(ValueError, match="positive"):
+        Surrogate(np.ones((2, 2))).fitted(np.zeros((5, 2), dtype=int), np.array([1.0, 2.0, -3.0, 1.0, 1.0]))
+
+
+def searched(tmp_path: Path, task: str, **search: Any) -> Any:
+    file = tmp_path / f"{task}.yaml"
+    text = SPACE.replace("tests.tiny:task", f"tests.tiny:{task}")
+    file.write_text(
+        text.replace("{evaluations: 14", "{" + "".join(f"{k}: {v}, " for k, v in search.items()) + "evaluations: 14")
+    )
+    return run_study(open_study(load_space(file), tmp_path / task), evaluations=14)
+
+
+@pytest.mark.parametrize("task", ["task", "in_log10", "in_decibels", "undeclared"])
+def test_the_engine_learns_from_a_loss_of_any_scale(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured losses reach the surrogate, and the same networks are found by their error and by its logarithm."""
+    learned = []
+    fitted = Surrogate.fitted
+
+    def watched(self: Surrogate, choices: np.ndarray, losses: np.ndarray) -> Surrogate:
+        found = fitted(self, choices, losses)
+        learned.append((len(losses), found.interactions is not None))
+        return found
+
+    monkeypatch.setattr(Surrogate, "fitted", watched)
+    searched(tmp_path, task)
+    assert all(ok for _, ok in learned)
+    assert learned[-1][0] >= 8
+
+
+def test_a_declared_scale_changes_no_proposal(tmp_path: Path) -> None:
+    """The log10 of every sample's error is another metric than its mean; decibels are ten times the log10."""
+    runs = [searched(tmp_path, task) for task in ("in_log10", "in_decibels")]
+    choices = [np.array(run.measured["tiny"].choices) for run in runs]
+    assert np.array_equal(*choices)
+    values = [np.array([q.value for q in run.measured["tiny"].qualities]) for run in runs]
+    assert values[1] == pytest.approx(10 * values[0], rel=1e-5)
+
+
+@pytest.mark.parametrize(("losses", "log"), [("log", True), ("linear", False)])
+def test_the_space_says_by_what_gains_are_weighed(
+    losses: str, log: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    made = Engine.__init__
+
+    def watched(self: Engine, *args: Any, **kwargs: Any) -> None:
+        seen.append(kwargs["log_losses"])
+        made(self, *args, **kwargs)
+
+    monkeypatch.setattr(Engine, "__init__", watched)
+    searched(tmp_path, "task", losses=losses)
+    assert seen == [log]
+
+
+@pytest.mark.parametrize("task", ["infinite", "psnr"])
+def test_a_metric_that_is_no_loss_ends_a_search_before_anything_is_measured(task: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="loss"):
+        searched(tmp_path, task)
+    assert not list((tmp_path / task).glob("front.json"))
