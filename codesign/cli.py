@@ -70,11 +70,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_QUALITY = (
+    "Quality is the task's deciding metric, a loss: smaller is better. Bundled: restore log10 of the mean squared "
+    "error against the float network, rewrite KL divergence in nats per token; a task of your own: what its function "
+    "returns, or the squared error."
+)
+
+
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, example: str
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, example: str, more: str = ""
 ) -> argparse.ArgumentParser:
+    description = f"{summary[0].upper()}{summary[1:]}. {more}".strip()
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}"
+        name, help=summary, description=description, epilog=f"example: {example}"
     )
     parser.add_argument("--json", action="store_true", help="machine-readable result on stdout")
     return parser
@@ -82,7 +90,7 @@ def _command(
 
 def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign search search_spaces/phone.yaml --out reports/studies/phone --evaluations 200"
-    p = _command(commands, "search", "search formats and hardware together; write front and report", example)
+    p = _command(commands, "search", "search formats and hardware together; write front and report", example, _QUALITY)
     p.add_argument("space", type=Path, metavar="SPACE.yaml")
     p.add_argument("--out", type=Path, metavar="DIR", help="study folder (default: reports/studies/NAME)")
     p.add_argument("--evaluations", type=_positive, metavar="N", help="candidates to measure (default: the file's)")
@@ -95,6 +103,7 @@ def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--workers", type=_whole, default=1, metavar="N", help="processes that evaluate here (default 1); 0: none"
     )
     p.add_argument("--seed", type=int, default=0, metavar="S")
+    _ranges(p, "what clips activations in plain formats, for every task (default: the file's, else mse)")
 
 
 def _worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -107,10 +116,11 @@ def _worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign evaluate --task restore --formats int8"
-    p = _command(commands, "evaluate", "measure the quality of one network under an assignment", example)
+    p = _command(commands, "evaluate", "measure the quality of one network under an assignment", example, _QUALITY)
     p.add_argument("--task", required=True, metavar="NAME", help="restore, rewrite, or python:package.module:function")
     _formats_or_assignment(p)
     p.add_argument("--quick", action="store_true", help="the deciding metric only")
+    _ranges(p, "what clips activations in plain formats (default mse)")
 
 
 def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -218,6 +228,11 @@ def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--design", required=True, metavar="ID", help="a design of front.json")
     p.add_argument("--to", required=True, choices=["brevitas", "rtl"])
     p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+
+
+def _ranges(p: argparse.ArgumentParser, text: str) -> None:
+    rules = "mse: least squared error over all calibration data; percentile: 99.99 % of magnitudes; minmax: all"
+    p.add_argument("--ranges", choices=["mse", "minmax", "percentile"], help=f"{text}; {rules}".replace("%", "%%"))
 
 
 def _formats_or_assignment(p: argparse.ArgumentParser) -> None:

@@ -66,3 +66,32 @@ def constant() -> tuple[Any, Any, Any, Any]:
     """A metric that looks at nothing."""
     module, calibration, evaluation, _ = task()
     return module, calibration, evaluation, lambda y, r: torch.ones(len(y))
+
+
+class Normed(torch.nn.Module):
+    """Convolutions with batch normalisations behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = torch.nn.Conv2d(1, 32, 3, padding=1), torch.nn.BatchNorm2d(32)
+        self.conv2, self.norm2 = torch.nn.Conv2d(32, 32, 3, padding=1), torch.nn.BatchNorm2d(32)
+        self.head = torch.nn.Linear(32, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.norm2(self.conv2(self.norm1(self.conv1(x)).relu())).relu()
+        return self.head(h.mean(dim=(2, 3)))
+
+
+def normed() -> tuple[Any, Any, Any, None]:
+    """A network with two batch normalisations, trained for a moment."""
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    module = Normed()
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)
+    for _ in range(20):
+        image, label = stripes(32, generator)
+        loss = torch.nn.functional.cross_entropy(module(image), label)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module, stripes(32, generator)[0], stripes(16, generator)[0], None

@@ -11,7 +11,8 @@ from codesign.files import csv_text, write_atomic
 from codesign.hardware import Accelerator, AcceleratorGrid, cost, load_accelerator, memory
 from codesign.hardware.roofline import RooflinePoint, bound_shares, roofline
 from codesign.hardware.what_if import Variant, what_if
-from codesign.models import workload_called
+from codesign.models import is_task, load_task, workload_called
+from codesign.search.records import batch_norms
 from codesign.workload.role_files import load_rules
 from codesign.workload.roles import LABEL
 
@@ -28,7 +29,8 @@ _COMPARED = {
 
 
 def run(arguments: argparse.Namespace) -> int:
-    workload = workload_called(arguments.workload)
+    task = load_task(arguments.workload) if is_task(arguments.workload) else None
+    workload = task.workload() if task is not None else workload_called(arguments.workload)
     accelerator = load_accelerator(arguments.accelerator)
     assignment = assignment_for(workload, arguments)
     transferred = {"label": LABEL, "origin": dict(load_rules(arguments.rules).origin)} if arguments.rules else {}
@@ -41,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         more: dict[str, Any] = {"roofline": [p.to_dict() for p in points], "what_if": [v.to_dict() for v in variants]}
         print_json(result | more | transferred)
         return 0
+    if task is not None and (norms := batch_norms(task)):
+        print(f"{norms} batch normalisations are priced on the vector unit; a chip folds them into the convolutions")
     if transferred:
         print(f"formats {LABEL} by {arguments.rules}: their quality on {arguments.workload} was not measured")
     print_table(

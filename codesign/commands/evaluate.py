@@ -12,15 +12,16 @@ from codesign.quality import Evaluator
 def run(arguments: argparse.Namespace) -> int:
     task = load_task(arguments.task)
     assignment = assignment_for(task.workload(), arguments)
-    evaluator = Evaluator(task)
+    evaluator = Evaluator(task, ranges=arguments.ranges or "mse")
     evaluator.check(assignment)
     qualities = [evaluator(assignment)] if arguments.quick else evaluator.metrics(assignment)
     if arguments.json:
-        print_json({"task": task.name, "metrics": [q.to_dict() for q in qualities]})
+        print_json({"task": task.name, "ranges": evaluator.ranges, "metrics": [q.to_dict() for q in qualities]})
         return 0
     rows = []
     for q in qualities:
         delta = "" if q.delta is None else f"{q.delta:+.4g} [{q.delta_low:+.4g}, {q.delta_high:+.4g}]"
         rows.append([q.metric, f"{q.value:.5g}", f"[{q.low:.5g}, {q.high:.5g}]", q.unit, str(q.n), delta])
-    print_table(f"{task.name}", ["metric", "value", "95 % interval", "unit", "n", "against float (paired)"], rows)
+    title = f"{task.name}: decided by {task.deciding}, a loss: smaller is better (ranges: {evaluator.ranges})"
+    print_table(title, ["metric", "value", "95 % interval", "unit", "n", "against float (paired)"], rows)
     return 0

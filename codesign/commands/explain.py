@@ -11,7 +11,8 @@ from codesign.commands.output import human, print_json, print_table
 from codesign.formats import get_format
 from codesign.search import SearchSpace, load_space
 from codesign.search.accumulation import in_words
-from codesign.search.records import layer_table
+from codesign.search.objectives import MEANING
+from codesign.search.records import UNFOLDED, batch_norms, layer_table, task_record
 from codesign.search.ties import first
 
 
@@ -22,8 +23,8 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(facts)
         return 0
     print(f"{arguments.space}: {facts['accelerators']} accelerators, 10^{facts['log10_designs']:.1f} designs")
-    goals = [[o["name"], o["unit"], o["direction"]] for o in facts["objectives"]]
-    print_table("objectives", ["name", "unit", "direction"], goals)
+    goals = [[o["name"], o["unit"], o["direction"], o["meaning"]] for o in facts["objectives"]]
+    print_table("objectives", ["name", "unit", "direction", "meaning"], goals)
     if facts["budgets"]:
         print_table("budgets", ["name", "at most"], [[k, f"{v:g}"] for k, v in facts["budgets"].items()])
     choices = [
@@ -32,7 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     columns = ["pair", "weight bits", "activation bits", "units with it", "products are summed in"]
     print_table("pairs (weight:activation)", columns, choices)
-    print(f"No accumulator can overflow. {_what_counts(facts)}\n")
+    print(f"No accumulator can overflow. {_what_counts(facts)}\n" if facts["hardware"] else f"{_NO_HARDWARE}\n")
+    for name, task in facts["tasks"].items():
+        print(_measured_by(name, task))
     for name, layers in facts["layers"].items():
         rows = [
             [la["name"], la["kind"], human(la["macs"]), human(la["parameters"]), la["tied_to"] or str(la["choices"])]
@@ -40,6 +43,18 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         print_table(f"{name}: {len(rows)} layers", ["layer", "kind", "MACs", "parameters", "choices"], rows)
     return 0
+
+
+_NO_HARDWARE = "The space has no hardware: formats alone are searched."
+
+
+def _measured_by(name: str, task: dict[str, Any]) -> str:
+    """What decides about a network, in words."""
+    unit = f" in {task['unit']}" if task["unit"] else ""
+    text = (
+        f"{name}.quality is {task['metric']}{unit}, a loss: smaller is better. Activations' ranges: {task['ranges']}."
+    )
+    return f"{text} {UNFOLDED.format(task['batch_norms'])}" if task["batch_norms"] else text
 
 
 def _what_counts(facts: dict[str, Any]) -> str:
@@ -52,15 +67,20 @@ def _what_counts(facts: dict[str, Any]) -> str:
 
 def explained(space: SearchSpace) -> dict[str, Any]:
     """What the space resolves to, as JSON types."""
-    units = space.spec.hardware.units.resolve()
+    units = space.spec.chip.units.resolve()
     return {
         "space": space.spec.name,
         "space_hash": space.space_hash,
         "accelerators": len(space.grid),
         "log10_designs": space.size(),
-        "objectives": [o.to_dict() for o in space.objectives],
+        "objectives": [o.to_dict() | {"meaning": MEANING[o.field]} for o in space.objectives],
+        "hardware": space.spec.hardware is not None,
+        "tasks": {
+            name: task_record(space, name) | {"batch_norms": batch_norms(network.task)}
+            for name, network in space.networks.items()
+        },
         "budgets": {o.name: limit for o, limit in space.budgets},
-        "accumulators": space.spec.hardware.accumulator,
+        "accumulators": space.spec.chip.accumulator,
         "accumulator_sqnr_db": space.spec.accumulator_sqnr_db,
         "units": [[str(p) for p in unit] for unit in units],
         "pairs": [

@@ -14,6 +14,7 @@ from codesign.report import write_report
 from codesign.report.dashboard import write_notes
 from codesign.search import SearchSpace, load_space, open_study, run_study, run_sweep, write_results, write_sweep
 from codesign.search.crew import STORAGE_VARIABLE
+from codesign.search.records import UNFOLDED, batch_norms
 
 # options that say how to measure, and what they are where nobody gave them
 _MEASURING = {
@@ -23,11 +24,12 @@ _MEASURING = {
     "storage": None,
     "resume": False,
     "workers": 1,
+    "ranges": None,
 }
 
 
 def run(arguments: argparse.Namespace) -> int:
-    space = load_space(arguments.space)
+    space = load_space(arguments.space, ranges=arguments.ranges)
     folder: Path = arguments.out or Path("reports/studies") / space.spec.name
     if space.fixed:
         return _sweep(space, folder, arguments)
@@ -52,7 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
         record = write_results(study, progress)
-    said = []
+    said = [
+        f"{name}: {UNFOLDED.format(count)}"
+        for name, network in space.networks.items()
+        if (count := batch_norms(network.task))
+    ]
     if study.refused:
         limit = space.spec.accumulator_sqnr_db
         said.append(f"refused: {study.refused} designs, in whose accumulator a layer keeps less than {limit:g} dB")

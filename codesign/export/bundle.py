@@ -26,6 +26,7 @@ from codesign.files import read_text, write_atomic
 from codesign.formats import Assignment, get_format
 from codesign.models import Outputs, Task, load_task
 from codesign.quality import Evaluator
+from codesign.quality.calibration import RangeRule
 
 SCHEMA_VERSION = 1
 LEAST_PSNR_DB = 60.0
@@ -41,6 +42,7 @@ class Exported:
     network: nn.Module
     assignment: Assignment
     ranges: OperandRanges
+    rule: RangeRule
     psnr_db: float
 
 
@@ -66,7 +68,9 @@ def export_design(study_dir: Path, design_id: str, to: str, out_dir: Path) -> di
         except InputError as error:
             raise InputError(f"design '{design.id}', {task_name}: {error}") from None
     exported = {
-        name: export_task(load_task(design.specs[name], name=name, search_path=design.folder), assignment)
+        name: export_task(
+            load_task(design.specs[name], name=name, search_path=design.folder), assignment, ranges=design.ranges[name]
+        )
         for name, assignment in design.assignments.items()
     }
     facts = {}
@@ -77,16 +81,20 @@ def export_design(study_dir: Path, design_id: str, to: str, out_dir: Path) -> di
     return {"design": design.id, "to": to, "tasks": facts}
 
 
-def export_task(task: Task, assignment: Assignment, evaluator: Evaluator | None = None) -> Exported:
+def export_task(
+    task: Task, assignment: Assignment, evaluator: Evaluator | None = None, *, ranges: RangeRule = "mse"
+) -> Exported:
     """The Brevitas network of one task, compared with the evaluated network on the evaluation batch.
+
+    evaluator: what measured it (default: a new one whose activations are clipped by the rule `ranges`).
 
     Raises CodesignError if their outputs differ by more than LEAST_PSNR_DB allows.
     """
     check_formats(assignment)
-    evaluator = evaluator or Evaluator(task)
+    evaluator = evaluator or Evaluator(task, ranges=ranges)
     evaluator.check(assignment)
-    ranges = operand_ranges(assignment, evaluator.network.ranges)
-    network = build(task.module, assignment, ranges)
+    fitted = operand_ranges(assignment, evaluator.network.ranges)
+    network = build(task.module, assignment, fitted)
     with torch.inference_mode():
         outputs = task.run(network)
     psnr_db = output_psnr_db(outputs, evaluator.outputs(assignment))
@@ -95,7 +103,7 @@ def export_task(task: Task, assignment: Assignment, evaluator: Evaluator | None 
             f"{task.name}: the Brevitas network differs from the measured one: "
             f"PSNR {psnr_db:.1f} dB, at least {LEAST_PSNR_DB:.0f} dB wanted; nothing was written"
         )
-    return Exported(network, assignment, ranges, psnr_db)
+    return Exported(network, assignment, fitted, evaluator.ranges, psnr_db)
 
 
 def output_psnr_db(outputs: Outputs, reference: Outputs) -> float:
@@ -162,6 +170,7 @@ def _write(folder: Path, result: Exported, design: ChosenDesign, task: str) -> N
         "psnr_db": result.psnr_db,
         "formats": result.assignment.to_dict(),
         "ranges": result.ranges,
+        "range_rule": result.rule,
         "scales": _scales(result),
     }
     # a tied weight shares its memory, which the file cannot say: it is written once per name

@@ -78,6 +78,8 @@ def export_rtl(
     EnvironmentProblem where `out_dir` cannot be written or the simulator fails.
     """
     design = read_design(Path(study_dir), design_id)
+    if not design.hardware_given:
+        raise InputError(f"{design.folder}: its space has no hardware: there is no array to write")
     chip = _accelerator(design)
     unit = chip.unit.rtl
     made = array(unit, chip.rows, chip.columns, dataflow)
@@ -85,7 +87,8 @@ def export_rtl(
     chosen = choose_layers(design, tasks)
     for pair in chosen:
         chip.unit.rate(pair)  # a pair that the unit lacks fails here
-    evaluators = {name: Evaluator(tasks[name]) for name in {choice.task for choice in chosen.values()}}
+    names = {choice.task for choice in chosen.values()}
+    evaluators = {name: Evaluator(tasks[name], ranges=design.ranges[name]) for name in names}
     operands = {name: sample_operands(tasks[name]) for name in evaluators}
     checks, layers = [], []
     for mode, pair in enumerate(unit.pairs):

@@ -10,6 +10,7 @@ from typing import Any
 from codesign.errors import InputError, nearest
 from codesign.files import read_text
 from codesign.formats import Assignment
+from codesign.quality.calibration import RangeRule, check_rule
 from codesign.search.space import SpaceFile
 from codesign.yamlio import load_yaml
 
@@ -18,7 +19,7 @@ from codesign.yamlio import load_yaml
 class ChosenDesign:
     """What an export needs of one design: per task its assignment and how the task is loaded.
 
-    record: its whole entry in front.json.
+    hardware_given: whether the study's space had any. record: its whole entry in front.json.
     """
 
     id: str
@@ -26,6 +27,8 @@ class ChosenDesign:
     folder: Path
     assignments: dict[str, Assignment]
     specs: dict[str, str]  # task -> restore, rewrite, or python:package.module:function
+    ranges: dict[str, RangeRule]  # task -> what clipped its activations when it was measured
+    hardware_given: bool
     record: dict[str, Any]
 
 
@@ -47,12 +50,22 @@ def read_design(folder: Path, design_id: str) -> ChosenDesign:
         assignments = {task: Assignment.from_dict(a) for task, a in designs[design_id]["assignments"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{front}: design '{design_id}' has no readable assignments ({error})") from None
-    specs = {task: spec.task for task, spec in load_yaml(folder / "space.yaml", SpaceFile).tasks.items()}
+    written = load_yaml(folder / "space.yaml", SpaceFile).tasks
+    specs, measured = {task: spec.task for task, spec in written.items()}, record.get("tasks", {})
     for task in assignments:
         if task not in specs:
             raise InputError(f"{folder / 'space.yaml'}: no task '{task}'{nearest(task, specs)}")
         if not specs[task]:
             raise InputError(f"{folder}: '{task}' is a workload in given formats: there is no network to export")
+    # the command line may have said other ranges than the space; a study from before there was a choice had the default
+    ranges = {task: check_rule(measured.get(task, {}).get("ranges", written[task].ranges)) for task in assignments}
     return ChosenDesign(
-        design_id, str(record.get("study", folder.name)), folder, assignments, specs, designs[design_id]
+        id=design_id,
+        study=str(record.get("study", folder.name)),
+        folder=folder,
+        assignments=assignments,
+        specs=specs,
+        ranges=ranges,
+        hardware_given=bool(record.get("hardware_given", True)),
+        record=designs[design_id],
     )

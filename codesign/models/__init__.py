@@ -12,7 +12,7 @@ from codesign.workload import Workload
 
 BUNDLED = {"restore": "codesign.models.restore", "rewrite": "codesign.models.rewrite"}
 
-__all__ = ["BUNDLED", "Direction", "Outputs", "Samples", "Task", "load_task", "workload_called"]
+__all__ = ["BUNDLED", "Direction", "Outputs", "Samples", "Task", "is_task", "load_task", "workload_called"]
 
 
 def load_task(spec: str, *, name: str | None = None, search_path: Path | None = None) -> Task:
@@ -32,12 +32,17 @@ def load_task(spec: str, *, name: str | None = None, search_path: Path | None = 
     return task
 
 
+def is_task(name: str) -> bool:
+    """Whether `name` is that of a task, which has a network to run, and not of a network known by its shapes."""
+    return name in BUNDLED or name.startswith("python:")
+
+
 def workload_called(name: str, *, search_path: Path | None = None) -> Workload:
     """The workload of a bundled or ``python:`` task, or of a network known by name, with its options if it has any.
 
     Raises InputError on an unknown name or option; the nearest valid one is offered.
     """
-    if name in BUNDLED or name.startswith("python:"):
+    if is_task(name):
         return load_task(name, search_path=search_path).workload()
     from codesign.workload import named_workload, workload_names  # builds networks, which no task needs
 

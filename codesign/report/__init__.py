@@ -9,7 +9,7 @@ from string import Template
 from codesign.files import csv_text, read_text, write_atomic
 from codesign.report.markdown import markdown
 from codesign.report.study_files import StudyFiles, load_study
-from codesign.report.text import assumptions, summary
+from codesign.report.text import assumptions, summary, told_apart
 
 _TEMPLATE = Path(__file__).parent / "template"
 
@@ -49,9 +49,10 @@ def front_csv(files: StudyFiles) -> str:
     """The reported designs, flat."""
     rows = []
     for d in files.designs:
-        row = {"id": d["id"], **d["objectives"]}
+        row = {"id": d["id"], **d["objectives"], "told_apart": int(told_apart(d))}
         row |= {f"{t}.{q['metric']}.{k}": q[k] for t, q in d["quality"].items() for k in ("value", "low", "high", "n")}
-        row |= {k: v for k, v in d["cost"].items() if isinstance(v, (int, float))}
-        row |= {k: "+".join(v) if isinstance(v, list) else v for k, v in d["accelerator"].items()}
+        if files.hardware:
+            row |= {k: v for k, v in d["cost"].items() if isinstance(v, (int, float))}
+            row |= {k: "+".join(v) if isinstance(v, list) else v for k, v in d["accelerator"].items()}
         rows.append(row)
     return csv_text(rows)

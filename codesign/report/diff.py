@@ -74,7 +74,8 @@ def compare(old: Path, new: Path) -> Difference:
     both measured them on the same data. `worse` and `better` are changes whose whole interval lies on one side, or a
     network that the same formats now cost more than the old interval allows.
 
-    Raises InputError where a folder holds no study or the objectives differ.
+    Raises InputError where a folder holds no study, or the two differ in objectives or in what their qualities are:
+    metric, unit, scale, ranges, data.
     """
     before, after = load_study(old), load_study(new)
     _comparable(before, after)
@@ -120,9 +121,26 @@ def _objectives(files: StudyFiles) -> list[str]:
 
 
 def _comparable(old: StudyFiles, new: StudyFiles) -> None:
-    if old.front["objectives"] != new.front["objectives"]:
+    """Raises InputError where the numbers of the two studies mean different things."""
+    if _objectives(old) != _objectives(new):
         lists = [", ".join(_objectives(files)) for files in (old, new)]
         raise InputError(f"{new.folder}: its objectives ({lists[1]}) are not those of {old.folder} ({lists[0]})")
+    for task in new.details["tasks"]:
+        before, after = _measures(old, task), _measures(new, task)
+        for what in before.keys() & after.keys():
+            if before[what] != after[what]:
+                raise InputError(
+                    f"{new.folder}: {task}: its {what} ({after[what] or 'none'}) is not that of {old.folder} "
+                    f"({before[what] or 'none'}): their qualities do not compare"
+                )
+
+
+def _measures(files: StudyFiles, task: str) -> dict[str, str]:
+    """What the quality of a network is; of a study from before more was written, its metric and unit alone."""
+    known = dict(files.front.get("tasks", {}).get(task, {}))
+    known.pop("task", None)
+    measured = files.details["tasks"].get(task, {})
+    return {key: measured[key] for key in ("metric", "unit") if key in measured} | known
 
 
 def _notes(old: StudyFiles, new: StudyFiles) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from codesign.report.study_files import StudyFiles
-from codesign.report.text import accumulation, assumptions, chip, formats_of, human, summary
+from codesign.report.text import accumulation, assumptions, chip, formats_of, human, summary, told_apart
 
 
 def markdown(files: StudyFiles) -> str:
@@ -26,10 +26,17 @@ def markdown(files: StudyFiles) -> str:
         "## What this rests on",
         "\n".join(f"- {line}" for line in assumptions(files)),
         "## Again",
-        f"`codesign search {files.folder}/space.yaml --out {files.folder} --seed {front['seed']}` {verb} it again; "
+        f"`codesign search {files.folder}/space.yaml --out {files.folder} --seed {front['seed']}{_ranges(files)}` "
+        f"{verb} it again; "
         f"`codesign report {files.folder}` only draws it again.",
     ]
     return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def _ranges(files: StudyFiles) -> str:
+    """The option that gives every task the ranges that it had, where one rule other than the default served all."""
+    rules = {task["ranges"] for task in files.front.get("tasks", {}).values()}
+    return f" --ranges {rules.pop()}" if len(rules) == 1 and rules != {"mse"} else ""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -49,18 +56,19 @@ def _front(files: StudyFiles) -> str:
             ", ".join(d["accelerator"]["pairs"]),
             f"{d['accelerator']['rows']} x {d['accelerator']['columns']}",
             f"{d['accelerator']['sram_bytes'] // 1024}",
+            "" if told_apart(d) else "as good as a cheaper one",
         ]
         for d in sorted(files.designs, key=lambda d: next(iter(d["objectives"].values())))
     ]
-    return table(["design", *(o["name"] for o in objectives), "pairs of its unit", "array", "SRAM KiB"], rows)
+    columns = ["design", *(o["name"] for o in objectives), "pairs of its unit", "array", "SRAM KiB", "within noise"]
+    marked = any(row[-1] for row in rows)
+    of_chip = range(1 + len(objectives), len(columns) - 1)
+    kept = [i for i in range(len(columns)) if (files.hardware or i not in of_chip) and (marked or i < len(columns) - 1)]
+    return table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
 def _design(files: StudyFiles, design: dict[str, Any]) -> str:
-    parts = [f"`{design['id']}`: {chip(design['accelerator'])}."]
-    cost = design["cost"]
-    area = [[c["name"], f"{c['area_mm2']:.4g}", human(c["energy_j"], "J")] for c in cost["components"]]
-    interval = f"{cost['area_low_mm2']:.3g} to {cost['area_high_mm2']:.3g}"
-    parts.append(table(["component", f"area mm2 (total {cost['area_mm2']:.4g}, {interval})", "energy"], area))
+    parts = _chip(design) if files.hardware else [f"`{design['id']}`: formats alone."]
     if sums := "; ".join(f"{task}: {accumulation(worst)}" for task, worst in design["accumulator"].items()):
         parts.append(f"Accumulator, the worst layer's sums over their error: {sums}.")
     for task in design["assignments"]:
@@ -76,6 +84,17 @@ def _design(files: StudyFiles, design: dict[str, Any]) -> str:
         )
         parts.append(table(["layers, in order", "formats"], _runs(files, design, task)))
     return "\n\n".join(parts)
+
+
+def _chip(design: dict[str, Any]) -> list[str]:
+    """The accelerator, and what its components take."""
+    cost = design["cost"]
+    area = [[c["name"], f"{c['area_mm2']:.4g}", human(c["energy_j"], "J")] for c in cost["components"]]
+    interval = f"{cost['area_low_mm2']:.3g} to {cost['area_high_mm2']:.3g}"
+    return [
+        f"`{design['id']}`: {chip(design['accelerator'])}.",
+        table(["component", f"area mm2 (total {cost['area_mm2']:.4g}, {interval})", "energy"], area),
+    ]
 
 
 def _delta(metric: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from codesign.errors import InputError
 from codesign.formats import Assignment
 from codesign.report.markdown import table
 from codesign.report.study_files import StudyFiles
-from codesign.report.text import chip, formats_of, human, summary
+from codesign.report.text import chip, formats_of, human, summary, told_apart
 from codesign.search.trials import Record, outcome
 
 _SAME = 1e-6  # of an objective: the scalar and the vectorised cost model add in another order
@@ -107,8 +107,8 @@ def study_note(book: Book) -> str:
     pictures = f", as are the pictures in the notes of {' and '.join(illustrated.values())}" if illustrated else ""
     hypervolume = f"Hypervolume {front['hypervolume']:.5g} after {front['evaluations']} evaluations."
     parts = [
-        "Formats and hardware of {tasks}; seed {seed}, space {space_hash}, code {code_version}.".format(
-            tasks=" and ".join(files.details["tasks"]), **front
+        "Formats and hardware of {networks}; seed {seed}, space {space_hash}, code {code_version}.".format(
+            networks=" and ".join(files.details["tasks"]), **front
         ),
         "\n".join(f"- {line}" for line in (hypervolume, *summary(files))),
         table(
@@ -117,9 +117,14 @@ def study_note(book: Book) -> str:
         ),
         "## Reported designs",
         table(
-            ["design", *names, "pairs of its unit", "measured by"],
+            ["design", *names, *(["pairs of its unit"] if files.hardware else []), "measured by"],
             [
-                [_name(files, d), *_values(files, d), ", ".join(d["accelerator"]["pairs"]), _by(book, d)]
+                [
+                    _name(files, d),
+                    *_values(files, d),
+                    *[", ".join(d["accelerator"]["pairs"])][: files.hardware],
+                    _by(book, d),
+                ]
                 for d in designs
             ],
         ),
@@ -143,8 +148,10 @@ def _section(book: Book, design: dict[str, Any], trial: FrozenTrial) -> str:
     """One design; in short lines, as the dashboard's page of a trial is as wide as its longest attribute."""
     files = book.files
     whose = "this trial's" if _is_design(trial, design) else "not this trial's"
-    lines = [f"- accelerator, {whose}:"]
-    lines += [f"  - {part}" for part in chip(design["accelerator"]).split("; ", 1)]
+    lines = []
+    if files.hardware:
+        lines.append(f"- accelerator, {whose}:")
+        lines += [f"  - {part}" for part in chip(design["accelerator"]).split("; ", 1)]
     for task, quality in design["quality"].items():
         place = book.places[design["id"]][task]
         elsewhere = "" if place.number == trial.number else f", measured by {book.link(place)}"
@@ -180,7 +187,7 @@ def _plain(text: str) -> str:
 def _name(files: StudyFiles, design: dict[str, Any]) -> str:
     roles = {"chosen": "balanced", "worst": "lowest quality"}
     mine = [text for role, text in roles.items() if files.details[role] == design["id"]]
-    return ", ".join([f"`{design['id']}`", *mine])
+    return ", ".join([f"`{design['id']}`", *mine, *(["as good as a cheaper one"] if not told_apart(design) else [])])
 
 
 def _values(files: StudyFiles, design: dict[str, Any]) -> list[str]:

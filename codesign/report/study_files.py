@@ -34,6 +34,11 @@ class StudyFiles:
         return found
 
     @property
+    def hardware(self) -> bool:
+        """Whether the space gave hardware; else formats alone were searched, and every cost of a chip is nominal."""
+        return bool(self.front.get("hardware_given", True))
+
+    @property
     def measured(self) -> bool:
         """Whether the study ran networks; where their formats were given, it only priced them."""
         return any(design["quality"] for design in self.designs)

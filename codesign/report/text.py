@@ -6,6 +6,8 @@ from collections import Counter
 from typing import Any
 
 from codesign.report.study_files import StudyFiles
+from codesign.search.objectives import MEANING
+from codesign.search.records import UNFOLDED
 
 _PREFIXES = (
     (1e12, "T"),
@@ -73,14 +75,41 @@ def _accumulators(files: StudyFiles) -> str:
 
 
 def _searched(files: StudyFiles) -> str:
-    front, details, told_apart = files.front, files.details, ""
+    front, details, apart = files.front, files.details, ""
     if "told_apart" in details:  # a study from before it is still read
-        told_apart = f"{details['told_apart']:,} of them better than any cheaper one by more than noise, "
+        apart = f"{details['told_apart']:,} of them better than any cheaper one by more than noise, "
+    over = f" over {details['hardware_count']:,} accelerators" if files.hardware else ", formats alone,"
     return (
-        f"{front['evaluations']} measured candidates over {details['hardware_count']:,} accelerators "
+        f"{front['evaluations']} measured candidates{over} "
         f"(10^{details['log10_designs']:.0f} possible designs); the front holds {front['front_size']:,} designs, "
-        f"{told_apart}{len(files.designs)} of which stand for it here."
+        f"{apart}{len(files.designs)} of which stand for it here{_alike(files)}."
     )
+
+
+def told_apart(design: dict[str, Any]) -> bool:
+    """Whether a design is better than any cheaper one by more than the noise of their comparison."""
+    return bool(design.get("told_apart", True))
+
+
+def _alike(files: StudyFiles) -> str:
+    """How many designs are marked."""
+    count = sum(not told_apart(design) for design in files.designs)
+    return f"; {count} of these, marked, are as good as a cheaper one within noise" if count else ""
+
+
+def _qualities(files: StudyFiles) -> list[str]:
+    """What quality is, in words."""
+    found = []
+    for name, task in files.details["tasks"].items():
+        own = next((q["value"] for q in task["float"] if q["metric"] == task["metric"]), None)
+        unit = f" in {task['unit']}" if task["unit"] else ""
+        ranges = files.front.get("tasks", {}).get(name, {}).get("ranges", "mse")
+        float_ = "" if own is None else f"; the float network's own is {own:.4g}"
+        found.append(
+            f"Quality of {name} is {task['metric']}{unit}: a loss, smaller is better{float_}. "
+            f"Activations in plain formats are clipped by {_RANGES[ranges]}."
+        )
+    return found
 
 
 def _priced(files: StudyFiles) -> str:
@@ -142,21 +171,40 @@ def _sentinels(files: StudyFiles) -> list[str]:
 def summary(files: StudyFiles) -> list[str]:
     """What the study found, in sentences made from its numbers."""
     chosen = files.design(files.details["chosen"])
-    balanced = f"The balanced design {chosen['id']}: {chip(chosen['accelerator'])}."
+    what = chip(chosen["accelerator"]) if files.hardware else "formats alone, as the space gave no hardware"
+    balanced = f"The balanced design {chosen['id']}: {what}."
     units = Counter(p for d in files.designs for p in d["accelerator"]["pairs"])
     supported = ", ".join(f"{p} in {n}" for p, n in units.most_common())
     pairs = f"Pairs that the front's units support: {supported}."
     if files.measured:
-        found = [_searched(files), balanced, *_against_int8(files, chosen), pairs, _accumulators(files), _beaten(files)]
-        return [*found, *_sentinels(files)]
+        of_units = [pairs, _accumulators(files)] if files.hardware else []
+        compared = [*_against_int8(files, chosen), *of_units, _beaten(files)]
+        return [_searched(files), *_qualities(files), balanced, *compared, *_sentinels(files)]
     return [_priced(files), balanced, *_given_formats(files), pairs]
 
 
 def assumptions(files: StudyFiles) -> list[str]:
     """What the numbers of this study rest on."""
-    return [*(_OF_QUALITY if files.measured else _OF_GIVEN_FORMATS), *_OF_COST]
+    unfolded = [
+        f"{name}: {UNFOLDED.format(count)}"
+        for name, task in files.details["tasks"].items()
+        if (count := task.get("batch_norms"))
+    ]
+    of_cost = _OF_COST if files.hardware else ()
+    return [*(_OF_QUALITY if files.measured else _OF_GIVEN_FORMATS), *unfolded, *of_cost, *_bitops(files)]
 
 
+def _bitops(files: StudyFiles) -> list[str]:
+    """Which bits an objective counts that is named after them."""
+    named = [o["name"] for o in files.front["objectives"] if o["name"].endswith("bitops")]
+    return [f"{' and '.join(named)}: {MEANING['bitops']}."] if named else []
+
+
+_RANGES = {
+    "mse": "the range of least squared error over all calibration data (ranges: mse)",
+    "minmax": "the largest magnitude of the calibration data (ranges: minmax)",
+    "percentile": "the 99.99 % quantile of magnitudes of the calibration data (ranges: percentile)",
+}
 _OF_QUALITY = (
     "Quality is measured by fake quantization of weights and of the inputs of every convolution, linear layer and "
     "attention product, accumulated in FP32; norms, softmax, activations and residual additions stay float.",

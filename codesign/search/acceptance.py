@@ -19,18 +19,19 @@ from codesign.search.study import Progress, Study
 
 @dataclass(frozen=True)
 class Accepted:
-    """The front, how many of its designs are told apart from cheaper ones, representatives of these, and of each
-    representative the worst layer of every network in its accumulator.
+    """The front, which of its designs are told apart from cheaper ones, bool [n], the rows of those to report, and of
+    each of these the worst layer of every network in its accumulator.
     """
 
     front: Designs
-    told_apart: int
-    shown: Designs
+    apart: np.ndarray
+    rows: np.ndarray
     accumulators: list[dict[str, Any]]
 
 
 def accepted(study: Study, report: Progress) -> Accepted:
-    """What may be reported of a study.
+    """What may be reported of a study: designs that are told apart from cheaper ones stand for the front; where there
+    is room for more, so do those that are as good as a cheaper one within the noise of their comparison.
 
     Where a sum keeps less than the space's `accumulator_sqnr_db`, every design that sums that layer in
     that way leaves the front, and what it had dominated takes its place. Only representatives are
@@ -38,6 +39,7 @@ def accepted(study: Study, report: Progress) -> Accepted:
     """
     started = time.monotonic()
     limit, grid = study.space.spec.accumulator_sqnr_db, study.space.grid
+    summed = study.space.spec.hardware is not None  # else no accumulator was chosen
     while True:
         front = study.front()
         if not len(front):
@@ -45,10 +47,11 @@ def accepted(study: Study, report: Progress) -> Accepted:
                 f"{study.space.path}: in every design some layer keeps less than {limit:g} dB in the accumulator; "
                 "list a wider hardware.accumulator or lower accumulator_sqnr_db"
             )
-        distinct = front.take(np.flatnonzero(told_apart(front, study.space.objectives, _resamples(study, front))))
-        shown = representatives(distinct, study.space.spec.search.front_size, study.seed)
+        apart = told_apart(front, study.space.objectives, _resamples(study, front))
+        rows = _reported(study, front, apart)
+        shown = front.take(rows)
         worst, refused = [], 0
-        for i in range(len(shown)):
+        for i in range(len(shown)) if summed else ():
             report("accumulators", i, len(shown), "")
             unit = grid.units[grid.unit[shown.accelerator[i]]]
             layers = {n: _layer_sqnr(study, n, shown.index[n][i], unit) for n in study.space.networks}
@@ -61,7 +64,17 @@ def accepted(study: Study, report: Progress) -> Accepted:
         study.refused += refused
         if not refused:
             study.timings["accumulators"] = time.monotonic() - started
-            return Accepted(front, len(distinct), shown, worst)
+            accumulators = worst if summed else [{} for _ in rows]
+            return Accepted(front, apart, rows, accumulators)
+
+
+def _reported(study: Study, front: Designs, apart: np.ndarray) -> np.ndarray:
+    """Rows of the front to report, ascending: first of those that are told apart, then of the others."""
+    limit, found = study.space.spec.search.front_size, np.zeros(0, dtype=np.int64)
+    for group in (np.flatnonzero(apart), np.flatnonzero(~apart)):
+        if len(found) < limit:
+            found = np.concatenate([found, group[representatives(front.take(group), limit - len(found), study.seed)]])
+    return np.sort(found)
 
 
 def _resamples(study: Study, designs: Designs) -> list[np.ndarray]:

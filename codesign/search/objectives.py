@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,20 @@ TASK_FIELDS = {
     "weight_bytes": "B",
     "bitops": "bit2",
 }
+# What a person may need to know of these beyond their names.
+MEANING = {
+    "quality": "the network's deciding metric: a loss against the float network or the data, smaller is better",
+    "area_mm2": "of the chip: compute units, SRAM, vector unit, DRAM interface",
+    "latency_s": "of one result, all passes",
+    "latency_per_token_s": "of one decode pass",
+    "energy_j": "of one result, all passes",
+    "dram_bytes": "moved for one result",
+    "dram_capacity_bytes": "held in DRAM",
+    "weight_bytes": "stored, with the scales of blocks and groups, before a codec",
+    "bitops": "MACs x weight bits x activation bits, of the elements alone: int4_g32 counts 4 bits, not 4.5",
+}
+# Known from formats alone, so that a space of these needs no hardware.
+WITHOUT_HARDWARE = ("quality", "weight_bytes", "bitops")
 # ... and for the whole design: the sum over tasks, except the area, which all tasks share.
 _PER_TASK_ONLY = ("quality", "latency_per_token_s")
 TOTAL_FIELDS = {"area_mm2": "mm2"} | {k: v for k, v in TASK_FIELDS.items() if k not in _PER_TASK_ONLY}
@@ -57,8 +72,13 @@ def valid_names(workloads: Mapping[str, Workload], fixed: Collection[str] = ()) 
     return names
 
 
-def resolve_objective(name: str, workloads: Mapping[str, Workload], fixed: Collection[str] = ()) -> Objective:
-    """The Objective called `name`; raises InputError with the nearest valid one."""
+def resolve_objective(
+    name: str,
+    workloads: Mapping[str, Workload],
+    fixed: Collection[str] = (),
+    units: Mapping[str, str] = MappingProxyType({}),
+) -> Objective:
+    """The Objective called `name`; raises InputError with the nearest valid one. units: of each network's quality."""
     valid, (task, _, field) = valid_names(workloads, fixed), name.rpartition(".")
     if field == "quality" and task in fixed:
         raise InputError(
@@ -68,7 +88,7 @@ def resolve_objective(name: str, workloads: Mapping[str, Workload], fixed: Colle
         raise InputError(f"unknown objective '{name}'{nearest(name, valid)}")
     if not task:
         return Objective(name, TOTAL_FIELDS[field], None, field)
-    return Objective(name, TASK_FIELDS[field], task, field)
+    return Objective(name, units.get(task, "") if field == "quality" else TASK_FIELDS[field], task, field)
 
 
 def column(

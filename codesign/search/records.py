@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from codesign.formats import Assignment
 from codesign.hardware import cost
+from codesign.models import Task
 from codesign.quality.cache import code_version
 from codesign.search.combine import Designs
 from codesign.search.objectives import TASK_FIELDS, TOTAL_FIELDS, objective_value
@@ -22,6 +24,10 @@ from codesign.search.space import SearchSpace
 from codesign.workload import Workload
 
 SCHEMA_VERSION = 1
+UNFOLDED = (
+    "{} batch normalisations are not folded into the convolutions before them, as a chip would: latency and energy are "
+    "too high, and weights are quantized without their scales."
+)
 _COMPARED = 4000  # designs of a front among which its representatives are chosen
 
 
@@ -47,8 +53,28 @@ def front_record(
         "hypervolume": hypervolume(front.objectives, reference),
         "evaluations": evaluations,
         "front_size": len(front),
+        "hardware_given": space.spec.hardware is not None,
+        "tasks": {name: task_record(space, name) for name in space.networks},
         "designs": designs,
     }
+
+
+def task_record(space: SearchSpace, name: str) -> dict[str, Any]:
+    """What a network's quality is, and on what data: studies that differ in it compare in nothing."""
+    network = space.networks[name]
+    return {
+        "task": space.spec.tasks[name].task,
+        "metric": network.task.deciding,
+        "unit": network.task.unit,
+        "scale": network.task.scale,
+        "ranges": network.ranges,
+        "data": network.task.data_fingerprint(),
+    }
+
+
+def batch_norms(task: Task) -> int:
+    """How many batch normalisations the network has, which a chip would fold into the convolutions before them."""
+    return sum(isinstance(module, _BatchNorm) for module in task.module.modules())
 
 
 def design_record(
@@ -109,10 +135,10 @@ def layer_table(workload: Workload) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def representatives(front: Designs, limit: int, seed: int) -> Designs:
-    """At most `limit` designs of the front: the best of each objective, then greedily by volume."""
+def representatives(front: Designs, limit: int, seed: int) -> np.ndarray:
+    """Rows of at most `limit` designs of the front, ascending: the best of each objective, then greedily by volume."""
     if len(front) <= limit:
-        return front
+        return np.arange(len(front))
     points = unit_box(front.objectives)
     extremes = list(dict.fromkeys(int(i) for i in front.objectives.argmin(axis=0)))
     rng = np.random.default_rng(seed)
@@ -120,7 +146,7 @@ def representatives(front: Designs, limit: int, seed: int) -> Designs:
     coverage = Coverage(np.zeros(points.shape[1]), np.full(points.shape[1], 1.05), seed=seed)
     coverage.add(points[extremes])
     rest = [int(some[i]) for i in coverage.choose(points[some], limit - len(extremes)) if some[i] not in extremes]
-    return front.take(np.sort(np.array(extremes + rest)))
+    return np.sort(np.array((extremes + rest)[:limit], dtype=np.int64))
 
 
 def unit_box(points: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a study leaves in its folder: front.json, trials.csv, details.json, examples.json, space.yaml."""
+"""What a study leaves in its folder: front.json, fronts.csv, trials.csv, details.json, examples.json, space.yaml."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import numpy as np
 
 from codesign.files import csv_text, read_text, write_atomic
 from codesign.formats import Assignment
-from codesign.search.acceptance import accepted
+from codesign.search.acceptance import Accepted, accepted
 from codesign.search.combine import Designs
+from codesign.search.hardware_axes import grid_parameters
 from codesign.search.records import (
     balanced,
+    batch_norms,
     design_record,
     dominator,
     front_record,
@@ -32,12 +34,14 @@ def write_results(study: Study, progress: Progress | None = None) -> dict[str, A
     report = progress or (lambda *_: None)
     started = time.monotonic()
     found = accepted(study, report)
-    shown = found.shown
-    chosen, worst = balanced(shown), _lowest_quality(study, shown)
+    shown, told = found.front.take(found.rows), found.apart[found.rows]
+    apart = np.flatnonzero(told)
+    chosen, worst = int(apart[balanced(shown.take(apart))]), _lowest_quality(study, shown)
     designs = []
     for i in range(len(shown)):
         report("metrics", i, len(shown), "")
-        designs.append(_design(study, shown, i, full=True) | {"accumulator": found.accumulators[i]})
+        more = {"accumulator": found.accumulators[i], "told_apart": bool(told[i])}
+        designs.append(_design(study, shown, i, full=True) | more)
     report("metrics", len(shown), len(shown), "")
     baselines = _baselines(study, designs)
     study.timings["metrics"] = time.monotonic() - started
@@ -51,10 +55,11 @@ def write_results(study: Study, progress: Progress | None = None) -> dict[str, A
     )
     examples = _examples(study, designs, {"chosen": chosen, "worst": worst})
     details = _details(study, designs[chosen]["id"], designs[worst]["id"], baselines)
-    details["told_apart"] = found.told_apart
+    details["told_apart"] = int(found.apart.sum())
     folder = study.folder
     write_atomic(folder / "space.yaml", read_text(study.space.path))
     write_atomic(folder / "trials.csv", _trials_csv(study))
+    write_atomic(folder / "fronts.csv", _front_csv(study, found, dict(zip(found.rows.tolist(), designs, strict=True))))
     write_atomic(folder / "examples.json", json.dumps(examples))
     write_atomic(folder / "details.json", json.dumps(details, indent=1))
     write_atomic(folder / "front.json", json.dumps(record, indent=1))
@@ -90,7 +95,8 @@ def _baselines(study: Study, designs: list[dict[str, Any]]) -> list[dict[str, An
         index = {n: i for n in space.networks if (i := _uniform_index(study, n, column)) is not None}
         if len(index) < len(space.networks):
             continue
-        only = [g for g, s in enumerate(study.combiner.supports) if s[column] and s.sum() == 1]
+        alone = 1 if space.spec.hardware is not None else len(space.pairs)  # pairs of the unit
+        only = [g for g, s in enumerate(study.combiner.supports) if s[column] and s.sum() == alone]
         if not only:
             continue
         members = [m if g in only else m[:0] for g, m in enumerate(study.combiner.groups)]
@@ -114,7 +120,7 @@ def _baselines(study: Study, designs: list[dict[str, Any]]) -> list[dict[str, An
                 "on_front": not dominated,
                 "designs": len(uniform),
                 "share_dominated": every,
-                "note": _why(every, len(uniform)),
+                "note": _why(every, len(uniform), of_chips=space.spec.hardware is not None),
             }
         )
     return found
@@ -137,7 +143,9 @@ def _share_dominated(study: Study, uniform: Designs) -> float:
     return float(np.mean(beaten))
 
 
-def _why(share: float, count: int) -> str:
+def _why(share: float, count: int, *, of_chips: bool) -> str:
+    if not of_chips:
+        return "dominated by a mixed design" if share == 1.0 else "stays undominated"
     if share == 1.0:
         return f"all {count} of its best designs are dominated by mixed designs"
     kept = round((1 - share) * count)
@@ -160,6 +168,7 @@ def _details(study: Study, chosen: str, worst: str, baselines: list[dict[str, An
         tasks[name] = {
             "metric": network.task.deciding,
             "unit": floats[0]["unit"],
+            "batch_norms": batch_norms(network.task),
             "layers": layer_table(network.workload),
             "float": floats,
         }
@@ -220,8 +229,26 @@ def _encoded(item: dict[str, Any]) -> dict[str, Any]:
     return {"label": item["label"], "png": base64.b64encode(buffer.getvalue()).decode()}
 
 
+def _front_csv(study: Study, found: Accepted, reported: dict[int, dict[str, Any]]) -> str:
+    """Every design of the front: objectives, digests of its assignments as in trials.csv, parameters of its chip."""
+    rows, front, space = [], found.front, study.space
+    digests = {
+        name: [network.assignment(choice).digest() for choice in study.measured[name].choices]
+        for name, network in space.networks.items()
+    }
+    for i, (accelerator, values) in enumerate(zip(front.accelerator, front.objectives, strict=True)):
+        row: dict[str, Any] = {
+            "reported": reported[i]["id"] if i in reported else "",
+            "told_apart": int(found.apart[i]),
+        }
+        row |= {o.name: float(v) for o, v in zip(space.objectives, values, strict=True)}
+        row |= {f"{name}.assignment": known[front.index[name][i]] for name, known in digests.items()}
+        rows.append(row | (grid_parameters(space.grid, accelerator) if space.spec.hardware is not None else {}))
+    return csv_text(rows)
+
+
 def _trials_csv(study: Study) -> str:
-    """One row per measured trial, in the ledger's order."""
+    """One row per measured trial, in the ledger's order, with the formats of every layer: column TASK.LAYER."""
     rows = []
     for number, record in enumerate(study.ledger.records()):
         row: dict[str, Any] = {"number": number, "proposed_by": record.proposed_by, "seconds": f"{record.seconds:.3f}"}
@@ -232,5 +259,9 @@ def _trials_csv(study: Study) -> str:
             row[f"{task}.assignment"] = digest
         for task, quality in record.quality.items():
             row |= {f"{task}.{quality['metric']}.{k}": quality[k] for k in ("value", "low", "high", "n")}
-        rows.append(row | record.hardware)
+        row |= record.hardware
+        for task, network in study.space.networks.items():
+            chosen = (str(network.pairs[c]) for c in record.assignments[task])
+            row |= {f"{task}.{layer}": pair for layer, pair in zip(network.layers, chosen, strict=True)}
+        rows.append(row)
     return csv_text(rows)

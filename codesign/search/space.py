@@ -34,7 +34,13 @@ from codesign.models import Task, load_task
 from codesign.quality.calibration import RangeRule
 from codesign.search.accumulation import check_unit, longest_reductions
 from codesign.search.fixed import FixedNetwork, resolve_fixed
-from codesign.search.objectives import Objective, resolve_objective
+from codesign.search.objectives import (
+    TASK_FIELDS,
+    TOTAL_FIELDS,
+    WITHOUT_HARDWARE,
+    Objective,
+    resolve_objective,
+)
 from codesign.search.ties import first, groups, resolve_ties
 from codesign.workload import Workload
 from codesign.yamlio import Written, line_of, load_yaml, naming
@@ -109,6 +115,7 @@ class UnitSpec(Written):
         return list(found)
 
 
+_ROOM_GIB = 1 << 20  # of a nominal chip: holds any network
 _LATER_AXES: dict[str, list[Any]] = {"vector_lanes": [0], "dram_gib": [0], "flash": [""], "codec": [""]}
 
 
@@ -117,7 +124,7 @@ class HardwareSpec(Written):
 
     units: UnitSpec
     dot: list[PositiveInt] = [16]
-    accumulator: list[str] = Field(["auto"], min_length=1)
+    accumulator: list[str] = Field(default=["auto"], min_length=1)
     rows: list[PositiveInt]
     columns: list[PositiveInt]
     sram_kib: list[PositiveFloat]
@@ -160,7 +167,7 @@ class SpaceFile(Written):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     tasks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], TaskSpec] = Field(min_length=1)
     pairs: list[str] = []  # weight:activation, the choices of every measured layer
-    hardware: HardwareSpec
+    hardware: HardwareSpec | None = None  # left out: formats alone, where no objective or budget is about a chip
     objectives: list[str] = Field(min_length=2)
     budgets: dict[str, PositiveFloat] = Field(default_factory=dict)  # name -> largest allowed value
     # no design is reported with a layer whose sums lose more than this in the unit's accumulator
@@ -171,6 +178,15 @@ class SpaceFile(Written):
     @classmethod
     def _known_pairs(cls, pairs: list[str]) -> list[str]:
         return list(dict.fromkeys(_check_pair(p) for p in pairs))
+
+    @property
+    def chip(self) -> HardwareSpec:
+        """The hardware as written; where there is none a nominal chip, of which no objective and no budget depends."""
+        if self.hardware is not None:
+            return self.hardware
+        return HardwareSpec(
+            units=UnitSpec(sets=[self.pairs]), rows=[16], columns=[16], sram_kib=[2048], dram_gib=[_ROOM_GIB]
+        )
 
 
 @dataclass(frozen=True)
@@ -247,15 +263,20 @@ class SearchSpace:
                     del task[key]
             if task["ranges"] == "mse":
                 del task["ranges"]
-        if self.spec.hardware.unit_model:
-            model = Path(beside(self.path, self.spec.hardware.unit_model)).read_bytes()
-            spec["hardware"]["unit_model"] = hashlib.sha256(model).hexdigest()
-        else:
-            del spec["hardware"]["unit_model"]
-        for axis, unset in _LATER_AXES.items():  # a space from before them keeps its hash
-            if spec["hardware"][axis] == unset:
-                del spec["hardware"][axis]
+        if self.spec.hardware is not None:
+            self._hash_hardware(spec["hardware"], self.spec.hardware)
         return hashlib.sha256(json.dumps([spec, tasks], sort_keys=True).encode()).hexdigest()[:16]
+
+    def _hash_hardware(self, written: dict[str, Any], hardware: HardwareSpec) -> None:
+        """Make `written` what its hash is to depend on."""
+        if hardware.unit_model:
+            model = Path(beside(self.path, hardware.unit_model)).read_bytes()
+            written["unit_model"] = hashlib.sha256(model).hexdigest()
+        else:
+            del written["unit_model"]
+        for axis, unset in _LATER_AXES.items():  # a space from before them keeps its hash
+            if written[axis] == unset:
+                del written[axis]
 
     def size(self) -> float:
         """log10 of the number of designs (accelerators times assignments)."""
@@ -264,14 +285,22 @@ class SearchSpace:
         return float(np.log10(len(self.grid))) + choices
 
 
-def load_space(path: Path) -> SearchSpace:
-    """Read, validate and resolve a search space; every mistake is one line with file and line."""
+def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
+    """Read, validate and resolve a search space; every mistake is one line with file and line.
+
+    ranges: the rule that clips the activations of every measured task, whatever the file says.
+    """
     spec = load_yaml(path, SpaceFile)
-    sets = spec.hardware.units.resolve()
+    if ranges is not None:
+        tasks = {name: task.model_copy(update={"ranges": ranges}) for name, task in spec.tasks.items()}
+        spec = spec.model_copy(update={"tasks": tasks})
+    if spec.hardware is None:
+        _refuse_without_hardware(path, spec)
+    sets = spec.chip.units.resolve()
     if not sets:
         raise InputError(f"{path}:{line_of(path, 'hardware', 'units')}: hardware.units names no set of pairs")
     networks, fixed, pairs = _resolve_tasks(path, spec, sets)
-    hw = spec.hardware
+    hw = spec.chip
     for i, accumulator in enumerate(hw.accumulator):
         with naming(path, "hardware", "accumulator", i):
             for pair in itertools.chain.from_iterable(sets):
@@ -299,14 +328,30 @@ def load_space(path: Path) -> SearchSpace:
     for unit in grid.units:
         with naming(path, "hardware", "accumulator", hw.accumulator.index(unit.accumulator)):
             check_unit(unit, reductions)
-    objectives, budgets = [], []
+    objectives, budgets, units = [], [], {n: net.task.unit for n, net in networks.items()}
     for i, name in enumerate(spec.objectives):
         with naming(path, "objectives", i):
-            objectives.append(resolve_objective(name, workloads, fixed))
+            objectives.append(resolve_objective(name, workloads, fixed, units))
     for name, limit in spec.budgets.items():
         with naming(path, "budgets", name):
-            budgets.append((resolve_objective(name, workloads, fixed), limit))
+            budgets.append((resolve_objective(name, workloads, fixed, units), limit))
     return SearchSpace(spec, path, networks, fixed, grid, pairs, tuple(objectives), tuple(budgets))
+
+
+def _refuse_without_hardware(path: Path, spec: SpaceFile) -> None:
+    """Raises InputError on what a chip decides, in a space that gives none."""
+    of_a_chip = (TOTAL_FIELDS.keys() | TASK_FIELDS.keys()) - set(WITHOUT_HARDWARE)
+    places: list[tuple[str, int | str, str]] = [("objectives", i, name) for i, name in enumerate(spec.objectives)]
+    places += [("budgets", name, name) for name in spec.budgets]
+    for key, place, name in places:
+        if name.rpartition(".")[2] in of_a_chip:
+            with naming(path, key, place):
+                known = ", ".join(WITHOUT_HARDWARE)
+                raise InputError(f"'{name}' needs hardware: (without it a space may use {known})")
+    given = next((name for name, task in spec.tasks.items() if task.workload), None)
+    if given is not None:
+        line = line_of(path, "tasks", given)
+        raise InputError(f"{path}:{line}: tasks: '{given}' is priced on accelerators only: give hardware:")
 
 
 def _resolve_tasks(

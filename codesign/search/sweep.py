@@ -21,9 +21,9 @@ from codesign.errors import InputError
 from codesign.files import csv_text, make_folder, read_text, write_atomic
 from codesign.formats import Assignment
 from codesign.hardware import AcceleratorGrid, AssignmentTotals
-from codesign.hardware.accelerator import CODECS, FLASHES
 from codesign.hardware.area import areas
 from codesign.search.combine import Designs
+from codesign.search.hardware_axes import grid_parameters
 from codesign.search.objectives import column
 from codesign.search.pareto import nondominated
 from codesign.search.records import (
@@ -39,7 +39,6 @@ from codesign.search.space import SearchSpace
 from codesign.search.study import Progress
 
 PART = 2**15  # accelerators that are priced at a time
-_NUMBERS = ("rows", "columns", "sram_bytes", "dram_channels", "dram_gib", "clock_hz", "vector_lanes")
 _EQUAL_BITS = 40  # of 53: sums in another order differ in the last ones, and such designs are equal
 
 Choice = tuple[int, ...]  # which of its assignments each network takes
@@ -131,7 +130,7 @@ def write_sweep(found: Sweep, progress: Progress | None = None) -> dict[str, Any
     """Write the study folder of a sweep, and fronts.csv; returns front.json's content."""
     report = progress or (lambda *_: None)
     space, folder, started = found.space, found.folder, time.monotonic()
-    shown = representatives(found.front, space.spec.search.front_size, found.seed)
+    shown = found.front.take(representatives(found.front, space.spec.search.front_size, found.seed))
     designs = []
     for row in range(len(shown)):
         report("designs", row, len(shown), "")
@@ -221,14 +220,5 @@ def _fronts_csv(found: Sweep) -> str:
             row: dict[str, Any] = {"accelerator": f"grid-{accelerator}"}
             row["on_front"] = int((accelerator, *choice) in best)
             row |= {o.name: float(v) for o, v in zip(space.objectives, values, strict=True)} | labels
-            rows.append(row | _parameters(space.grid, accelerator))
+            rows.append(row | grid_parameters(space.grid, accelerator))
     return csv_text(rows)
-
-
-def _parameters(grid: AcceleratorGrid, index: int) -> dict[str, Any]:
-    """What `Accelerator.to_dict` says, without making one: its checks take longer than all else here."""
-    unit = grid.units[grid.unit[index]]
-    found: dict[str, Any] = {"pairs": "+".join(map(str, unit.pairs)), "accumulator": unit.accumulator, "dot": unit.dot}
-    found |= {key: getattr(grid, key)[index] for key in _NUMBERS}
-    named = {"dram": grid.drams[grid.dram[index]], "flash": FLASHES[grid.flash[index]]}
-    return found | named | {"codec": CODECS[grid.codec[index]]}

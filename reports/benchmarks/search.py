@@ -32,13 +32,16 @@ from one_at_a_time import one_at_a_time
 
 from codesign.quality.cache import code_version
 from codesign.search import Study, load_space, open_study, run_study
+from codesign.search.combine import Pool
 from codesign.search.engine import Engine
+from codesign.search.pareto import hypervolume
+from codesign.search.scale import log_losses, loss_scales
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RUNS = HERE / "search_runs.jsonl"
 SPACES = {"phone": ROOT / "search_spaces" / "phone.yaml", "one_network": HERE / "one_network.yaml"}
-ENGINES = ("codesign", "no_surrogate", "no_sensitivities", "no_fidelity")
+ENGINES = ("codesign", "linear_losses", "no_surrogate", "no_sensitivities", "no_fidelity")
 SAMPLERS = (*ENGINES, "nsga2", "tpe", "random", "one_at_a_time")
 _HULL = 290  # evaluations of one_at_a_time
 _APART = 0.002  # of reference points
@@ -74,16 +77,43 @@ def run(name: str, sampler: str, seed: int, evaluations: int, cache: Path) -> di
         "seconds": time.monotonic() - started,
         "given_up": sum(len(m.given_up) for m in study.measured.values()),
         "history": history,
+        "log_history": [] if sampler == "one_at_a_time" else log_volumes(study),
     }
+
+
+def log_volumes(study: Study) -> list[tuple[int, float]]:
+    """Hypervolume after so many evaluations with losses as logarithms: a factor counts the same anywhere."""
+    scales, qualities = loss_scales(study), study.space.objectives
+    found, records = [], [r for r in study.ledger.records() if r.values]
+
+    def logs(points: np.ndarray) -> np.ndarray:
+        scaled = points.copy()
+        for k, objective in enumerate(qualities):
+            if objective.task is not None and objective.is_quality:
+                scaled[..., k] = log_losses(scales[objective.task], points[..., k])
+        return scaled
+
+    for count in (n for n in CHECKPOINTS if 0.9 * n <= study.evaluations):
+        pools = {}
+        for name in study.space.networks:
+            known = {tuple(r.assignments[name]): r.quality[name]["value"] for r in records[:count]}
+            pools[name] = Pool(np.array(list(known)), np.array(list(known.values())))
+        front = study.combiner.front(pools)
+        found.append((count, hypervolume(logs(front.objectives), logs(study.reference[None])[0])))
+    return found
 
 
 def _search(study: Study, engine: str, evaluations: int) -> None:
     """The engine, or one without a part of it."""
 
-    def made(networks: Any, combiner: Any, tables: Any, reference: np.ndarray, *, seed: int) -> Engine:
+    def made(
+        networks: Any, combiner: Any, tables: Any, reference: np.ndarray, scales: Any, *, seed: int, log_losses: bool
+    ) -> Engine:
         if engine == "no_sensitivities":
             tables = {name: _shared_evenly(study, name) for name in tables}
-        return Engine(networks, combiner, tables, reference, seed=seed, learn=engine != "no_surrogate")
+        log_losses &= engine != "linear_losses"
+        learn = engine != "no_surrogate"
+        return Engine(networks, combiner, tables, reference, scales, seed=seed, learn=learn, log_losses=log_losses)
 
     fidelity = engine != "no_fidelity"
     run_study(study, evaluations=evaluations, progress=_progress, racing=fidelity, make_engine=made)
@@ -134,8 +164,20 @@ def markdown(records: list[dict[str, Any]]) -> str:
             runs = [r for r in mine if r["sampler"] == sampler]
             cells = [interval([v for r in runs if (v := at(r, n)) is not None]) for n in CHECKPOINTS]
             lines.append(f"| {sampler} | {len(runs)} | {' | '.join(cells)} |")
-        lines += ["", *_verdicts(mine)]
+        lines += ["", *_verdicts(mine), "", *_of_logarithms(mine)]
     return "\n".join(lines) + "\n"
+
+
+def _of_logarithms(records: list[dict[str, Any]]) -> list[str]:
+    """The same runs by the hypervolume of logarithms of losses."""
+    counts = [n for n in CHECKPOINTS if any(n in dict(r["log_history"]) for r in records)]
+    lines = ["With every loss as its logarithm (costs as they are):", ""]
+    lines += [f"| sampler | seeds | {' | '.join(map(str, counts))} |", "|" + "---|" * (2 + len(counts))]
+    for sampler in dict.fromkeys(r["sampler"] for r in records if r["log_history"]):
+        runs = [dict(r["log_history"]) for r in records if r["sampler"] == sampler]
+        cells = [interval([run[n] for run in runs if n in run]) for n in counts]
+        lines.append(f"| {sampler} | {len(runs)} | {' | '.join(cells)} |")
+    return lines
 
 
 def _same_values(records: list[dict[str, Any]]) -> str:

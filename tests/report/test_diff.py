@@ -133,3 +133,48 @@ def test_the_message_goes_to_a_file_as_well(tmp_path: Path) -> None:
     one, two, message = study(tmp_path / "one"), study(tmp_path / "two", area(0.9)), tmp_path / "message.md"
     assert main(["diff", str(one), str(two), "-o", str(message)]) == 0
     assert message.read_text() == as_markdown(compare(one, two))
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after"),
+    [
+        ("metric", "squared_error", "log_error"),
+        ("unit", "", "log10 MSE"),
+        ("scale", "raw", "log10"),
+        ("ranges", "mse", "minmax"),
+        ("data", "c0ffee", "decaf"),
+    ],
+)
+def test_qualities_that_mean_something_else_do_not_compare(
+    key: str, before: str, after: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [study(tmp_path / "one"), study(tmp_path / "two")]
+    for folder, value in zip(folders, (before, after), strict=True):
+        front = json.loads((folder / "front.json").read_text())
+        task = {"task": "rewrite", "metric": "m", "unit": "u", "scale": "raw", "ranges": "mse", "data": "c0ffee"}
+        front["tasks"] = {"rewrite": task | {key: value}}
+        (folder / "front.json").write_text(json.dumps(front))
+    assert main(["diff", *map(str, folders)]) == 2
+    said = capsys.readouterr().err
+    assert f"rewrite: its {key} ({after or 'none'}) is not that of" in said
+    assert f"({before or 'none'})" in said
+
+
+def test_a_squared_error_and_its_log10_do_not_compare_in_studies_from_before_scales_were_written(
+    tmp_path: Path,
+) -> None:
+    folders = [study(tmp_path / "one"), study(tmp_path / "two")]
+    details = json.loads((folders[1] / "details.json").read_text())
+    details["tasks"]["restore"]["metric"] = "squared_error"
+    (folders[1] / "details.json").write_text(json.dumps(details))
+    with pytest.raises(InputError, match=r"restore: its metric \(squared_error\) is not that of .* \(output_error\)"):
+        compare(*folders)
+
+
+def test_the_same_qualities_under_other_units_of_objectives_still_compare(tmp_path: Path) -> None:
+    """A study from before qualities had their unit among the objectives."""
+    folders = [study(tmp_path / "one"), study(tmp_path / "two")]
+    front = json.loads((folders[1] / "front.json").read_text())
+    front["objectives"][0]["unit"] = "log10 MSE"
+    (folders[1] / "front.json").write_text(json.dumps(front))
+    assert compare(*folders).verdict == "same"

@@ -30,17 +30,21 @@ function viridis(t) {
 }
 const pairOf = f => `${f.weight || f.key}:${f.activation}`;
 
+const CHIP = F.hardware_given ?? true; // else formats alone were searched, and what a chip decides is of a nominal one
+const alike = d => d.told_apart === false; // as good as a cheaper one within noise
+
 // What an axis may show: objectives first, then every number of the cost and of the chip.
 const FIELDS = new Map();
 for (const o of F.objectives) FIELDS.set(o.name, { unit: o.unit, get: d => d.objectives[o.name] });
 const UNITS = { area_mm2: "mm2", energy_j: "J", dram_bytes: "B", dram_capacity_bytes: "B", weight_bytes: "B", bitops: "bit2", latency_s: "s", sram_bytes: "B" };
-for (const [k, v] of Object.entries(F.designs[0]?.cost ?? {})) if (typeof v === "number" && !FIELDS.has(k)) FIELDS.set(k, { unit: UNITS[k] ?? "", get: d => d.cost[k] });
+const OF_FORMATS = new Set(["parameters", "macs", "weight_bytes", "bitops"]), shows = k => CHIP || OF_FORMATS.has(k);
+for (const [k, v] of Object.entries(F.designs[0]?.cost ?? {})) if (typeof v === "number" && !FIELDS.has(k) && shows(k)) FIELDS.set(k, { unit: UNITS[k] ?? "", get: d => d.cost[k] });
 for (const task of Object.keys(F.designs[0]?.cost.tasks ?? {})) {
   const c = F.designs[0].cost.tasks[task];
-  for (const [k, v] of Object.entries(c)) if (typeof v === "number" && !FIELDS.has(`${task}.${k}`)) FIELDS.set(`${task}.${k}`, { unit: UNITS[k] ?? "", get: d => d.cost.tasks[task][k] });
-  for (const phase of Object.keys(c.latency_per_pass_s)) FIELDS.set(`${task}.latency of one ${phase} pass`, { unit: "s", get: d => d.cost.tasks[task].latency_per_pass_s[phase] });
+  for (const [k, v] of Object.entries(c)) if (typeof v === "number" && !FIELDS.has(`${task}.${k}`) && shows(k)) FIELDS.set(`${task}.${k}`, { unit: UNITS[k] ?? "", get: d => d.cost.tasks[task][k] });
+  if (CHIP) for (const phase of Object.keys(c.latency_per_pass_s)) FIELDS.set(`${task}.latency of one ${phase} pass`, { unit: "s", get: d => d.cost.tasks[task].latency_per_pass_s[phase] });
 }
-for (const k of ["rows", "columns", "sram_bytes", "dram_channels", "vector_lanes"]) if (k in (F.designs[0]?.accelerator ?? {})) FIELDS.set(k, { unit: UNITS[k] ?? "", get: d => d.accelerator[k] });
+if (CHIP) for (const k of ["rows", "columns", "sram_bytes", "dram_channels", "vector_lanes"]) if (k in (F.designs[0]?.accelerator ?? {})) FIELDS.set(k, { unit: UNITS[k] ?? "", get: d => d.accelerator[k] });
 
 let picked = byId.has(T.chosen) ? T.chosen : F.designs[0]?.id;
 
@@ -68,7 +72,7 @@ function drawScatter() {
   const colour = v => viridis(c.map(v));
   $("scale").replaceChildren(`colour: ${human(c.ticks[0], fc.unit)} `, el("i", { style: `background:linear-gradient(90deg, ${VIRIDIS.map(s => `rgb(${s})`).join(", ")})` }), ` ${human(c.ticks.at(-1), fc.unit)}`);
   for (const b of T.baselines) svg.append(el("rect", { x: x.map(fx.get(b)) - 5, y: y.map(fy.get(b)) - 5, width: 10, height: 10, fill: "none", stroke: colour(fc.get(b)), "stroke-width": 2 }, el("title", {}, `${b.label}\n${kx}: ${human(fx.get(b), fx.unit)}\n${ky}: ${human(fy.get(b), fy.unit)}`)));
-  for (const d of F.designs) svg.append(el("circle", { cx: x.map(fx.get(d)), cy: y.map(fy.get(d)), r: d.id === picked ? 8 : 6, fill: colour(fc.get(d)), class: "dot" + (d.id === picked ? " picked" : ""), onclick: () => pick(d.id) }, el("title", {}, `${d.id}: ${d.accelerator.pairs.join(", ")}\n${kx}: ${human(fx.get(d), fx.unit)}\n${ky}: ${human(fy.get(d), fy.unit)}\n${kc}: ${human(fc.get(d), fc.unit)}`)));
+  for (const d of F.designs) svg.append(el("circle", { cx: x.map(fx.get(d)), cy: y.map(fy.get(d)), r: d.id === picked ? 8 : 6, fill: colour(fc.get(d)), class: "dot" + (alike(d) ? " alike" : "") + (d.id === picked ? " picked" : ""), onclick: () => pick(d.id) }, el("title", {}, `${d.id}${CHIP ? `: ${d.accelerator.pairs.join(", ")}` : ""}${alike(d) ? "\nas good as a cheaper one, within noise" : ""}\n${kx}: ${human(fx.get(d), fx.unit)}\n${ky}: ${human(fy.get(d), fy.unit)}\n${kc}: ${human(fc.get(d), fc.unit)}`)));
 }
 function table(columns, rows, { onpick = null, ids = null } = {}) {
   const body = el("tbody");
@@ -105,20 +109,22 @@ function drawDesign() {
   const d = byId.get(picked);
   if (!d) return;
   const a = d.accelerator, box = $("design");
-  $("design-title").textContent = `Design ${d.id}` + (d.id === T.chosen ? " (balanced)" : d.id === T.worst ? " (lowest quality)" : "");
-  box.replaceChildren(
+  $("design-title").textContent = `Design ${d.id}` + (d.id === T.chosen ? " (balanced)" : d.id === T.worst ? " (lowest quality)" : "") + (alike(d) ? ", as good as a cheaper one within noise" : "");
+  const chip = () => [
     el("p", {}, `${a.rows} x ${a.columns} units of dot-${a.dot} for ${a.pairs.join(", ")}; accumulator ${a.accumulator}; SRAM ${a.sram_bytes / 1024} KiB; ${a.dram_channels} x ${a.dram}${a.dram_gib ? ` (${a.dram_gib} GiB)` : ""}; ${a.flash ? `flash ${a.flash}; ` : ""}${a.codec ? `weights in ${a.codec}; ` : ""}${a.vector_lanes ? `${a.vector_lanes} vector lanes; ` : ""}${a.clock_hz / 1e6} MHz, ${a.node_nm} nm.`),
-    Object.keys(d.accumulator).length ? el("p", { class: "hint" }, "Accumulator, the worst layer's sums over their error: " + Object.entries(d.accumulator).map(([task, w]) => w.sqnr_db === null ? `${task} every sum exact` : `${task} ${w.sqnr_db.toFixed(0)} dB in ${w.layer} (${w.accumulator})`).join("; ") + ".") : "",
-    el("div", { class: "wide" }, table(F.objectives.map(o => o.name), [F.objectives.map(o => human(d.objectives[o.name], o.unit))])),
+    Object.keys(d.accumulator).length ? el("p", { class: "hint" }, "Accumulator, the worst layer's sums over their error: " + Object.entries(d.accumulator).map(([task, w]) => w.sqnr_db === null ? `${task} every sum exact` : `${task} ${w.sqnr_db.toFixed(0)} dB in ${w.layer} (${w.accumulator})`).join("; ") + ".") : ""];
+  const parts = () => [
     el("div", { class: "columns" },
       el("div", {}, el("h3", {}, `Area ${human(d.cost.area_mm2, "mm2")} (${human(d.cost.area_low_mm2)} to ${human(d.cost.area_high_mm2)})`), bar(d.cost.components.map(c => [c.name, c.area_mm2]), "mm2")),
-      el("div", {}, el("h3", {}, `Energy ${human(d.cost.energy_j, "J")}`), bar(d.cost.components.filter(c => c.energy_j > 0).map(c => [c.name, c.energy_j]), "J"))),
-    ...Object.keys(d.assignments).flatMap(task => {
+      el("div", {}, el("h3", {}, `Energy ${human(d.cost.energy_j, "J")}`), bar(d.cost.components.filter(c => c.energy_j > 0).map(c => [c.name, c.energy_j]), "J")))];
+  box.replaceChildren(...(CHIP ? chip() : []),
+    el("div", { class: "wide" }, table(F.objectives.map(o => o.name), [F.objectives.map(o => human(d.objectives[o.name], o.unit))])),
+    ...(CHIP ? parts() : []), ...Object.keys(d.assignments).flatMap(task => {
       const c = d.cost.tasks[task], bound = {};
       for (const l of c.layers) bound[l.bound] = (bound[l.bound] ?? 0) + l.latency_s;
       return [el("h3", {}, `${task}: formats along the network`), strip(d, task),
-        el("div", { class: "columns" }, el("div", {}, el("h3", {}, `Latency ${human(c.latency_s, "s")}, by what bounds it`), bar(Object.entries(bound), "s"))),
-        ...(d.metrics[task] ? [el("h3", {}, `${task}: quality`), el("div", { class: "wide" }, metricTable(d.metrics[task]))] : [])];
+        CHIP && el("div", { class: "columns" }, el("div", {}, el("h3", {}, `Latency ${human(c.latency_s, "s")}, by what bounds it`), bar(Object.entries(bound), "s"))),
+        ...(d.metrics[task] ? [el("h3", {}, `${task}: quality`), el("div", { class: "wide" }, metricTable(d.metrics[task]))] : [])].filter(Boolean);
     }));
 }
 function drawExamples() {
@@ -133,11 +139,11 @@ function drawExamples() {
   if (!box.children.length) box.append("These tasks show no examples.");
 }
 function drawTables() {
-  const os = F.objectives;
+  const os = F.objectives, marked = F.designs.some(alike);
   $("baselines").replaceChildren(table(["design", ...os.map(o => o.name), "dominated by", "all of its best designs"], T.baselines.map(b => [b.label, ...os.map(o => ({ show: human(b.objectives[o.name], o.unit), sort: b.objectives[o.name] })), b.dominated_by ?? "", [b.note]])));
-  $("designs").replaceChildren(table(["design", ...os.map(o => o.name), "pairs", "array", "SRAM KiB"], F.designs.map(d => [d.id, ...os.map(o => ({ show: human(d.objectives[o.name], o.unit), sort: d.objectives[o.name] })), [d.accelerator.pairs.join(", ")], `${d.accelerator.rows} x ${d.accelerator.columns}`, d.accelerator.sram_bytes / 1024]), { onpick: pick, ids: F.designs.map(d => d.id) }));
+  $("designs").replaceChildren(table(["design", ...os.map(o => o.name), ...(CHIP ? ["pairs", "array", "SRAM KiB"] : []), ...(marked ? ["within noise"] : [])], F.designs.map(d => [d.id, ...os.map(o => ({ show: human(d.objectives[o.name], o.unit), sort: d.objectives[o.name] })), ...(CHIP ? [[d.accelerator.pairs.join(", ")], `${d.accelerator.rows} x ${d.accelerator.columns}`, d.accelerator.sram_bytes / 1024] : []), ...(marked ? [[alike(d) ? "as good as a cheaper one" : ""]] : [])]), { onpick: pick, ids: F.designs.map(d => d.id) }));
   const names = [...FIELDS.keys()], quote = v => `"${String(v).replaceAll('"', '""')}"`;
-  const csv = [["id", "pairs", ...names].map(quote).join(","), ...F.designs.map(d => [d.id, d.accelerator.pairs.join("+"), ...names.map(n => FIELDS.get(n).get(d))].map(quote).join(","))].join("\n");
+  const csv = [["id", "pairs", "told_apart", ...names].map(quote).join(","), ...F.designs.map(d => [d.id, CHIP ? d.accelerator.pairs.join("+") : "", +!alike(d), ...names.map(n => FIELDS.get(n).get(d))].map(quote).join(","))].join("\n");
   $("csv").href = "data:text/csv;charset=utf-8," + encodeURIComponent(csv);
 }
 function drawHistory() {
@@ -150,7 +156,7 @@ function drawHistory() {
 function pick(id) { picked = id; drawScatter(); drawDesign(); drawTables(); }
 
 const work = MEASURED ? `${F.evaluations} evaluations` : `${T.designs_priced} designs priced`;
-$("facts").textContent = `${work}, ${T.hardware_count} accelerators, ${F.front_size} designs on the front, hypervolume ${human(F.hypervolume)}; seed ${F.seed}, space ${F.space_hash}, code ${F.code_version}, ${F.created}`;
+$("facts").textContent = `${work}, ${CHIP ? `${T.hardware_count} accelerators` : "formats alone"}, ${F.front_size} designs on the front, hypervolume ${human(F.hypervolume)}; seed ${F.seed}, space ${F.space_hash}, code ${F.code_version}, ${F.created}`;
 $("summary").querySelector("ul").append(...D.summary.map(s => el("li", {}, s)));
 $("assumptions").append(...D.assumptions.map(s => el("li", {}, s)));
 const defaults = F.objectives.map(o => o.name), costs = defaults.filter(n => !n.endsWith(".quality")), qualities = defaults.filter(n => n.endsWith(".quality"));
@@ -159,6 +165,7 @@ for (const axis of ["x", "y", "c"]) {
   $("axis-" + axis).append(...[...FIELDS.keys()].map(k => el("option", k === start[axis] ? { selected: "" } : {}, k)));
   $("axis-" + axis).addEventListener("change", drawScatter);
 }
+if (F.designs.some(alike)) $("dots").textContent += " Dashed ones are as good as a cheaper one, within the noise of their comparison.";
 if (!MEASURED) {
   $("dots").textContent = "Every dot is a design; click one to see it below. Squares are the balanced designs of one choice of formats.";
   $("compared").textContent = "Formats compared";
