@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from codesign.formats import Assignment, FormatPair, LayerFormats
@@ -29,9 +31,23 @@ def measured(name: str) -> dict[str, list[Quality]]:
     for fmt in FORMATS:
         pair = FormatPair(fmt, fmt)
         layers = {n: LayerFormats.of_pair(pair, attention=k == "attention") for n, k in evaluator.layers.items()}
-        found[fmt] = evaluator.metrics(Assignment.of(layers))
+        assignment = Assignment.of(layers)
+        found[fmt] = evaluator.metrics(assignment)
+        found[fmt][0] = replace(found[fmt][0], draws=evaluator(assignment).draws)
         print(f"{name} {fmt}: {found[fmt][0].metric} {found[fmt][0].value:.4g}", flush=True)
     return found
+
+
+def answer(name: str, found: dict[str, list[Quality]], first: str = "fp8_e4m3", second: str = "int8") -> str:
+    """Which of two formats loses less on the deciding metric; their difference is paired on the common resamples."""
+    a, b = found[first][0], found[second][0]
+    half = 1.959964 * float(np.subtract(a.draws, b.draws).std(ddof=1))
+    difference = a.value - b.value
+    verdict = "a tie" if abs(difference) <= half else f"{first if difference < 0 else second} is better"
+    return (
+        f"{name}: {a.metric} {a.value:.4g} in {first}, {b.value:.4g} in {second} ({a.unit}, smaller is better); "
+        f"difference {difference:+.3g} [{difference - half:+.3g}, {difference + half:+.3g}]: **{verdict}**."
+    )
 
 
 def cell(quality: Quality) -> str:
@@ -49,13 +65,17 @@ def main() -> None:
         f"made by `python reports/uniform_formats.py` (torch {torch.__version__.split('+')[0]}, {platform.machine()}). "
         "Brackets: 95 % bootstrap interval. Second lines: difference to the float network, paired on the same samples.",
     ]
+    parts += ["## FP8 or INT8?", "\n".join(f"- {answer(name, found)}" for name, found in results.items())]
     for name, found in results.items():
         metrics = list(found.values())[-1]
         columns = ["format", *(f"{m.metric} ({m.unit or m.direction}), n = {m.n}" for m in metrics)]
         rows = [[fmt, *(cell(q) for q in qualities)] for fmt, qualities in found.items()]
         parts += [f"## {name}", table(columns, rows)]
     (HERE / "uniform_formats.md").write_text("\n\n".join(parts) + "\n")
-    record = {name: {fmt: [q.to_dict() for q in qs] for fmt, qs in found.items()} for name, found in results.items()}
+    record = {
+        name: {fmt: [replace(q, draws=()).to_dict() for q in qualities] for fmt, qualities in found.items()}
+        for name, found in results.items()
+    }
     (HERE / "uniform_formats.json").write_text(json.dumps(record, indent=1) + "\n")
 
 

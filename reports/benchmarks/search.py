@@ -5,7 +5,8 @@
 
 Runs that search_runs.jsonl holds already are not repeated: the whole comparison takes hours, and may be done in parts.
 Ablations are samplers too: no_surrogate (sensitivities, never corrected), no_sensitivities (every layer has the same
-share in what a format loses throughout), no_fidelity (every candidate on all samples).
+share in what a format loses throughout), no_fidelity (every candidate on all samples), linear_losses
+(a gain in quality counts by the metric's own value, not by its logarithm).
 --table: write the tables from what is there. Every run is `run_study` on real networks; the uniform formats, which all
 samplers begin with, count as evaluations. A front is that of all accelerators around the measured assignments, for
 every sampler, though Optuna's look at one accelerator a trial: what they measured is used as well as can be.

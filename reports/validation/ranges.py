@@ -1,0 +1,161 @@
+"""What the rule behind activations' ranges costs: INT8, FP8 and INT4 throughout, written to ranges.{json,md}.
+
+    python reports/validation/ranges.py [--networks restore,rewrite,span,realesr,resnet20]
+
+sampled: least squared error over at most 32,768 elements of each operand, 8,192 a call, shares of the largest magnitude
+from 1 to 0.3: the default until the end of 2026, kept here for comparison. all elements: the same shares, the error
+over every element, by brute force. mse, minmax, percentile: the product's. span and realesr are downloaded with pip
+(`examples/public_networks.py`), resnet20 is trained here (`resnet20.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from codesign.formats import Assignment, Format, FormatPair, get_format
+from codesign.models import Task, load_task
+from codesign.quality import Evaluator
+from codesign.quality.calibration import Range, Ranges, Site, sites
+from codesign.report.markdown import table
+from codesign.workload import Product, ProductInterceptor
+
+HERE = Path(__file__).parent
+NETWORKS = {
+    "restore": "restore",
+    "rewrite": "rewrite",
+    "span": "python:examples.public_networks:span",
+    "realesr": "python:examples.public_networks:realesr",
+    "resnet20": "python:resnet20:task",
+}
+FORMATS = ("int8", "fp8_e4m3", "int4")
+RULES = ("sampled", "all elements", "minmax", "percentile", "mse")
+_SHARES = torch.linspace(1.0, 0.3, 29).tolist()
+_KEPT, _PER_CALL = 32_768, 8_192
+
+
+class Fitted(Ranges):
+    """Ranges whose shares of the largest magnitude were found here."""
+
+    def __init__(self, task: Task, shares: dict[tuple[Site, str], float]) -> None:
+        super().__init__(task, "minmax")
+        self._shares = shares
+
+    def get(self, site: Site, fmt: Format) -> Range:
+        whole = super().get(site, fmt)
+        assert isinstance(whole, float)
+        return whole * self._shares[site, fmt.name]
+
+
+def observed(task: Task, see: Any) -> None:
+    """Call see(site, operand) with every operand of every product of a calibration run."""
+
+    def watch(product: Product) -> None:
+        for site, operand in zip(sites(product), (product.input, product.stationary), strict=True):
+            if site is not None:
+                see(site, operand.detach().float())
+
+    with torch.inference_mode(), ProductInterceptor(task.module, watch, decompose=True):
+        task.calibrate(task.module)
+
+
+def all_elements(task: Task) -> dict[tuple[Site, str], float]:
+    """The best share over every element of every operand."""
+    whole, errors = Ranges(task, "minmax"), dict[tuple[Site, str, float], float]()
+
+    def see(site: Site, x: Tensor) -> None:
+        for name in FORMATS:
+            fmt = get_format(name)
+            largest = whole.get(site, fmt)
+            assert isinstance(largest, float)
+            for share in _SHARES:
+                change = fmt.fake_quantize(x, amax=largest * share).sub_(x).square_().sum(dtype=torch.float64)
+                errors[site, name, share] = errors.get((site, name, share), 0.0) + float(change)
+
+    observed(task, see)
+    return _best(errors)
+
+
+def sampled(task: Task) -> dict[tuple[Site, str], float]:
+    """The best share over a stride through the first calls."""
+    kept, largest = dict[Site, list[Tensor]](), dict[Site, float]()
+
+    def see(site: Site, x: Tensor) -> None:
+        parts, flat = kept.setdefault(site, []), x.reshape(-1)
+        largest[site] = max(largest.get(site, 0.0), float(flat.abs().max()))
+        if sum(map(len, parts)) < _KEPT:
+            parts.append(flat[:: max(1, len(flat) // _PER_CALL) | 1].clone())
+
+    observed(task, see)
+    errors = {}
+    for site, parts in kept.items():
+        x = torch.cat(parts)
+        for name in FORMATS:
+            for share in _SHARES:
+                change = get_format(name).fake_quantize(x, amax=largest[site] * share) - x
+                errors[site, name, share] = float(change.double().square().sum())
+    return _best(errors)
+
+
+def _best(errors: dict[tuple[Site, str, float], float]) -> dict[tuple[Site, str], float]:
+    keys = dict.fromkeys((site, name) for site, name, _ in errors)
+    return {key: min(_SHARES, key=lambda share: errors[*key, share]) for key in keys}
+
+
+def measured(name: str) -> dict[str, Any]:
+    """Rule -> format -> value of the network's deciding metric."""
+    task, found = load_task(NETWORKS[name], name=name), dict[str, dict[str, float]]()
+    shares = {"sampled": sampled(task), "all elements": all_elements(task)}
+    for rule in RULES:
+        evaluator = Evaluator(task) if rule in shares else Evaluator(task, ranges=rule)  # type: ignore[arg-type]
+        if rule in shares:
+            evaluator.network.ranges = Fitted(task, shares[rule])
+        found[rule] = {fmt: evaluator(_uniform(evaluator, fmt)).value for fmt in FORMATS}
+        print(name, rule, found[rule], flush=True)
+    return {"metric": task.deciding, "unit": task.unit, "layers": len(task.workload().layers), "values": found}
+
+
+def _uniform(evaluator: Evaluator, name: str) -> Assignment:
+    pair = FormatPair(name, name)
+    return Assignment.of_pairs(dict.fromkeys(evaluator.layers, pair), evaluator.layers)
+
+
+def markdown(results: dict[str, Any]) -> str:
+    parts = [
+        "# What the rule behind activations' ranges costs",
+        "Weights and activations of every layer in one format; made by `python reports/validation/ranges.py`. Losses: "
+        "smaller is better. *sampled* was the default before every element counted; *all elements* is brute force "
+        "over the same shares; *mse* is the default now.",
+    ]
+    for name, result in results.items():
+        unit = f" ({result['unit']})" if result["unit"] else ""
+        rows = [[rule, *(f"{values[fmt]:.4g}" for fmt in FORMATS)] for rule, values in result["values"].items()]
+        parts += [f"## {name}: {result['metric']}{unit}, {result['layers']} layers", table(["ranges", *FORMATS], rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", default=",".join(NETWORKS))
+    wanted = parser.parse_args(arguments).networks.split(",")
+    target = HERE / "ranges.json"
+    results = json.loads(target.read_text()) if target.exists() else {}
+    for name in wanted:
+        results[name] = measured(name)
+        ordered = {n: results[n] for n in NETWORKS if n in results}
+        target.write_text(json.dumps(ordered, indent=1) + "\n")
+        (HERE / "ranges.md").write_text(markdown(ordered))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Networks in ncnn's format become torch modules."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from examples.ncnn_network import HALF, read_ncnn
+
+PARAM = """7767517
+9 10
+Input        input  0 1 data
+MemoryData   mean   0 1 mean 0=1 1=1 2=3
+BinaryOp     sub    2 1 data mean centred 0=1
+BinaryOp     scale  1 1 centred scaled 0=2 1=1 2=2.550000e+02
+Convolution  conv/1 1 1 scaled a 0=12 1=3 4=1 5=1 6=324
+Split        split  1 2 a b c
+Swish        act    1 1 b d
+BinaryOp     add    2 1 c d e 0=0
+PReLU        slope  1 1 e f 0=12
+PixelShuffle up     1 1 f output 0=2
+"""
+
+
+def written(folder: Path, rng: np.random.Generator, kind: str) -> tuple[Path, Path, dict[str, Tensor]]:
+    weight, bias = rng.normal(size=(12, 3, 3, 3)).astype("<f2"), rng.normal(size=12).astype("<f4")
+    mean, slope = rng.random(3).astype("<f4"), rng.random(12).astype("<f4")
+    stored = weight if kind == "half" else weight.astype("<f4")
+    tag = struct.pack("<I", HALF if kind == "half" else 0)
+    (folder / "net.param").write_text(PARAM)
+    (folder / "net.bin").write_bytes(mean.tobytes() + tag + stored.tobytes() + bias.tobytes() + slope.tobytes())
+    arrays = {"weight": weight.astype(np.float32), "bias": bias, "mean": mean, "slope": slope}
+    return folder / "net.param", folder / "net.bin", {name: torch.from_numpy(a.copy()) for name, a in arrays.items()}
+
+
+@pytest.mark.parametrize("kind", ["half", "single"])
+def test_a_network_computes_what_its_layers_say(kind: str, tmp_path: Path) -> None:
+    param, weights, w = written(tmp_path, np.random.default_rng(0), kind)
+    image = torch.rand(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    a = F.conv2d((image - w["mean"].view(1, 3, 1, 1)) * 255, w["weight"], w["bias"], padding=1)
+    wanted = F.pixel_shuffle(F.prelu(a + F.silu(a), w["slope"]), 2)
+    with torch.no_grad():
+        assert torch.allclose(read_ncnn(param, weights)(image), wanted, atol=1e-4)
+
+
+def test_a_network_can_be_traced_and_quantized(tmp_path: Path) -> None:
+    from codesign import trace
+
+    param, weights, _ = written(tmp_path, np.random.default_rng(0), "half")
+    workload = trace(read_ncnn(param, weights), torch.rand(1, 3, 4, 4))
+    assert workload.layers == ("conv_1",)
+
+
+def test_an_unknown_layer_is_refused_by_its_name(tmp_path: Path) -> None:
+    param, weights, _ = written(tmp_path, np.random.default_rng(0), "half")
+    param.write_text(PARAM.replace("Swish        act", "GELU         act"))
+    with pytest.raises(ValueError, match=r"net.param:9: layer 'act' is a GELU; known are"):
+        read_ncnn(param, weights)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    param, weights, _ = written(tmp_path, np.random.default_rng(0), "half")
+    weights.write_bytes(weights.read_bytes() + bytes(4))
+    with pytest.raises(ValueError, match="4 bytes belong to no layer"):
+        read_ncnn(param, weights)
