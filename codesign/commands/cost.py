@@ -12,7 +12,7 @@ from codesign.hardware import Accelerator, AcceleratorGrid, cost, load_accelerat
 from codesign.hardware.roofline import RooflinePoint, bound_shares, roofline
 from codesign.hardware.what_if import Variant, what_if
 from codesign.models import is_task, load_task, workload_called
-from codesign.search.records import batch_norms
+from codesign.search.results.records import batch_norms
 from codesign.workload.role_files import load_rules
 from codesign.workload.roles import LABEL
 

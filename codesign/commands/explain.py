@@ -10,10 +10,10 @@ import numpy as np
 from codesign.commands.output import human, print_json, print_table
 from codesign.formats import get_format
 from codesign.search import SearchSpace, load_space
-from codesign.search.accumulation import in_words
-from codesign.search.objectives import MEANING
-from codesign.search.records import UNFOLDED, batch_norms, layer_table, task_record
-from codesign.search.ties import first
+from codesign.search.results.records import UNFOLDED, batch_norms, layer_table, task_record
+from codesign.search.space.objectives import MEANING
+from codesign.search.space.sums import in_words
+from codesign.search.space.ties import first
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,8 +13,8 @@ from codesign.errors import InputError
 from codesign.report import write_report
 from codesign.report.dashboard import write_notes
 from codesign.search import SearchSpace, load_space, open_study, run_study, run_sweep, write_results, write_sweep
-from codesign.search.crew import STORAGE_VARIABLE
-from codesign.search.records import UNFOLDED, batch_norms
+from codesign.search.queue.workers import STORAGE_VARIABLE
+from codesign.search.results.records import UNFOLDED, batch_norms
 
 # options that say how to measure, and what they are where nobody gave them
 _MEASURING = {

@@ -8,9 +8,9 @@ import sys
 
 from codesign.commands.output import print_json
 from codesign.errors import InputError
-from codesign.search.crew import PARENT_VARIABLE, STORAGE_VARIABLE
-from codesign.search.storage import open_storage
-from codesign.search.worker import join_study, single_threaded, until_ended
+from codesign.search.queue.storage import open_storage
+from codesign.search.queue.worker import join_study, single_threaded, until_ended
+from codesign.search.queue.workers import PARENT_VARIABLE, STORAGE_VARIABLE
 
 
 def run(arguments: argparse.Namespace) -> int:

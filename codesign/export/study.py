@@ -11,7 +11,7 @@ from codesign.errors import InputError, nearest
 from codesign.files import read_text
 from codesign.formats import Assignment
 from codesign.quality.calibration import RangeRule, check_rule
-from codesign.search.space import SpaceFile
+from codesign.search.space.written import SpaceFile
 from codesign.yamlio import load_yaml
 
 

@@ -33,7 +33,7 @@ from codesign.files import read_text, write_atomic
 from codesign.report.notes import Book, measured_on, study_note, trial_note
 from codesign.report.pictures import sheet
 from codesign.report.study_files import StudyFiles, load_study
-from codesign.search.storage import patient
+from codesign.search.queue.storage import patient
 
 FOLDER = "artifacts"
 BOUNDARY = "*codesign writes what stands above; what is written below stays.*"

@@ -14,8 +14,8 @@ from codesign.errors import InputError
 from codesign.report.markdown import table
 from codesign.report.study_files import StudyFiles, load_study
 from codesign.report.text import human
-from codesign.search.pareto import hypervolume
-from codesign.search.records import unit_box
+from codesign.search.engine.pareto import hypervolume
+from codesign.search.study.representatives import unit_box
 
 DRAWS = 400
 _EQUAL = 1e-9  # of a hypervolume: the rounding of files and sums

@@ -22,7 +22,7 @@ from codesign.formats import Assignment
 from codesign.report.markdown import table
 from codesign.report.study_files import StudyFiles
 from codesign.report.text import chip, formats_of, human, summary, told_apart
-from codesign.search.trials import Record, outcome
+from codesign.search.queue.trials import Record, outcome
 
 _SAME = 1e-6  # of an objective: the scalar and the vectorised cost model add in another order
 _WIDE = 110  # characters of a line of an example

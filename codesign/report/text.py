@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from codesign.report.study_files import StudyFiles
-from codesign.search.objectives import MEANING
-from codesign.search.records import UNFOLDED
+from codesign.search.results.records import UNFOLDED
+from codesign.search.space.objectives import MEANING
 
 _PREFIXES = (
     (1e12, "T"),

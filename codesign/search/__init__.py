@@ -7,12 +7,13 @@ import types
 from pathlib import Path
 from typing import Any
 
-from codesign.search.codesign_sampler import CodesignSampler
-from codesign.search.results import write_results
-from codesign.search.run import run_study
-from codesign.search.space import SearchSpace, load_space
-from codesign.search.study import Progress, Study, open_study
-from codesign.search.sweep import Sweep, run_sweep, write_sweep
+from codesign.search.results.sweep import Sweep, run_sweep, write_sweep
+from codesign.search.results.write import write_results
+from codesign.search.samplers.codesign_sampler import CodesignSampler
+from codesign.search.space.resolve import SearchSpace, load_space
+from codesign.search.study.progress import Progress
+from codesign.search.study.run import run_study
+from codesign.search.study.study import Study, open_study
 
 
 def search(

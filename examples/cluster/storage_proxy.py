@@ -15,8 +15,8 @@ import sys
 from optuna.storages import run_grpc_proxy_server
 
 from codesign.errors import CodesignError
-from codesign.search.crew import STORAGE_VARIABLE
-from codesign.search.storage import open_storage, without_password
+from codesign.search.queue.storage import open_storage, without_password
+from codesign.search.queue.workers import STORAGE_VARIABLE
 
 
 def main() -> int:

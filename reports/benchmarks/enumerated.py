@@ -27,8 +27,8 @@ from codesign.formats import Assignment
 from codesign.quality import Evaluator, Quality, UnmeasurableError
 from codesign.quality.trial import COARSE
 from codesign.search import SearchSpace, open_study, run_study
-from codesign.search.combine import Pool
-from codesign.search.pareto import hypervolume
+from codesign.search.engine.pareto import hypervolume
+from codesign.search.engine.points import Pool
 
 HERE = Path(__file__).parent
 CHECKPOINTS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.03)

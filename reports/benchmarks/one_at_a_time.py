@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from codesign.search import Study
-from codesign.search.allocation import lagrangian, price_range
-from codesign.search.combine import Pool
+from codesign.search.engine.allocation import lagrangian, price_range
+from codesign.search.engine.points import Pool
 
 _PRICES = 400
 

@@ -31,10 +31,10 @@ from codesign.formats import Assignment, LayerFormats
 from codesign.quality import Evaluator, Quality
 from codesign.quality.trial import COARSE
 from codesign.search import load_space, open_study, run_study
-from codesign.search.queue import Queue
-from codesign.search.space import Network
-from codesign.search.storage import default_storage, open_storage
-from codesign.search.worker import Worker, until_ended
+from codesign.search.queue.queue import Queue
+from codesign.search.queue.storage import default_storage, open_storage
+from codesign.search.queue.worker import Worker, until_ended
+from codesign.search.space.network import Network
 from tests.storage.servers import PostgreSQL, postgresql_tools
 
 HERE = Path(__file__).parent

@@ -34,7 +34,7 @@ from scale_parts.plan import WAYS, Device, Measured, mean, plan, shortest
 from scale_parts.plan import evaluation as evaluated
 
 from codesign.search import load_space
-from codesign.search.hardware_axes import hardware_choices
+from codesign.search.space.axes import hardware_choices
 
 HERE = Path(__file__).parent
 WORKERS = (10, 100, 1_000)

@@ -33,10 +33,11 @@ from one_at_a_time import one_at_a_time
 
 from codesign.quality.cache import code_version
 from codesign.search import Study, load_space, open_study, run_study
-from codesign.search.combine import Pool
-from codesign.search.engine import Engine
-from codesign.search.pareto import hypervolume
-from codesign.search.scale import log_losses, loss_scales
+from codesign.search.engine.engine import Engine
+from codesign.search.engine.pareto import hypervolume
+from codesign.search.engine.points import Pool
+from codesign.search.engine.scale import log_losses
+from codesign.search.study.scales import loss_scales
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

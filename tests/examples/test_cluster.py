@@ -20,8 +20,8 @@ import yaml
 from optuna.storages import BaseStorage
 
 from codesign.cli import _parser
-from codesign.search.storage import open_storage
-from codesign.search.worker import WORKPLACE
+from codesign.search.queue.storage import open_storage
+from codesign.search.queue.worker import WORKPLACE
 from tests.commands.test_door import SPACE
 
 pytestmark = pytest.mark.slow  # together

@@ -27,8 +27,8 @@ from codesign.formats import Assignment
 from codesign.report import load_study, write_report
 from codesign.report.dashboard import BOUNDARY, write_notes
 from codesign.report.text import chip, formats_of
-from codesign.search.storage import open_storage
-from codesign.search.trials import MEASURED, Work, attributes, measured
+from codesign.search.queue.storage import open_storage
+from codesign.search.queue.trials import MEASURED, Work, attributes, measured
 from tests.report.synthetic import METRICS, OBJECTIVES, write_study
 from tests.search.test_search import SPACE
 from tests.storage.servers import PostgreSQL, postgresql, storage_kinds

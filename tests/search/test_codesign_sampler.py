@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from codesign.errors import InputError
 from codesign.search import CodesignSampler
-from codesign.search.pareto import hypervolume
+from codesign.search.engine.pareto import hypervolume
 
 FORMATS = {"int8": 8.0, "int6": 6.0, "mxfp4": 4.25, "int4": 4.0}
 _RNG = np.random.default_rng(0)

@@ -10,12 +10,12 @@ import pytest
 
 from codesign.errors import InputError
 from codesign.search import load_space, open_study, run_study, search
-from codesign.search.allocation import lagrangian, least_within, price_range
-from codesign.search.combine import Combiner
-from codesign.search.costs import AdditiveCosts
-from codesign.search.objectives import Objective
-from codesign.search.proposals import within_budgets
-from codesign.search.ties import groups, summed, tied
+from codesign.search.engine.allocation import lagrangian, least_within, price_range
+from codesign.search.engine.combiner import Combiner
+from codesign.search.engine.costs import AdditiveCosts
+from codesign.search.engine.proposals import within_budgets
+from codesign.search.space.objectives import Objective
+from codesign.search.space.ties import groups, summed, tied
 from tests.search.test_search import SPACE
 
 LAYERS = ["in", "block.0.to_q", "block.0.to_k", "block.1.to_q", "block.1.to_k", "out"]
@@ -226,7 +226,7 @@ def test_samplers_of_optuna_are_told_which_trials_keep_the_budget(space_file: Pa
 
 
 def test_distinct_rows_are_those_of_numpy() -> None:
-    from codesign.search.proposals import distinct
+    from codesign.search.engine.proposals import distinct
 
     rng = np.random.default_rng(0)
     for high, layers in ((2, 5), (3, 1), (300, 4)):

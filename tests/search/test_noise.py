@@ -12,9 +12,9 @@ from codesign.models.custom import CustomTask
 from codesign.models.task import Samples
 from codesign.quality import Evaluator, Quality, measure
 from codesign.search import load_space, open_study, run_study, write_results
-from codesign.search.combine import Designs
-from codesign.search.noise import told_apart
-from codesign.search.objectives import Objective
+from codesign.search.engine.points import Designs
+from codesign.search.space.objectives import Objective
+from codesign.search.study.noise import told_apart
 from tests.search.test_search import SPACE
 
 OBJECTIVES = [Objective("net.quality", "", "net", "quality"), Objective("area_mm2", "mm2", None, "area_mm2")]

@@ -14,10 +14,10 @@ from codesign.formats import FormatPair
 from codesign.models.custom import CustomTask
 from codesign.quality import Evaluator, Quality
 from codesign.search import load_space, open_study, run_study
-from codesign.search.engine import Proposal
-from codesign.search.racing import Racing
-from codesign.search.results import write_results
-from codesign.search.space import Network
+from codesign.search.engine.engine import Proposal
+from codesign.search.engine.racing import Racing
+from codesign.search.results.write import write_results
+from codesign.search.space.network import Network
 from tests.search.test_search import SPACE
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from codesign.errors import InputError
 from codesign.search import load_space, open_study, run_study
-from codesign.search.engine import Engine
-from codesign.search.scale import AboveFloat, log_losses
-from codesign.search.surrogate import Surrogate
+from codesign.search.engine.engine import Engine
+from codesign.search.engine.scale import AboveFloat, log_losses
+from codesign.search.engine.surrogate import Surrogate
 from tests.search.test_search import SPACE
 
 

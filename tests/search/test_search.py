@@ -18,13 +18,14 @@ from optuna.trial import TrialState
 
 from codesign.errors import InputError
 from codesign.search import load_space, open_study, run_study, search
-from codesign.search.allocation import lagrangian, price_range
-from codesign.search.combine import Archive, Pool
-from codesign.search.crew import Processes
-from codesign.search.hardware_axes import hardware_parameters
-from codesign.search.pareto import Coverage, hypervolume, nondominated
-from codesign.search.samplers import Parameters
-from codesign.search.surrogate import Surrogate
+from codesign.search.engine.allocation import lagrangian, price_range
+from codesign.search.engine.archive import Archive
+from codesign.search.engine.pareto import Coverage, hypervolume, nondominated
+from codesign.search.engine.points import Pool
+from codesign.search.engine.surrogate import Surrogate
+from codesign.search.queue.workers import Processes
+from codesign.search.samplers.optuna_samplers import Parameters
+from codesign.search.space.axes import hardware_parameters
 
 SPACE = """
 name: tiny

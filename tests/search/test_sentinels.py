@@ -13,8 +13,9 @@ from codesign.cli import main
 from codesign.formats import Assignment
 from codesign.quality import Evaluator, Quality
 from codesign.search import load_space, open_study, run_study
-from codesign.search.sentinels import MovedError, Sentinel
-from codesign.search.study import Study
+from codesign.search.study.sentinel import Sentinel
+from codesign.search.study.sentinels import MovedError
+from codesign.search.study.study import Study
 from tests.search.test_search import SPACE
 
 pytestmark = pytest.mark.slow  # together

@@ -16,7 +16,7 @@ from codesign.errors import EnvironmentProblem, InputError
 from codesign.formats import Assignment
 from codesign.hardware import Accelerator, cost
 from codesign.search import SearchSpace, load_space, open_study, run_sweep, search
-from codesign.search.pareto import nondominated
+from codesign.search.engine.pareto import nondominated
 
 SPACE = """
 name: given

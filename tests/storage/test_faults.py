@@ -20,7 +20,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from codesign.search.storage import open_storage
+from codesign.search.queue.storage import open_storage
 from tests.storage.servers import PostgreSQL, storage_kinds
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]

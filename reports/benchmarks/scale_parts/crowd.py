@@ -18,10 +18,11 @@ from scale_parts.operations import STUDY, TASK, Trials, quality
 from scale_parts.tally import Tally
 
 from codesign.quality import Quality
-from codesign.search.ledger import ENDED, RUNNING, Ledger
-from codesign.search.queue import Queue
-from codesign.search.run import _POLL_S
-from codesign.search.worker import Worker, until_ended
+from codesign.search.queue.ledger import Ledger
+from codesign.search.queue.queue import Queue
+from codesign.search.queue.state import ENDED, RUNNING
+from codesign.search.queue.worker import Worker, until_ended
+from codesign.search.study.run import _POLL_S
 
 _SPREAD = 0.2  # evaluations take as long as they are said to, more or less
 

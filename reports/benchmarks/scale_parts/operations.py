@@ -17,12 +17,13 @@ import numpy as np
 from scale_parts.places import LEADER, WORKER, Count, Meter, Place, Proxy, in_process
 
 from codesign.quality import Quality
-from codesign.search.ledger import ENDED, RUNNING, Ledger, study_state
-from codesign.search.objectives import Objective
-from codesign.search.queue import Queue
-from codesign.search.storage import open_storage
-from codesign.search.trials import Record, Work
-from codesign.search.worker import Worker, until_ended
+from codesign.search.queue.ledger import Ledger
+from codesign.search.queue.queue import Queue
+from codesign.search.queue.state import ENDED, RUNNING, study_state
+from codesign.search.queue.storage import open_storage
+from codesign.search.queue.trials import Record, Work
+from codesign.search.queue.worker import Worker, until_ended
+from codesign.search.space.objectives import Objective
 
 STUDY, TASK = "scale", "llama2-7b"
 _FEW, _TRIALS = 1, 201  # open while the queue is read

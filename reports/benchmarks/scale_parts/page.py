@@ -8,12 +8,12 @@ from typing import Any
 from scale_parts.places import LEADER, WORKER
 from scale_parts.plan import UNIFORM, WAYS
 
-from codesign.search.queue import BEAT_S
-from codesign.search.run import _PAUSE, _POLL_S
-from codesign.search.worker import _IDLE_S
+from codesign.search.queue.queue import BEAT_S
+from codesign.search.queue.worker import _IDLE_S
+from codesign.search.study.run import _PAUSE, _POLL_S
 
-_ASKED_S = 0.5  # between two questions whether the study ended (codesign/search/worker.py: until_ended)
-_MOST = 3  # connections of one storage (codesign/search/storage.py: pool_size and max_overflow)
+_ASKED_S = 0.5  # between two questions whether the study ended (codesign/search/queue/worker.py: until_ended)
+_MOST = 3  # connections of one storage (codesign/search/queue/storage.py: pool_size and max_overflow)
 _POSTGRESQL = 100  # connections, as it comes
 _NEAR = 0.95  # of what the workers could do: no need to say what stops them
 _AS = {"vain": "read", "taken": "open"}  # operations that cost the same

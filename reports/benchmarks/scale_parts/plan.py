@@ -12,8 +12,8 @@ import numpy as np
 from scale_parts.evaluation import Work
 from scale_parts.places import Count
 
-from codesign.search.queue import BEAT_S
-from codesign.search.run import _PAUSE, _POLL_S
+from codesign.search.queue.queue import BEAT_S
+from codesign.search.study.run import _PAUSE, _POLL_S
 
 WAYS = ("direct", "proxy")
 UNIFORM = 16  # evaluations before the first batch: a uniform one for each pair of search_spaces/phone.yaml

@@ -16,7 +16,7 @@ import optuna
 import overhead
 
 from codesign.search import SearchSpace, load_space, open_study, run_study
-from codesign.search.engine import Engine
+from codesign.search.engine.engine import Engine
 
 EVALUATIONS = 516  # of the phone's space, 16 of them uniform
 CHECKED = (78, 156, 391)  # evaluations of the enumerated problem, of the shares that enumerated.py notes

@@ -17,8 +17,9 @@ from scale_parts.places import LEADER, WORKER, Count, Meter, Place
 from scale_parts.tally import Tally
 
 from codesign.search import load_space, open_study, run_study
-from codesign.search.ledger import ENDED, RUNNING, Ledger
-from codesign.search.storage import open_storage
+from codesign.search.queue.ledger import Ledger
+from codesign.search.queue.state import ENDED, RUNNING
+from codesign.search.queue.storage import open_storage
 
 _FORK = multiprocessing.get_context("fork")
 WORKERS, SECONDS = 4, 0.1  # of each evaluation

@@ -8,7 +8,7 @@ from typing import Any
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from codesign.search.trials import ALIVE
+from codesign.search.queue.trials import ALIVE
 
 NAMES = ("create", "empty", "vain", "taken", "read", "open", "claim", "late", "beat", "finish", "state", "sign")
 

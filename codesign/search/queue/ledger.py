@@ -1,0 +1,170 @@
+"""The study on disk: every measured candidate is one finished Optuna trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from codesign.errors import InputError
+from codesign.search.queue.queue import Queue, Watch
+from codesign.search.queue.state import set_state
+from codesign.search.queue.storage import patient
+from codesign.search.queue.trials import Failure, Record, Work, attributes, outcome, waiting_trial
+from codesign.search.queue.worker import Worker
+from codesign.search.space.objectives import Objective
+
+_TRIES = 3  # of a candidate whose worker stopped
+
+
+class Ledger:
+    """One Optuna study; finished trials by candidate key, so that a resumed search repeats nothing.
+
+    Attributes `space_hash`, `code_version` and `seed` are written at creation; opening a study with
+    others raises InputError and changes nothing.
+    """
+
+    def __init__(
+        self,
+        storage: BaseStorage,
+        name: str,
+        objectives: Sequence[Objective],
+        identity: dict[str, str],
+        choices: dict[str, Sequence[str]],
+        *,
+        must_exist: bool = False,
+    ) -> None:
+        self.distributions: dict[str, BaseDistribution] = {
+            k: CategoricalDistribution(tuple(v)) for k, v in choices.items()
+        }
+        self.storage = storage
+        self.resumed = self._open(name, objectives, identity, must_exist)
+        self.study_id = self.study._study_id
+        self.queue = Queue(storage, self.study_id)
+        self._watch = Watch()
+        self._ids: dict[str, int] = {}  # of the newest trial of every candidate that is not finished
+        self._outcomes: dict[str, Record | Failure] = {}
+        self._stopped: dict[str, int] = {}  # how often a candidate's worker was lost
+        for trial in self._trials():
+            self._read(trial)
+
+    @patient
+    def _open(self, name: str, objectives: Sequence[Objective], identity: dict[str, str], must_exist: bool) -> bool:
+        known = {s.study_name for s in optuna.get_all_study_summaries(self.storage, include_best_trial=False)}
+        if name in known:
+            self.study = optuna.load_study(
+                study_name=name, storage=self.storage, sampler=optuna.samplers.RandomSampler()
+            )
+            if self.study.user_attrs:  # else its first process died before it had written any
+                self._check(identity, name)
+                return True
+        elif must_exist:
+            valid = ", ".join(sorted(known)) or "none"
+            raise InputError(f"no study '{name}' to resume in this storage; valid: {valid}")
+        else:
+            self.study = optuna.create_study(
+                study_name=name,
+                storage=self.storage,
+                sampler=optuna.samplers.RandomSampler(seed=0),
+                directions=["minimize"] * len(objectives),
+            )
+        self.study.set_metric_names([o.name for o in objectives])
+        for key, value in identity.items():
+            self.study.set_user_attr(key, value)
+        return False
+
+    def _check(self, identity: dict[str, str], name: str) -> None:
+        for key, value in identity.items():
+            stored = self.study.user_attrs.get(key)
+            if stored is None:
+                raise InputError(f"study '{name}' in this storage was not made by codesign: it has no {key}")
+            if stored != value:
+                raise InputError(
+                    f"study '{name}' was made with {key} {stored}, now {value}: "
+                    "results cannot be mixed; give another --out (or undo the change)"
+                )
+
+    @patient
+    def _trials(self) -> list[FrozenTrial]:
+        return list(self.study.get_trials(deepcopy=False))
+
+    def _read(self, trial: FrozenTrial) -> None:
+        """Remember what a trial says; of several of one candidate the first that finished counts."""
+        key, found = trial.user_attrs.get("key"), outcome(trial)
+        if key is None:
+            return
+        if found is not None:
+            self._outcomes.setdefault(key, found)
+            self._ids.pop(key, None)
+        elif trial.state in (TrialState.WAITING, TrialState.RUNNING) and key not in self._outcomes:
+            self._ids[key] = trial._trial_id
+        elif self._ids.get(key) == trial._trial_id:
+            del self._ids[key]
+
+    def get(self, key: str) -> Record | Failure | None:
+        """What came of this candidate, as far as it is known here."""
+        return self._outcomes.get(key)
+
+    def records(self) -> list[Record]:
+        """All measured candidates in the order in which they became known."""
+        return [r for r in self._outcomes.values() if isinstance(r, Record)]
+
+    def add(self, work: Work) -> None:
+        """Put the candidate into the queue, unless it is there already or was measured."""
+        if work.key not in self._outcomes and work.key not in self._ids:
+            self._ids[work.key] = self._create(work, [False])
+
+    @patient
+    def _create(self, work: Work, tried: list[bool]) -> int:
+        if tried[0]:  # the answer was lost, not the trial perhaps
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
+                if trial.user_attrs.get("key") == work.key:
+                    return int(trial._trial_id)
+        tried[0] = True
+        return int(self.storage.create_new_trial(self.study_id, waiting_trial(work, self.distributions)))
+
+    def poll(self, works: Sequence[Work]) -> int:
+        """Look for what came of these; a candidate whose worker stopped is queued again. How many are not finished."""
+        left, trials = 0, {}
+        if any(work.key not in self._outcomes for work in works):
+            trials = {trial._trial_id: trial for trial in self._trials()}  # in one go: storages keep what is finished
+        for work in works:
+            if work.key in self._outcomes:
+                continue
+            trial = trials[self._ids[work.key]]
+            if trial.state == TrialState.RUNNING and self._watch.abandoned(trial):
+                self.queue.stop(trial._trial_id, "its worker stopped")
+                trial = self._trial(trial._trial_id)
+            self._read(trial)
+            if trial.state == TrialState.FAIL and work.key not in self._outcomes:
+                self._again(work)
+            left += work.key not in self._outcomes
+        return left
+
+    def _again(self, work: Work) -> None:
+        self._stopped[work.key] = self._stopped.get(work.key, 0) + 1
+        if self._stopped[work.key] >= _TRIES:
+            self._outcomes[work.key] = Failure(work.key, f"its worker stopped, {_TRIES} times")
+        else:
+            self.add(work)
+
+    @patient
+    def _trial(self, trial_id: int) -> FrozenTrial:
+        return self.storage.get_trial(trial_id)
+
+    def take(self, trial: optuna.Trial, work: Work, worker: Worker) -> None:
+        """Measure in this process a trial that a sampler asked for; what is known already is not measured again."""
+        for key, value in attributes(work).items():
+            trial.set_user_attr(key, value)
+        known = self._outcomes.get(work.key)
+        if isinstance(known, Record):
+            self.queue.finish(trial._trial_id, known)
+        else:
+            self._outcomes[work.key] = worker.measure(trial._trial_id, work)
+
+    def set_state(self, state: str) -> None:
+        """Tell workers whether there is more to come."""
+        set_state(self.storage, self.study_id, state)

@@ -1,0 +1,215 @@
+"""A worker: takes waiting trials of a study, measures them, writes what it found, until the study ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import optuna
+import torch
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from codesign.errors import InputError, nearest
+from codesign.formats import FormatPair
+from codesign.models import load_task
+from codesign.quality import Evaluator, Quality, UnmeasurableError
+from codesign.quality.cache import code_version
+from codesign.search.queue.queue import Pulse, Queue, signature
+from codesign.search.queue.state import ENDED, study_state
+from codesign.search.queue.storage import patient
+from codesign.search.queue.trials import WORK, Failure, Record, Work, work_of
+from codesign.search.space.network import Network
+from codesign.search.space.resolve import SearchSpace
+
+WORKPLACE = "workplace"
+_IDLE_S = (0.005, 0.5)  # between two looks at an empty queue, growing
+_AHEAD, _AHEAD_S = 0.2, 1.0  # the next trial is taken this share of an evaluation before its end, seconds at most
+
+
+def workplace(space: SearchSpace) -> str:
+    """What a worker elsewhere needs of the space, for the study's attribute."""
+    tasks = {
+        name: {
+            "task": space.spec.tasks[name].task,
+            "fingerprint": network.task.fingerprint(),
+            "ranges": network.ranges,
+        }
+        for name, network in space.networks.items()
+    }
+    written = {"folder": str(space.path.parent.resolve()), "pairs": list(map(str, space.pairs)), "tasks": tasks}
+    return json.dumps(written)
+
+
+class Worker:
+    """Measures the trials of one study; networks and evaluators by task."""
+
+    def __init__(self, queue: Queue, networks: Mapping[str, Network], evaluators: Mapping[str, Evaluator]) -> None:
+        self.queue = queue
+        self.name = signature()
+        self._networks = networks
+        self._evaluators = evaluators
+        self._seen: list[FrozenTrial] = []  # waited when the queue was read last
+        self._random = random.Random(self.name)
+        self._looking = threading.RLock()
+        self._writer, self._taker = ThreadPoolExecutor(max_workers=1), ThreadPoolExecutor(max_workers=1)
+        self._pulse = Pulse(queue, self.name)
+        self.done = 0
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Work until `stop` says so; it is asked before a trial is taken.
+
+        What came of a trial is written, and the queue read, while the next one is measured; which is taken shortly
+        before the one is likely to end, and given back where `stop` said so meanwhile.
+        """
+        pause, trial, usual_s = _IDLE_S[0], None, 0.0
+        writes: deque[Future[None]] = deque()
+        while trial is not None or not stop():
+            while writes and writes[0].done():
+                writes.popleft().result()  # or the reason why it could not be written
+            trial = trial or self._taken()
+            if trial is None:
+                time.sleep(pause)
+                pause = min(1.2 * pause, _IDLE_S[1])
+                continue
+            started, ended = time.monotonic(), threading.Event()
+            next_one = self._taker.submit(self._taken_later, usual_s - min(_AHEAD * usual_s, _AHEAD_S), ended, stop)
+            found, pause = self._measured(work_of(trial)), _IDLE_S[0]
+            ended.set()
+            usual_s = time.monotonic() - started
+            writes.append(self._writer.submit(self._write, trial._trial_id, found))
+            trial = next_one.result()
+            if trial is not None and stop():
+                self.queue.stop(trial._trial_id, "its worker was told to stop")
+                trial = None
+        for write in writes:
+            write.result()
+
+    def _taken_later(self, wait_s: float, ended: threading.Event, stop: Callable[[], bool]) -> FrozenTrial | None:
+        """The next trial, after a while or when the one before has ended."""
+        ended.wait(wait_s)
+        return None if stop() else self._taken()
+
+    def _taken(self) -> FrozenTrial | None:
+        """A waiting trial that no other worker takes before; the queue is read again when all that were seen are gone.
+
+        In order, until another worker turns out to be there: the next is then any, so that they do not meet again.
+        """
+        with self._looking:
+            self._look()
+            place = 0
+            while self._seen:
+                trial = self._seen.pop(place)
+                if self.queue.claim(trial):
+                    self._pulse.hold(trial._trial_id)
+                    return trial
+                place = self._random.randrange(max(len(self._seen), 1))
+            return None
+
+    def _look(self) -> None:
+        """Read the queue where nothing is left of what was seen there."""
+        with self._looking:
+            if not self._seen:
+                self._seen = [trial for trial in self.queue.waiting() if WORK in trial.user_attrs]
+
+    def measure(self, trial_id: int, work: Work) -> Record | Failure:
+        """Measure a trial that is this worker's, and write what came of it."""
+        self._pulse.hold(trial_id)
+        found = self._measured(work)
+        self._write(trial_id, found)
+        return found
+
+    def _measured(self, work: Work) -> Record | Failure:
+        started = time.monotonic()
+        try:
+            quality = {name: self._quality(name, work).to_dict() for name in work.assignments}
+        except UnmeasurableError as error:
+            return Failure(work.key, str(error))
+        seconds = time.monotonic() - started
+        return Record(
+            work.key, work.values(quality), quality, work.assignments, work.hardware, work.proposed_by, seconds
+        )
+
+    def _write(self, trial_id: int, found: Record | Failure) -> None:
+        if isinstance(found, Failure):
+            self.queue.fail(trial_id, found.reason)
+        else:
+            self.done += self.queue.finish(trial_id, found)
+        self._pulse.release(trial_id)
+        self._look()
+
+    def _quality(self, name: str, work: Work) -> Quality:
+        assignment = self._networks[name].assignment(np.array(work.assignments[name]))
+        if name in work.enough:
+            return self._evaluators[name](assignment, enough=work.enough[name])
+        return self._evaluators[name](assignment)
+
+
+def join_study(storage: BaseStorage, name: str, *, cache: Path | None) -> Worker:
+    """A worker of the study called `name`, its networks loaded as the study's maker had them.
+
+    Raises InputError where there is no such study, or this machine's code or networks are others than the study's.
+    """
+    study = _found(storage, name)
+    attrs = study.user_attrs
+    if WORKPLACE not in attrs:
+        raise InputError(f"study '{name}' in this storage was not made by codesign: it has no {WORKPLACE}")
+    if attrs.get("code_version") != code_version():
+        raise InputError(
+            f"study '{name}' is of code_version {attrs.get('code_version')}, this machine has {code_version()}: "
+            "install the same codesign here"
+        )
+    place = json.loads(attrs[WORKPLACE])
+    pairs = tuple(FormatPair.parse(text) for text in place["pairs"])
+    networks, evaluators = {}, {}
+    for task_name, spec in place["tasks"].items():
+        task = load_task(spec["task"], name=task_name, search_path=Path(place["folder"]))
+        if task.fingerprint() != spec["fingerprint"]:
+            raise InputError(f"{task_name}: '{spec['task']}' is another network or other data here than in the study")
+        load = task.workload()
+        networks[task_name] = Network(task, load, pairs, np.ones((len(load.layers), len(pairs)), dtype=bool))
+        evaluators[task_name] = Evaluator(task, cache=cache, ranges=spec["ranges"])
+    return Worker(Queue(storage, study._study_id), networks, evaluators)
+
+
+@patient
+def _found(storage: BaseStorage, name: str) -> optuna.Study:
+    known = [s.study_name for s in optuna.get_all_study_summaries(storage, include_best_trial=False)]
+    if name not in known:
+        raise InputError(f"no study '{name}' in this storage{nearest(name, known)}")
+    return optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
+
+
+def until_ended(queue: Queue, parent: int | None = None) -> Callable[[], bool]:
+    """Whether the study was ended by its coordinator, or the process `parent` that started this one is gone.
+
+    The storage is asked twice a second, not before every trial.
+    """
+    asked, over = time.monotonic() - 1.0, False
+
+    def ended() -> bool:
+        nonlocal asked, over
+        if parent is not None and os.getppid() != parent:
+            return True
+        if not over and time.monotonic() - asked >= 0.5:
+            asked = time.monotonic()
+            over = study_state(queue.storage, queue.study_id) == ENDED
+        return over
+
+    return ended
+
+
+def single_threaded() -> None:
+    """Sums of several threads may differ in their last bits, and a front must not depend on who measured what."""
+    torch.set_num_threads(1)
+
+
+__all__ = ["WORKPLACE", "Worker", "join_study", "single_threaded", "until_ended", "workplace"]

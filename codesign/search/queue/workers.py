@@ -1,0 +1,106 @@
+"""The workers that a search starts itself: a thread of this process, or N processes of one thread each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from codesign.errors import CodesignError, EnvironmentProblem
+from codesign.quality import Evaluator
+from codesign.search.queue.queue import Queue
+from codesign.search.queue.worker import Worker
+from codesign.search.space.network import Network
+
+STORAGE_VARIABLE = "CODESIGN_STORAGE"  # not an argument: every user of a machine sees those, and a password in them
+PARENT_VARIABLE = "CODESIGN_PARENT"  # a worker ends with the process that started it
+_SWITCH_S = 0.0005  # how long a thread waits for Python at most: the worker's must not wait for the engine's
+_STARTS = 3  # of a worker process that ends by itself
+
+
+class Crew(Protocol):
+    """Workers that take the study's trials while it is led."""
+
+    def check(self) -> None:
+        """See that they are at work; raises what keeps them from it."""
+
+    def stop(self) -> None:
+        """Let each finish what it is measuring, and no more."""
+
+
+class Thread:
+    """One worker in this process; a search that is killed loses one evaluation."""
+
+    def __init__(self, queue: Queue, networks: Mapping[str, Network], evaluators: Mapping[str, Evaluator]) -> None:
+        self._worker = Worker(queue, networks, evaluators)
+        self._ended = threading.Event()
+        self._error: BaseException | None = None
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_S)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._worker.run(self._ended.is_set)
+        except BaseException as error:  # raised again where the search waits
+            self._error = error
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        sys.setswitchinterval(self._interval)
+
+
+class Processes:
+    """N ``codesign worker`` processes of this machine; one that dies is started again."""
+
+    def __init__(self, count: int, storage: str, study: str, cache: Path) -> None:
+        self._command = [sys.executable, "-m", "codesign", "worker", "--study", study, "--cache", str(cache)]
+        self._environment = os.environ | {STORAGE_VARIABLE: storage, PARENT_VARIABLE: str(os.getpid())}
+        self._environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        self._said = [tempfile.TemporaryFile("w+") for _ in range(count)]  # noqa: SIM115  # closed by stop
+        self._failed = [0] * count
+        self._processes = [self._start(i) for i in range(count)]
+
+    def _start(self, place: int) -> subprocess.Popen[str]:
+        self._said[place].seek(0)
+        self._said[place].truncate()
+        return subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._said[place],
+            text=True,
+        )
+
+    def check(self) -> None:
+        for place, process in enumerate(self._processes):
+            code = process.poll()
+            if code is None:
+                continue
+            self._failed[place] += code > 0
+            if code == 2 or self._failed[place] >= _STARTS:
+                raise self._why(place, code)
+            self._processes[place] = self._start(place)
+
+    def _why(self, place: int, code: int) -> CodesignError:
+        self._said[place].seek(0)
+        last = self._said[place].read().strip().splitlines()[-1:] or [f"it ended with code {code}"]
+        return EnvironmentProblem(f"a worker process failed: {last[0].removeprefix('codesign: error: ')}")
+
+    def stop(self) -> None:
+        for process in self._processes:  # the study is ended: each leaves by itself after its evaluation
+            process.wait()
+        for file in self._said:
+            file.close()

@@ -1,0 +1,223 @@
+"""Hardware alone: every accelerator of a space with the formats that it gives, compared exactly in one pass.
+
+Nothing is measured, so nothing is proposed either: a part of the grid is priced at a time and leaves behind what no
+design so far dominates, one front for each choice of assignments. Memory is that of the grid's arrays and of a part.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codesign.errors import InputError
+from codesign.files import csv_text, make_folder, read_text, write_atomic
+from codesign.formats import Assignment
+from codesign.hardware import AcceleratorGrid, AssignmentTotals
+from codesign.hardware.area import areas
+from codesign.search.engine.pareto import nondominated
+from codesign.search.engine.points import Designs
+from codesign.search.results.records import (
+    design_record,
+    dominator,
+    front_record,
+    layer_table,
+    peak_memory_bytes,
+)
+from codesign.search.space.axes import grid_parameters
+from codesign.search.space.objectives import column
+from codesign.search.space.resolve import SearchSpace
+from codesign.search.study.progress import Progress
+from codesign.search.study.representatives import balanced, representatives
+
+PART = 2**15  # accelerators that are priced at a time
+_EQUAL_BITS = 40  # of 53: sums in another order differ in the last ones, and such designs are equal
+
+Choice = tuple[int, ...]  # which of its assignments each network takes
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Every accelerator priced. fronts: of each choice all non-dominated designs; priced: designs that can be built."""
+
+    space: SearchSpace
+    seed: int
+    folder: Path
+    fronts: dict[Choice, Designs]
+    priced: int
+    seconds: float
+
+    @cached_property
+    def front(self) -> Designs:
+        """The front over all choices."""
+        return _front(self.space, list(self.fronts.values()))
+
+
+def run_sweep(
+    space: SearchSpace, folder: Path, *, seed: int = 0, progress: Progress | None = None, part: int = PART
+) -> Sweep:
+    """Price every accelerator of a space of fixed networks, `part` at a time; the result does not depend on it.
+
+    seed: of the choice which designs stand for the front. Raises InputError where no accelerator runs the networks
+    within the budgets, or `folder` holds measured designs; EnvironmentProblem where it cannot be written.
+    """
+    make_folder(folder)
+    if (folder / "study.db").exists():
+        raise InputError(f"{folder}: holds a study with measured designs; give another --out")
+    report = progress or (lambda *_: None)
+    started, priced = time.monotonic(), 0
+    totals = {name: AssignmentTotals(n.workload, n.assignments) for name, n in space.fixed.items()}
+    choices = itertools.product(*(range(len(n.assignments)) for n in space.fixed.values()))
+    fronts = {choice: _front(space, []) for choice in choices}
+    for start in range(0, len(space.grid), part):
+        chips = _part(space.grid, start, start + part)
+        area = areas(chips).value.sum(axis=1)
+        costs = {name: network.on(chips) for name, network in totals.items()}
+        for choice in fronts:
+            found, possible = _designs(space, choice, area, costs)
+            fronts[choice] = _front(space, [fronts[choice], replace(found, accelerator=found.accelerator + start)])
+            priced += possible
+        report("accelerators", min(start + part, len(space.grid)), len(space.grid), "")
+    if not any(map(len, fronts.values())):
+        why = "loosen a budget" if priced else "their SRAM holds no tile of some layer, or no unit has all formats"
+        raise InputError(f"{space.path}: none of {len(space.grid)} accelerators is a design: {why}")
+    return Sweep(space, seed, folder, fronts, priced, time.monotonic() - started)
+
+
+def _part(grid: AcceleratorGrid, start: int, stop: int) -> AcceleratorGrid:
+    """grid[start:stop] with its own units alone, each of which takes time to look at."""
+    part = grid[start:stop]
+    used, unit = np.unique(part.unit, return_inverse=True)
+    return replace(part, units=tuple(grid.units[u] for u in used), unit=unit)
+
+
+def _designs(
+    space: SearchSpace, choice: Choice, area: np.ndarray, costs: Mapping[str, Mapping[str, np.ndarray]]
+) -> tuple[Designs, int]:
+    """What is within the budgets, and how many of the accelerators can be built at all.
+
+    area [A]; costs: of each network and field [A, assignments].
+    """
+    of_network = dict(zip(costs, choice, strict=True))
+    chosen = {n: {field: values[:, of_network[n]] for field, values in cost.items()} for n, cost in costs.items()}
+    possible = np.all([np.isfinite(cost["latency_s"]) for cost in chosen.values()], axis=0)
+    kept = possible.copy()
+    for objective, limit in space.budgets:
+        kept &= column(objective, area, {}, chosen) <= limit
+    rows = np.flatnonzero(kept)
+    values = np.stack([column(o, area, {}, chosen)[rows] for o in space.objectives], axis=1)
+    fraction, exponent = np.frexp(values)
+    values = np.ldexp(np.round(np.ldexp(fraction, _EQUAL_BITS)), exponent - _EQUAL_BITS)
+    return Designs(rows, {n: np.full(len(rows), s) for n, s in of_network.items()}, values), int(possible.sum())
+
+
+def _front(space: SearchSpace, parts: list[Designs]) -> Designs:
+    """The non-dominated designs of all parts by accelerator; of equal ones that of the first accelerator."""
+    merged = Designs.concatenate(parts, list(space.fixed), len(space.objectives))
+    merged = merged.take(np.argsort(merged.accelerator, kind="stable"))
+    return merged.take(np.flatnonzero(nondominated(merged.objectives)))
+
+
+def write_sweep(found: Sweep, progress: Progress | None = None) -> dict[str, Any]:
+    """Write the study folder of a sweep, and fronts.csv; returns front.json's content."""
+    report = progress or (lambda *_: None)
+    space, folder, started = found.space, found.folder, time.monotonic()
+    shown = found.front.take(representatives(found.front, space.spec.search.front_size, found.seed))
+    designs = []
+    for row in range(len(shown)):
+        report("designs", row, len(shown), "")
+        designs.append(_design(space, shown, row) | {"accumulator": {}})
+    report("designs", len(shown), len(shown), "")
+    worst = found.front.objectives.max(axis=0)
+    record = front_record(
+        space,
+        found.front,
+        designs,
+        seed=found.seed,
+        reference=worst + 0.05 * np.maximum(np.abs(worst), 1e-12),
+        evaluations=0,
+    )
+    details = _details(found, designs, designs[balanced(shown)]["id"])
+    details["timings"] = {"pricing": found.seconds, "designs": time.monotonic() - started}
+    write_atomic(folder / "space.yaml", read_text(space.path))
+    write_atomic(folder / "fronts.csv", _fronts_csv(found))
+    write_atomic(folder / "examples.json", "{}")
+    write_atomic(folder / "details.json", json.dumps(details, indent=1))
+    write_atomic(folder / "front.json", json.dumps(record, indent=1))
+    return record
+
+
+def _design(space: SearchSpace, designs: Designs, row: int) -> dict[str, Any]:
+    assignments: dict[str, Assignment] = {
+        name: network.assignments[int(designs.index[name][row])] for name, network in space.fixed.items()
+    }
+    return design_record(space, int(designs.accelerator[row]), assignments, {}, {})
+
+
+def _details(found: Sweep, designs: list[dict[str, Any]], chosen: str) -> dict[str, Any]:
+    space, front = found.space, found.front
+    tasks = {n: {"metric": "", "unit": "", "layers": layer_table(w), "float": []} for n, w in space.workloads.items()}
+    return {
+        "tasks": tasks,
+        "baselines": _baselines(found, designs),
+        "chosen": chosen,
+        "worst": None,  # of quality: there is none
+        "history": [],
+        "sensitivities": {},
+        "hardware_count": len(space.grid),
+        "designs_priced": found.priced,
+        "log10_designs": space.size(),
+        "failures": [],
+        "accumulators": {"threshold_db": None, "layers_measured": 0, "designs_refused": 0},
+        "measured": {},
+        "formats": {
+            name: {label: int((front.index[name] == s).sum()) for s, label in enumerate(network.labels)}
+            for name, network in space.fixed.items()
+        },
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def _baselines(found: Sweep, designs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each choice of formats by itself, where there are several: the balanced design of its own front."""
+    space, baselines = found.space, []
+    for choice, own in found.fronts.items():
+        if not len(own) or len(found.fronts) == 1:
+            continue
+        named = zip(space.fixed.items(), choice, strict=True)
+        chosen = np.all([found.front.index[n] == s for n, s in zip(space.fixed, choice, strict=True)], axis=0)
+        kept, record = int(chosen.sum()), _design(space, own, balanced(own))
+        baselines.append(
+            record
+            | {
+                "label": ", ".join(f"{name} {network.labels[s]}" for (name, network), s in named),
+                "dominated_by": dominator(record, designs),
+                "on_front": kept > 0,
+                "designs": len(own),
+                "share_dominated": 1 - kept / len(own),
+                "note": f"{kept:,} of its {len(own):,} best designs are on the front of all",
+            }
+        )
+    return baselines
+
+
+def _fronts_csv(found: Sweep) -> str:
+    """Every design of every choice's own front: objectives, formats, parameters; on_front: of all choices together."""
+    space, names = found.space, list(found.space.fixed)
+    best = set(zip(found.front.accelerator, *(found.front.index[n] for n in names), strict=True))
+    rows = []
+    for choice, own in found.fronts.items():
+        labels = {f"{n}.formats": space.fixed[n].labels[s] for n, s in zip(names, choice, strict=True)}
+        for accelerator, values in zip(own.accelerator, own.objectives, strict=True):
+            row: dict[str, Any] = {"accelerator": f"grid-{accelerator}"}
+            row["on_front"] = int((accelerator, *choice) in best)
+            row |= {o.name: float(v) for o, v in zip(space.objectives, values, strict=True)} | labels
+            rows.append(row | grid_parameters(space.grid, accelerator))
+    return csv_text(rows)

@@ -1,0 +1,300 @@
+"""The engine as a sampler of Optuna's, for a study, a network and costs of the user's own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from optuna import Study
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from codesign.errors import InputError, nearest
+from codesign.search.engine.combiner import Combiner
+from codesign.search.engine.costs import AdditiveCosts
+from codesign.search.engine.engine import Engine, Proposal
+from codesign.search.space.objectives import Objective
+
+_PROPOSED = "codesign:proposed"  # system attribute of a trial: the choice of every layer
+_NETWORK = "network"
+_LEAST = 1e-12  # of a loss: its logarithm is learned
+_MARGIN = 0.05  # of the reference point beyond the worst uniform design
+_PROPOSING = threading.Lock()  # threads of one study share its sampler; of the module, so that a sampler can be pickled
+
+
+class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not followed
+    """Proposes a format for every layer from costs, sensitivities and what was measured.
+
+    In the objective each layer is one ``trial.suggest_categorical(layer, choices)``; a trial may suggest fewer layers,
+    or offer fewer choices, than are known here. Any other parameter is left to `others`. Of the study's objectives one
+    is measured (what the formats do to the network), the others are sums over layers that `costs` gives.
+
+        costs: one mapping a costed objective, in the study's order: layer -> choice -> cost.
+        sensitivities: layer -> choice -> what the loss grows by if this layer alone takes the choice. Without them the
+            study begins with one trial a choice, taken in every layer.
+        measured: place of the measured objective among the study's.
+        without_loss: value of the measured objective of the float network, from which a loss is counted; 0 for a
+            mean squared error or a divergence, the accuracy of the float network for an accuracy.
+        seed: of everything that is drawn; the same seed and the same results give the same proposals.
+        batch: proposals that are made at once; 1 learns from every trial, more is faster.
+
+    Raises InputError, a ValueError, where costs and sensitivities do not name the same layers and choices, or the study
+    has another number of objectives.
+    """
+
+    def __init__(
+        self,
+        costs: Sequence[Mapping[str, Mapping[str, float]]],
+        *,
+        sensitivities: Mapping[str, Mapping[str, float]] | None = None,
+        measured: int = 0,
+        without_loss: float = 0.0,
+        seed: int | None = None,
+        others: BaseSampler | None = None,
+        batch: int = 1,
+    ) -> None:
+        self._layers = _Layers.of(costs, sensitivities)
+        self._measured = measured
+        self._without_loss = without_loss
+        self._seed = int(np.random.default_rng(seed).integers(2**31))
+        self._others = others or RandomSampler(seed=self._seed)
+        self._batch = batch
+        self._engine: Engine | None = None
+        self._told: set[int] = set()
+        self._waiting: list[np.ndarray] = []
+        self._current: dict[int, np.ndarray] = {}  # proposals of trials that run in this process
+
+    def reseed_rng(self) -> None:
+        self._others.reseed_rng()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}  # layers are proposed together, and asked for one by one: each may then offer fewer choices
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        layer = self._layers.place.get(param_name)
+        if layer is None or not isinstance(param_distribution, CategoricalDistribution):
+            return self._others.sample_independent(study, trial, param_name, param_distribution)
+        offered = {str(c): c for c in param_distribution.choices}
+        unknown = set(offered) - set(self._layers.choices)
+        if unknown:
+            hint = nearest(min(unknown), self._layers.choices)
+            raise InputError(f"{param_name}: '{min(unknown)}' is not a choice whose cost is known{hint}")
+        wanted = self._layers.choices[int(self._proposal(study, trial)[layer])]
+        if wanted in offered:
+            return offered[wanted]
+        table = self._layers.losses(self._uniform(study))[layer]
+        return offered[min(offered, key=lambda name: (table[self._layers.choices.index(name)], name))]
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        if len(study.directions) != 1 + len(self._layers.costs):
+            raise InputError(
+                f"the study has {len(study.directions)} objectives; with {len(self._layers.costs)} costs and one that "
+                f"is measured it must have {1 + len(self._layers.costs)}"
+            )
+        self._others.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._current.pop(trial.number, None)
+        self._others.after_trial(study, trial, state, values)
+
+    def _proposal(self, study: Study, trial: FrozenTrial) -> np.ndarray:
+        """The choice of every layer for this trial, int [L]; made when the first of them is asked for."""
+        if trial.number not in self._current:
+            with _PROPOSING:
+                choice = self._next(study, trial.number)
+                study._storage.set_trial_system_attr(trial._trial_id, _PROPOSED, json.dumps(choice.tolist()))
+            self._current[trial.number] = choice
+        return self._current[trial.number]
+
+    def _next(self, study: Study, number: int) -> np.ndarray:
+        tried = {choice.tobytes() for _, choice in self._trials(study, *TrialState)}
+        for choice in self._layers.uniform:
+            if choice.tobytes() not in tried:
+                return np.asarray(choice)
+        if not self._waiting:
+            self._waiting = self._proposed(study)
+        if self._waiting:
+            return self._waiting.pop(0)
+        rng = np.random.default_rng([self._seed, number])
+        return np.array([rng.choice(np.flatnonzero(row)) for row in self._layers.allowed])
+
+    def _proposed(self, study: Study) -> list[np.ndarray]:
+        """A batch by the engine, which is told what is new; empty while too few uniform choices are measured."""
+        uniform = self._uniform(study)
+        if self._engine is None:
+            if len(uniform) < 2:
+                return []
+            self._engine = self._begun(uniform)
+        choices, values = [], []
+        for trial, taken in self._trials(study, TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED):
+            if trial.number in self._told:
+                continue
+            self._told.add(trial.number)
+            if trial.state != TrialState.COMPLETE:
+                self._engine.avoid({_NETWORK: taken})
+            else:
+                choices.append(taken)
+                values.append(self._loss(study, trial.values[self._measured]))
+        self._engine.tell({_NETWORK: choices}, {_NETWORK: values})
+        pending = [Proposal(0, {_NETWORK: choice}) for _, choice in self._trials(study, TrialState.RUNNING)]
+        return [proposal.choices[_NETWORK] for proposal in self._engine.propose(self._batch, pending)]
+
+    def _begun(self, uniform: dict[bytes, float]) -> Engine:
+        layers = self._layers
+        objectives = [Objective(f"cost{i}", "", _NETWORK, f"cost{i}") for i in range(len(layers.costs))]
+        objectives.insert(self._measured, Objective("loss", "", _NETWORK, "quality"))
+        costs = AdditiveCosts({f"cost{i}": table for i, table in enumerate(layers.costs)})
+        combiner = Combiner({_NETWORK: costs}, objectives, (), np.zeros(1, dtype=np.int64))
+        totals = costs.totals([o.field for o in objectives if not o.is_quality], layers.uniform)
+        corner = [float(values.max()) for values in totals.values()]
+        corner.insert(self._measured, max(uniform.values()))
+        reference = np.array(corner) * (1 + _MARGIN) + _LEAST
+        network = _Network(layers.names, layers.allowed)
+        tables, scales = {_NETWORK: layers.losses(uniform)}, {_NETWORK: _Raw()}
+        return Engine({_NETWORK: network}, combiner, tables, reference, scales, seed=self._seed)
+
+    def _uniform(self, study: Study) -> dict[bytes, float]:
+        """Losses of the finished trials that took one choice throughout, by assignment."""
+        wanted = {choice.tobytes() for choice in self._layers.uniform}
+        return {
+            choice.tobytes(): self._loss(study, trial.values[self._measured])
+            for trial, choice in self._trials(study, TrialState.COMPLETE)
+            if choice.tobytes() in wanted
+        }
+
+    def _trials(self, study: Study, *states: TrialState) -> list[tuple[FrozenTrial, np.ndarray]]:
+        """Trials of any process, with the choice of every layer."""
+        trials = study.get_trials(deepcopy=False, states=states)
+        return [(trial, choice) for trial in trials if (choice := self._layers.taken(trial)) is not None]
+
+    def _loss(self, study: Study, value: float) -> float:
+        """Distance from the float network, by the objective's direction."""
+        sign = -1 if study.directions[self._measured] == StudyDirection.MAXIMIZE else 1
+        return max(sign * (value - self._without_loss), _LEAST)
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """A loss is on the additive scale already."""
+
+    def raw(self, value: float) -> float:
+        return value
+
+    def from_raw(self, raw: float) -> float:
+        return raw
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What the engine asks of a network."""
+
+    layers: Sequence[str]
+    allowed: np.ndarray
+
+    @property
+    def groups(self) -> np.ndarray:
+        """No layer is tied to another: a parameter is one layer's."""
+        return np.arange(len(self.layers))
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """Layers and choices by name, what they cost [L, C] each, and what they are believed to lose."""
+
+    names: tuple[str, ...]
+    choices: tuple[str, ...]
+    allowed: np.ndarray  # bool [L, C]
+    costs: tuple[np.ndarray, ...]
+    sensitivities: np.ndarray | None
+
+    @classmethod
+    def of(
+        cls,
+        costs: Sequence[Mapping[str, Mapping[str, float]]],
+        sensitivities: Mapping[str, Mapping[str, float]] | None,
+    ) -> _Layers:
+        if not costs or not costs[0]:
+            raise InputError(
+                "costs: give one mapping, layer -> choice -> cost, for every objective that is not measured"
+            )
+        names = tuple(costs[0])
+        choices = tuple(dict.fromkeys(str(c) for row in costs[0].values() for c in row))
+        tables = []
+        for source, what in [
+            *((c, "costs") for c in costs),
+            *([(sensitivities, "sensitivities")] if sensitivities else []),
+        ]:
+            tables.append(_table(source, names, choices, what))
+        allowed = np.isfinite(tables[0])
+        for table in tables:
+            if (np.isfinite(table) != allowed).any():
+                layer = names[int(np.argwhere(np.isfinite(table) != allowed)[0][0])]
+                raise InputError(f"{layer}: costs and sensitivities must name the same choices")
+        sensitive = np.maximum(tables.pop(), _LEAST) if sensitivities else None
+        return cls(names, choices, allowed, tuple(tables), sensitive)
+
+    @property
+    def place(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.names)}
+
+    @property
+    def uniform(self) -> np.ndarray:
+        """One choice throughout, the layer's dearest where it may not take it; int [C', L]."""
+        dearest = np.where(self.allowed, self.costs[0], -np.inf).argmax(axis=1)
+        rows = [np.where(self.allowed[:, c], c, dearest) for c in range(len(self.choices))]
+        return np.unique(np.array(rows), axis=0)
+
+    def taken(self, trial: FrozenTrial) -> np.ndarray | None:
+        """The choice of every layer in this trial, int [L]: as suggested, else as proposed; None where neither is."""
+        proposed = trial.system_attrs.get(_PROPOSED)
+        if proposed is None and not all(name in trial.params for name in self.names):
+            return None
+        row = np.array(json.loads(proposed)) if proposed else np.zeros(len(self.names), dtype=np.int64)
+        for name, value in trial.params.items():
+            if name in self.place and str(value) in self.choices:
+                row[self.place[name]] = self.choices.index(str(value))
+        return row
+
+    def losses(self, uniform: Mapping[bytes, float]) -> np.ndarray:
+        """Expected loss of each choice in each layer alone, inf where not allowed, [L, C].
+
+        Without sensitivities every layer has the same share in what its choice loses throughout.
+        """
+        if self.sensitivities is not None:
+            return self.sensitivities
+        table = np.full(self.allowed.shape, np.nan)
+        for choice in self.uniform:
+            value = uniform.get(choice.tobytes())
+            if value is not None:
+                table[np.arange(len(choice)), choice] = value / len(choice)
+        worst = np.nanmax(table) if np.isfinite(table).any() else 1.0
+        return np.where(self.allowed, np.nan_to_num(table, nan=worst), np.inf)
+
+
+def _table(
+    source: Mapping[str, Mapping[str, float]], names: tuple[str, ...], choices: tuple[str, ...], what: str
+) -> np.ndarray:
+    table = np.full((len(names), len(choices)), np.inf)
+    for layer, row in source.items():
+        if layer not in names:
+            raise InputError(f"{what}: layer '{layer}' has no cost{nearest(layer, names)}")
+        for choice, value in row.items():
+            if str(choice) not in choices:
+                raise InputError(f"{what}: {layer}: unknown choice '{choice}'{nearest(str(choice), choices)}")
+            if not np.isfinite(value) or value < 0:
+                raise InputError(f"{what}: {layer}: {choice}: {value} is not a finite number of at least 0")
+            table[names.index(layer), choices.index(str(choice))] = value
+    return table

@@ -1,0 +1,1 @@
+"""What a person writes in search_spaces/*.yaml, and what it resolves to: networks, chips, objectives."""

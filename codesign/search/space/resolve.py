@@ -1,0 +1,235 @@
+"""What a space file resolves to: tasks loaded, layers known, accelerators enumerated."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codesign.errors import InputError, nearest
+from codesign.formats import FormatPair
+from codesign.hardware import AcceleratorGrid
+from codesign.hardware.files import beside
+from codesign.hardware.overflow import resolved
+from codesign.models import load_task
+from codesign.quality.calibration import RangeRule
+from codesign.search.space.fixed import FixedNetwork, resolve_fixed
+from codesign.search.space.network import Network
+from codesign.search.space.objectives import (
+    TASK_FIELDS,
+    TOTAL_FIELDS,
+    WITHOUT_HARDWARE,
+    Objective,
+    resolve_objective,
+)
+from codesign.search.space.sums import check_unit, longest_reductions
+from codesign.search.space.ties import first, resolve_ties
+from codesign.search.space.written import HardwareSpec, SpaceFile, TaskSpec
+from codesign.workload import Workload
+from codesign.yamlio import line_of, load_yaml, naming
+
+# axes that came later, and what they are where nobody wrote them
+_LATER_AXES: dict[str, list[Any]] = {"vector_lanes": [0], "dram_gib": [0], "flash": [""], "codec": [""]}
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A resolved space: tasks loaded, layers known, accelerators enumerated.
+
+    Either `networks`, which are measured, or `fixed` ones, whose formats are given, are there. pairs: the choices of
+    the measured networks' layers, or all pairs of the fixed ones.
+    """
+
+    spec: SpaceFile
+    path: Path
+    networks: dict[str, Network]
+    fixed: dict[str, FixedNetwork]
+    grid: AcceleratorGrid
+    pairs: tuple[FormatPair, ...]
+    objectives: tuple[Objective, ...]
+    budgets: tuple[tuple[Objective, float], ...]
+
+    @property
+    def workloads(self) -> dict[str, Workload]:
+        """What each network asks for."""
+        return {name: network.workload for name, network in (self.networks | self.fixed).items()}
+
+    @cached_property
+    def space_hash(self) -> str:
+        """Hash of everything that decides which designs exist and what they are compared by.
+
+        How long to search (`search:`) is left out: a study may be resumed with more evaluations.
+        """
+        spec = self.spec.model_dump(mode="json", exclude={"search"})
+        tasks = {name: network.task.fingerprint() for name, network in self.networks.items()}
+        tasks |= {name: network.fingerprint() for name, network in self.fixed.items()}
+        for task in spec["tasks"].values():
+            for key in ("workload", "formats", "assignment", "ties"):  # a space from before these keys keeps its hash
+                if not task[key]:
+                    del task[key]
+            if task["ranges"] == "mse":
+                del task["ranges"]
+        if self.spec.hardware is not None:
+            self._hash_hardware(spec["hardware"], self.spec.hardware)
+        return hashlib.sha256(json.dumps([spec, tasks], sort_keys=True).encode()).hexdigest()[:16]
+
+    def _hash_hardware(self, written: dict[str, Any], hardware: HardwareSpec) -> None:
+        """Make `written` what its hash is to depend on."""
+        if hardware.unit_model:
+            model = Path(beside(self.path, hardware.unit_model)).read_bytes()
+            written["unit_model"] = hashlib.sha256(model).hexdigest()
+        else:
+            del written["unit_model"]
+        for axis, unset in _LATER_AXES.items():  # a space from before them keeps its hash
+            if written[axis] == unset:
+                del written[axis]
+
+    def size(self) -> float:
+        """log10 of the number of designs (accelerators times assignments)."""
+        choices = sum(float(np.log10(n.allowed[first(n.groups)].sum(axis=1)).sum()) for n in self.networks.values())
+        choices += sum(float(np.log10(len(n.assignments))) for n in self.fixed.values())
+        return float(np.log10(len(self.grid))) + choices
+
+
+def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
+    """Read, validate and resolve a search space; every mistake is one line with file and line.
+
+    ranges: the rule that clips the activations of every measured task, whatever the file says.
+    """
+    spec = load_yaml(path, SpaceFile)
+    if ranges is not None:
+        tasks = {name: task.model_copy(update={"ranges": ranges}) for name, task in spec.tasks.items()}
+        spec = spec.model_copy(update={"tasks": tasks})
+    if spec.hardware is None:
+        _refuse_without_hardware(path, spec)
+    sets = spec.chip.units.resolve()
+    if not sets:
+        raise InputError(f"{path}:{line_of(path, 'hardware', 'units')}: hardware.units names no set of pairs")
+    networks, fixed, pairs = _resolve_tasks(path, spec, sets)
+    hw = spec.chip
+    for i, accumulator in enumerate(hw.accumulator):
+        with naming(path, "hardware", "accumulator", i):
+            for pair in itertools.chain.from_iterable(sets):
+                resolved(pair, accumulator)
+    grid = AcceleratorGrid.from_ranges(
+        pair_sets=sets,
+        accumulator=hw.accumulator,
+        dot=hw.dot,
+        rows=hw.rows,
+        columns=hw.columns,
+        sram_bytes=[round(k * 1024) for k in hw.sram_kib],
+        dram=hw.dram,
+        dram_channels=hw.dram_channels,
+        clock_hz=[m * 1e6 for m in hw.clock_mhz],
+        vector_lanes=hw.vector_lanes,
+        dram_gib=hw.dram_gib,
+        flash=hw.flash,
+        codec=hw.codec,
+        node_nm=hw.node_nm,
+        unit_model=beside(path, hw.unit_model),
+    )
+    allowed = {n: net.allowed for n, net in networks.items()} | {n: net.allowed(pairs) for n, net in fixed.items()}
+    workloads = {n: net.workload for n, net in (networks | fixed).items()}
+    reductions = [r for n, workload in workloads.items() for r in longest_reductions(n, workload, pairs, allowed[n])]
+    for unit in grid.units:
+        with naming(path, "hardware", "accumulator", hw.accumulator.index(unit.accumulator)):
+            check_unit(unit, reductions)
+    objectives, budgets, units = [], [], {n: net.task.unit for n, net in networks.items()}
+    for i, name in enumerate(spec.objectives):
+        with naming(path, "objectives", i):
+            objectives.append(resolve_objective(name, workloads, fixed, units))
+    for name, limit in spec.budgets.items():
+        with naming(path, "budgets", name):
+            budgets.append((resolve_objective(name, workloads, fixed, units), limit))
+    return SearchSpace(spec, path, networks, fixed, grid, pairs, tuple(objectives), tuple(budgets))
+
+
+def _refuse_without_hardware(path: Path, spec: SpaceFile) -> None:
+    """Raises InputError on what a chip decides, in a space that gives none."""
+    of_a_chip = (TOTAL_FIELDS.keys() | TASK_FIELDS.keys()) - set(WITHOUT_HARDWARE)
+    places: list[tuple[str, int | str, str]] = [("objectives", i, name) for i, name in enumerate(spec.objectives)]
+    places += [("budgets", name, name) for name in spec.budgets]
+    for key, place, name in places:
+        if name.rpartition(".")[2] in of_a_chip:
+            with naming(path, key, place):
+                known = ", ".join(WITHOUT_HARDWARE)
+                raise InputError(f"'{name}' needs hardware: (without it a space may use {known})")
+    given = next((name for name, task in spec.tasks.items() if task.workload), None)
+    if given is not None:
+        line = line_of(path, "tasks", given)
+        raise InputError(f"{path}:{line}: tasks: '{given}' is priced on accelerators only: give hardware:")
+
+
+def _resolve_tasks(
+    path: Path, spec: SpaceFile, sets: list[tuple[FormatPair, ...]]
+) -> tuple[dict[str, Network], dict[str, FixedNetwork], tuple[FormatPair, ...]]:
+    """The measured networks or the fixed ones of a space, and their pairs."""
+    given = [name for name, task in spec.tasks.items() if task.workload]
+    if given and len(given) < len(spec.tasks):
+        measured = next(name for name in spec.tasks if name not in given)
+        line = line_of(path, "tasks", given[0])
+        raise InputError(
+            f"{path}:{line}: tasks: the formats of '{given[0]}' are given, those of '{measured}' are to be found: "
+            "a space has tasks of one kind; search them in two files"
+        )
+    if given:
+        _refuse_measuring(path, spec)
+        fixed = {
+            name: resolve_fixed(path, name, task.workload, task.formats, task.assignment, sets)
+            for name, task in spec.tasks.items()
+        }
+        every = dict.fromkeys(pair for network in fixed.values() for pairs in network.pairs() for pair in pairs)
+        return {}, fixed, tuple(every)
+    if not spec.pairs:
+        raise InputError(f"{path}:{line_of(path, 'pairs')}: pairs: list the format pairs that layers may take")
+    pairs = tuple(FormatPair.parse(p) for p in spec.pairs)
+    _check_supported(path, pairs, sets)
+    networks = {name: _resolve_network(path, name, task, pairs, base=path.parent) for name, task in spec.tasks.items()}
+    return networks, {}, pairs
+
+
+def _refuse_measuring(path: Path, spec: SpaceFile) -> None:
+    """Raises InputError on a key that says how to choose and measure formats, in a space where all are given."""
+    for part, keys in {("search",): ("evaluations", "batch"), (): ("pairs", "accumulator_sqnr_db")}.items():
+        written = (spec.search if part else spec).model_fields_set
+        for key in keys:
+            if key in written:
+                with naming(path, *part, key):
+                    raise InputError("means nothing where the formats of every task are given; leave it out")
+
+
+def _check_supported(path: Path, pairs: tuple[FormatPair, ...], sets: list[tuple[FormatPair, ...]]) -> None:
+    supported = set(itertools.chain.from_iterable(sets))
+    for i, pair in enumerate(pairs):
+        if pair not in supported:
+            line = line_of(path, "pairs", i)
+            hint = nearest(str(pair), (str(p) for p in supported))
+            raise InputError(f"{path}:{line}: pairs: no unit of the space supports {pair}{hint}")
+
+
+def _resolve_network(path: Path, name: str, spec: TaskSpec, pairs: tuple[FormatPair, ...], base: Path) -> Network:
+    try:
+        task = load_task(spec.task, name=name, search_path=base)
+    except InputError as error:
+        raise InputError(f"{path}:{line_of(path, 'tasks', name, 'task')}: {error}") from None
+    workload = task.workload()
+    layers = workload.layers
+    allowed = np.ones((len(layers), len(pairs)), dtype=bool)
+    for glob, named in spec.layers.items():
+        line = line_of(path, "tasks", name, "layers", glob)
+        hits = [i for i, layer in enumerate(layers) if fnmatch.fnmatchcase(layer, glob)]
+        if not hits:
+            raise InputError(f"{path}:{line}: layer pattern '{glob}' matches no layer of {name}{nearest(glob, layers)}")
+        for pair in named:
+            if FormatPair.parse(pair) not in pairs:
+                raise InputError(f"{path}:{line}: {glob}: {pair} is not among the space's pairs")
+        allowed[hits] = [str(pair) in named for pair in pairs]
+    ties = resolve_ties(path, name, spec.ties, layers, allowed)
+    return Network(task, workload, pairs, allowed, ties, spec.ranges)

@@ -1,0 +1,165 @@
+"""What a person writes in search_spaces/*.yaml."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from codesign.formats import FormatPair
+from codesign.hardware.accelerator import CODECS, FLASHES, check_name, dram_types
+from codesign.hardware.accumulators import check_accumulator
+from codesign.quality.calibration import RangeRule
+from codesign.yamlio import Written
+
+
+def _check_pair(text: str) -> str:
+    return str(FormatPair.parse(text).checked())
+
+
+_OWNERS = {"layers": "task", "ties": "task", "ranges": "task", "formats": "workload", "assignment": "workload"}
+
+
+class TaskSpec(Written):
+    """One network of the space: a task to be measured in formats to be found, or a workload in given formats."""
+
+    task: str = ""  # restore, rewrite, or python:package.module:function
+    layers: dict[str, list[str]] = Field(default_factory=dict)  # layer glob -> the pairs it may take
+    ties: list[list[str]] = []  # globs of layers that must take the same pair
+    ranges: RangeRule = "mse"  # what clips activations in plain formats
+    workload: str = ""  # a network by name, with its options, or a task's
+    formats: list[str] = []  # one pair throughout, or several to compare
+    assignment: str = ""  # JSON beside this file: layer -> {weight, activation}
+
+    @field_validator("layers")
+    @classmethod
+    def _known_pairs(cls, layers: dict[str, list[str]]) -> dict[str, list[str]]:
+        return {glob: [_check_pair(p) for p in pairs] for glob, pairs in layers.items()}
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _one_or_many(cls, formats: object) -> object:
+        return [formats] if isinstance(formats, str) else formats
+
+    @field_validator("formats")
+    @classmethod
+    def _known_formats(cls, formats: list[str]) -> list[str]:
+        return list(dict.fromkeys(_check_pair(text) for text in formats))
+
+    @model_validator(mode="after")
+    def _measured_or_fixed(self) -> TaskSpec:
+        if bool(self.task) == bool(self.workload):
+            raise ValueError("give either task, to be measured, or workload, whose formats are given")
+        if self.workload and bool(self.formats) == bool(self.assignment):
+            raise ValueError("a workload takes either formats or assignment")
+        for key, owner in _OWNERS.items():
+            if key in self.model_fields_set and getattr(self, key) and not getattr(self, owner):
+                raise ValueError(f"{key} goes with {owner}")
+        return self
+
+
+class UnitSpec(Written):
+    """Which sets of format pairs a compute unit may support."""
+
+    sets: list[list[str]] = Field(default_factory=list, description="explicit sets of pairs")
+    subsets_of: list[list[str]] = Field(default_factory=list, description="families: every subset counts")
+    largest: PositiveInt = 3
+
+    @field_validator("sets", "subsets_of")
+    @classmethod
+    def _known_pairs(cls, sets: list[list[str]]) -> list[list[str]]:
+        return [[_check_pair(p) for p in pairs] for pairs in sets]
+
+    def resolve(self) -> list[tuple[FormatPair, ...]]:
+        """All sets, each once, in order of writing."""
+        found: dict[tuple[FormatPair, ...], None] = {}
+        for pairs in self.sets:
+            found[tuple(sorted(FormatPair.parse(p) for p in pairs))] = None
+        for family in self.subsets_of:
+            for size in range(1, min(self.largest, len(family)) + 1):
+                for chosen in itertools.combinations(family, size):
+                    found[tuple(sorted(FormatPair.parse(p) for p in chosen))] = None
+        return list(found)
+
+
+_ROOM_GIB = 1 << 20  # of a nominal chip: holds any network
+
+
+class HardwareSpec(Written):
+    """The parametric chip: every combination of the listed values is an accelerator."""
+
+    units: UnitSpec
+    dot: list[PositiveInt] = [16]
+    accumulator: list[str] = Field(default=["auto"], min_length=1)
+    rows: list[PositiveInt]
+    columns: list[PositiveInt]
+    sram_kib: list[PositiveFloat]
+    dram: list[str] = ["lpddr5x_8533"]
+    dram_channels: list[PositiveInt] = [1]
+    clock_mhz: list[PositiveFloat] = [1000]
+    vector_lanes: list[NonNegativeInt] = [0]  # of the bf16 vector unit; 0: in proportion to the columns
+    dram_gib: list[NonNegativeFloat] = [0]  # DRAM that networks may take; 0: in proportion to the channels
+    flash: list[str] = [""]  # behind the DRAM; "": none
+    codec: list[str] = [""]  # of stored weights; "": none
+    node_nm: PositiveFloat = 7
+    unit_model: str = ""  # a file that `codesign calibrate` wrote, beside the space's
+
+    @field_validator("accumulator")
+    @classmethod
+    def _known_accumulators(cls, names: list[str]) -> list[str]:
+        return [check_accumulator(name) for name in names]
+
+    @field_validator("dram", "flash", "codec")
+    @classmethod
+    def _known_memories(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        known = {"dram": dram_types(), "flash": FLASHES, "codec": CODECS}
+        for name in names:
+            check_name(str(info.field_name), name, known[str(info.field_name)])
+        return names
+
+
+class SearchSpec(Written):
+    """How long to search, and how much of the front to write down."""
+
+    evaluations: PositiveInt = 150  # measured candidates, the uniform-format ones included
+    losses: Literal["log", "linear"] = "log"  # by what a gain in quality is weighed against one in cost
+    batch: PositiveInt = 10
+    front_size: PositiveInt = 60
+
+
+class SpaceFile(Written):
+    """The whole file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    tasks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], TaskSpec] = Field(min_length=1)
+    pairs: list[str] = []  # weight:activation, the choices of every measured layer
+    hardware: HardwareSpec | None = None  # left out: formats alone, where no objective or budget is about a chip
+    objectives: list[str] = Field(min_length=2)
+    budgets: dict[str, PositiveFloat] = Field(default_factory=dict)  # name -> largest allowed value
+    # no design is reported with a layer whose sums lose more than this in the unit's accumulator
+    accumulator_sqnr_db: PositiveFloat = 30
+    search: SearchSpec = SearchSpec()
+
+    @field_validator("pairs")
+    @classmethod
+    def _known_pairs(cls, pairs: list[str]) -> list[str]:
+        return list(dict.fromkeys(_check_pair(p) for p in pairs))
+
+    @property
+    def chip(self) -> HardwareSpec:
+        """The hardware as written; where there is none a nominal chip, of which no objective and no budget depends."""
+        if self.hardware is not None:
+            return self.hardware
+        return HardwareSpec(
+            units=UnitSpec(sets=[self.pairs]), rows=[16], columns=[16], sram_kib=[2048], dram_gib=[_ROOM_GIB]
+        )

@@ -1,0 +1,36 @@
+"""Which designs stand for a front."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from codesign.search.engine.pareto import Coverage
+from codesign.search.engine.points import Designs
+
+_COMPARED = 4000  # designs of a front among which its representatives are chosen
+
+
+def representatives(front: Designs, limit: int, seed: int) -> np.ndarray:
+    """Rows of at most `limit` designs of the front, ascending: the best of each objective, then greedily by volume."""
+    if len(front) <= limit:
+        return np.arange(len(front))
+    points = unit_box(front.objectives)
+    extremes = list(dict.fromkeys(int(i) for i in front.objectives.argmin(axis=0)))
+    rng = np.random.default_rng(seed)
+    some = np.arange(len(front)) if len(front) <= _COMPARED else np.sort(rng.permutation(len(front))[:_COMPARED])
+    coverage = Coverage(np.zeros(points.shape[1]), np.full(points.shape[1], 1.05), seed=seed)
+    coverage.add(points[extremes])
+    rest = [int(some[i]) for i in coverage.choose(points[some], limit - len(extremes)) if some[i] not in extremes]
+    return np.sort(np.array((extremes + rest)[:limit], dtype=np.int64))
+
+
+def unit_box(points: np.ndarray) -> np.ndarray:
+    """Ranks the objectives on one footing: each scaled to 0..1 over the front, positive spans by logarithm."""
+    logs = np.where((points > 0).all(axis=0), np.log(np.maximum(points, 1e-300)), points)
+    low, high = logs.min(axis=0), logs.max(axis=0)
+    return np.asarray((logs - low) / np.maximum(high - low, 1e-12))
+
+
+def balanced(front: Designs) -> int:
+    """The design closest to the ideal corner of the front (least sum of squares on the unit box)."""
+    return int(np.square(unit_box(front.objectives)).sum(axis=1).argmin())

@@ -1,0 +1,85 @@
+"""Assignments that are measured again whenever a study goes on: does this machine still find what was found?
+
+`space_hash` and `code_version` guard against another network, other data and other code of ours. What they do not see
+(a new torch, another processor, a failing memory) changes measured values, and a study would mix both.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+
+from codesign.errors import CodesignError
+from codesign.search.queue.storage import patient
+from codesign.search.study.progress import Progress
+from codesign.search.study.sentinel import Sentinel
+from codesign.search.study.study import Study
+
+_ATTRIBUTE = "sentinels"
+_NIGHTS = 100  # of which the study remembers what was found
+
+
+class MovedError(CodesignError):
+    """A sentinel came out otherwise than its interval allows: what would be measured now does not belong here."""
+
+    exit_code = 1
+
+
+def choose(study: Study) -> None:
+    """Note which assignments are measured again from now on: of every network the best, the middle and the worst."""
+    if study.measured and all(m.choices for m in study.measured.values()) and not _written(study):
+        chosen: dict[str, list[dict[str, Any]]] = {}
+        for name, measured in study.measured.items():
+            order = np.argsort([q.value for q in measured.qualities], kind="stable")
+            ranks = {"best": order[0], "middle": order[len(order) // 2], "worst": order[-1]}
+            chosen[name] = [
+                {"rank": rank, "choice": measured.choices[i].tolist()}
+                | {key: getattr(measured.qualities[i], key) for key in ("value", "low", "high")}
+                for rank, i in ranks.items()
+            ]
+        _write(study, {"chosen": chosen, "torch": torch.__version__, "nights": []})
+
+
+def measure_again(study: Study, report: Progress) -> list[Sentinel]:
+    """The sentinels of a study that goes on, measured anew past every cache; [] where none were chosen yet.
+
+    Raises MovedError where one lies outside its interval; what was found is noted in the study either way.
+    """
+    written = _written(study)
+    if not written:
+        return []
+    found: list[Sentinel] = []
+    wanted = [(name, each) for name, chosen in written["chosen"].items() for each in chosen]
+    for i, (name, each) in enumerate(wanted):
+        report("sentinels", i, len(wanted), name)
+        assignment = study.space.networks[name].assignment(np.array(each["choice"]))
+        now = study.evaluators[name].again(assignment).value
+        found.append(Sentinel(name, each["rank"], each["value"], each["low"], each["high"], now))
+    report("sentinels", len(wanted), len(wanted), "")
+    night = {"torch": torch.__version__, "values": [s.now for s in found]}
+    written["nights"] = [*written["nights"], night][-_NIGHTS:]
+    _write(study, written)
+    gone = next((s for s in found if s.moved in ("worse", "better")), None)
+    if gone is not None:
+        versions = {written["torch"], torch.__version__}
+        with_torch = f"; torch was {written['torch']} then, {torch.__version__} now" if len(versions) > 1 else ""
+        raise MovedError(
+            f"study '{study.space.spec.name}' cannot go on: the {gone.rank} assignment of {gone.task} measured "
+            f"{gone.before:.6g} ({gone.low:.6g} to {gone.high:.6g}) and measures {gone.now:.6g} now{with_torch}; "
+            "results cannot be mixed: find out why, or begin anew with another --out and compare by codesign diff"
+        )
+    return found
+
+
+@patient
+def _written(study: Study) -> dict[str, Any]:
+    text = study.ledger.storage.get_study_user_attrs(study.ledger.study_id).get(_ATTRIBUTE)
+    return dict(json.loads(text)) if text else {}
+
+
+@patient
+def _write(study: Study, content: dict[str, Any]) -> None:
+    study.ledger.storage.set_study_user_attr(study.ledger.study_id, _ATTRIBUTE, json.dumps(content))
