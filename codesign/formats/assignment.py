@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from codesign.errors import InputError
@@ -92,11 +93,12 @@ class Assignment(Mapping[str, LayerFormats]):
         """Inverse of `to_dict`; raises TypeError on unknown keys."""
         return cls.of({name: LayerFormats(**fields) for name, fields in data.items()})
 
+    @cached_property
+    def _by_name(self) -> dict[str, LayerFormats]:
+        return dict(self.layers)
+
     def __getitem__(self, layer: str) -> LayerFormats:
-        for name, formats in self.layers:
-            if name == layer:
-                return formats
-        raise KeyError(layer)
+        return self._by_name[layer]
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self.layers)

@@ -115,6 +115,10 @@ class FloatElement:
     specials: Specials = "none"
     signed: bool = True
 
+    def __post_init__(self) -> None:
+        if self.bits > 8 and self.native is None:
+            raise ValueError(f"{self}: of more than 8 bits only float16, bfloat16 and float32 have codes")
+
     @property
     def bits(self) -> int:
         """Bits of one stored number."""

@@ -13,17 +13,23 @@ from codesign.files import write_atomic
 SCHEMA = 1
 # What a measured quality depends on; search, report and export may change without a new measurement.
 _ROOMS = ("formats", "workload", "models", "quality")
+_ASIDE = ("train.py", "card.py", "card_text.py")  # made the weights and describe them: those have a fingerprint
+
+
+def deciding_sources(root: Path) -> list[Path]:
+    """The files of the package at `root` that a measured quality depends on, in order."""
+    every = (file for room in _ROOMS for file in sorted((root / room).rglob("*.py")))
+    return [file for file in every if file.name not in _ASIDE]
 
 
 @functools.cache
 def code_version() -> str:
-    """Hash of the source of every room that a measured quality depends on."""
+    """Hash of the source that a measured quality depends on."""
     root = Path(__file__).resolve().parent.parent
     h = hashlib.sha256()
-    for room in _ROOMS:
-        for file in sorted((root / room).rglob("*.py")):
-            h.update(file.relative_to(root).as_posix().encode())
-            h.update(file.read_bytes())
+    for file in deciding_sources(root):
+        h.update(file.relative_to(root).as_posix().encode())
+        h.update(file.read_bytes())
     return h.hexdigest()[:16]
 
 

@@ -292,3 +292,12 @@ def test_cuda_gives_the_same_bits(name: str) -> None:
         x = (gaussian(64, 200) * torch.logspace(-4, 3, 200)).to(dtype)
         assert same_bits(fmt.fake_quantize(x, 1), fmt.fake_quantize(x.cuda(), 1).cpu())
         assert torch.equal(fmt.quantize(x, 1).codes, fmt.quantize(x.cuda(), 1).codes.cpu())
+
+
+def test_a_layer_of_an_assignment_is_found_by_its_name() -> None:
+    from codesign.formats import Assignment, LayerFormats
+
+    assignment = Assignment.of({f"layer{i}": LayerFormats("int8", f"int{i}") for i in range(2, 9)})
+    assert assignment["layer4"].weight == "int4"
+    with pytest.raises(KeyError, match="layer99"):
+        assignment["layer99"]
