@@ -19,6 +19,7 @@ from codesign.search.trials import Failure, Record, Work, attributes, outcome, w
 if TYPE_CHECKING:
     from codesign.search.worker import Worker
 
+_LATER = ("ranges",)  # attributes that studies of before do not have
 _TRIES = 3  # of a candidate whose worker stopped
 _STATE = "state"
 ENDED, RUNNING = "ended", "running"
@@ -83,6 +84,8 @@ class Ledger:
     def _check(self, identity: dict[str, str], name: str) -> None:
         for key, value in identity.items():
             stored = self.study.user_attrs.get(key)
+            if stored is None and key in _LATER:
+                continue
             if stored is None:
                 raise InputError(f"study '{name}' in this storage was not made by codesign: it has no {key}")
             if stored != value:

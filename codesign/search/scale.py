@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from codesign.quality import Quality
 from codesign.search.study import Study
 
 _LEAST = 0.1  # of the least positive loss of a uniform design: what lies below is as good
@@ -44,12 +45,20 @@ def loss_scales(study: Study) -> dict[str, AboveFloat]:
     """The scale of every network, from its float value and from the uniform designs that were measured."""
     found = {}
     for name, network in study.space.networks.items():
-        float_raw = network.task.raw(study.float_values[name])
-        losses = np.array([network.task.raw(q.value) - float_raw for q in study.measured[name].qualities])
+        own, uniform = study.float_qualities[name], study.measured[name].qualities
+        float_raw = network.task.raw(own.value)
+        losses = np.array([network.task.raw(q.value) - float_raw for q in uniform])
         positive = losses[losses > 0]
         least = _LEAST * float(positive.min()) if len(positive) else max(float(np.abs(losses).max(initial=0.0)), 1e-30)
+        if network.task.scale == "raw":
+            least = max(least, min((_noise(q, own) for q in uniform), default=0.0))
         found[name] = AboveFloat(network.task, float_raw, least)
     return found
+
+
+def _noise(quality: Quality, own: Quality) -> float:
+    """Standard deviation of a loss against the float network on the same resamples; none of a distance from it."""
+    return float(np.subtract(quality.draws, own.draws).std(ddof=1)) if own.value and quality.draws else 0.0
 
 
 def raw_losses(scale: Scale, values: np.ndarray) -> np.ndarray:
