@@ -95,3 +95,40 @@ def normed() -> tuple[Any, Any, Any, None]:
         loss.backward()
         optimizer.step()
     return module, stripes(32, generator)[0], stripes(16, generator)[0], None
+
+
+def one_layer() -> tuple[Any, Any, Any, None]:
+    """A network of a single layer."""
+    x = torch.randn(24, 32, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    return torch.nn.Linear(32, 4), x, x, None
+
+
+def wrong_scale() -> tuple[Any, Any, Any, Loss]:
+    """A squared error of large numbers that is declared to be a log10."""
+    module, calibration, evaluation, _ = task()
+    return module, calibration, evaluation, Loss(lambda y, r: 1e6 * _mse(y, r), "log10")
+
+
+def positive_psnr() -> tuple[Any, Any, Any, Loss]:
+    """A PSNR that is declared to be decibels of a loss, without its sign."""
+    module, calibration, evaluation, _ = task()
+    return module, calibration, evaluation, Loss(lambda y, r: -10 * _mse(y, r).log10(), "db")
+
+
+def labelled(offset: int = 0) -> tuple[Any, Any, Any, Any]:
+    """Scored by the cross-entropy of labels, which the float network does not have at zero."""
+    generator = torch.Generator().manual_seed(3)
+    image, label = stripes(64, generator)
+    module, calibration, _, _ = task()
+    labels = (label + offset) % 4
+
+    def cross_entropy(outputs: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(outputs, labels, reduction="none")
+
+    return module, calibration, image, cross_entropy
+
+
+def mislabelled() -> tuple[Any, Any, Any, Any]:
+    """The same inputs with other labels."""
+    return labelled(1)

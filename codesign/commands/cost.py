@@ -39,11 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
     variants = what_if(workload, accelerator, assignment)
     if arguments.csv:
         write_atomic(arguments.csv, csv_text([point.to_dict() for point in points]))
+    norms = batch_norms(task) if task is not None else 0
     if arguments.json:
         more: dict[str, Any] = {"roofline": [p.to_dict() for p in points], "what_if": [v.to_dict() for v in variants]}
-        print_json(result | more | transferred)
+        print_json(result | more | transferred | ({"batch_norms": norms} if norms else {}))
         return 0
-    if task is not None and (norms := batch_norms(task)):
+    if norms:
         print(f"{norms} batch normalisations are priced on the vector unit; a chip folds them into the convolutions")
     if transferred:
         print(f"formats {LABEL} by {arguments.rules}: their quality on {arguments.workload} was not measured")

@@ -98,7 +98,8 @@ def _tell(
     paths = {"front": folder / "front.json"} | paths | {"markdown": markdown, "html": html}
     if arguments.json:
         summary = {k: record[k] for k in ("study", "seed", "evaluations", "hypervolume", "front_size")}
-        print_json(summary | {"designs": len(record["designs"])} | {k: str(p) for k, p in paths.items()})
+        facts = {"designs": len(record["designs"])} | ({"said": said} if said else {})
+        print_json(summary | facts | {k: str(p) for k, p in paths.items()})
         return
     print(f"{work}, {record['front_size']} designs on the front, ", end="")
     print(f"{len(record['designs'])} of them reported; hypervolume {record['hypervolume']:.4g}")

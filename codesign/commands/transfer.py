@@ -62,6 +62,8 @@ def _default(design: ChosenDesign, text: str) -> FormatPair:
 
 def _applied(design: ChosenDesign, rules: RoleRules, network: str) -> dict[str, Any]:
     """The cost of another network by the rules on the design's own accelerator."""
+    if not design.hardware_given:
+        raise InputError(f"{design.folder}: its space has no chip to cost '{network}' on; take codesign cost --rules")
     workload = workload_called(network)
     result = cost(workload, Accelerator.from_dict(design.record["accelerator"]), rules.apply(workload))
     by_layer = roles(workload)

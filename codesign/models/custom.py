@@ -13,6 +13,8 @@ The function takes no argument and returns ``(module, calibration, evaluation, m
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -50,6 +52,8 @@ class Loss:
     name: str = ""
 
     def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise InputError(f"a Loss is of a function (outputs, reference), not of {type(self.function).__name__}")
         if self.scale not in SCALES:
             raise InputError(f"unknown scale '{self.scale}' of a loss{nearest(self.scale, SCALES)}")
 
@@ -119,9 +123,23 @@ class CustomTask(Task):
         return trace(self.module, _first(self._evaluation), name=self.name)
 
     def data_arrays(self) -> Iterable[np.ndarray]:
-        for leaf in tree_leaves((self._calibration, self._evaluation)):
+        """Inputs, and what the metric closes over: labels, for instance."""
+        for leaf in tree_leaves((self._calibration, self._evaluation, _held(self._metric))):
             if isinstance(leaf, Tensor):
                 yield leaf.detach().cpu().numpy()
+            elif isinstance(leaf, np.ndarray):
+                yield leaf
+
+
+def _held(metric: Any) -> list[Any]:
+    """Data that a metric brings along: of a closure, of defaults, of a partial function."""
+    if isinstance(metric, functools.partial):
+        return [*metric.args, *metric.keywords.values(), *_held(metric.func)]
+    held = [*(getattr(metric, "__defaults__", None) or ()), *(getattr(metric, "__kwdefaults__", None) or {}).values()]
+    for cell in getattr(metric, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # a name that was deleted, or is not set yet
+            held.append(cell.cell_contents)
+    return [item for item in held if isinstance(item, (Tensor, np.ndarray, list, tuple, dict))]
 
 
 def load_custom(spec: str, *, name: str | None = None, search_path: Path | None = None) -> CustomTask:

@@ -22,6 +22,7 @@ Scale = Literal["raw", "log10", "db"]
 10 log10, so that a negated PSNR is one."""
 SCALES: tuple[Scale, ...] = ("raw", "log10", "db")
 _DECADES = {"log10": 1.0, "db": 10.0}
+MOST_DECADES = 300  # of a logarithm: a float holds 10 to the 308
 LEAST_RAW = 1e-12  # a loss below it counts as none: -12 in log10, 120 dB
 
 
@@ -118,7 +119,7 @@ class Task(abc.ABC):
 
     def raw(self, value: float) -> float:
         """The deciding metric's value on the additive scale that `probe` estimates (10**v for a log10)."""
-        return value if self.scale == "raw" else float(10.0 ** (value / _DECADES[self.scale]))
+        return value if self.scale == "raw" else float(10.0 ** min(value / _DECADES[self.scale], MOST_DECADES))
 
     def from_raw(self, raw: float) -> float:
         """Inverse of `raw`, down to `LEAST_RAW` where the scale is a logarithm."""

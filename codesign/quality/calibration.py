@@ -23,7 +23,7 @@ Range = float | tuple[float, float]
 _PERCENTILE = 0.9999
 _COARSE = 2.0 ** (-torch.arange(33) / 4)  # shares of the largest magnitude that the MSE rule tries, down to 1/256
 _FINE = 16  # further ones, between the neighbours of the best of these
-_HOPELESS = 4.0  # times the least error so far: a still smaller range is worse
+_HOPELESS = 4.0  # times the least error so far: smaller ranges, which clip still more, are not looked at
 _WORTH = 0.998  # of the error of the whole range: a gain below it is within what the histogram leaves open
 
 _OPERANDS = {"attention_qk": ("query", "key"), "attention_pv": ("probability", "value")}

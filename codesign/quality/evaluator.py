@@ -46,7 +46,7 @@ class Evaluator:
 
     @functools.cached_property
     def network(self) -> QuantizedNetwork:
-        """The network with calibrated ranges; made on first use, as who only leads a study never measures."""
+        """The network with calibrated ranges; made on first use, as a study that goes on may find all in its cache."""
         return QuantizedNetwork(self.task.module, Ranges(self.task, self.ranges))
 
     def __call__(self, assignment: Assignment, *, enough: float | None = None) -> Quality:
@@ -75,7 +75,7 @@ class Evaluator:
 
         Raises UnmeasurableError where that is not finite.
         """
-        return measure(self.task.score(self.reference(), self.reference())[0])
+        return measure(self.task.score(self.reference(), self.reference())[0], draws=DRAWS)
 
     def float_metrics(self) -> list[Quality]:
         """The metrics of the float network itself."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 from codesign.errors import InputError
 from codesign.report.markdown import table
 from codesign.report.study_files import StudyFiles, load_study
-from codesign.report.text import human
+from codesign.report.text import human, told_apart
 from codesign.search.engine.pareto import hypervolume
 from codesign.search.study.representatives import unit_box
 
@@ -69,15 +69,15 @@ class Difference:
 def compare(old: Path, new: Path) -> Difference:
     """Compare two study folders.
 
-    The hypervolume is that of the reported designs at one reference point. Its interval is that of 400 draws of all
-    measured qualities from their own intervals; the same formats of a network take the same draw in both studies, as
-    both measured them on the same data. `worse` and `better` are changes whose whole interval lies on one side, or a
-    network that the same formats now cost more than the old interval allows.
+    The hypervolume is that of the reported designs that are told apart from cheaper ones, at one reference point. Its
+    interval is that of 400 draws of all measured qualities from their own intervals; the same formats of a network take
+    the same draw in both studies, as both measured them on the same data. `worse` and `better` are changes whose whole
+    interval lies on one side, or a network that the same formats now cost more than the old interval allows.
 
     Raises InputError where a folder holds no study, or the two differ in objectives or in what their qualities are:
     metric, unit, scale, ranges, data.
     """
-    before, after = load_study(old), load_study(new)
+    before, after = (_told_apart(load_study(folder)) for folder in (old, new))
     _comparable(before, after)
     reference = np.maximum(before.front["reference_point"], after.front["reference_point"])
     points = [_points(files.designs) for files in (before, after)]
@@ -116,6 +116,11 @@ def compare(old: Path, new: Path) -> Difference:
     )
 
 
+def _told_apart(files: StudyFiles) -> StudyFiles:
+    """The study with the designs alone that are told apart from cheaper ones: others are its noise."""
+    return replace(files, front=files.front | {"designs": [design for design in files.designs if told_apart(design)]})
+
+
 def _objectives(files: StudyFiles) -> list[str]:
     return [o["name"] for o in files.front["objectives"]]
 
@@ -127,8 +132,8 @@ def _comparable(old: StudyFiles, new: StudyFiles) -> None:
         raise InputError(f"{new.folder}: its objectives ({lists[1]}) are not those of {old.folder} ({lists[0]})")
     for task in new.details["tasks"]:
         before, after = _measures(old, task), _measures(new, task)
-        for what in before.keys() & after.keys():
-            if before[what] != after[what]:
+        for what in after:
+            if what in before and before[what] != after[what]:
                 raise InputError(
                     f"{new.folder}: {task}: its {what} ({after[what] or 'none'}) is not that of {old.folder} "
                     f"({before[what] or 'none'}): their qualities do not compare"
@@ -136,8 +141,10 @@ def _comparable(old: StudyFiles, new: StudyFiles) -> None:
 
 
 def _measures(files: StudyFiles, task: str) -> dict[str, str]:
-    """What the quality of a network is; of a study from before more was written, its metric and unit alone."""
-    known = dict(files.front.get("tasks", {}).get(task, {}))
+    """What the quality of a network is; a study from before more was written had one rule for ranges."""
+    if not files.measured:
+        return {}
+    known = dict(files.front.get("tasks", {}).get(task, {"ranges": "mse"}))
     known.pop("task", None)
     measured = files.details["tasks"].get(task, {})
     return {key: measured[key] for key in ("metric", "unit") if key in measured} | known

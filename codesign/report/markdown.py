@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from codesign.files import read_text
 from codesign.report.study_files import StudyFiles
 from codesign.report.text import accumulation, assumptions, chip, formats_of, human, summary, told_apart
 
@@ -34,9 +35,11 @@ def markdown(files: StudyFiles) -> str:
 
 
 def _ranges(files: StudyFiles) -> str:
-    """The option that gives every task the ranges that it had, where one rule other than the default served all."""
+    """The option that gives every task the ranges that it had, where the space's file may say others."""
     rules = {task["ranges"] for task in files.front.get("tasks", {}).values()}
-    return f" --ranges {rules.pop()}" if len(rules) == 1 and rules != {"mse"} else ""
+    space = files.folder / "space.yaml"
+    written = space.exists() and "ranges" in read_text(space)
+    return f" --ranges {rules.pop()}" if len(rules) == 1 and (written or rules != {"mse"}) else ""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -103,12 +103,10 @@ def _qualities(files: StudyFiles) -> list[str]:
     for name, task in files.details["tasks"].items():
         own = next((q["value"] for q in task["float"] if q["metric"] == task["metric"]), None)
         unit = f" in {task['unit']}" if task["unit"] else ""
-        ranges = files.front.get("tasks", {}).get(name, {}).get("ranges", "mse")
+        ranges = files.front.get("tasks", {}).get(name, {}).get("ranges")
+        clipped = f" Activations in plain formats are clipped by {_RANGES[ranges]}." if ranges else ""
         float_ = "" if own is None else f"; the float network's own is {own:.4g}"
-        found.append(
-            f"Quality of {name} is {task['metric']}{unit}: a loss, smaller is better{float_}. "
-            f"Activations in plain formats are clipped by {_RANGES[ranges]}."
-        )
+        found.append(f"Quality of {name} is {task['metric']}{unit}: a loss, smaller is better{float_}.{clipped}")
     return found
 
 
@@ -142,7 +140,7 @@ def _against_int8(files: StudyFiles, chosen: dict[str, Any]) -> list[str]:
             parts.append(f"{o['name']} {mine:.3g} against {other:.3g}")
         else:
             parts.append(f"{mine / other:.2f} x its {o['name']}")
-    return [f"Against INT8 everywhere on its own balanced chip: {'; '.join(parts)}."]
+    return [f"Against INT8 everywhere{' on its own balanced chip' if files.hardware else ''}: {'; '.join(parts)}."]
 
 
 def _beaten(files: StudyFiles) -> str:
@@ -191,7 +189,8 @@ def assumptions(files: StudyFiles) -> list[str]:
         if (count := task.get("batch_norms"))
     ]
     of_cost = _OF_COST if files.hardware else ()
-    return [*(_OF_QUALITY if files.measured else _OF_GIVEN_FORMATS), *unfolded, *of_cost, *_bitops(files)]
+    of_quality = [text for text in _OF_QUALITY if files.hardware or text != _OF_SUMS]
+    return [*(of_quality if files.measured else _OF_GIVEN_FORMATS), *unfolded, *of_cost, *_bitops(files)]
 
 
 def _bitops(files: StudyFiles) -> list[str]:
@@ -205,11 +204,14 @@ _RANGES = {
     "minmax": "the largest magnitude of the calibration data (ranges: minmax)",
     "percentile": "the 99.99 % quantile of magnitudes of the calibration data (ranges: percentile)",
 }
+_OF_SUMS = (
+    "How far a unit's own accumulator is from exact sums is computed bit for bit on operands of a calibration run, at "
+    "most 16 x 16 outputs of every layer."
+)
 _OF_QUALITY = (
     "Quality is measured by fake quantization of weights and of the inputs of every convolution, linear layer and "
     "attention product, accumulated in FP32; norms, softmax, activations and residual additions stay float.",
-    "How far a unit's own accumulator is from exact sums is computed bit for bit on operands of a calibration run, at "
-    "most 16 x 16 outputs of every layer.",
+    _OF_SUMS,
     "Intervals are 95 % bootstrap over samples; differences to float are paired on the same samples and noise.",
 )
 _OF_GIVEN_FORMATS = (

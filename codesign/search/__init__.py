@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+from codesign.quality.calibration import RangeRule
 from codesign.search.results.sweep import Sweep, run_sweep, write_sweep
 from codesign.search.results.write import write_results
 from codesign.search.samplers.codesign_sampler import CodesignSampler
@@ -23,6 +24,7 @@ def search(
     evaluations: int | None = None,
     timeout_s: float | None = None,
     seed: int = 0,
+    ranges: RangeRule | None = None,
     storage: str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -35,12 +37,13 @@ def search(
         space: a resolved SearchSpace, or the path of a YAML file.
         evaluations: measured candidates; default: what the file says.
         timeout_s: no new evaluation starts after this many seconds.
+        ranges: what clips the activations of every task, whatever the file says: mse, minmax or percentile.
         storage: Optuna storage URL; default: SQLite in `out`.
     Raises:
         InputError: the space, or a study of another space in `out`.
         EnvironmentProblem: folder or storage cannot be used.
     """
-    resolved = space if isinstance(space, SearchSpace) else load_space(Path(space))
+    resolved = space if isinstance(space, SearchSpace) else load_space(Path(space), ranges=ranges)
     if resolved.fixed:
         return write_sweep(run_sweep(resolved, Path(out), seed=seed, progress=progress), progress)
     study = open_study(resolved, Path(out), seed=seed, storage=storage, resume=resume)

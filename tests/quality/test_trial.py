@@ -14,11 +14,23 @@ from codesign.quality import Evaluator, try_metric
 
 
 def tried(name: str) -> float:
-    return try_metric(Evaluator(load_task(f"python:tests.tiny:{name}", name="net")))
+    return try_metric(Evaluator(load_task(f"python:tests.tiny:{name}", name="net"))).value
 
 
 def test_a_distance_from_the_float_network_is_zero_there() -> None:
     assert tried("task") == 0.0
+
+
+def test_a_loss_takes_a_function() -> None:
+    with pytest.raises(InputError, match=r"a Loss is of a function .* not of NoneType"):
+        Loss(None)  # type: ignore[arg-type]
+
+
+def test_labels_belong_to_the_data() -> None:
+    right, wrong = (load_task(f"python:tests.tiny:{name}", name="net") for name in ("labelled", "mislabelled"))
+    assert right.data_fingerprint() != wrong.data_fingerprint()
+    again = load_task("python:tests.tiny:labelled", name="net")
+    assert right.data_fingerprint() == again.data_fingerprint()
 
 
 @pytest.mark.parametrize(("name", "least"), [("in_log10", -12.0), ("in_decibels", -120.0)])
@@ -26,11 +38,13 @@ def test_a_declared_logarithm_is_cut_off_where_nothing_is_lost(name: str, least:
     assert tried(name) == pytest.approx(least)
 
 
-@pytest.mark.parametrize("name", ["infinite", "constant", "psnr"])
+@pytest.mark.parametrize("name", ["infinite", "constant", "psnr", "wrong_scale", "positive_psnr"])
 def test_what_is_no_loss_is_refused_in_words(name: str) -> None:
     wanted = {
-        "infinite": r"net: the metric is not finite on the float network's own outputs .*scale='log10'",
-        "constant": r"net: metric '<lambda>' is 1 on .* 1 with int2 in every layer: it does not change",
+        "infinite": r"net: metric '<lambda>' is not finite on the float network's own outputs .*scale='log10'",
+        "constant": r"net: metric '<lambda>' is 1 on .* 1 with int2 in every layer: it looks at nothing that formats",
+        "wrong_scale": r"with int2 in every layer, which is no log10 of an error: is scale='log10' right\?",
+        "positive_psnr": r"not finite on .* Is it the wrong way round\? Of a PSNR return the negative",
         "psnr": r"net: metric '<lambda>' is 120 on .* with int2 in every layer: is it the wrong way round\? .*smaller",
     }
     with pytest.raises(InputError, match=wanted[name]):

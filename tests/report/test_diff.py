@@ -171,6 +171,29 @@ def test_a_squared_error_and_its_log10_do_not_compare_in_studies_from_before_sca
         compare(*folders)
 
 
+def test_a_study_from_before_the_rule_was_written_had_the_default(tmp_path: Path) -> None:
+    folders = [study(tmp_path / "one"), study(tmp_path / "two")]
+    front = json.loads((folders[1] / "front.json").read_text())
+    task = {"task": "restore", "metric": "output_error", "unit": "log10 MSE", "scale": "log10", "data": "c0ffee"}
+    front["tasks"] = {"restore": task | {"ranges": "minmax"}}
+    (folders[1] / "front.json").write_text(json.dumps(front))
+    with pytest.raises(InputError, match=r"restore: its ranges \(minmax\) is not that of .* \(mse\)"):
+        compare(*folders)
+
+
+def test_designs_within_noise_of_a_cheaper_one_gain_nothing(tmp_path: Path) -> None:
+    """Studies of before left them out."""
+    folders = [study(tmp_path / "one"), study(tmp_path / "two")]
+    front = json.loads((folders[1] / "front.json").read_text())
+    more = front["designs"][0] | {"id": "d0ffffff", "told_apart": False}
+    more["objectives"] = {name: value - 0.01 for name, value in more["objectives"].items()}
+    front["designs"].append(more)
+    (folders[1] / "front.json").write_text(json.dumps(front))
+    found = compare(*folders)
+    assert found.verdict == "same"
+    assert not found.gained
+
+
 def test_the_same_qualities_under_other_units_of_objectives_still_compare(tmp_path: Path) -> None:
     """A study from before qualities had their unit among the objectives."""
     folders = [study(tmp_path / "one"), study(tmp_path / "two")]

@@ -13,6 +13,7 @@ from codesign.search import load_space, open_study, run_study
 from codesign.search.engine.engine import Engine
 from codesign.search.engine.scale import AboveFloat, log_losses
 from codesign.search.engine.surrogate import Surrogate
+from codesign.search.study.scales import loss_scales
 from tests.search.test_search import SPACE
 
 
@@ -76,6 +77,22 @@ def test_a_declared_scale_changes_no_proposal(tmp_path: Path) -> None:
     assert np.array_equal(*choices)
     values = [np.array([q.value for q in run.measured["tiny"].qualities]) for run in runs]
     assert values[1] == pytest.approx(10 * values[0], rel=1e-5)
+
+
+def test_losses_within_noise_of_the_float_network_count_as_equally_small(tmp_path: Path) -> None:
+    """A cross-entropy may come out below the float network's: by luck, and by how little is no merit."""
+    study = searched(tmp_path, "labelled")
+    scale = loss_scales(study)["tiny"]
+    own, uniform = study.float_qualities["tiny"], study.measured["tiny"].qualities
+    noise = min(np.subtract(q.draws, own.draws).std(ddof=1) for q in uniform)
+    assert own.value > 0
+    assert scale.least >= noise > 0
+    assert scale.raw(own.value - 0.5 * noise) == scale.raw(own.value + 0.5 * noise) == scale.least
+
+
+def test_a_network_of_one_layer_is_searched(tmp_path: Path) -> None:
+    study = searched(tmp_path, "one_layer")
+    assert len(study.measured["tiny"].choices) == 4  # there is no other assignment
 
 
 @pytest.mark.parametrize(("losses", "log"), [("log", True), ("linear", False)])

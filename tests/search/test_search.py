@@ -98,6 +98,15 @@ def test_nondominated_agrees_with_the_definition() -> None:
         assert keep[i] == (not beaten and not earlier_equal)
 
 
+def test_nondominated_of_more_columns_than_the_library_compares() -> None:
+    """Quality and cost of an assignment on each of many accelerators, infinite where it does not fit."""
+    rng = np.random.default_rng(3)
+    few = rng.integers(0, 4, (40, 3)).astype(float)
+    few[rng.random(few.shape) < 0.2] = np.inf
+    wide = np.repeat(few, 100, axis=1)
+    assert np.array_equal(nondominated(wide), nondominated(few))
+
+
 def test_hypervolume_of_a_box() -> None:
     assert hypervolume(np.array([[1.0, 2.0], [9.0, 9.0]]), np.array([4.0, 4.0])) == pytest.approx(6.0)
 

@@ -102,6 +102,13 @@ def test_the_report_says_in_words_that_quality_is_a_loss(study: Path) -> None:
     assert "--ranges minmax` measures it again" in report
 
 
+def test_the_report_says_how_to_measure_again_where_the_command_line_overrode_the_file(tmp_path: Path) -> None:
+    text = SPACE.replace(':task"}', ':task", ranges: minmax}')
+    folder = searched(tmp_path, text, "--ranges", "mse", "--evaluations", "4")
+    assert front_of(folder)["tasks"]["tiny"]["ranges"] == "mse"
+    assert "--ranges mse` measures it again" in (folder / "report.md").read_text()
+
+
 def test_help_and_explain_say_in_words_that_quality_is_a_loss(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +141,12 @@ def test_the_space_and_the_command_line_choose_the_ranges(tmp_path: Path) -> Non
     assert len(hashes) == 3
     file.write_text(SPACE)
     assert load_space(file).space_hash in hashes  # the default, written or not
+
+
+def test_a_study_with_other_ranges_does_not_go_on(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = study.parent / "space.yaml"
+    assert main(["search", str(space), "--out", str(study), "--resume"]) == 2
+    assert "was made with ranges tiny: minmax, now tiny: mse" in capsys.readouterr().err
 
 
 def test_an_unknown_rule_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -208,6 +221,23 @@ def test_hardware_may_be_left_out_where_nothing_needs_it(
     assert "its space has no hardware" in capsys.readouterr().err
 
 
+def test_formats_alone_know_no_accumulator_that_could_overflow(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(ALONE.replace("mxfp4]", '"int16:int16"]'))
+    assert load_space(file).networks["tiny"].pairs[-1] == FormatPair("int16", "int16")
+
+
+def test_a_report_of_formats_alone_speaks_of_no_chip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = searched(tmp_path, ALONE)
+    report = (folder / "report.md").read_text()
+    assert "chip" not in report.replace("no chip", "")
+    assert "accumulator" not in report
+    capsys.readouterr()
+    design = front_of(folder)["designs"][0]["id"]
+    assert main(["transfer", str(folder), "--design", design, "--to", "llama3.2-1b", "--default", "int8"]) == 2
+    assert "its space has no chip to cost 'llama3.2-1b' on" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
@@ -237,6 +267,8 @@ def test_batch_normalisations_that_are_not_folded_are_said(tmp_path: Path, capsy
     options = ["--workload", "python:tests.tiny:normed", "--accelerator", "phone-npu-small"]
     assert main(["cost", *options]) == 0
     assert "2 batch normalisations are priced on the vector unit" in capsys.readouterr().out
+    assert main(["cost", *options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["batch_norms"] == 2
 
 
 def test_nothing_is_said_of_a_network_without_them(study: Path) -> None:

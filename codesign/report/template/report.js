@@ -96,7 +96,7 @@ function strip(design, task) {
   const used = new Set(layers.flatMap(l => pairOf(formats[l.name]).split(":"))), map = new Map([...HUES].filter(([name]) => used.has(name))), most = Math.max(...layers.map(l => l.macs));
   const cells = layers.map(l => {
     const [w, a] = pairOf(formats[l.name]).split(":"), c = costs.get(l.name), s = T.sensitivities?.[task]?.[l.name]?.[pairOf(formats[l.name])];
-    const tip = `${l.name} (${l.kind})\n${w} : ${a}\n${human(l.macs)} MACs, ${human(c?.latency_s, "s")}, bound by ${c?.bound}` + (s === undefined ? "" : `\npredicted loss ${human(s)}`);
+    const tip = `${l.name} (${l.kind})\n${w} : ${a}\n${human(l.macs)} MACs` + (CHIP ? `, ${human(c?.latency_s, "s")}, bound by ${c?.bound}` : "") + (s === undefined ? "" : `\npredicted loss ${human(s)}`);
     const tall = 10 + 64 * Math.sqrt(l.macs / most);
     return el("div", { title: tip }, el("i", { style: `height:${tall / 2}px;background:${map.get(w)}` }), el("i", { style: `height:${tall / 2}px;background:${map.get(a)};opacity:.62` }));
   });

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import moocore
 import numpy as np
+from scipy.stats import rankdata
 
 _SAMPLES = 2**15
 _LEVELS = 1024  # of each objective
 _WORD = 64
 _AT_ONCE = 512
+_COLUMNS = 255  # of what moocore compares
 
 
 def nondominated(points: np.ndarray) -> np.ndarray:
@@ -18,7 +20,24 @@ def nondominated(points: np.ndarray) -> np.ndarray:
     """
     if len(points) < 2:
         return np.ones(len(points), dtype=bool)
+    if points.shape[1] > _COLUMNS:
+        return _nondominated_wide(points)
     return np.asarray(moocore.is_nondominated(points, keep_weakly=False), dtype=bool)
+
+
+def _nondominated_wide(points: np.ndarray) -> np.ndarray:
+    """The same by comparing each with those that were kept: O(n * kept) comparisons.
+
+    In order of summed ranks, which stay exact where values are infinite: who is dominated comes after its dominator.
+    """
+    keep: list[int] = []
+    ranks = rankdata(points, method="dense", axis=0).sum(axis=1)
+    for row in np.lexsort((np.arange(len(points)), ranks)):
+        if not (points[keep] <= points[row]).all(axis=1).any():
+            keep.append(int(row))
+    found = np.zeros(len(points), dtype=bool)
+    found[keep] = True
+    return found
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:

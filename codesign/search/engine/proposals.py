@@ -123,7 +123,7 @@ def mutants(
             partner = elite[rng.integers(len(elite))]
             swap = choices[np.arange(len(row)), partner] & (rng.random(len(row)) < 0.5)
             row[swap] = partner[swap]
-        for layer in rng.choice(len(row), size=int(rng.integers(1, 4)), replace=False):
+        for layer in rng.choice(len(row), size=min(int(rng.integers(1, 4)), len(row)), replace=False):
             row[layer] = rng.choice(np.flatnonzero(choices[layer]))
         out.append(row)
     return np.array(out, dtype=np.int64).reshape(-1, elite.shape[1])[:, groups]

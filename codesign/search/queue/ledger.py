@@ -17,6 +17,7 @@ from codesign.search.queue.trials import Failure, Record, Work, attributes, outc
 from codesign.search.queue.worker import Worker
 from codesign.search.space.objectives import Objective
 
+_LATER = ("ranges",)  # attributes that studies of before do not have
 _TRIES = 3  # of a candidate whose worker stopped
 
 
@@ -79,6 +80,8 @@ class Ledger:
     def _check(self, identity: dict[str, str], name: str) -> None:
         for key, value in identity.items():
             stored = self.study.user_attrs.get(key)
+            if stored is None and key in _LATER:
+                continue
             if stored is None:
                 raise InputError(f"study '{name}' in this storage was not made by codesign: it has no {key}")
             if stored != value:

@@ -25,8 +25,8 @@ from codesign.workload import Workload
 
 SCHEMA_VERSION = 1
 UNFOLDED = (
-    "{} batch normalisations are not folded into the convolutions before them, as a chip would: latency and energy are "
-    "too high, and weights are quantized without their scales."
+    "{} batch normalisations are not folded; where one follows a convolution a chip would: latency and energy are too "
+    "high then, and weights are quantized without their scales."
 )
 
 

@@ -114,7 +114,7 @@ def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
         raise InputError(f"{path}:{line_of(path, 'hardware', 'units')}: hardware.units names no set of pairs")
     networks, fixed, pairs = _resolve_tasks(path, spec, sets)
     hw = spec.chip
-    for i, accumulator in enumerate(hw.accumulator):
+    for i, accumulator in enumerate(hw.accumulator if spec.hardware is not None else []):
         with naming(path, "hardware", "accumulator", i):
             for pair in itertools.chain.from_iterable(sets):
                 resolved(pair, accumulator)
@@ -138,7 +138,7 @@ def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
     allowed = {n: net.allowed for n, net in networks.items()} | {n: net.allowed(pairs) for n, net in fixed.items()}
     workloads = {n: net.workload for n, net in (networks | fixed).items()}
     reductions = [r for n, workload in workloads.items() for r in longest_reductions(n, workload, pairs, allowed[n])]
-    for unit in grid.units:
+    for unit in grid.units if spec.hardware is not None else []:
         with naming(path, "hardware", "accumulator", hw.accumulator.index(unit.accumulator)):
             check_unit(unit, reductions)
     objectives, budgets, units = [], [], {n: net.task.unit for n, net in networks.items()}

@@ -267,7 +267,7 @@ def _try_metrics(study: Study, report: Progress) -> None:
     """Raises InputError where the deciding metric of a network is no loss that could be searched by."""
     for i, (name, evaluator) in enumerate(study.evaluators.items()):
         report("metrics tried", i, len(study.evaluators), name)
-        study.float_values[name] = try_metric(evaluator)
+        study.float_qualities[name] = try_metric(evaluator)
 
 
 def _sensitivities(study: Study, report: Progress) -> None:

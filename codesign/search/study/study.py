@@ -64,7 +64,7 @@ class Study:
     accumulation: Accumulation
     tables: dict[str, np.ndarray] = field(default_factory=dict)  # sensitivities [L, C], inf where not allowed
     measured: dict[str, Measured] = field(default_factory=dict)
-    float_values: dict[str, float] = field(default_factory=dict)  # the deciding metric of the float networks
+    float_qualities: dict[str, Quality] = field(default_factory=dict)  # the deciding metric of the float networks
     reference: np.ndarray = field(default_factory=lambda: np.zeros(0))
     history: list[dict[str, float]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
@@ -105,7 +105,13 @@ def open_study(
     if (workers != 1 and isinstance(storage, BaseStorage)) or (workers > 1 and evaluators is not None):
         raise InputError("worker processes need a storage by URL and measure tasks by name: take one worker")
     make_folder(folder)
-    identity = {"space_hash": space.space_hash, "code_version": code_version(), "seed": str(seed)}
+    ranges = ", ".join(f"{name}: {network.ranges}" for name, network in space.networks.items())
+    identity = {
+        "ranges": ranges,  # part of the space, and often what is another: said by name
+        "space_hash": space.space_hash,
+        "code_version": code_version(),
+        "seed": str(seed),
+    }
     if resume and storage is None and not (folder / "study.db").exists():
         raise InputError(f"{folder}: no study to resume (study.db is missing)")
     url = None if isinstance(storage, BaseStorage) else storage or default_storage(folder)
