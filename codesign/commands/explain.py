@@ -10,7 +10,7 @@ import numpy as np
 from codesign.commands.output import human, print_json, print_table
 from codesign.formats import get_format
 from codesign.search import SearchSpace, load_space
-from codesign.search.results.records import UNFOLDED, batch_norms, layer_table, task_record
+from codesign.search.results.records import UNFOLDED, batch_norms, layer_table, task_facts
 from codesign.search.space.objectives import MEANING
 from codesign.search.space.sums import in_words
 from codesign.search.space.ties import first
@@ -76,7 +76,7 @@ def explained(space: SearchSpace) -> dict[str, Any]:
         "objectives": [o.to_dict() | {"meaning": MEANING[o.field]} for o in space.objectives],
         "hardware": space.spec.hardware is not None,
         "tasks": {
-            name: task_record(space, name) | {"batch_norms": batch_norms(network.task)}
+            name: task_facts(space, name).model_dump() | {"batch_norms": batch_norms(network.task)}
             for name, network in space.networks.items()
         },
         "budgets": {o.name: limit for o, limit in space.budgets},
@@ -103,6 +103,6 @@ def _layers(space: SearchSpace, name: str) -> list[dict[str, Any]]:
     allowed = space.networks[name].allowed if measured else space.fixed[name].allowed(space.pairs)
     table = layer_table(space.workloads[name])
     leads = first(space.networks[name].groups)[space.networks[name].groups] if measured else np.arange(len(table))
-    tied_to = ["" if lead == i else f"as {table[lead]['name']}" for i, lead in enumerate(leads)]
+    tied_to = ["" if lead == i else f"as {table[lead].name}" for i, lead in enumerate(leads)]
     rows = zip(table, allowed, tied_to, strict=True)
-    return [row | {"choices": int(pairs.sum()), "tied_to": lead} for row, pairs, lead in rows]
+    return [row.model_dump() | {"choices": int(pairs.sum()), "tied_to": lead} for row, pairs, lead in rows]

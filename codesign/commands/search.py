@@ -6,9 +6,9 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from codesign.commands.output import SearchProgress, print_json
+from codesign.designs import StudyFolder
 from codesign.errors import InputError
 from codesign.report import write_report
 from codesign.report.dashboard import write_notes
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             sampler=arguments.sampler,
             progress=progress,
         )
-        record = write_results(study, progress)
+        written = write_results(study, progress)
     said = [
         f"{name}: {UNFOLDED.format(count)}"
         for name, network in space.networks.items()
@@ -64,7 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         said.append(f"refused: {study.refused} designs, in whose accumulator a layer keeps less than {limit:g} dB")
     said += [f"sentinel: {s.task}: {s.before:.6g} -> {s.now:.6g}" for s in study.sentinels if s.moved != "no"]
     said += [f"failed: {failure}" for failure in study.failures]
-    _tell(arguments, record, f"{record['evaluations']} evaluations", {"trials": folder / "trials.csv"}, folder, said)
+    _tell(
+        arguments, written, f"{written.front.evaluations} evaluations", {"trials": folder / "trials.csv"}, folder, said
+    )
     write_notes(folder, study.ledger.storage)
     return 0
 
@@ -79,28 +81,28 @@ def _sweep(space: SearchSpace, folder: Path, arguments: argparse.Namespace) -> i
             )
     with SearchProgress() as progress:
         found = run_sweep(space, folder, seed=arguments.seed, progress=progress)
-        record = write_sweep(found, progress)
+        written = write_sweep(found, progress)
     work = f"{len(space.grid):,} accelerators, {found.priced:,} designs priced in {found.seconds:.1f} s"
-    _tell(arguments, record, work, {"fronts": folder / "fronts.csv"}, folder, [])
+    _tell(arguments, written, work, {"fronts": folder / "fronts.csv"}, folder, [])
     return 0
 
 
 def _tell(
     arguments: argparse.Namespace,
-    record: dict[str, Any],
+    written: StudyFolder,
     work: str,
     paths: dict[str, Path],
     folder: Path,
     said: list[str],
 ) -> None:
     """Write the report and say what was done."""
-    markdown, html = write_report(folder)
+    front, (markdown, html) = written.front, write_report(folder)
     paths = {"front": folder / "front.json"} | paths | {"markdown": markdown, "html": html}
     if arguments.json:
-        summary = {k: record[k] for k in ("study", "seed", "evaluations", "hypervolume", "front_size")}
-        facts = {"designs": len(record["designs"])} | ({"said": said} if said else {})
+        summary = {k: getattr(front, k) for k in ("study", "seed", "evaluations", "hypervolume", "front_size")}
+        facts = {"designs": len(front)} | ({"said": said} if said else {})
         print_json(summary | facts | {k: str(p) for k, p in paths.items()})
         return
-    print(f"{work}, {record['front_size']} designs on the front, ", end="")
-    print(f"{len(record['designs'])} of them reported; hypervolume {record['hypervolume']:.4g}")
+    print(f"{work}, {front.front_size} designs on the front, ", end="")
+    print(f"{len(front)} of them reported; hypervolume {front.hypervolume:.4g}")
     print("\n".join([*said, f"front:  {paths['front']}", f"report: {paths['html']}"]))

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from string import Template
 
+from codesign.designs import StudyFolder, load_study
 from codesign.files import csv_text, read_text, write_atomic
 from codesign.report.markdown import markdown
-from codesign.report.study_files import StudyFiles, load_study
-from codesign.report.text import assumptions, summary, told_apart
+from codesign.report.text import assumptions, summary
 
 _TEMPLATE = Path(__file__).parent / "template"
 
-__all__ = ["StudyFiles", "load_study", "write_report"]
+__all__ = ["StudyFolder", "load_study", "write_report"]
 
 
 def write_report(folder: Path) -> tuple[Path, Path]:
@@ -29,11 +29,11 @@ def write_report(folder: Path) -> tuple[Path, Path]:
     return targets
 
 
-def html(files: StudyFiles) -> str:
+def html(files: StudyFolder) -> str:
     """One self-contained page: template, style, script and the study's data."""
     data = {
-        "front": files.front,
-        "details": files.details,
+        "front": files.front.model_dump(mode="json", exclude_none=True),
+        "details": files.record.model_dump(mode="json", exclude_none=True),
         "examples": files.examples,
         "summary": summary(files),
         "assumptions": assumptions(files),
@@ -41,18 +41,20 @@ def html(files: StudyFiles) -> str:
     # "<" never stands in the embedded JSON, so no name can close the script element
     embedded = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     parts = {name: read_text(_TEMPLATE / f"report.{name}") for name in ("css", "js")}
-    title = str(files.front["study"]).replace("&", "&amp;").replace("<", "&lt;")
+    title = str(files.front.study).replace("&", "&amp;").replace("<", "&lt;")
     return Template(read_text(_TEMPLATE / "report.html")).substitute(parts, title=title, data=embedded)
 
 
-def front_csv(files: StudyFiles) -> str:
+def front_csv(files: StudyFolder) -> str:
     """The reported designs, flat."""
     rows = []
-    for d in files.designs:
-        row = {"id": d["id"], **d["objectives"], "told_apart": int(told_apart(d))}
-        row |= {f"{t}.{q['metric']}.{k}": q[k] for t, q in d["quality"].items() for k in ("value", "low", "high", "n")}
+    for d in files.front:
+        row: dict[str, object] = {"id": d.id, **d.objectives, "told_apart": int(d.told_apart)}
+        for task, quality in d.quality.items():
+            row |= {f"{task}.{quality.metric}.{key}": getattr(quality, key) for key in ("value", "low", "high", "n")}
         if files.hardware:
-            row |= {k: v for k, v in d["cost"].items() if isinstance(v, (int, float))}
-            row |= {k: "+".join(v) if isinstance(v, list) else v for k, v in d["accelerator"].items()}
+            row |= {key: value for key, value in d.cost if isinstance(value, (int, float))}
+            chip = d.accelerator.model_dump(exclude_none=True)
+            row |= {key: "+".join(value) if key == "pairs" else value for key, value in chip.items()}
         rows.append(row)
     return csv_text(rows)

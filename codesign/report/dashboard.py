@@ -28,11 +28,11 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from codesign.designs import StudyFolder, load_study
 from codesign.errors import InputError
 from codesign.files import read_text, write_atomic
 from codesign.report.notes import Book, measured_on, study_note, trial_note
 from codesign.report.pictures import sheet
-from codesign.report.study_files import StudyFiles, load_study
 from codesign.search.queue.storage import patient
 
 FOLDER = "artifacts"
@@ -52,7 +52,7 @@ def write_notes(folder: Path, storage: BaseStorage) -> Path:
     cannot be written.
     """
     files = load_study(folder)
-    shelf = _Shelf(storage, str(files.front["study"]), folder / FOLDER)
+    shelf = _Shelf(storage, str(files.front.study), folder / FOLDER)
     places = measured_on(files, shelf.trials())
     report = shelf.put("report.html", read_text(folder / "report.html"))
     book = Book(files, places, shelf.study_id, shelf.folder, report, dict(_pictures(files, shelf)))
@@ -64,15 +64,14 @@ def write_notes(folder: Path, storage: BaseStorage) -> Path:
     return shelf.folder
 
 
-def _pictures(files: StudyFiles, shelf: _Shelf) -> Iterator[tuple[tuple[str, str], str]]:
+def _pictures(files: StudyFolder, shelf: _Shelf) -> Iterator[tuple[tuple[str, str], str]]:
     """(design, task) -> address of its pictures beside the float network's.
 
     They are called by the design's role, so that those of another design take their place.
     """
-    for role in ("worst", "chosen"):
-        design = files.details[role]
+    for role, design in (("worst", files.record.worst), ("chosen", files.record.chosen)):
         for task, shown in files.examples.items():
-            if "png" in shown[design][0]:
+            if design is not None and "png" in shown[design][0]:
                 wanted = {k: shown[k] for k in ("input", "float", design, "truth") if k in shown}
                 yield (design, task), shelf.put(f"{role}.{task}.png", sheet(wanted))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +11,11 @@ from typing import Any, Literal
 import moocore
 import numpy as np
 
+from codesign.designs import Design, Metric, StudyFolder, load_study
 from codesign.errors import InputError
+from codesign.formats import Assignment, LayerFormats
 from codesign.report.markdown import table
-from codesign.report.study_files import StudyFiles, load_study
-from codesign.report.text import human, told_apart
+from codesign.report.text import human
 from codesign.search.engine.pareto import hypervolume
 from codesign.search.study.representatives import unit_box
 
@@ -79,8 +81,8 @@ def compare(old: Path, new: Path) -> Difference:
     """
     before, after = (_told_apart(load_study(folder)) for folder in (old, new))
     _comparable(before, after)
-    reference = np.maximum(before.front["reference_point"], after.front["reference_point"])
-    points = [_points(files.designs) for files in (before, after)]
+    reference = np.maximum(before.front.reference_point, after.front.reference_point)
+    points = [_points(files.front) for files in (before, after)]
     volumes = hypervolume(points[0], reference), hypervolume(points[1], reference)
     scale = max(volumes[0], 1e-300)
     drawn = _drawn_changes(before, after, reference) / scale
@@ -88,10 +90,10 @@ def compare(old: Path, new: Path) -> Difference:
     low, high = (float(v) for v in np.quantile(drawn, [0.025, 0.975]))
     change = (volumes[1] - volumes[0]) / scale
     low, high = min(low, change), max(high, change)
-    names = [{d["id"] for d in files.designs} for files in (before, after)]
+    names = [{d.id for d in files.front} for files in (before, after)]
     beaten = [_dominated(point, points[1]) for point in points[0]]
     box = np.split(unit_box(np.concatenate(points)), [len(points[0])])
-    chosen = [files.design(files.details["chosen"]) for files in (before, after)]
+    chosen = [files.chosen for files in (before, after)]
     return Difference(
         old=str(old),
         new=str(new),
@@ -105,32 +107,33 @@ def compare(old: Path, new: Path) -> Difference:
         kept=sorted(names[0] & names[1]),
         gained=sorted(names[1] - names[0]),
         lost=sorted(names[0] - names[1]),
-        newly_dominated=[d["id"] for d, lost in zip(before.designs, beaten, strict=True) if lost],
+        newly_dominated=[d.id for d, lost in zip(before.front, beaten, strict=True) if lost],
         remeasured=remeasured,
-        balanced=(chosen[0]["id"], chosen[1]["id"]),
+        balanced=(chosen[0].id, chosen[1].id),
         balanced_objectives={
-            name: (chosen[0]["objectives"][name], chosen[1]["objectives"][name]) for name in _objectives(before)
+            name: (chosen[0].objectives[name], chosen[1].objectives[name]) for name in _objectives(before)
         },
-        formats=_format_changes(*(design["assignments"] for design in chosen)),
+        formats=_format_changes(*(design.assignments for design in chosen)),
         notes=_notes(before, after),
     )
 
 
-def _told_apart(files: StudyFiles) -> StudyFiles:
+def _told_apart(files: StudyFolder) -> StudyFolder:
     """The study with the designs alone that are told apart from cheaper ones: others are its noise."""
-    return replace(files, front=files.front | {"designs": [design for design in files.designs if told_apart(design)]})
+    designs = tuple(design for design in files.front if design.told_apart)
+    return replace(files, front=files.front.model_copy(update={"designs": designs}))
 
 
-def _objectives(files: StudyFiles) -> list[str]:
-    return [o["name"] for o in files.front["objectives"]]
+def _objectives(files: StudyFolder) -> list[str]:
+    return [o.name for o in files.front.objectives]
 
 
-def _comparable(old: StudyFiles, new: StudyFiles) -> None:
+def _comparable(old: StudyFolder, new: StudyFolder) -> None:
     """Raises InputError where the numbers of the two studies mean different things."""
     if _objectives(old) != _objectives(new):
         lists = [", ".join(_objectives(files)) for files in (old, new)]
         raise InputError(f"{new.folder}: its objectives ({lists[1]}) are not those of {old.folder} ({lists[0]})")
-    for task in new.details["tasks"]:
+    for task in new.record.tasks:
         before, after = _measures(old, task), _measures(new, task)
         for what in after:
             if what in before and before[what] != after[what]:
@@ -140,81 +143,87 @@ def _comparable(old: StudyFiles, new: StudyFiles) -> None:
                 )
 
 
-def _measures(files: StudyFiles, task: str) -> dict[str, str]:
+def _measures(files: StudyFolder, task: str) -> dict[str, str]:
     """What the quality of a network is; a study from before more was written had one rule for ranges."""
-    if not files.measured:
+    if not files.measured or task not in files.record.tasks:
         return {}
-    known = dict(files.front.get("tasks", {}).get(task, {"ranges": "mse"}))
-    known.pop("task", None)
-    measured = files.details["tasks"].get(task, {})
-    return {key: measured[key] for key in ("metric", "unit") if key in measured} | known
+    measured, facts = files.record.tasks[task], files.front.tasks.get(task)
+    more = {"scale": facts.scale, "ranges": facts.ranges, "data": facts.data} if facts else {"ranges": "mse"}
+    unit = {"metric": facts.metric, "unit": facts.unit} if facts else {}
+    return {"metric": measured.metric, "unit": measured.unit} | unit | more
 
 
-def _notes(old: StudyFiles, new: StudyFiles) -> list[str]:
+def _notes(old: StudyFolder, new: StudyFolder) -> list[str]:
     """What else differs, and may be why."""
     what = {"space_hash": "search space", "code_version": "code", "seed": "seed", "evaluations": "evaluations"}
+    what["reference_point"] = "own reference point (the larger one serves both)"
+    values = {key: (getattr(old.front, key), getattr(new.front, key)) for key in what}
     return [
-        f"{text}: {old.front[key]} before, {new.front[key]} now"
-        for key, text in (what | {"reference_point": "own reference point (the larger one serves both)"}).items()
-        if old.front[key] != new.front[key]
+        f"{what[key]}: {_plain(before)} before, {_plain(after)} now"
+        for key, (before, after) in values.items()
+        if before != after
     ]
 
 
-def _points(designs: list[dict[str, Any]]) -> np.ndarray:
-    return np.array([list(design["objectives"].values()) for design in designs], dtype=np.float64)
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _points(designs: Iterable[Design]) -> np.ndarray:
+    return np.array([list(design.objectives.values()) for design in designs], dtype=np.float64)
 
 
 def _dominated(point: np.ndarray, by: np.ndarray) -> bool:
     return bool(((by <= point).all(axis=1) & (by < point).any(axis=1)).any())
 
 
-def _drawn_changes(old: StudyFiles, new: StudyFiles, reference: np.ndarray) -> np.ndarray:
+def _drawn_changes(old: StudyFolder, new: StudyFolder, reference: np.ndarray) -> np.ndarray:
     """Differences of hypervolume, [DRAWS], with all qualities drawn from their intervals."""
     rng = np.random.default_rng(0)
     draws: dict[str, np.ndarray] = {}
     volumes = []
     for files in (old, new):
-        points = np.repeat(_points(files.designs)[None], DRAWS, axis=0)
+        points = np.repeat(_points(files.front)[None], DRAWS, axis=0)
         for column, name in enumerate(_objectives(files)):
             task, _, field = name.rpartition(".")
             if field != "quality":
                 continue
-            for row, design in enumerate(files.designs):
+            for row, design in enumerate(files.front):
                 key = _in_words(design, task)
                 if key not in draws:
                     draws[key] = rng.standard_normal(DRAWS)
-                quality = design["quality"][task]
-                points[:, row, column] += draws[key] * (quality["high"] - quality["low"]) / _STANDARD_DEVIATIONS
+                quality = design.quality[task]
+                points[:, row, column] += draws[key] * (quality.high - quality.low) / _STANDARD_DEVIATIONS
         volumes.append(np.array([hypervolume(drawn, reference) for drawn in points]))
     return np.asarray(volumes[1] - volumes[0])
 
 
-def _in_words(design: dict[str, Any], task: str) -> str:
-    return task + json.dumps(design["assignments"][task], sort_keys=True)
+def _in_words(design: Design, task: str) -> str:
+    return task + design.assignments[task].digest()
 
 
-def _remeasured(old: StudyFiles, new: StudyFiles) -> list[Remeasured]:
+def _remeasured(old: StudyFolder, new: StudyFolder) -> list[Remeasured]:
     """Every network that both studies measured in the same formats, where the values differ."""
-    before = {_in_words(design, task): quality for design in old.designs for task, quality in design["quality"].items()}
+    before = {_in_words(design, task): quality for design in old.front for task, quality in design.quality.items()}
     found: dict[str, Remeasured] = {}
-    for design in new.designs:
-        for task, quality in design["quality"].items():
+    for design in new.front:
+        for task, quality in design.quality.items():
             key = _in_words(design, task)
-            if key in before and not np.isclose(quality["value"], before[key]["value"], rtol=1e-6, atol=1e-9):
+            if key in before and not np.isclose(quality.value, before[key].value, rtol=1e-6, atol=1e-9):
                 found[key] = Remeasured(
-                    design["id"], task, before[key]["value"], quality["value"], _moved(before[key], quality["value"])
+                    design.id, task, before[key].value, quality.value, _moved(before[key], quality.value)
                 )
     return list(found.values())
 
 
-def _moved(before: dict[str, Any], value: float) -> Literal["worse", "within noise", "better"]:
-    if before["low"] <= value <= before["high"]:
+def _moved(before: Metric, value: float) -> Literal["worse", "within noise", "better"]:
+    if before.low <= value <= before.high:
         return "within noise"
-    return "worse" if value > before["high"] else "better"
+    return "worse" if value > before.high else "better"
 
 
 def _format_changes(
-    old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]
+    old: Mapping[str, Assignment], new: Mapping[str, Assignment]
 ) -> dict[str, dict[str, tuple[str, str]]]:
     changes: dict[str, dict[str, tuple[str, str]]] = {}
     for task in old:
@@ -229,10 +238,10 @@ def _format_changes(
     return changes
 
 
-def _formats(given: dict[str, str]) -> str:
-    if "weight" in given:
-        return f"{given['weight']}:{given['activation']}"
-    return f"{given['key']}, {given['value']}:{given['activation']}"
+def _formats(given: LayerFormats) -> str:
+    if given.weight is not None:
+        return f"{given.weight}:{given.activation}"
+    return f"{given.key}, {given.value}:{given.activation}"
 
 
 def _verdict(low: float, high: float, remeasured: list[Remeasured]) -> Verdict:

@@ -4,39 +4,38 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from codesign.designs import Design, Metric, StudyFolder
 from codesign.files import read_text
-from codesign.report.study_files import StudyFiles
-from codesign.report.text import accumulation, assumptions, chip, formats_of, human, summary, told_apart
+from codesign.report.text import accumulation, assumptions, chip, formats_of, human, summary
 
 
-def markdown(files: StudyFiles) -> str:
+def markdown(files: StudyFolder) -> str:
     """The whole report."""
     front, verb = files.front, "measures" if files.measured else "prices"
     parts = [
-        f"# {front['study']}: formats and hardware",
-        "Study of {created}, seed {seed}, space {space_hash}, code {code_version}.".format(**front),
+        f"# {front.study}: formats and hardware",
+        f"Study of {front.created}, seed {front.seed}, space {front.space_hash}, code {front.code_version}.",
         "\n".join(f"- {line}" for line in summary(files)),
         "## Front",
         _front(files),
         "## The balanced design",
-        _design(files, files.design(files.details["chosen"])),
+        _design(files, files.chosen),
         _baselines(files),
         _examples(files),
         "## What this rests on",
         "\n".join(f"- {line}" for line in assumptions(files)),
         "## Again",
-        f"`codesign search {files.folder}/space.yaml --out {files.folder} --seed {front['seed']}{_ranges(files)}` "
+        f"`codesign search {files.folder}/space.yaml --out {files.folder} --seed {front.seed}{_ranges(files)}` "
         f"{verb} it again; "
         f"`codesign report {files.folder}` only draws it again.",
     ]
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
-def _ranges(files: StudyFiles) -> str:
+def _ranges(files: StudyFolder) -> str:
     """The option that gives every task the ranges that it had, where the space's file may say others."""
-    rules = {task["ranges"] for task in files.front.get("tasks", {}).values()}
+    rules = {task.ranges for task in files.front.tasks.values()}
     space = files.folder / "space.yaml"
     written = space.exists() and "ranges" in read_text(space)
     return f" --ranges {rules.pop()}" if len(rules) == 1 and (written or rules != {"mse"}) else ""
@@ -50,34 +49,34 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def _front(files: StudyFiles) -> str:
-    objectives = files.front["objectives"]
+def _front(files: StudyFolder) -> str:
+    objectives = files.front.objectives
     rows = [
         [
-            f"`{d['id']}`",
-            *(human(d["objectives"][o["name"]], o["unit"]) for o in objectives),
-            ", ".join(d["accelerator"]["pairs"]),
-            f"{d['accelerator']['rows']} x {d['accelerator']['columns']}",
-            f"{d['accelerator']['sram_bytes'] // 1024}",
-            "" if told_apart(d) else "as good as a cheaper one",
+            f"`{d.id}`",
+            *(human(d.objectives[o.name], o.unit) for o in objectives),
+            ", ".join(d.accelerator.pairs),
+            f"{d.accelerator.rows} x {d.accelerator.columns}",
+            f"{d.accelerator.sram_bytes // 1024}",
+            "" if d.told_apart else "as good as a cheaper one",
         ]
-        for d in sorted(files.designs, key=lambda d: next(iter(d["objectives"].values())))
+        for d in sorted(files.front, key=lambda d: next(iter(d.objectives.values())))
     ]
-    columns = ["design", *(o["name"] for o in objectives), "pairs of its unit", "array", "SRAM KiB", "within noise"]
+    columns = ["design", *(o.name for o in objectives), "pairs of its unit", "array", "SRAM KiB", "within noise"]
     marked = any(row[-1] for row in rows)
     of_chip = range(1 + len(objectives), len(columns) - 1)
     kept = [i for i in range(len(columns)) if (files.hardware or i not in of_chip) and (marked or i < len(columns) - 1)]
     return table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
-def _design(files: StudyFiles, design: dict[str, Any]) -> str:
-    parts = _chip(design) if files.hardware else [f"`{design['id']}`: formats alone."]
-    if sums := "; ".join(f"{task}: {accumulation(worst)}" for task, worst in design["accumulator"].items()):
+def _design(files: StudyFolder, design: Design) -> str:
+    parts = _chip(design) if files.hardware else [f"`{design.id}`: formats alone."]
+    if sums := "; ".join(f"{task}: {accumulation(worst)}" for task, worst in design.accumulator.items()):
         parts.append(f"Accumulator, the worst layer's sums over their error: {sums}.")
-    for task in design["assignments"]:
+    for task in design.assignments:
         rows = [
-            [m["metric"], f"{m['value']:.5g}", f"{m['low']:.5g} to {m['high']:.5g}", m["unit"], str(m["n"]), _delta(m)]
-            for m in design["metrics"].get(task, ())
+            [m.metric, f"{m.value:.5g}", f"{m.low:.5g} to {m.high:.5g}", m.unit, str(m.n), _delta(m)]
+            for m in design.metrics.get(task, ())
         ]
         parts.append(f"### {task}")
         if rows:
@@ -89,54 +88,54 @@ def _design(files: StudyFiles, design: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _chip(design: dict[str, Any]) -> list[str]:
+def _chip(design: Design) -> list[str]:
     """The accelerator, and what its components take."""
-    cost = design["cost"]
-    area = [[c["name"], f"{c['area_mm2']:.4g}", human(c["energy_j"], "J")] for c in cost["components"]]
-    interval = f"{cost['area_low_mm2']:.3g} to {cost['area_high_mm2']:.3g}"
+    cost = design.cost
+    area = [[c.name, f"{c.area_mm2:.4g}", human(c.energy_j, "J")] for c in cost.components]
+    interval = f"{cost.area_low_mm2:.3g} to {cost.area_high_mm2:.3g}"
     return [
-        f"`{design['id']}`: {chip(design['accelerator'])}.",
-        table(["component", f"area mm2 (total {cost['area_mm2']:.4g}, {interval})", "energy"], area),
+        f"`{design.id}`: {chip(design.accelerator)}.",
+        table(["component", f"area mm2 (total {cost.area_mm2:.4g}, {interval})", "energy"], area),
     ]
 
 
-def _delta(metric: dict[str, Any]) -> str:
-    if metric.get("delta") is None:
+def _delta(metric: Metric) -> str:
+    if metric.delta is None:
         return ""
-    return f"{metric['delta']:+.4g} ({metric['delta_low']:+.4g} to {metric['delta_high']:+.4g})"
+    return f"{metric.delta:+.4g} ({metric.delta_low:+.4g} to {metric.delta_high:+.4g})"
 
 
-def _runs(files: StudyFiles, design: dict[str, Any], task: str) -> list[list[str]]:
+def _runs(files: StudyFolder, design: Design, task: str) -> list[list[str]]:
     """Consecutive layers of one pair in one row."""
-    layers = [layer["name"] for layer in files.details["tasks"][task]["layers"]]
-    formats = design["assignments"][task]
+    layers = [layer.name for layer in files.record.tasks[task].layers]
+    formats = design.assignments[task]
 
     def pair(layer: str) -> str:
         f = formats[layer]
-        return f"{f.get('weight') or f.get('key')}:{f['activation']}"
+        return f"{f.weight or f.key}:{f.activation}"
 
     return [[", ".join(run), key] for key, run in ((k, list(g)) for k, g in itertools.groupby(layers, pair))]
 
 
-def _baselines(files: StudyFiles) -> str:
-    objectives = files.front["objectives"]
+def _baselines(files: StudyFolder) -> str:
+    objectives = files.front.objectives
     rows = [
         [
-            b["label"],
-            *(human(b["objectives"][o["name"]], o["unit"]) for o in objectives),
-            b["dominated_by"] or "",
-            b["note"],
+            b.label,
+            *(human(b.objectives[o.name], o.unit) for o in objectives),
+            b.dominated_by or "",
+            b.note,
         ]
-        for b in files.details["baselines"]
+        for b in files.record.baselines
     ]
     if not rows and not files.measured:
         return ""  # one choice of formats: nothing to compare
     title = "## One format throughout" if files.measured else "## Formats compared"
-    columns = ["design", *(o["name"] for o in objectives), "dominated by", "all of its best designs"]
+    columns = ["design", *(o.name for o in objectives), "dominated by", "all of its best designs"]
     return f"{title}\n\n{table(columns, rows)}"
 
 
-def _examples(files: StudyFiles) -> str:
+def _examples(files: StudyFolder) -> str:
     parts = []
     for task, shown in files.examples.items():
         texts = {key: items for key, items in shown.items() if items and "text" in items[0]}

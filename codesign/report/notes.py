@@ -7,24 +7,20 @@ measured, and a design whose networks were measured by several trials stands in 
 
 from __future__ import annotations
 
-import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from codesign.designs import Candidate, Design, Goal, StudyFolder
 from codesign.errors import InputError
-from codesign.formats import Assignment
 from codesign.report.markdown import table
-from codesign.report.study_files import StudyFiles
-from codesign.report.text import chip, formats_of, human, summary, told_apart
+from codesign.report.text import chip, formats_of, human, summary
 from codesign.search.queue.trials import Record, outcome
 
-_SAME = 1e-6  # of an objective: the scalar and the vectorised cost model add in another order
 _WIDE = 110  # characters of a line of an example
 Places = dict[str, dict[str, FrozenTrial]]  # design -> task -> the trial that measured it
 
@@ -36,7 +32,7 @@ class Book:
     artifacts: their folder; report: address of report.html; pictures: (design, task) -> address.
     """
 
-    files: StudyFiles
+    files: StudyFolder
     places: Places
     study_id: int
     artifacts: Path
@@ -53,7 +49,7 @@ class Book:
         return f"[trial {trial.number}](/dashboard/studies/{self.study_id}/trials?numbers={trial.number})"
 
 
-def measured_on(files: StudyFiles, trials: Sequence[FrozenTrial]) -> Places:
+def measured_on(files: StudyFolder, trials: Sequence[FrozenTrial]) -> Places:
     """The trial of each network of each design: one trial for all of them where there is one, better still if it is the
     design; else the first.
 
@@ -61,59 +57,50 @@ def measured_on(files: StudyFiles, trials: Sequence[FrozenTrial]) -> Places:
     """
     found = [(trial, record) for trial in trials if isinstance(record := outcome(trial), Record)]
     places: Places = {}
-    for design in files.designs:
-        wanted = {t: Assignment.from_dict(layers).digest() for t, layers in design["assignments"].items()}
+    for design in files.front:
+        wanted = {task: assignment.digest() for task, assignment in design.assignments.items()}
         best = sorted(
             (-len(tasks), not _is_design(trial, design), trial.number, tasks, trial)
             for trial, record in found
             if (tasks := _shared(record, wanted))
         )
-        places[design["id"]] = {}
+        places[design.id] = {}
         for *_, tasks, trial in best:
             for task in tasks:
-                places[design["id"]].setdefault(task, trial)
-        if missing := wanted.keys() - places[design["id"]].keys():
+                places[design.id].setdefault(task, trial)
+        if missing := wanted.keys() - places[design.id].keys():
             task = min(missing)
-            raise InputError(
-                f"{files.folder}: no trial of this storage measured {task} as design {design['id']} has it"
-            )
+            raise InputError(f"{files.folder}: no trial of this storage measured {task} as design {design.id} has it")
     return places
 
 
 def _shared(record: Record, wanted: Mapping[str, str]) -> list[str]:
     """The networks that the trial measured as wanted, on all samples."""
-    digests = dict(part.split("=", 1) for part in record.key.split("|")[1:])
+    digests = Candidate.digests(record.key)
     return [t for t, digest in wanted.items() if digests.get(t) == digest and not record.quality[t].get("of_part")]
 
 
-def _is_design(trial: FrozenTrial, design: Mapping[str, Any]) -> bool:
-    """Whether the trial has this design's accelerator too: so its own objectives are the design's."""
-    values = list(design["objectives"].values())
-    mine = trial.values or []
-    return len(mine) == len(values) and all(map(_close, mine, values))
-
-
-def _close(a: float, b: float) -> bool:
-    return math.isclose(a, b, rel_tol=_SAME)
+def _is_design(trial: FrozenTrial, design: Design) -> bool:
+    """Whether the trial measured just this design, its accelerator too."""
+    return design.candidate is not None and trial.user_attrs.get("key") == design.candidate
 
 
 def study_note(book: Book) -> str:
     """What the study is and found, and where each reported design stands."""
     files, front = book.files, book.files.front
-    chosen = files.design(files.details["chosen"])
-    designs = sorted(files.designs, key=lambda d: next(iter(d["objectives"].values())))
-    names = [o["name"] for o in front["objectives"]]
+    chosen = files.chosen
+    designs = sorted(files.front, key=lambda d: next(iter(d.objectives.values())))
+    names = [o.name for o in front.objectives]
     illustrated = {trial.number: book.link(trial) for d, t in book.pictures for trial in [book.places[d][t]]}
     pictures = f", as are the pictures in the notes of {' and '.join(illustrated.values())}" if illustrated else ""
-    hypervolume = f"Hypervolume {front['hypervolume']:.5g} after {front['evaluations']} evaluations."
+    hypervolume = f"Hypervolume {front.hypervolume:.5g} after {front.evaluations} evaluations."
     parts = [
-        "Formats and hardware of {networks}; seed {seed}, space {space_hash}, code {code_version}.".format(
-            networks=" and ".join(files.details["tasks"]), **front
-        ),
+        f"Formats and hardware of {' and '.join(files.record.tasks)}; seed {front.seed}, space {front.space_hash}, "
+        f"code {front.code_version}.",
         "\n".join(f"- {line}" for line in (hypervolume, *summary(files))),
         table(
             ["objective", "unit", "balanced design", "least", "most"],
-            [[o["name"], _unit(files, o), *_spread(designs, chosen, o)] for o in front["objectives"]],
+            [[o.name, _unit(files, o), *_spread(designs, chosen, o)] for o in front.objectives],
         ),
         "## Reported designs",
         table(
@@ -122,7 +109,7 @@ def study_note(book: Book) -> str:
                 [
                     _name(files, d),
                     *_values(files, d),
-                    *[", ".join(d["accelerator"]["pairs"])][: files.hardware],
+                    *[", ".join(d.accelerator.pairs)][: files.hardware],
                     _by(book, d),
                 ]
                 for d in designs
@@ -138,29 +125,29 @@ def study_note(book: Book) -> str:
 
 def trial_note(book: Book, trial: FrozenTrial) -> str:
     """Every reported design that stands on what this trial measured, its own first."""
-    designs = [d for d in book.files.designs if trial.number in _numbers(book, d)]
+    designs = [d for d in book.files.front if trial.number in _numbers(book, d)]
     designs.sort(key=lambda d: not _is_design(trial, d))
     count = "One reported design stands" if len(designs) == 1 else f"{len(designs)} reported designs stand"
     return "\n\n".join([f"{count} on what this trial measured.", *(_section(book, d, trial) for d in designs)])
 
 
-def _section(book: Book, design: dict[str, Any], trial: FrozenTrial) -> str:
+def _section(book: Book, design: Design, trial: FrozenTrial) -> str:
     """One design; in short lines, as the dashboard's page of a trial is as wide as its longest attribute."""
     files = book.files
     whose = "this trial's" if _is_design(trial, design) else "not this trial's"
     lines = []
     if files.hardware:
         lines.append(f"- accelerator, {whose}:")
-        lines += [f"  - {part}" for part in chip(design["accelerator"]).split("; ", 1)]
-    for task, quality in design["quality"].items():
-        place = book.places[design["id"]][task]
+        lines += [f"  - {part}" for part in chip(design.accelerator).split("; ", 1)]
+    for task, quality in design.quality.items():
+        place = book.places[design.id][task]
         elsewhere = "" if place.number == trial.number else f", measured by {book.link(place)}"
-        found = "{metric} {value:.4g} {unit} (95 %: {low:.4g} to {high:.4g}, n {n})".format(**quality)
+        found = "{metric} {value:.4g} {unit} (95 %: {low:.4g} to {high:.4g}, n {n})".format(**quality.model_dump())
         pairs = ", ".join(f"{n} x {pair}" for pair, n in formats_of(design, task).most_common())
         lines += [f"- {task}: {found}{elsewhere}", f"  - layers: {pairs}"]
-    here = [t for t, place in book.places[design["id"]].items() if place.number == trial.number]
-    shown = [_examples(book, design["id"], task) for task in here if design["id"] in files.examples.get(task, ())]
-    names = [o["name"] for o in files.front["objectives"]]
+    here = [t for t, place in book.places[design.id].items() if place.number == trial.number]
+    shown = [_examples(book, design.id, task) for task in here if design.id in files.examples.get(task, ())]
+    names = [o.name for o in files.front.objectives]
     values = table(names, [_values(files, design)])
     return "\n\n".join([f"## {_name(files, design)}", values, "\n".join(lines), *shown])
 
@@ -184,37 +171,36 @@ def _plain(text: str) -> str:
     return "\\\n    ".join(re.sub(r"([\\`*_\[\]<>$~#&|+-])", r"\\\1", line) for line in lines)
 
 
-def _name(files: StudyFiles, design: dict[str, Any]) -> str:
-    roles = {"chosen": "balanced", "worst": "lowest quality"}
-    mine = [text for role, text in roles.items() if files.details[role] == design["id"]]
-    return ", ".join([f"`{design['id']}`", *mine, *(["as good as a cheaper one"] if not told_apart(design) else [])])
+def _name(files: StudyFolder, design: Design) -> str:
+    mine = files.roles(design)
+    return ", ".join([f"`{design.id}`", *mine, *(["as good as a cheaper one"] if not design.told_apart else [])])
 
 
-def _values(files: StudyFiles, design: dict[str, Any]) -> list[str]:
-    return [human(design["objectives"][o["name"]], o["unit"]) for o in files.front["objectives"]]
+def _values(files: StudyFolder, design: Design) -> list[str]:
+    return [human(design.objectives[o.name], o.unit) for o in files.front.objectives]
 
 
-def _unit(files: StudyFiles, objective: dict[str, str]) -> str:
+def _unit(files: StudyFolder, objective: Goal) -> str:
     """An objective's unit; of a quality its metric."""
-    task, _, field = objective["name"].rpartition(".")
+    task, _, field = objective.name.rpartition(".")
     if field != "quality":
-        return objective["unit"]
-    measured = files.details["tasks"][task]
-    return ", ".join(filter(None, [measured["metric"], measured["unit"]]))
+        return objective.unit
+    measured = files.record.tasks[task]
+    return ", ".join(filter(None, [measured.metric, measured.unit]))
 
 
-def _spread(designs: Sequence[dict[str, Any]], chosen: dict[str, Any], objective: dict[str, str]) -> list[str]:
-    values = [d["objectives"][objective["name"]] for d in designs]
-    return [human(v, objective["unit"]) for v in (chosen["objectives"][objective["name"]], min(values), max(values))]
+def _spread(designs: Sequence[Design], chosen: Design, objective: Goal) -> list[str]:
+    values = [d.objectives[objective.name] for d in designs]
+    return [human(v, objective.unit) for v in (chosen.objectives[objective.name], min(values), max(values))]
 
 
-def _numbers(book: Book, design: dict[str, Any]) -> set[int]:
-    return {trial.number for trial in book.places[design["id"]].values()}
+def _numbers(book: Book, design: Design) -> set[int]:
+    return {trial.number for trial in book.places[design.id].values()}
 
 
-def _by(book: Book, design: dict[str, Any]) -> str:
+def _by(book: Book, design: Design) -> str:
     """Links to the trials that measured a design, with the networks where they are several."""
-    places = book.places[design["id"]]
+    places = book.places[design.id]
     if len(_numbers(book, design)) == 1:
         return book.link(next(iter(places.values())))
     return ", ".join(f"{book.link(trial)} ({task})" for task, trial in places.items())

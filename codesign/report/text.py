@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
-from codesign.report.study_files import StudyFiles
+from codesign.designs import AcceleratorFacts, Design, StudyFolder, WorstSum
 from codesign.search.results.records import UNFOLDED
 from codesign.search.space.objectives import MEANING
 
@@ -33,129 +32,122 @@ def human(value: float, unit: str) -> str:
     return f"{value:.4g} {unit}".strip()
 
 
-def formats_of(design: dict[str, Any], task: str) -> Counter[str]:
+def formats_of(design: Design, task: str) -> Counter[str]:
     """How many layers take each pair."""
-    return Counter(f"{f.get('weight') or f.get('key')}:{f['activation']}" for f in design["assignments"][task].values())
+    return design.pairs(task)
 
 
-def chip(accelerator: dict[str, Any]) -> str:
+def chip(accelerator: AcceleratorFacts) -> str:
     """One line about an accelerator."""
-    macs = accelerator["rows"] * accelerator["columns"] * accelerator["dot"]
+    macs = accelerator.rows * accelerator.columns * accelerator.dot
     a = accelerator
-    lanes = f"{a['vector_lanes']} vector lanes; " if "vector_lanes" in a else ""
-    memory = f" ({a['dram_gib']:g} GiB)" if "dram_gib" in a else ""
-    others = "".join(f"{what} {a[key]}; " for key, what in (("flash", "flash"), ("codec", "weights in")) if a.get(key))
+    lanes = f"{a.vector_lanes} vector lanes; " if a.vector_lanes else ""
+    memory = f" ({a.dram_gib:g} GiB)" if a.dram_gib else ""
+    others = "".join(f"{what} {name}; " for name, what in ((a.flash, "flash"), (a.codec, "weights in")) if name)
     return (
-        f"{a['rows']} x {a['columns']} units of dot-{a['dot']} ({macs:,} MACs a cycle) for {', '.join(a['pairs'])}; "
-        f"{a['sram_bytes'] / 1024:g} KiB SRAM; {a['dram_channels']} x {a['dram']}{memory}; {others}{lanes}"
-        f"{a['clock_hz'] / 1e6:g} MHz at {a['node_nm']:g} nm"
+        f"{a.rows} x {a.columns} units of dot-{a.dot} ({macs:,} MACs a cycle) for {', '.join(a.pairs)}; "
+        f"{a.sram_bytes / 1024:g} KiB SRAM; {a.dram_channels} x {a.dram}{memory}; {others}{lanes}"
+        f"{a.clock_hz / 1e6:g} MHz at {a.node_nm:g} nm"
     )
 
 
-def accumulation(worst: dict[str, Any]) -> str:
+def accumulation(worst: WorstSum) -> str:
     """What a design's accumulator does to one network (an entry of its `accumulator`)."""
-    if worst["sqnr_db"] is None:
+    if worst.sqnr_db is None:
         return "every sum exact"
-    return f"{worst['sqnr_db']:.0f} dB in {worst['layer']} ({worst['accumulator']})"
+    return f"{worst.sqnr_db:.0f} dB in {worst.layer} ({worst.accumulator})"
 
 
-def _accumulators(files: StudyFiles) -> str:
+def _accumulators(files: StudyFolder) -> str:
     """The worst layer of all reported designs, and how many designs were left out."""
-    found = files.details["accumulators"]
-    every = [
-        (w["sqnr_db"], t, w) for d in files.designs for t, w in d["accumulator"].items() if w["sqnr_db"] is not None
-    ]
+    found = files.record.accumulators
+    every = [(w.sqnr_db, t, w) for d in files.front for t, w in d.accumulator.items() if w.sqnr_db is not None]
     text = "Every sum of the reported designs is exact in its accumulator"
     if every:
         _, task, worst = min(every, key=lambda e: e[0])
         text = f"The accumulators of the reported designs keep every sum to {accumulation(worst)} of {task} or better"
-    refused, limit = found["designs_refused"], found["threshold_db"]
+    refused, limit = found.designs_refused, found.threshold_db
     left_out = f"{refused} designs below {limit:g} dB were left out" if refused else f"none fell below {limit:g} dB"
     return f"{text}; {left_out}."
 
 
-def _searched(files: StudyFiles) -> str:
-    front, details, apart = files.front, files.details, ""
-    if "told_apart" in details:  # a study from before it is still read
-        apart = f"{details['told_apart']:,} of them better than any cheaper one by more than noise, "
-    over = f" over {details['hardware_count']:,} accelerators" if files.hardware else ", formats alone,"
+def _searched(files: StudyFolder) -> str:
+    front, details, apart = files.front, files.record, ""
+    if details.told_apart is not None:  # a study from before it is still read
+        apart = f"{details.told_apart:,} of them better than any cheaper one by more than noise, "
+    over = f" over {details.hardware_count:,} accelerators" if files.hardware else ", formats alone,"
     return (
-        f"{front['evaluations']} measured candidates{over} "
-        f"(10^{details['log10_designs']:.0f} possible designs); the front holds {front['front_size']:,} designs, "
-        f"{apart}{len(files.designs)} of which stand for it here{_alike(files)}."
+        f"{front.evaluations} measured candidates{over} "
+        f"(10^{details.log10_designs:.0f} possible designs); the front holds {front.front_size:,} designs, "
+        f"{apart}{len(files.front)} of which stand for it here{_alike(files)}."
     )
 
 
-def told_apart(design: dict[str, Any]) -> bool:
-    """Whether a design is better than any cheaper one by more than the noise of their comparison."""
-    return bool(design.get("told_apart", True))
-
-
-def _alike(files: StudyFiles) -> str:
+def _alike(files: StudyFolder) -> str:
     """How many designs are marked."""
-    count = sum(not told_apart(design) for design in files.designs)
+    count = sum(not design.told_apart for design in files.front)
     return f"; {count} of these, marked, are as good as a cheaper one within noise" if count else ""
 
 
-def _qualities(files: StudyFiles) -> list[str]:
+def _qualities(files: StudyFolder) -> list[str]:
     """What quality is, in words."""
     found = []
-    for name, task in files.details["tasks"].items():
-        own = next((q["value"] for q in task["float"] if q["metric"] == task["metric"]), None)
-        unit = f" in {task['unit']}" if task["unit"] else ""
-        ranges = files.front.get("tasks", {}).get(name, {}).get("ranges")
-        clipped = f" Activations in plain formats are clipped by {_RANGES[ranges]}." if ranges else ""
+    for name, task in files.record.tasks.items():
+        own = next((q.value for q in task.float if q.metric == task.metric), None)
+        unit = f" in {task.unit}" if task.unit else ""
+        facts = files.front.tasks.get(name)
+        clipped = f" Activations in plain formats are clipped by {_RANGES[facts.ranges]}." if facts else ""
         float_ = "" if own is None else f"; the float network's own is {own:.4g}"
-        found.append(f"Quality of {name} is {task['metric']}{unit}: a loss, smaller is better{float_}.{clipped}")
+        found.append(f"Quality of {name} is {task.metric}{unit}: a loss, smaller is better{float_}.{clipped}")
     return found
 
 
-def _priced(files: StudyFiles) -> str:
-    front, details = files.front, files.details
+def _priced(files: StudyFolder) -> str:
+    front, details = files.front, files.record
     return (
-        f"Every one of {details['hardware_count']:,} accelerators was priced with the given formats: "
-        f"{details['designs_priced']:,} designs that can be built. The front is exact and holds "
-        f"{front['front_size']:,} of them, {len(files.designs)} of which stand for it here; all of them, and the front "
+        f"Every one of {details.hardware_count:,} accelerators was priced with the given formats: "
+        f"{details.designs_priced:,} designs that can be built. The front is exact and holds "
+        f"{front.front_size:,} of them, {len(files.front)} of which stand for it here; all of them, and the front "
         "of each choice of formats, are in fronts.csv."
     )
 
 
-def _given_formats(files: StudyFiles) -> list[str]:
+def _given_formats(files: StudyFolder) -> list[str]:
     """Which of its given formats each network has on the whole front."""
     found = []
-    for task, counts in files.details["formats"].items():
+    for task, counts in files.record.formats.items():
         shown = ", ".join(f"{label} in {count:,}" for label, count in counts.items())
         found.append(f"Formats of {task} on the whole front: {shown}.")
     return found
 
 
-def _against_int8(files: StudyFiles, chosen: dict[str, Any]) -> list[str]:
-    reference = next((b for b in files.details["baselines"] if b["label"] == "uniform int8:int8"), None)
+def _against_int8(files: StudyFolder, chosen: Design) -> list[str]:
+    reference = next((b for b in files.record.baselines if b.label == "uniform int8:int8"), None)
     if reference is None:
         return []
     parts = []
-    for o in files.front["objectives"]:
-        mine, other = chosen["objectives"][o["name"]], reference["objectives"][o["name"]]
-        if o["name"].endswith(".quality"):
-            parts.append(f"{o['name']} {mine:.3g} against {other:.3g}")
+    for o in files.front.objectives:
+        mine, other = chosen.objectives[o.name], reference.objectives[o.name]
+        if o.name.endswith(".quality"):
+            parts.append(f"{o.name} {mine:.3g} against {other:.3g}")
         else:
-            parts.append(f"{mine / other:.2f} x its {o['name']}")
+            parts.append(f"{mine / other:.2f} x its {o.name}")
     return [f"Against INT8 everywhere{' on its own balanced chip' if files.hardware else ''}: {'; '.join(parts)}."]
 
 
-def _beaten(files: StudyFiles) -> str:
-    baselines = files.details["baselines"]
-    beaten = [b for b in baselines if b["share_dominated"] == 1.0]
+def _beaten(files: StudyFolder) -> str:
+    baselines = files.record.baselines
+    beaten = [b for b in baselines if b.share_dominated == 1.0]
     return (
         f"Mixed designs dominate every design of {len(beaten)} of {len(baselines)} uniform formats; "
         "the table of baselines says where not, and why."
     )
 
 
-def _sentinels(files: StudyFiles) -> list[str]:
+def _sentinels(files: StudyFolder) -> list[str]:
     """Of a study that went on: what was measured again before anything new."""
-    again = files.details.get("sentinels", [])
-    moved = [f"the {s['rank']} of {s['task']} {s['before']:.6g} -> {s['now']:.6g}" for s in again if s["moved"] != "no"]
+    again = files.record.sentinels
+    moved = [f"the {s.rank} of {s.task} {s.before:.6g} -> {s.now:.6g}" for s in again if s.moved != "no"]
     if not again:
         return []
     if not moved:
@@ -166,12 +158,12 @@ def _sentinels(files: StudyFiles) -> list[str]:
     ]
 
 
-def summary(files: StudyFiles) -> list[str]:
+def summary(files: StudyFolder) -> list[str]:
     """What the study found, in sentences made from its numbers."""
-    chosen = files.design(files.details["chosen"])
-    what = chip(chosen["accelerator"]) if files.hardware else "formats alone, as the space gave no hardware"
-    balanced = f"The balanced design {chosen['id']}: {what}."
-    units = Counter(p for d in files.designs for p in d["accelerator"]["pairs"])
+    chosen = files.chosen
+    what = chip(chosen.accelerator) if files.hardware else "formats alone, as the space gave no hardware"
+    balanced = f"The balanced design {chosen.id}: {what}."
+    units = Counter(p for d in files.front for p in d.accelerator.pairs)
     supported = ", ".join(f"{p} in {n}" for p, n in units.most_common())
     pairs = f"Pairs that the front's units support: {supported}."
     if files.measured:
@@ -181,21 +173,19 @@ def summary(files: StudyFiles) -> list[str]:
     return [_priced(files), balanced, *_given_formats(files), pairs]
 
 
-def assumptions(files: StudyFiles) -> list[str]:
+def assumptions(files: StudyFolder) -> list[str]:
     """What the numbers of this study rest on."""
     unfolded = [
-        f"{name}: {UNFOLDED.format(count)}"
-        for name, task in files.details["tasks"].items()
-        if (count := task.get("batch_norms"))
+        f"{name}: {UNFOLDED.format(count)}" for name, task in files.record.tasks.items() if (count := task.batch_norms)
     ]
     of_cost = _OF_COST if files.hardware else ()
     of_quality = [text for text in _OF_QUALITY if files.hardware or text != _OF_SUMS]
     return [*(of_quality if files.measured else _OF_GIVEN_FORMATS), *unfolded, *of_cost, *_bitops(files)]
 
 
-def _bitops(files: StudyFiles) -> list[str]:
+def _bitops(files: StudyFolder) -> list[str]:
     """Which bits an objective counts that is named after them."""
-    named = [o["name"] for o in files.front["objectives"] if o["name"].endswith("bitops")]
+    named = [o.name for o in files.front.objectives if o.name.endswith("bitops")]
     return [f"{' and '.join(named)}: {MEANING['bitops']}."] if named else []
 
 

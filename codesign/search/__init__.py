@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+from codesign.designs import StudyFolder
 from codesign.quality.calibration import RangeRule
 from codesign.search.results.sweep import Sweep, run_sweep, write_sweep
 from codesign.search.results.write import write_results
@@ -28,8 +29,8 @@ def search(
     storage: str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Search `space`, write the study folder `out`, return the content of its front.json.
+) -> StudyFolder:
+    """Search `space`, write the study's folder `out` and return what it holds: ``search(...).front[0].accelerator``.
 
     Where the space gives the formats of its networks, every accelerator is priced; `seed` and `progress` count alone.
 
@@ -55,7 +56,7 @@ def search(
 class _CallableModule(types.ModuleType):
     """``codesign.search(space, out)``: the room and its one function share the name."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def __call__(self, *args: Any, **kwargs: Any) -> StudyFolder:
         return search(*args, **kwargs)
 
 

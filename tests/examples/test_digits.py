@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def test_digits_example_ends_with_a_front_and_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn", reason="the example's data come from scikit-learn")
     monkeypatch.chdir(ROOT)
-    front = search(ROOT / "search_spaces" / "digits.yaml", tmp_path / "study", evaluations=12)
-    assert front["evaluations"] >= 8
-    assert len(front["designs"]) >= 4
+    study = search(ROOT / "search_spaces" / "digits.yaml", tmp_path / "study", evaluations=12)
+    assert study.front.evaluations >= 8
+    assert len(study.front) >= 4
     assert write_report(tmp_path / "study")[1].stat().st_size > 10_000

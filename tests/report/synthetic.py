@@ -10,6 +10,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from codesign.designs import Candidate
+from codesign.formats import Assignment
+
 PAIRS = ["int8:int8", "int4_g32:int8", "fp8_e4m3:fp8_e4m3", "mxfp4:mxfp8_e4m3"]
 LAYERS = {
     "restore": [("down.0.conv", "conv"), ("down.0.attn", "attention"), ("mid.conv", "conv"), ("up.0.proj", "linear")],
@@ -30,8 +33,11 @@ def write_study(folder: Path, seed: int = 0, layer: str | None = None, study: st
         names["restore"][0] = (layer, "conv")
     rng = random.Random(seed)
     designs = [_design(rng, f"d{i:08x}", names) for i in range(DESIGNS)]
+    for i, design in enumerate(designs):
+        assignments = {task: Assignment.from_dict(layers) for task, layers in design["assignments"].items()}
+        design["candidate"] = Candidate(i, assignments).key
     front = {
-        "schema_version": 1,
+        "schema_version": 2,
         "study": study,
         "created": "2026-01-02T03:04:05+00:00",
         "space_hash": "c0ffee",
@@ -195,7 +201,7 @@ def _details(rng: random.Random, designs: list[dict[str, Any]], names: dict[str,
         "baselines": baselines,
         "chosen": designs[4]["id"],
         "worst": designs[7]["id"],
-        "history": [{"evaluations": 10 * i, "hypervolume": 1 - 0.5**i, "seconds": 2.0 * i} for i in range(1, 6)],
+        "history": [{"evaluations": 10 * i, "hypervolume": 1 - 0.5**i} for i in range(1, 6)],
         "sensitivities": {t: {n: dict.fromkeys(PAIRS, 1e-4) for n, _ in layers} for t, layers in names.items()},
         "timings": {"search": 30.0},
         "hardware_count": 2048,

@@ -64,7 +64,7 @@ def test_pictures_of_each_kind_stand_side_by_side(shown: tuple[Path, str, str]) 
     captions = re.findall(r"<figure><img[^>]*>([^<]*)</figure>", shown[1])
     assert captions[:2] == ["input", "float"]
     assert captions[-1] == "truth"
-    assert {files.details["chosen"], files.details["worst"]} == {c.split(" ")[0] for c in captions[2:-1]}
+    assert {files.record.chosen, files.record.worst} == {c.split(" ")[0] for c in captions[2:-1]}
 
 
 def test_a_hostile_name_becomes_no_element(shown: tuple[Path, str, str]) -> None:
@@ -74,4 +74,4 @@ def test_a_hostile_name_becomes_no_element(shown: tuple[Path, str, str]) -> None
 def test_every_design_stands_in_the_table(shown: tuple[Path, str, str]) -> None:
     table = re.search(r'<div class="wide" id="designs">(.*?)</table>', shown[1], flags=re.DOTALL)
     assert table is not None
-    assert all(f"<td>{d['id']}</td>" in table[1] for d in load_study(shown[0]).designs)
+    assert all(f"<td>{d.id}</td>" in table[1] for d in load_study(shown[0]).front)

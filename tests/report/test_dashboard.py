@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from PIL import Image
 
 from codesign import cli
+from codesign.designs import Candidate, Design
 from codesign.errors import InputError
 from codesign.formats import Assignment
 from codesign.report import load_study, write_report
@@ -42,13 +43,12 @@ SPLIT = 10  # the first of the designs whose networks were measured by two trial
 OTHER_CHIP = 3  # the design that has not its trial's accelerator
 
 
-def trials_of(designs: list[dict[str, Any]]) -> list[FrozenTrial]:
+def trials_of(designs: Sequence[Design]) -> list[FrozenTrial]:
     """What a search that ended with these designs has measured: from FIRST on a trial for each of the first SPLIT of
     them, and two for the others; before and after these some that no design needs.
     """
-    given = [d["assignments"] for d in designs]
-    found = [_trial(given[i], designs[i]) for i in range(SPLIT)]
-    found[OTHER_CHIP].values = [v + 1 for v in found[OTHER_CHIP].values]
+    given = [d.assignments for d in designs]
+    found = [_trial(given[i], designs[i], 99 if i == OTHER_CHIP else i) for i in range(SPLIT)]
     return [
         create_trial(state=TrialState.COMPLETE, values=[0.0] * len(OBJECTIVES)),  # of another program
         _trial(given[OTHER_CHIP], designs[OTHER_CHIP], of_part=True),
@@ -61,14 +61,16 @@ def trials_of(designs: list[dict[str, Any]]) -> list[FrozenTrial]:
     ]
 
 
-def _trial(assignments: dict[str, Any], design: dict[str, Any], *, of_part: bool = False) -> FrozenTrial:
-    """One that measured these assignments, with the values of `design`."""
-    key = "|".join(["0", *(f"{task}={Assignment.from_dict(layers).digest()}" for task, layers in assignments.items())])
-    quality = {t: q | ({"of_part": True} if of_part else {}) for t, q in design["quality"].items()}
+def _trial(
+    assignments: Mapping[str, Assignment], design: Design, accelerator: int = 99, *, of_part: bool = False
+) -> FrozenTrial:
+    """One that measured these assignments on an accelerator, with the values of `design`."""
+    key = Candidate(accelerator, assignments).key
+    quality = {t: q.model_dump() | ({"of_part": True} if of_part else {}) for t, q in design.quality.items()}
     work = Work(key, {task: [0] for task in assignments}, (), {}, "engine")
     return create_trial(
         state=TrialState.PRUNED if of_part else TrialState.COMPLETE,
-        values=None if of_part else list(design["objectives"].values()),
+        values=None if of_part else list(design.objectives.values()),
         user_attrs=attributes(work) | {MEASURED: measured(quality, 1.0)},
     )
 
@@ -93,7 +95,7 @@ def folder(storage: BaseStorage, tmp_path: Path) -> Path:
     folder = write_study(tmp_path / "study")
     write_report(folder)
     study = optuna.create_study(study_name="synthetic", storage=storage, directions=["minimize"] * len(OBJECTIVES))
-    for trial in trials_of(load_study(folder).designs):
+    for trial in trials_of(load_study(folder).front.designs):
         storage.create_new_trial(study._study_id, trial)
     return folder
 
@@ -128,14 +130,14 @@ def everything(folder: Path, storage: BaseStorage) -> tuple[Any, Any]:
 def test_every_reported_design_stands_in_the_note_of_its_trial(folder: Path, storage: BaseStorage) -> None:
     write_notes(folder, storage)
     notes = notes_of(storage)
-    for design, note in zip(load_study(folder).designs[:SPLIT], notes[FIRST:], strict=False):
-        (section,) = (part for part in note.split("\n## ") if part.startswith(f"`{design['id']}`"))
-        first, rest = chip(design["accelerator"]).split("; ", 1)
+    for design, note in zip(load_study(folder).front.designs[:SPLIT], notes[FIRST:], strict=False):
+        (section,) = (part for part in note.split("\n## ") if part.startswith(f"`{design.id}`"))
+        first, rest = chip(design.accelerator).split("; ", 1)
         assert f"  - {first}\n  - {rest}\n" in section
-        assert f"| {design['objectives']['area_mm2']:.4g} mm2 |" in section
-        for task, quality in design["quality"].items():
-            interval = f"(95 %: {quality['low']:.4g} to {quality['high']:.4g}, n 32)"
-            assert f"- {task}: {METRICS[task][0][0]} {quality['value']:.4g} {quality['unit']} {interval}\n" in section
+        assert f"| {design.objectives['area_mm2']:.4g} mm2 |" in section
+        for task, quality in design.quality.items():
+            interval = f"(95 %: {quality.low:.4g} to {quality.high:.4g}, n 32)"
+            assert f"- {task}: {METRICS[task][0][0]} {quality.value:.4g} {quality.unit} {interval}\n" in section
             for pair, count in formats_of(design, task).items():
                 assert f"{count} x {pair}" in section
 
@@ -153,9 +155,9 @@ def test_a_design_of_two_trials_stands_in_both_notes_and_each_links_the_other(
     write_notes(folder, storage)
     notes, study_id = notes_of(storage), opened(storage)._study_id
     first, second = FIRST + SPLIT, FIRST + SPLIT + 1
-    for design in load_study(folder).designs[SPLIT:]:
-        assert f"## `{design['id']}`" in notes[first]
-        assert f"## `{design['id']}`" in notes[second]
+    for design in load_study(folder).front.designs[SPLIT:]:
+        assert f"## `{design.id}`" in notes[first]
+        assert f"## `{design.id}`" in notes[second]
     assert f", measured by [trial {second}](/dashboard/studies/{study_id}/trials?numbers={second})" in notes[first]
     assert f", measured by [trial {first}](/dashboard/studies/{study_id}/trials?numbers={first})" in notes[second]
 
@@ -170,18 +172,18 @@ def test_the_study_says_what_it_found_and_which_trial_measured_each_design(folde
     write_notes(folder, storage)
     note, files = note_on(storage), load_study(folder)
     assert "Hypervolume 1.234 after 160 evaluations" in note
-    assert f"`{files.details['chosen']}`, balanced" in note
+    assert f"`{files.record.chosen}`, balanced" in note
     assert str(folder.resolve() / "front.json") in note
     for name, _ in OBJECTIVES:
         assert f"| {name} |" in note
-    for number, design in enumerate(files.designs[:SPLIT], FIRST):
-        (row,) = (line for line in note.splitlines() if line.startswith(f"| `{design['id']}`"))
+    for number, design in enumerate(files.front.designs[:SPLIT], FIRST):
+        (row,) = (line for line in note.splitlines() if line.startswith(f"| `{design.id}`"))
         assert f"[trial {number}]" in row
 
 
 def test_examples_are_what_they_are_and_not_markdown(folder: Path, storage: BaseStorage) -> None:
     examples = json.loads((folder / "examples.json").read_text())
-    chosen = load_study(folder).details["chosen"]
+    chosen = load_study(folder).record.chosen
     examples["rewrite"][chosen][0]["text"] = "$5 *now* <b>or</b>\n| never"
     (folder / "examples.json").write_text(json.dumps(examples))
     write_notes(folder, storage)
@@ -198,7 +200,7 @@ def test_the_pictures_of_the_balanced_and_the_worst_design_are_linked_from_their
     notes, files = notes_of(storage), load_study(folder)
     names = {meta.artifact_id: meta.filename for meta in get_all_artifact_meta(opened(storage))}
     for role in ("chosen", "worst"):
-        (note,) = (note for note in notes if f"## `{files.details[role]}`" in note)
+        (note,) = (note for note in notes if f"## `{getattr(files.record, role)}`" in note)
         ((identifier,),) = [re.findall(r"!\[restore: [^]]*\]\(/artifacts/\d+/([0-9a-f-]+)\)", note)]
         assert names[identifier] == f"{role}.restore.png"
         with Image.open(folder / "artifacts" / identifier) as picture:
@@ -398,8 +400,8 @@ def test_the_search_writes_notes_and_the_dashboard_names_its_objectives(tmp_path
     assert cli.main(command) == 0
     storage = open_storage(f"sqlite:///{tmp_path}/study/study.db")
     notes = notes_of(storage, "tiny")
-    for design in load_study(tmp_path / "study").designs:
-        assert sum(f"## `{design['id']}`" in text for text in notes) == 1
+    for design in load_study(tmp_path / "study").front:
+        assert sum(f"## `{design.id}`" in text for text in notes) == 1
     assert cli.main(command) == 0
     assert notes_of(storage, "tiny") == notes
     assert dashboard.get_note(opened(storage, "tiny")).count(BOUNDARY) == 1

@@ -111,10 +111,10 @@ def test_layers_of_the_balanced_designs_show_their_formats_before_and_now(tmp_pa
 
 def test_what_was_gained_and_lost_is_named(tmp_path: Path) -> None:
     def edit(design: dict[str, Any]) -> None:
-        design["id"] = design["id"].replace("d00000003", "dnew")
+        design["id"] = design["id"].replace("d00000003", "dffffffff")
 
     found = compare(study(tmp_path / "one"), study(tmp_path / "two", edit))
-    assert (found.gained, found.lost, len(found.kept)) == (["dnew"], ["d00000003"], 11)
+    assert (found.gained, found.lost, len(found.kept)) == (["dffffffff"], ["d00000003"], 11)
 
 
 def test_studies_of_other_objectives_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,7 +185,7 @@ def test_designs_within_noise_of_a_cheaper_one_gain_nothing(tmp_path: Path) -> N
     """Studies of before left them out."""
     folders = [study(tmp_path / "one"), study(tmp_path / "two")]
     front = json.loads((folders[1] / "front.json").read_text())
-    more = front["designs"][0] | {"id": "d0ffffff", "told_apart": False}
+    more = front["designs"][0] | {"id": "d00ffffff", "told_apart": False}
     more["objectives"] = {name: value - 0.01 for name, value in more["objectives"].items()}
     front["designs"].append(more)
     (folders[1] / "front.json").write_text(json.dumps(front))

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-import codesign.report
+import codesign.designs
+from codesign.designs import Front, schema
 from tests.report.synthetic import write_study
 
 jsonschema = pytest.importorskip("jsonschema")
 
-SCHEMA = json.loads((Path(codesign.report.__file__).parent / "front.schema.json").read_text())
+SCHEMA = json.loads((Path(codesign.designs.__file__).parent / "front.schema.json").read_text())
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def _layer(front: Any) -> Any:
 
 
 MUTATIONS: dict[str, Callable[[Any], Any]] = {
-    "another schema version": lambda f: f.update(schema_version=2),
+    "another schema version": lambda f: f.update(schema_version=3),
     "no hypervolume": lambda f: f.pop("hypervolume"),
     "an unknown key": lambda f: f.update(extra=1),
     "a text for a number": lambda f: f.update(evaluations="160"),
@@ -71,3 +73,15 @@ MUTATIONS: dict[str, Callable[[Any], Any]] = {
 def test_a_damaged_front_is_refused(front: Any, mutation: str) -> None:
     MUTATIONS[mutation](front)
     assert not valid(front)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_the_types_refuse_what_the_schema_refuses(front: Any, mutation: str) -> None:
+    MUTATIONS[mutation](front)
+    with pytest.raises(ValidationError):
+        Front.model_validate(front)
+
+
+def test_the_schema_is_that_of_the_types() -> None:
+    """`python -m codesign.designs.schema` writes it."""
+    assert schema.PATH.read_text(encoding="utf-8") == schema.text()

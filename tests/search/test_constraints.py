@@ -181,13 +181,13 @@ def test_a_latency_budget_leaves_better_designs_than_the_uniform_ones_within_it(
     space_file: Path, tmp_path: Path
 ) -> None:
     free = search(space_file, tmp_path / "free", seed=0, evaluations=4)
-    limit = float(np.median([d["objectives"]["tiny.latency_s"] for d in free["designs"]]))
+    limit = float(np.median([d.objectives["tiny.latency_s"] for d in free.front]))
     space_file.write_text(SPACE + f"budgets: {{tiny.latency_s: {limit}}}\n")
     few = search(space_file, tmp_path / "few", seed=0, evaluations=4)
     many = search(space_file, tmp_path / "many", seed=0, evaluations=20)
-    assert all(d["objectives"]["tiny.latency_s"] <= limit for d in many["designs"])
-    assert many["reference_point"] == few["reference_point"]
-    assert many["hypervolume"] > few["hypervolume"]
+    assert all(d.objectives["tiny.latency_s"] <= limit for d in many.front)
+    assert many.front.reference_point == few.front.reference_point
+    assert many.front.hypervolume > few.front.hypervolume
 
 
 @pytest.mark.slow
@@ -216,7 +216,7 @@ def test_the_room_in_dram_bounds_the_weights(space_file: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_samplers_of_optuna_are_told_which_trials_keep_the_budget(space_file: Path, tmp_path: Path) -> None:
     free = search(space_file, tmp_path / "free", seed=0, evaluations=4)
-    limit = float(np.median([d["objectives"]["tiny.latency_s"] for d in free["designs"]]))
+    limit = float(np.median([d.objectives["tiny.latency_s"] for d in free.front]))
     space_file.write_text(SPACE + f"budgets: {{tiny.latency_s: {limit}}}\n")
     study = open_study(load_space(space_file), tmp_path / "study", seed=0)
     run_study(study, evaluations=8, sampler="nsga2")

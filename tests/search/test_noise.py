@@ -101,16 +101,16 @@ def test_reported_designs_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(SPACE)
     study = open_study(load_space(tmp_path / "tiny.yaml"), tmp_path / "study", seed=0)
     run_study(study, evaluations=30)
-    record = write_results(study)
-    details = json.loads((tmp_path / "study" / "details.json").read_text())
-    assert 0 < details["told_apart"] < record["front_size"]
+    written = write_results(study)
+    assert written.record.told_apart is not None
+    assert 0 < written.record.told_apart < written.front.front_size
     draws = {
-        json.dumps(study.space.networks["tiny"].assignment(choice).to_dict()): quality.draws
+        study.space.networks["tiny"].assignment(choice).digest(): quality.draws
         for choice, quality in zip(study.measured["tiny"].choices, study.measured["tiny"].qualities, strict=True)
     }
-    for a in record["designs"]:
-        for b in record["designs"]:
-            cheaper = [a["objectives"][k] <= b["objectives"][k] for k in ("area_mm2", "tiny.latency_s")]
+    for a in written.front:
+        for b in written.front:
+            cheaper = [a.objectives[k] <= b.objectives[k] for k in ("area_mm2", "tiny.latency_s")]
             if a is not b and all(cheaper):
-                noise = np.subtract(*(draws[json.dumps(d["assignments"]["tiny"])] for d in (a, b))).std(ddof=1)
-                assert a["objectives"]["tiny.quality"] - b["objectives"]["tiny.quality"] > 1.9599 * noise
+                noise = np.subtract(*(draws[d.assignments["tiny"].digest()] for d in (a, b))).std(ddof=1)
+                assert a.objectives["tiny.quality"] - b.objectives["tiny.quality"] > 1.9599 * noise

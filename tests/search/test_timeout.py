@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from codesign.formats import Assignment
 from codesign.quality import Evaluator, Quality
 from codesign.search import load_space, open_study, run_study
-from codesign.search.study.study import Study, run
+from codesign.search.study import run
+from codesign.search.study.study import Study
 from tests.search.test_search import SPACE
 
 pytestmark = pytest.mark.slow

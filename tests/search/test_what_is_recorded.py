@@ -11,15 +11,15 @@ import jsonschema
 import pytest
 
 from codesign.cli import main
+from codesign.designs import load_study
 from codesign.errors import InputError
 from codesign.formats import FormatPair, get_format
 from codesign.models import load_task
 from codesign.quality.calibration import Ranges
-from codesign.report.study_files import load_study
 from codesign.search import load_space
 from tests.search.test_search import SPACE
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "codesign" / "report" / "front.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).parents[2] / "codesign" / "designs" / "front.schema.json").read_text())
 
 
 def searched(tmp_path: Path, text: str, *options: str) -> Path:
@@ -51,10 +51,10 @@ def test_a_front_says_what_its_qualities_are(study: Path) -> None:
 
 
 def test_every_design_of_a_small_front_is_reported_and_those_within_noise_are_marked(study: Path) -> None:
-    front, details = front_of(study), load_study(study).details
+    front, details = front_of(study), load_study(study).record
     assert len(front["designs"]) == front["front_size"]
     marked = [design["id"] for design in front["designs"] if not design["told_apart"]]
-    assert len(marked) == front["front_size"] - details["told_apart"] > 0
+    assert len(marked) == front["front_size"] - details.told_apart > 0
     report = (study / "report.md").read_text()
     for identifier in marked:
         (row,) = (line for line in report.splitlines() if line.startswith(f"| `{identifier}` "))
@@ -63,7 +63,7 @@ def test_every_design_of_a_small_front_is_reported_and_those_within_noise_are_ma
     rows = {row["id"]: row for row in csv.DictReader((study / "front.csv").open())}
     assert {i for i, row in rows.items() if row["told_apart"] == "0"} == set(marked)
     assert front["designs"][0].keys() >= {"told_apart"}
-    assert details["chosen"] not in marked
+    assert details.chosen not in marked
 
 
 def test_the_whole_front_is_in_one_table_that_points_at_the_measured_points(study: Path) -> None:

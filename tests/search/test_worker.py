@@ -13,8 +13,9 @@ import pytest
 from optuna.trial import TrialState
 
 from codesign.quality import Quality
+from codesign.search.queue import queue
 from codesign.search.queue.ledger import Ledger
-from codesign.search.queue.queue import Pulse, Queue, queue
+from codesign.search.queue.queue import Pulse, Queue
 from codesign.search.queue.trials import ALIVE, STOPPED, Work
 from codesign.search.queue.worker import Worker
 from codesign.search.space.objectives import Objective

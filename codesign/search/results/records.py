@@ -1,21 +1,34 @@
-"""What is written down of a design, and which designs stand for a front: the same for every kind of study."""
+"""Designs, fronts and networks as they are written down: the same for every kind of study."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import resource
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from codesign.designs import (
+    AcceleratorFacts,
+    Candidate,
+    Design,
+    DesignCost,
+    Front,
+    Goal,
+    LayerFacts,
+    Metric,
+    TaskFacts,
+    WorstSum,
+)
+from codesign.designs.design import design_id
 from codesign.formats import Assignment
-from codesign.hardware import cost
+from codesign.hardware import Cost, cost
 from codesign.models import Task
+from codesign.quality import Quality
 from codesign.quality.cache import code_version
 from codesign.search.engine.pareto import hypervolume
 from codesign.search.engine.points import Designs
@@ -23,52 +36,50 @@ from codesign.search.space.objectives import TASK_FIELDS, TOTAL_FIELDS, objectiv
 from codesign.search.space.resolve import SearchSpace
 from codesign.workload import Workload
 
-SCHEMA_VERSION = 1
 UNFOLDED = (
     "{} batch normalisations are not folded; where one follows a convolution a chip would: latency and energy are too "
     "high then, and weights are quantized without their scales."
 )
 
 
-def front_record(
+def front_of(
     space: SearchSpace,
     front: Designs,
-    designs: list[dict[str, Any]],
+    designs: Sequence[Design],
     *,
     seed: int,
     reference: np.ndarray,
     evaluations: int,
-) -> dict[str, Any]:
-    """The content of front.json; `designs` are the records of those that stand for `front`."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "study": space.spec.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "space_hash": space.space_hash,
-        "code_version": code_version(),
-        "seed": seed,
-        "objectives": [o.to_dict() for o in space.objectives],
-        "reference_point": [float(v) for v in reference],
-        "hypervolume": hypervolume(front.objectives, reference),
-        "evaluations": evaluations,
-        "front_size": len(front),
-        "hardware_given": space.spec.hardware is not None,
-        "tasks": {name: task_record(space, name) for name in space.networks},
-        "designs": designs,
-    }
+) -> Front:
+    """`designs` stand for `front`."""
+    return Front(
+        study=space.spec.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        space_hash=space.space_hash,
+        code_version=code_version(),
+        seed=seed,
+        objectives=tuple(Goal(name=o.name, unit=o.unit) for o in space.objectives),
+        reference_point=tuple(float(v) for v in reference),
+        hypervolume=hypervolume(front.objectives, reference),
+        evaluations=evaluations,
+        front_size=len(front),
+        hardware_given=space.spec.hardware is not None,
+        tasks={name: task_facts(space, name) for name in space.networks},
+        designs=tuple(designs),
+    )
 
 
-def task_record(space: SearchSpace, name: str) -> dict[str, Any]:
-    """What a network's quality is, and on what data: studies that differ in it compare in nothing."""
+def task_facts(space: SearchSpace, name: str) -> TaskFacts:
+    """What a network's quality is, and on what data."""
     network = space.networks[name]
-    return {
-        "task": space.spec.tasks[name].task,
-        "metric": network.task.deciding,
-        "unit": network.task.unit,
-        "scale": network.task.scale,
-        "ranges": network.ranges,
-        "data": network.task.data_fingerprint(),
-    }
+    return TaskFacts(
+        task=space.spec.tasks[name].task,
+        metric=network.task.deciding,
+        unit=network.task.unit,
+        scale=network.task.scale,
+        ranges=network.ranges,
+        data=network.task.data_fingerprint(),
+    )
 
 
 def batch_norms(task: Task) -> int:
@@ -76,41 +87,40 @@ def batch_norms(task: Task) -> int:
     return sum(isinstance(module, _BatchNorm) for module in task.module.modules())
 
 
-def design_record(
+def design_of(
     space: SearchSpace,
     accelerator_index: int,
     assignments: Mapping[str, Assignment],
-    quality: Mapping[str, dict[str, Any]],
-    metrics: Mapping[str, list[dict[str, Any]]],
-) -> dict[str, Any]:
+    *,
+    quality: Mapping[str, Quality],
+    metrics: Mapping[str, Sequence[Quality]],
+    accumulator: Mapping[str, WorstSum],
+    told_apart: bool = True,
+) -> Design:
     """One design, its cost computed by the scalar model from its named parts."""
     accelerator = space.grid[accelerator_index]
-    tasks = {n: cost(space.workloads[n], accelerator, assignment).to_dict() for n, assignment in assignments.items()}
+    tasks = {n: cost(space.workloads[n], accelerator, assignment) for n, assignment in assignments.items()}
     totals = _totals(tasks)
-    values = {o.name: objective_value(o, {n: q["value"] for n, q in quality.items()}, totals) for o in space.objectives}
-    record = {
-        "id": "",
-        "objectives": values,
-        "quality": dict(quality),
-        "metrics": dict(metrics),
-        "cost": totals,
-        "accelerator": accelerator.to_dict(),
-        "assignments": {n: a.to_dict() for n, a in assignments.items()},
-    }
-    record["id"] = _design_id(record)
-    return record
+    values = {n: q.value for n, q in quality.items()}
+    return Design(
+        id=design_id(accelerator.to_dict(), {n: a.to_dict() for n, a in assignments.items()}),
+        objectives={o.name: objective_value(o, values, totals) for o in space.objectives},
+        quality={n: Metric.of(q).alone() for n, q in quality.items()},
+        metrics={n: tuple(map(Metric.of, found)) for n, found in metrics.items()},
+        cost=DesignCost.model_validate(totals),
+        accelerator=AcceleratorFacts.of(accelerator),
+        assignments=dict(assignments),
+        accumulator=dict(accumulator),
+        told_apart=told_apart,
+        candidate=Candidate(accelerator_index, assignments).key,
+    )
 
 
-def _design_id(record: dict[str, Any]) -> str:
-    text = json.dumps([record["accelerator"], record["assignments"]], sort_keys=True)
-    return "d" + hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _totals(tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _totals(costs: Mapping[str, Cost]) -> dict[str, Any]:
     """Cost of the whole design: the chip once, everything else summed over the networks."""
+    tasks = {name: asdict(one) for name, one in costs.items()}
     first = next(iter(tasks.values()))
-    shared = ("area_mm2", "area_low_mm2", "area_high_mm2")
-    total: dict[str, Any] = {k: first[k] for k in shared if k in first}
+    total: dict[str, Any] = {key: first[key] for key in ("area_mm2", "area_low_mm2", "area_high_mm2")}
     for field in TOTAL_FIELDS:
         if field != "area_mm2":
             total[field] = sum(record[field] for record in tasks.values())
@@ -124,24 +134,15 @@ def _totals(tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return total
 
 
-def layer_table(workload: Workload) -> list[dict[str, Any]]:
-    """name, kind, MACs a result and parameters of each layer."""
-    kinds = workload.layer_kinds()
-    rows: dict[str, dict[str, Any]] = {n: {"name": n, "kind": k, "macs": 0, "parameters": 0} for n, k in kinds.items()}
+def layer_table(workload: Workload) -> tuple[LayerFacts, ...]:
+    """The layers of a network in order, with their MACs of one result and their parameters."""
+    macs: dict[str, int] = dict.fromkeys(workload.layers, 0)
+    parameters: dict[str, int] = dict.fromkeys(workload.layers, 0)
     for op in workload.operators:
-        rows[op.layer]["macs"] += op.macs * workload.repeats.get(op.phase, 1)
-        rows[op.layer]["parameters"] = max(rows[op.layer]["parameters"], op.weight_elements)
-    return list(rows.values())
-
-
-def dominator(record: dict[str, Any], designs: Iterable[dict[str, Any]]) -> str | None:
-    """The id of the first of `designs` that is as good as `record` in every objective and better in one."""
-    values = np.array(list(record["objectives"].values()))
-    for design in designs:
-        others = np.array(list(design["objectives"].values()))
-        if (others <= values).all() and (others < values).any():
-            return str(design["id"])
-    return None
+        macs[op.layer] += op.macs * workload.repeats.get(op.phase, 1)
+        parameters[op.layer] = max(parameters[op.layer], op.weight_elements)
+    kinds = workload.layer_kinds()
+    return tuple(LayerFacts(name=n, kind=kinds[n], macs=macs[n], parameters=parameters[n]) for n in kinds)
 
 
 def peak_memory_bytes() -> int:

@@ -7,9 +7,8 @@ design so far dominates, one front for each choice of assignments. Memory is tha
 from __future__ import annotations
 
 import itertools
-import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,20 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from codesign.designs import Accumulators, Baseline, Design, NetworkRecord, StudyFolder, StudyRecord, save_study
 from codesign.errors import InputError
-from codesign.files import csv_text, make_folder, read_text, write_atomic
-from codesign.formats import Assignment
+from codesign.files import csv_text, make_folder, read_text
 from codesign.hardware import AcceleratorGrid, AssignmentTotals
 from codesign.hardware.area import areas
 from codesign.search.engine.pareto import nondominated
 from codesign.search.engine.points import Designs
-from codesign.search.results.records import (
-    design_record,
-    dominator,
-    front_record,
-    layer_table,
-    peak_memory_bytes,
-)
+from codesign.search.results.records import design_of, front_of, layer_table, peak_memory_bytes
 from codesign.search.space.axes import grid_parameters
 from codesign.search.space.objectives import column
 from codesign.search.space.resolve import SearchSpace
@@ -125,18 +118,18 @@ def _front(space: SearchSpace, parts: list[Designs]) -> Designs:
     return merged.take(np.flatnonzero(nondominated(merged.objectives)))
 
 
-def write_sweep(found: Sweep, progress: Progress | None = None) -> dict[str, Any]:
-    """Write the study folder of a sweep, and fronts.csv; returns front.json's content."""
+def write_sweep(found: Sweep, progress: Progress | None = None) -> StudyFolder:
+    """Write the study's folder of a sweep, fronts.csv included, and return what it holds."""
     report = progress or (lambda *_: None)
-    space, folder, started = found.space, found.folder, time.monotonic()
+    space, started = found.space, time.monotonic()
     shown = found.front.take(representatives(found.front, space.spec.search.front_size, found.seed))
     designs = []
     for row in range(len(shown)):
         report("designs", row, len(shown), "")
-        designs.append(_design(space, shown, row) | {"accumulator": {}})
+        designs.append(_design(space, shown, row))
     report("designs", len(shown), len(shown), "")
     worst = found.front.objectives.max(axis=0)
-    record = front_record(
+    front = front_of(
         space,
         found.front,
         designs,
@@ -144,48 +137,42 @@ def write_sweep(found: Sweep, progress: Progress | None = None) -> dict[str, Any
         reference=worst + 0.05 * np.maximum(np.abs(worst), 1e-12),
         evaluations=0,
     )
-    details = _details(found, designs, designs[balanced(shown)]["id"])
-    details["timings"] = {"pricing": found.seconds, "designs": time.monotonic() - started}
-    write_atomic(folder / "space.yaml", read_text(space.path))
-    write_atomic(folder / "fronts.csv", _fronts_csv(found))
-    write_atomic(folder / "examples.json", "{}")
-    write_atomic(folder / "details.json", json.dumps(details, indent=1))
-    write_atomic(folder / "front.json", json.dumps(record, indent=1))
-    return record
+    timings = {"pricing": found.seconds, "designs": time.monotonic() - started}
+    record = _record(found, designs, designs[balanced(shown)].id, timings)
+    written = StudyFolder(found.folder, front, record, {})
+    save_study(written, read_text(space.path), {"fronts.csv": _fronts_csv(found)})
+    return written
 
 
-def _design(space: SearchSpace, designs: Designs, row: int) -> dict[str, Any]:
-    assignments: dict[str, Assignment] = {
-        name: network.assignments[int(designs.index[name][row])] for name, network in space.fixed.items()
-    }
-    return design_record(space, int(designs.accelerator[row]), assignments, {}, {})
+def _design(space: SearchSpace, designs: Designs, row: int) -> Design:
+    assignments = {name: network.assignments[int(designs.index[name][row])] for name, network in space.fixed.items()}
+    return design_of(space, int(designs.accelerator[row]), assignments, quality={}, metrics={}, accumulator={})
 
 
-def _details(found: Sweep, designs: list[dict[str, Any]], chosen: str) -> dict[str, Any]:
+def _record(found: Sweep, designs: Sequence[Design], chosen: str, timings: dict[str, float]) -> StudyRecord:
     space, front = found.space, found.front
-    tasks = {n: {"metric": "", "unit": "", "layers": layer_table(w), "float": []} for n, w in space.workloads.items()}
-    return {
-        "tasks": tasks,
-        "baselines": _baselines(found, designs),
-        "chosen": chosen,
-        "worst": None,  # of quality: there is none
-        "history": [],
-        "sensitivities": {},
-        "hardware_count": len(space.grid),
-        "designs_priced": found.priced,
-        "log10_designs": space.size(),
-        "failures": [],
-        "accumulators": {"threshold_db": None, "layers_measured": 0, "designs_refused": 0},
-        "measured": {},
-        "formats": {
+    return StudyRecord(
+        tasks={
+            name: NetworkRecord(metric="", unit="", layers=layer_table(load), float=())
+            for name, load in space.workloads.items()
+        },
+        baselines=_baselines(found, designs),
+        chosen=chosen,
+        history=(),
+        timings=timings,
+        hardware_count=len(space.grid),
+        designs_priced=found.priced,
+        log10_designs=space.size(),
+        accumulators=Accumulators(layers_measured=0, designs_refused=0),
+        formats={
             name: {label: int((front.index[name] == s).sum()) for s, label in enumerate(network.labels)}
             for name, network in space.fixed.items()
         },
-        "peak_memory_bytes": peak_memory_bytes(),
-    }
+        peak_memory_bytes=peak_memory_bytes(),
+    )
 
 
-def _baselines(found: Sweep, designs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _baselines(found: Sweep, designs: Sequence[Design]) -> tuple[Baseline, ...]:
     """Each choice of formats by itself, where there are several: the balanced design of its own front."""
     space, baselines = found.space, []
     for choice, own in found.fronts.items():
@@ -193,19 +180,19 @@ def _baselines(found: Sweep, designs: list[dict[str, Any]]) -> list[dict[str, An
             continue
         named = zip(space.fixed.items(), choice, strict=True)
         chosen = np.all([found.front.index[n] == s for n, s in zip(space.fixed, choice, strict=True)], axis=0)
-        kept, record = int(chosen.sum()), _design(space, own, balanced(own))
+        kept, design = int(chosen.sum()), _design(space, own, balanced(own))
         baselines.append(
-            record
-            | {
-                "label": ", ".join(f"{name} {network.labels[s]}" for (name, network), s in named),
-                "dominated_by": dominator(record, designs),
-                "on_front": kept > 0,
-                "designs": len(own),
-                "share_dominated": 1 - kept / len(own),
-                "note": f"{kept:,} of its {len(own):,} best designs are on the front of all",
-            }
+            Baseline.of(
+                design,
+                label=", ".join(f"{name} {network.labels[s]}" for (name, network), s in named),
+                dominated_by=next((other.id for other in designs if other.dominates(design)), None),
+                on_front=kept > 0,
+                designs=len(own),
+                share_dominated=1 - kept / len(own),
+                note=f"{kept:,} of its {len(own):,} best designs are on the front of all",
+            )
         )
-    return baselines
+    return tuple(baselines)
 
 
 def _fronts_csv(found: Sweep) -> str:

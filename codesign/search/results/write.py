@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import time
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from codesign.files import csv_text, read_text, write_atomic
-from codesign.formats import Assignment
-from codesign.search.engine.points import Designs
+from codesign.designs import (
+    Accumulators,
+    Baseline,
+    Candidate,
+    Design,
+    Metric,
+    NetworkRecord,
+    StudyFolder,
+    StudyRecord,
+    WorstSum,
+    save_study,
+)
+from codesign.designs.folder import Examples
+from codesign.designs.record import FloatMetric, ProgressPoint, SentinelRecord
+from codesign.files import csv_text, read_text
+from codesign.search.engine.points import Designs, Pool
 from codesign.search.results.records import (
     batch_norms,
-    design_record,
-    dominator,
-    front_record,
+    design_of,
+    front_of,
     layer_table,
     peak_memory_bytes,
 )
@@ -29,8 +41,8 @@ from codesign.search.study.representatives import balanced, unit_box
 from codesign.search.study.study import Study
 
 
-def write_results(study: Study, progress: Progress | None = None) -> dict[str, Any]:
-    """Measure every metric of the designs to report and write the study folder; returns front.json's content."""
+def write_results(study: Study, progress: Progress | None = None) -> StudyFolder:
+    """Measure every metric of the designs to report, write the study's folder, and return what it holds."""
     report = progress or (lambda *_: None)
     started = time.monotonic()
     found = accepted(study, report)
@@ -40,12 +52,11 @@ def write_results(study: Study, progress: Progress | None = None) -> dict[str, A
     designs = []
     for i in range(len(shown)):
         report("metrics", i, len(shown), "")
-        more = {"accumulator": found.accumulators[i], "told_apart": bool(told[i])}
-        designs.append(_design(study, shown, i, full=True) | more)
+        designs.append(_design(study, shown, i, found.accumulators[i], told_apart=bool(told[i]), full=True))
     report("metrics", len(shown), len(shown), "")
     baselines = _baselines(study, designs)
     study.timings["metrics"] = time.monotonic() - started
-    record = front_record(
+    front = front_of(
         study.space,
         found.front,
         designs,
@@ -53,17 +64,13 @@ def write_results(study: Study, progress: Progress | None = None) -> dict[str, A
         reference=study.reference,
         evaluations=study.evaluations,
     )
-    examples = _examples(study, designs, {"chosen": chosen, "worst": worst})
-    details = _details(study, designs[chosen]["id"], designs[worst]["id"], baselines)
-    details["told_apart"] = int(found.apart.sum())
-    folder = study.folder
-    write_atomic(folder / "space.yaml", read_text(study.space.path))
-    write_atomic(folder / "trials.csv", _trials_csv(study))
-    write_atomic(folder / "fronts.csv", _front_csv(study, found, dict(zip(found.rows.tolist(), designs, strict=True))))
-    write_atomic(folder / "examples.json", json.dumps(examples))
-    write_atomic(folder / "details.json", json.dumps(details, indent=1))
-    write_atomic(folder / "front.json", json.dumps(record, indent=1))
-    return record
+    examples = _examples(study, [designs[i] for i in dict.fromkeys((chosen, worst))])
+    record = _record(study, found, designs[chosen].id, designs[worst].id, baselines)
+    written = StudyFolder(study.folder, front, record, examples)
+    reported = dict(zip(found.rows.tolist(), designs, strict=True))
+    tables = {"trials.csv": _trials_csv(study), "fronts.csv": _front_csv(study, found, reported)}
+    save_study(written, read_text(study.space.path), tables)
+    return written
 
 
 def _lowest_quality(study: Study, front: Designs) -> int:
@@ -71,59 +78,67 @@ def _lowest_quality(study: Study, front: Designs) -> int:
     return int(unit_box(front.objectives)[:, columns or [0]].sum(axis=1).argmax())
 
 
-def _design(study: Study, designs: Designs, row: int, *, full: bool) -> dict[str, Any]:
-    """The record of one measured design."""
-    assignments: dict[str, Assignment] = {}
-    quality, metrics = {}, {}
-    for name, network in study.space.networks.items():
-        index = int(designs.index[name][row])
-        assignment = network.assignment(study.measured[name].choices[index])
-        assignments[name] = assignment
-        measured = study.measured[name].qualities[index]
-        fields = ("metric", "unit", "direction", "value", "low", "high", "n")
-        quality[name] = {k: getattr(measured, k) for k in fields}
-        if full:
-            metrics[name] = [q.to_dict() for q in study.evaluators[name].metrics(assignment)]
-    return design_record(study.space, int(designs.accelerator[row]), assignments, quality, metrics)
+def _design(
+    study: Study,
+    designs: Designs,
+    row: int,
+    accumulator: Mapping[str, WorstSum] = MappingProxyType({}),
+    *,
+    told_apart: bool = True,
+    full: bool,
+) -> Design:
+    """One measured design; `full`: with every metric of its networks."""
+    index = {name: int(designs.index[name][row]) for name in study.space.networks}
+    assignments = {
+        name: network.assignment(study.measured[name].choices[index[name]])
+        for name, network in study.space.networks.items()
+    }
+    metrics = {n: study.evaluators[n].metrics(a) for n, a in assignments.items()} if full else {}
+    return design_of(
+        study.space,
+        int(designs.accelerator[row]),
+        assignments,
+        quality={name: study.measured[name].qualities[i] for name, i in index.items()},
+        metrics=metrics,
+        accumulator=accumulator,
+        told_apart=told_apart,
+    )
 
 
-def _baselines(study: Study, designs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _baselines(study: Study, designs: Sequence[Design]) -> tuple[Baseline, ...]:
     """Each uniform format on each accelerator built for it alone: the best by every objective, and what beats it."""
-    space, found = study.space, []
-    mixed = [d for d in designs if len(formats_used(d)) > 1]
-    for column, pair in enumerate(space.pairs):
-        index = {n: i for n in space.networks if (i := _uniform_index(study, n, column)) is not None}
-        if len(index) < len(space.networks):
-            continue
-        alone = 1 if space.spec.hardware is not None else len(space.pairs)  # pairs of the unit
-        only = [g for g, s in enumerate(study.combiner.supports) if s[column] and s.sum() == alone]
-        if not only:
-            continue
-        members = [m if g in only else m[:0] for g, m in enumerate(study.combiner.groups)]
-        pools = study.pools()
-        single = {n: type(pools[n])(pools[n].choices[[i]], pools[n].quality[[i]]) for n, i in index.items()}
-        uniform = study.combiner.front(single, members)
-        if not len(uniform):
-            continue
-        index_of = {n: np.full(len(uniform), i) for n, i in index.items()}
-        uniform = Designs(uniform.accelerator, index_of, uniform.objectives)
-        row = balanced(uniform)
-        record = _design(study, uniform, row, full=False)
-        every = _share_dominated(study, uniform)
-        winner = dominator(record, mixed)
-        dominated = winner is not None or every == 1.0
-        found.append(
-            record
-            | {
-                "label": f"uniform {pair}",
-                "dominated_by": winner,
-                "on_front": not dominated,
-                "designs": len(uniform),
-                "share_dominated": every,
-                "note": _why(every, len(uniform), of_chips=space.spec.hardware is not None),
-            }
-        )
-    return found
+    mixed = [design for design in designs if len(design.formats()) > 1]
+    found = (_baseline(study, column, mixed) for column in range(len(study.space.pairs)))
+    return tuple(baseline for baseline in found if baseline is not None)
+
+
+def _baseline(study: Study, column: int, mixed: Sequence[Design]) -> Baseline | None:
+    """The one of a pair; None where it was not measured throughout, or no unit is built for it alone."""
+    space, pools = study.space, study.pools()
+    index = {n: i for n in space.networks if (i := _uniform_index(study, n, column)) is not None}
+    alone = 1 if space.spec.hardware is not None else len(space.pairs)  # pairs of the unit
+    only = [g for g, s in enumerate(study.combiner.supports) if s[column] and s.sum() == alone]
+    if len(index) < len(space.networks) or not only:
+        return None
+    members = [m if g in only else m[:0] for g, m in enumerate(study.combiner.groups)]
+    uniform = study.combiner.front(
+        {n: Pool(pools[n].choices[[i]], pools[n].quality[[i]]) for n, i in index.items()}, members
+    )
+    if not len(uniform):
+        return None
+    uniform = Designs(uniform.accelerator, {n: np.full(len(uniform), i) for n, i in index.items()}, uniform.objectives)
+    design = _design(study, uniform, balanced(uniform), full=False)
+    every = _share_dominated(study, uniform)
+    winner = next((other.id for other in mixed if other.dominates(design)), None)
+    return Baseline.of(
+        design,
+        label=f"uniform {space.pairs[column]}",
+        dominated_by=winner,
+        on_front=winner is None and every != 1.0,
+        designs=len(uniform),
+        share_dominated=every,
+        note=_why(every, len(uniform), of_chips=space.spec.hardware is not None),
+    )
 
 
 def _uniform_index(study: Study, name: str, column: int) -> int | None:
@@ -155,43 +170,43 @@ def _why(share: float, count: int, *, of_chips: bool) -> str:
     )
 
 
-def formats_used(design: dict[str, Any]) -> set[str]:
-    """All format names in a design's assignments."""
-    return {f for layers in design["assignments"].values() for formats in layers.values() for f in formats.values()}
+def _record(study: Study, found: Accepted, chosen: str, worst: str, baselines: tuple[Baseline, ...]) -> StudyRecord:
+    space = study.space
+    return StudyRecord(
+        tasks={name: _network(study, name) for name in space.networks},
+        baselines=baselines,
+        chosen=chosen,
+        worst=worst,
+        history=tuple(
+            ProgressPoint(evaluations=int(p["evaluations"]), hypervolume=p["hypervolume"]) for p in study.history
+        ),
+        sensitivities={n: _sensitivity_table(study, n) for n in space.networks},
+        timings=study.timings,
+        hardware_count=len(space.grid),
+        log10_designs=space.size(),
+        failures=tuple(study.failures),
+        sentinels=tuple(SentinelRecord(**s.to_dict()) for s in study.sentinels),
+        accumulators=Accumulators(
+            threshold_db=space.spec.accumulator_sqnr_db,
+            layers_measured=len(study.accumulation),
+            designs_refused=study.refused,
+        ),
+        measured={n: e.measured for n, e in study.evaluators.items()},
+        peak_memory_bytes=peak_memory_bytes(),
+        told_apart=int(found.apart.sum()),
+    )
 
 
-def _details(study: Study, chosen: str, worst: str, baselines: list[dict[str, Any]]) -> dict[str, Any]:
-    tasks = {}
-    for name, network in study.space.networks.items():
-        evaluator = study.evaluators[name]
-        floats = [{k: v for k, v in asdict(q).items() if "delta" not in k} for q in evaluator.float_metrics()]
-        tasks[name] = {
-            "metric": network.task.deciding,
-            "unit": floats[0]["unit"],
-            "batch_norms": batch_norms(network.task),
-            "layers": layer_table(network.workload),
-            "float": floats,
-        }
-    return {
-        "tasks": tasks,
-        "baselines": baselines,
-        "chosen": chosen,
-        "worst": worst,
-        "history": study.history,
-        "sensitivities": {n: _sensitivity_table(study, n) for n in study.space.networks},
-        "timings": study.timings,
-        "hardware_count": len(study.space.grid),
-        "log10_designs": study.space.size(),
-        "failures": study.failures,
-        "sentinels": [s.to_dict() for s in study.sentinels],
-        "accumulators": {
-            "threshold_db": study.space.spec.accumulator_sqnr_db,
-            "layers_measured": len(study.accumulation),
-            "designs_refused": study.refused,
-        },
-        "measured": {n: e.measured for n, e in study.evaluators.items()},
-        "peak_memory_bytes": peak_memory_bytes(),
-    }
+def _network(study: Study, name: str) -> NetworkRecord:
+    network = study.space.networks[name]
+    floats = [Metric.of(quality).alone() for quality in study.evaluators[name].float_metrics()]
+    return NetworkRecord(
+        metric=network.task.deciding,
+        unit=floats[0].unit,
+        batch_norms=batch_norms(network.task),
+        layers=layer_table(network.workload),
+        float=tuple(FloatMetric(**dict(metric)) for metric in floats),
+    )
 
 
 def _sensitivity_table(study: Study, name: str) -> dict[str, dict[str, float]]:
@@ -202,23 +217,22 @@ def _sensitivity_table(study: Study, name: str) -> dict[str, dict[str, float]]:
     }
 
 
-def _examples(study: Study, designs: list[dict[str, Any]], picked: dict[str, int]) -> dict[str, Any]:
-    """Pictures and texts of the float network, the chosen and the worst design, where a task can show them."""
-    found: dict[str, Any] = {}
+def _examples(study: Study, picked: Sequence[Design]) -> Examples:
+    """Pictures and texts of the float network and of these designs, where a task can show them."""
+    found: Examples = {}
     for name, network in study.space.networks.items():
         evaluator, show = study.evaluators[name], network.task.examples
         shown = show(evaluator.reference(full=True), reference=True)
         if not shown:
             continue
         shown["float"] = shown.pop("output")
-        for index in dict.fromkeys(picked.values()):
-            assignment = Assignment.from_dict(designs[index]["assignments"][name])
-            shown[designs[index]["id"]] = show(evaluator.outputs(assignment, full=True))["output"]
+        for design in picked:
+            shown[design.id] = show(evaluator.outputs(design.assignments[name], full=True))["output"]
         found[name] = {key: [_encoded(item) for item in items] for key, items in shown.items()}
     return found
 
 
-def _encoded(item: dict[str, Any]) -> dict[str, Any]:
+def _encoded(item: dict[str, Any]) -> dict[str, str]:
     """JSON form of an example: an image array becomes a PNG in base64."""
     if "image" not in item:
         return item
@@ -229,7 +243,7 @@ def _encoded(item: dict[str, Any]) -> dict[str, Any]:
     return {"label": item["label"], "png": base64.b64encode(buffer.getvalue()).decode()}
 
 
-def _front_csv(study: Study, found: Accepted, reported: dict[int, dict[str, Any]]) -> str:
+def _front_csv(study: Study, found: Accepted, reported: Mapping[int, Design]) -> str:
     """Every design of the front: objectives, digests of its assignments as in trials.csv, parameters of its chip."""
     rows, front, space = [], found.front, study.space
     digests = {
@@ -238,7 +252,7 @@ def _front_csv(study: Study, found: Accepted, reported: dict[int, dict[str, Any]
     }
     for i, (accelerator, values) in enumerate(zip(front.accelerator, front.objectives, strict=True)):
         row: dict[str, Any] = {
-            "reported": reported[i]["id"] if i in reported else "",
+            "reported": reported[i].id if i in reported else "",
             "told_apart": int(found.apart[i]),
         }
         row |= {o.name: float(v) for o, v in zip(space.objectives, values, strict=True)}
@@ -254,9 +268,7 @@ def _trials_csv(study: Study) -> str:
         row: dict[str, Any] = {"number": number, "proposed_by": record.proposed_by, "seconds": f"{record.seconds:.3f}"}
         row["state"] = "complete" if record.values else "pruned"  # on a part of the samples, of which its quality is
         row |= {o.name: repr(v) for o, v in zip(study.space.objectives, record.values, strict=False)}
-        for part in record.key.split("|")[1:]:
-            task, _, digest = part.partition("=")
-            row[f"{task}.assignment"] = digest
+        row |= {f"{task}.assignment": digest for task, digest in Candidate.digests(record.key).items()}
         for task, quality in record.quality.items():
             row |= {f"{task}.{quality['metric']}.{k}": quality[k] for k in ("value", "low", "high", "n")}
         row |= record.hardware

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from codesign.designs import WorstSum
 from codesign.errors import InputError
 from codesign.hardware import MacUnit
 from codesign.search.engine.points import Designs
@@ -28,7 +28,7 @@ class Accepted:
     front: Designs
     apart: np.ndarray
     rows: np.ndarray
-    accumulators: list[dict[str, Any]]
+    accumulators: list[dict[str, WorstSum]]
 
 
 def accepted(study: Study, report: Progress) -> Accepted:
@@ -102,16 +102,16 @@ def _layer_sqnr(study: Study, name: str, index: int, unit: MacUnit) -> np.ndarra
     )
 
 
-def _worst(study: Study, name: str, index: int, unit: MacUnit, sqnr: np.ndarray) -> dict[str, Any]:
-    """The layer that loses most; sqnr_db is None where every layer is exact."""
+def _worst(study: Study, name: str, index: int, unit: MacUnit, sqnr: np.ndarray) -> WorstSum:
+    """The layer that loses most."""
     network, layer = study.space.networks[name], int(sqnr.argmin())
     pair = network.pairs[study.measured[name].choices[index][layer]]
     least = float(sqnr[layer])
-    return {
-        "sqnr_db": None if least == np.inf else least,
-        "layer": network.layers[layer],
-        "accumulator": in_words(pair, unit),
-    }
+    return WorstSum(
+        sqnr_db=None if least == np.inf else least,
+        layer=network.layers[layer],
+        accumulator=in_words(pair, unit),
+    )
 
 
 def _refuse(study: Study, name: str, layer: int, column: int, unit: MacUnit) -> None:

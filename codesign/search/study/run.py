@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from codesign.designs import Candidate
 from codesign.errors import InputError
 from codesign.quality import Quality, sensitivities, try_metric
 from codesign.search.engine.engine import Engine, Proposal
@@ -288,11 +289,11 @@ def _sensitivities(study: Study, report: Progress) -> None:
 def _work(study: Study, proposal: Proposal, proposed_by: str, enough: dict[str, float] | None = None) -> Work:
     """The proposal as a trial: its costs are known, its quality is what a worker finds."""
     space, accelerator = study.space, proposal.accelerator
-    digests = [f"{n}={net.assignment(proposal.choices[n]).digest()}" for n, net in space.networks.items()]
+    candidate = Candidate(accelerator, {n: net.assignment(proposal.choices[n]) for n, net in space.networks.items()})
     pools = {n: Pool(choice[None], np.array([np.nan])) for n, choice in proposal.choices.items()}
     costs = study.combiner.values(np.array([accelerator]), pools)[0]
     return Work(
-        key="|".join([str(accelerator), *digests]),
+        key=candidate.key,
         assignments={n: [int(i) for i in choice] for n, choice in proposal.choices.items()},
         objectives=tuple(
             str(o.task) if o.is_quality else float(v) for o, v in zip(space.objectives, costs, strict=True)

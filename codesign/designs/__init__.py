@@ -1,0 +1,32 @@
+"""What was found: designs, the front they make, the record of the study that found them, and its folder."""
+
+from codesign.designs.candidate import Candidate
+from codesign.designs.cost import Component, DesignCost, LayerCost, TaskCost
+from codesign.designs.design import AcceleratorFacts, Design, Metric, WorstSum
+from codesign.designs.folder import StudyFolder, load_study, save_study
+from codesign.designs.front import Front, Goal, TaskFacts
+from codesign.designs.record import Accumulators, Baseline, LayerFacts, NetworkRecord, ProgressPoint, StudyRecord
+
+__all__ = [
+    "AcceleratorFacts",
+    "Accumulators",
+    "Baseline",
+    "Candidate",
+    "Component",
+    "Design",
+    "DesignCost",
+    "Front",
+    "Goal",
+    "LayerCost",
+    "LayerFacts",
+    "Metric",
+    "NetworkRecord",
+    "ProgressPoint",
+    "StudyFolder",
+    "StudyRecord",
+    "TaskCost",
+    "TaskFacts",
+    "WorstSum",
+    "load_study",
+    "save_study",
+]

@@ -1,0 +1,61 @@
+"""Types of fields that several files share, as pydantic checks and writes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from codesign.formats import Assignment
+
+Amount = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1)]
+Direction = Literal["minimize", "maximize"]
+Pair = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z][a-z0-9_]*:[a-z][a-z0-9_]*$",
+        description="weight:activation; key:query and value:probability in attention",
+    ),
+]
+
+_FORMAT = {"type": "string", "pattern": "^[a-z][a-z0-9_]*$"}
+_LAYER = {
+    "type": "object",
+    "required": ["activation"],
+    "additionalProperties": False,
+    "properties": dict.fromkeys(("weight", "activation", "key", "value"), _FORMAT),
+    "oneOf": [{"required": ["weight"]}, {"required": ["key", "value"]}],
+}
+
+
+def _assignment(value: Any) -> Assignment:
+    if isinstance(value, Assignment):
+        return value
+    try:
+        found = Assignment.from_dict(value)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"not the formats of layers: {error}") from None
+    for layer, formats in found.layers:
+        if (formats.weight is None) == (formats.key is None or formats.value is None):
+            raise ValueError(f"layer '{layer}' needs either a weight, or a key and a value")
+    if not found.layers:
+        raise ValueError("an assignment without layers")
+    return found
+
+
+AssignmentField = Annotated[
+    Assignment,
+    BeforeValidator(_assignment),
+    PlainSerializer(Assignment.to_dict),
+    WithJsonSchema({"type": "object", "minProperties": 1, "additionalProperties": _LAYER}),
+]
+
+
+class Record(BaseModel):
+    """Base of what is read from and written to JSON: frozen, strict about types, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
