@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from codesign.errors import InputError
 from codesign.formats import FloatElement, Format, FormatPair, get_format
 from codesign.hardware.accumulators import Accumulator, resolve_accumulator
-from codesign.hardware.mac import MacUnit
 from codesign.hardware.operands import operands
+
+
+class Summing(Protocol):
+    """What of a compute unit decides whether its sums can wrap; `MacUnit` is one."""
+
+    @property
+    def pairs(self) -> tuple[FormatPair, ...]: ...
+    @property
+    def accumulator(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -48,17 +57,17 @@ def worst_case_fits(pair: FormatPair, accumulator: str, k: int, bits: int | None
     return found.significand > 0 or (bits or found.bits) >= required_bits(pair, k)
 
 
-def fixed_bits(unit: MacUnit) -> int:
+def fixed_bits(unit: Summing) -> int:
     """Width of the fixed-point accumulator that the formats of a unit share; 0 where all are floating-point."""
     found = (resolved(pair, unit.accumulator) for pair in unit.pairs)
     return max((a.bits for a in found if not a.significand), default=0)
 
 
-def check_overflow(unit: MacUnit, reductions: Iterable[Reduction]) -> None:
+def check_overflow(unit: Summing, reductions: Iterable[Reduction]) -> None:
     """Raises InputError naming the layer whose sum could wrap in this unit, and the width that would do."""
     bits = fixed_bits(unit)
     for r in reductions:
-        if unit.supports(r.pair) and not worst_case_fits(r.pair, unit.accumulator, r.k, bits):
+        if r.pair in unit.pairs and not worst_case_fits(r.pair, unit.accumulator, r.k, bits):
             kind = resolved(r.pair, unit.accumulator).kind
             needed = f"{'int' if kind == 'integer' else 'exact'}{required_bits(r.pair, r.k)}"
             raise InputError(
