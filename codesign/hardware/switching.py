@@ -10,17 +10,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from codesign.hardware.activities import OPERAND_BITS
 from codesign.hardware.coefficients import read_data
 from codesign.hardware.rtl.modes import Mode
 
-OPERAND_BITS = "operand_bits.json"
-NOISE = "noise"  # the activity of uniform random codes; all others are networks
 _RANDOM = 3 / 16  # p_w p_a - c_w c_a of random bits
-
-
-def activities() -> tuple[str, ...]:
-    """Names of the operand streams: the bundled networks, then uniform noise."""
-    return tuple(read_data(OPERAND_BITS)["bits"])
 
 
 @lru_cache(maxsize=65536)
@@ -36,8 +30,8 @@ def product_activity(mode: Mode, activity: str) -> float:
 def operand_bits(name: str, side: str, activity: str) -> tuple[float, float]:
     """Density of ones among significand bits and of ones that stay for a step. side: weight or activation."""
     row = read_data(OPERAND_BITS)["bits"][activity][side].get(name)
-    if row is None:  # a format that the table does not list, from the operands themselves
-        from codesign.hardware.calibration.activity import measured_bits
+    if row is None:  # a format that the table does not list, from the operands themselves, which takes torch
+        from codesign.hardware.operand_streams import measured_bits
 
         return measured_bits(name, side, activity)
     return float(row[0]), float(row[1])

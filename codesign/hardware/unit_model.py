@@ -18,11 +18,12 @@ import yaml
 
 from codesign.errors import InputError, nearest
 from codesign.files import read_text
+from codesign.hardware.activities import NOISE, activities
 from codesign.hardware.coefficients import DATA, Coefficient, Interval, read_data
 from codesign.hardware.rtl.parts import PARTS, counts_of, own_parts
 from codesign.hardware.rtl.timing import KINDS, Plan, Steps, unit_paths
 from codesign.hardware.rtl.unit import Unit
-from codesign.hardware.switching import NOISE, activities, product_activity
+from codesign.hardware.switching import product_activity
 
 SHIPPED_7NM = "mac_model_asap7.yaml"
 # nodes that a shipped library stands for itself, beside those that 7 nm is scaled to

@@ -11,12 +11,12 @@ import pytest
 from codesign.errors import InputError
 from codesign.formats import FormatPair, format_names
 from codesign.hardware import MacUnit
+from codesign.hardware.activities import NOISE, OPERAND_BITS, activities
 from codesign.hardware.calibration.energy import Switched, fit_energy
 from codesign.hardware.calibration.fit import Sample, area_error, delay_error, fit_area, fit_delay
 from codesign.hardware.coefficients import DATA
 from codesign.hardware.rtl import Unit, build
 from codesign.hardware.rtl.parts import PARTS
-from codesign.hardware.switching import NOISE, activities
 from codesign.hardware.unit_model import SHIPPED, SHIPPED_7NM, load_model
 
 LIBRARIES = {"asap7": SHIPPED_7NM, "sg13g2": SHIPPED[130.0]}
@@ -215,7 +215,7 @@ def test_a_format_that_the_table_of_operand_bits_lacks_is_measured(monkeypatch: 
     from codesign.hardware import switching
 
     known = switching.operand_bits("int4_g32", "weight", "restore")
-    table = json.loads(json.dumps(switching.read_data(switching.OPERAND_BITS)))
+    table = json.loads(json.dumps(switching.read_data(OPERAND_BITS)))
     del table["bits"]["restore"]["weight"]["int4_g32"]
     monkeypatch.setattr(switching, "read_data", lambda name: table)
     assert switching.operand_bits("int4_g32", "weight", "restore") == pytest.approx(known, abs=1e-4)

@@ -1,41 +1,19 @@
-"""Operand streams that a unit's switching is measured with: layers of the bundled networks, and uniform noise."""
+"""What comes in at the ports of a unit while its switching is measured: operands of real layers, or noise."""
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from codesign.formats import get_format
-from codesign.hardware.coefficients import DATA
+from codesign.hardware.activities import NOISE
+from codesign.hardware.operand_streams import OUTPUTS, STEPS, networks
 from codesign.hardware.rtl.codes import OperandCodes, scale_steps, stepped
-from codesign.hardware.rtl.modes import Side
 from codesign.hardware.rtl.unit import Unit
-from codesign.hardware.switching import NOISE
-
-OPERANDS = DATA / "operands.npz"  # written by reports/validation/operands.py
-_OUTPUTS = 8  # rows and columns of a layer, whose products are the streams
-_STEPS = 12  # of each layer
-_LANES = 16  # that operands are spread over to see which bits change
 
 Array = npt.NDArray[np.int64]
 Stimulus = dict[str, npt.NDArray[np.object_]]
-
-
-@cache
-def networks() -> dict[str, list[tuple[Tensor, Tensor]]]:
-    """(streamed [16, K], stationary [16, K]) of some layers of each bundled network (data/operands.npz)."""
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    with np.load(OPERANDS) as stored:
-        for name in stored.files:
-            if name.endswith("/streamed"):
-                layer = name.removesuffix("/streamed")
-                pair = (torch.from_numpy(stored[f"{layer}/{side}"]).float() for side in ("streamed", "stationary"))
-                found.setdefault(name.split("/")[0], []).append((next(pair), next(pair)))
-    return found
 
 
 def stimulus(unit: Unit, mode: int, activity: str) -> Stimulus:
@@ -56,55 +34,26 @@ def stimulus(unit: Unit, mode: int, activity: str) -> Stimulus:
 def _layer(unit: Unit, mode: int, streamed: Tensor, stationary: Tensor) -> Stimulus:
     found = unit.modes[mode]
     block = max(found.weight.block, found.activation.block)
-    chosen = (stationary[:: len(stationary) // _OUTPUTS][:_OUTPUTS], streamed[:: len(streamed) // _OUTPUTS][:_OUTPUTS])
+    chosen = (stationary[:: len(stationary) // OUTPUTS][:OUTPUTS], streamed[:: len(streamed) // OUTPUTS][:OUTPUTS])
     names = (found.pair.weight, found.pair.activation)
     codes = [
         OperandCodes.of(get_format(name), rows, None, index == 0, block)
         for index, (name, rows) in enumerate(zip(names, chosen, strict=True))
     ]
-    weight, activation = (stepped(operand.codes, found.products)[:_STEPS] for operand in codes)
+    weight, activation = (stepped(operand.codes, found.products)[:STEPS] for operand in codes)
     ports = _ports(weight[..., None, :], activation[..., None], (found.weight.bits, found.activation.bits), ("w", "a"))
-    scaled = [None if o.scale_codes is None else scale_steps(o, found.products)[:_STEPS] for o in codes]
+    scaled = [None if o.scale_codes is None else scale_steps(o, found.products)[:STEPS] for o in codes]
     for name, side, steps in zip(("ws", "as"), (found.weight, found.activation), scaled, strict=True):
         if steps is not None and side.scale is not None:
             spread = steps[..., None, :] if name == "ws" else steps[..., None]
-            shape = (*steps.shape[:2], _OUTPUTS, _OUTPUTS)
+            shape = (*steps.shape[:2], OUTPUTS, OUTPUTS)
             ports[name] = _packed(np.broadcast_to(spread, shape).reshape(*steps.shape[:2], -1), side.scale.bits)
     ports["first"] = _first(len(weight), unit.interleave)
     return ports
 
 
-@cache
-def measured_bits(name: str, side: str, activity: str) -> tuple[float, float]:
-    """What `switching.operand_bits` tables, from the operands: of 16 lanes, over the first steps of each layer."""
-    operand = Side.of(name)
-    if activity == NOISE:
-        streams = [np.random.default_rng(0).integers(0, 1 << operand.bits, (64, _LANES, 2 * _OUTPUTS))]
-    else:
-        index = ("activation", "weight").index(side)  # as `networks` has them
-        rows = [pair[index] for pair in networks()[activity]]
-        chosen = [part[:: len(part) // _OUTPUTS][:_OUTPUTS] for part in rows]
-        coded = [OperandCodes.of(get_format(name), part, None, side == "weight", operand.block) for part in chosen]
-        streams = [stepped(codes.codes, _LANES)[:_STEPS] for codes in coded]
-    found = []
-    for codes in streams:
-        bits = _significand(codes, operand)[..., None] >> np.arange(operand.significand) & 1
-        found.append((bits.mean(), (bits[1:] * bits[:-1]).mean()))
-    density, lasting = np.mean(found, axis=0)
-    return float(density), float(lasting)
-
-
-def _significand(codes: Array, side: Side) -> Array:
-    """Bits that are multiplied: two's complement of integers, the magnitude of a minifloat with its hidden bit."""
-    if side.element is None:
-        return codes & (1 << side.bits) - 1
-    kept = side.element.mantissa_bits
-    normal = codes >> kept & (1 << side.element.exponent_bits) - 1 > 0
-    return normal.astype(np.int64) << kept | codes & (1 << kept) - 1
-
-
 def _ports(weight: Array, activation: Array, bits: tuple[int, int], names: tuple[str, str]) -> Stimulus:
-    shape = (*weight.shape[:2], _OUTPUTS, _OUTPUTS)
+    shape = (*weight.shape[:2], OUTPUTS, OUTPUTS)
     return {
         name: _packed(np.broadcast_to(codes, shape).reshape(*shape[:2], -1), width)
         for name, codes, width in zip(names, (weight, activation), bits, strict=True)
@@ -112,8 +61,8 @@ def _ports(weight: Array, activation: Array, bits: tuple[int, int], names: tuple
 
 
 def _noise(unit: Unit, mode: int) -> Stimulus:
-    found, rng, cycles = unit.modes[mode], np.random.default_rng(0), 3 * _STEPS
-    streams = _OUTPUTS * _OUTPUTS
+    found, rng, cycles = unit.modes[mode], np.random.default_rng(0), 3 * STEPS
+    streams = OUTPUTS * OUTPUTS
 
     def drawn(bits: int, count: int) -> npt.NDArray[np.object_]:
         return _packed(rng.integers(0, 1 << bits, (cycles, count, streams)), bits)
@@ -128,7 +77,7 @@ def _noise(unit: Unit, mode: int) -> Stimulus:
 
 
 def _first(cycles: int, interleave: int) -> npt.NDArray[np.object_]:
-    first = np.zeros((cycles, _OUTPUTS * _OUTPUTS), dtype=object)
+    first = np.zeros((cycles, OUTPUTS * OUTPUTS), dtype=object)
     first[:interleave] = 1
     return first
 

@@ -11,7 +11,6 @@ from typing import Any
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.formats import FormatPair
 from codesign.hardware.calibration import energy
-from codesign.hardware.calibration.activity import OPERANDS
 from codesign.hardware.calibration.cells import cells_delay
 from codesign.hardware.calibration.energy import Switched
 from codesign.hardware.calibration.fit import (
@@ -26,6 +25,7 @@ from codesign.hardware.calibration.fit import (
 from codesign.hardware.calibration.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
 from codesign.hardware.calibration.liberty import Library, read_liberty, write_merged
 from codesign.hardware.calibration.yosys import Job, Outcome, Tool, find_yosys, synthesize, synthesize_many
+from codesign.hardware.operand_streams import OPERANDS
 from codesign.hardware.rtl.parts import PARTS
 from codesign.hardware.rtl.timing import KINDS
 from codesign.hardware.rtl.unit import Unit, build

@@ -19,13 +19,14 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.optimize import nnls
 
+from codesign.hardware.activities import activities
 from codesign.hardware.calibration.activity import stimulus
 from codesign.hardware.calibration.fit import Vector, held_out, summaries
 from codesign.hardware.calibration.liberty import Library, read_liberty
 from codesign.hardware.calibration.netlist import Netlist, energy_fj, read_netlist, switching
 from codesign.hardware.rtl.parts import PARTS, counts_of, own_parts
 from codesign.hardware.rtl.unit import Unit
-from codesign.hardware.switching import activities, product_activity
+from codesign.hardware.switching import product_activity
 from codesign.hardware.unit_model import SHARES
 
 WIRE_FF_PER_UM = 0.2  # usual for signal wires, whose shape hardly changes from node to node
