@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from codesign.errors import InputError
 from codesign.formats import FormatPair
-from codesign.hardware.accumulators import check_accumulator, resolve_accumulator
+from codesign.hardware.arithmetic.accumulators import check_accumulator, resolve_accumulator
+from codesign.hardware.arithmetic.modes import Mode
+from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.coefficients import Interval, at_nodes, table
-from codesign.hardware.operands import operands
 from codesign.hardware.rtl.lanes import bricks
-from codesign.hardware.rtl.modes import Mode
 from codesign.hardware.rtl.unit import Unit
 from codesign.hardware.unit_model import SHIPPED, SHIPPED_7NM, UnitModel, load_model
 

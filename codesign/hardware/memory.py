@@ -13,8 +13,8 @@ import numpy.typing as npt
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
 from codesign.hardware.accelerator import CODECS, FLASHES, AcceleratorGrid
+from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.coefficients import Coefficient, at_node, table
-from codesign.hardware.operands import operands
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

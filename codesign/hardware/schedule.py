@@ -41,10 +41,10 @@ import numpy.typing as npt
 from codesign.formats import FormatPair
 from codesign.hardware import memory
 from codesign.hardware.accelerator import AcceleratorGrid
+from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.coefficients import table
 from codesign.hardware.footprint import Footprint
 from codesign.hardware.mac import VECTOR_PAIR, vector_mac
-from codesign.hardware.operands import operands
 from codesign.hardware.traffic import kinds_of, partial_sum_bytes, traffic
 from codesign.workload.types import Operator
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from codesign.hardware.activities import OPERAND_BITS
+from codesign.hardware.arithmetic.modes import Mode
 from codesign.hardware.coefficients import read_data
-from codesign.hardware.rtl.modes import Mode
 
 _RANDOM = 3 / 16  # p_w p_a - c_w c_a of random bits
 

@@ -18,6 +18,7 @@ from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware.accelerator import AcceleratorGrid
 from codesign.hardware.area import areas
+from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.footprint import (
     Footprint,
     layer_cache,
@@ -27,7 +28,6 @@ from codesign.hardware.footprint import (
     tensor_elements,
 )
 from codesign.hardware.memory import compression_ratios
-from codesign.hardware.operands import operands
 from codesign.hardware.schedule import Machine, supported_pairs
 from codesign.workload.types import Operator, Workload
 

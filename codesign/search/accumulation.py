@@ -10,7 +10,7 @@ import numpy as np
 from codesign.formats import FormatPair, get_format
 from codesign.formats.format import Amax
 from codesign.hardware import MacUnit
-from codesign.hardware.overflow import Reduction, check_overflow, resolved
+from codesign.hardware.arithmetic.overflow import Reduction, check_overflow, resolved
 from codesign.hardware.rtl.deviation import described, deviation
 from codesign.hardware.rtl.twin import Twin
 from codesign.quality import Evaluator, Operands, sample_operands

@@ -11,8 +11,7 @@ from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware import Accelerator, AcceleratorGrid, load_accelerator, presets
 from codesign.hardware.area import COMPONENTS, areas
-
-from .cases import FP8, INT8, W4A8, chip
+from tests.hardware.cases import FP8, INT8, W4A8, chip
 
 GOOD = """\
 name: mine

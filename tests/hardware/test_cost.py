@@ -11,8 +11,7 @@ from codesign.errors import InputError
 from codesign.formats import Assignment, LayerFormats
 from codesign.hardware import AcceleratorGrid, cost, cost_tables
 from codesign.workload.types import Workload
-
-from .cases import BF16, FP8, INT8, W4A8, chip, decoder, linear, unet, uniform
+from tests.hardware.cases import BF16, FP8, INT8, W4A8, chip, decoder, linear, unet, uniform
 
 PAIRS = (INT8, W4A8, BF16, FP8)
 

@@ -17,8 +17,7 @@ from codesign.hardware.memory import (
     sram_mm2,
 )
 from codesign.workload import Workload
-
-from .cases import INT8, W4A8, chip, linear
+from tests.hardware.cases import INT8, W4A8, chip, linear
 
 KIB = 1024
 GIB = 2.0**30

@@ -14,8 +14,7 @@ from codesign.hardware.coefficients import table
 from codesign.hardware.footprint import Footprint, tensor_elements
 from codesign.hardware.schedule import Machine, OperatorCost
 from codesign.workload.types import Operator
-
-from .cases import BF16, INT8, W4A8, attention, chip, linear
+from tests.hardware.cases import BF16, INT8, W4A8, attention, chip, linear
 
 KIB = 1024
 BANDWIDTH = 17.1e9 * 0.8  # one channel of lpddr5x_8533, sustained

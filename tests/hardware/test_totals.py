@@ -13,8 +13,7 @@ from codesign.hardware import AcceleratorGrid, cost
 from codesign.hardware.tables import FIELDS
 from codesign.hardware.totals import AssignmentTotals
 from codesign.workload.types import Workload
-
-from .cases import BF16, FP8, INT8, W4A8, decoder, unet, uniform
+from tests.hardware.cases import BF16, FP8, INT8, W4A8, decoder, unet, uniform
 
 
 def grid(**changes: Any) -> AcceleratorGrid:

@@ -13,8 +13,7 @@ from codesign.hardware import cost
 from codesign.hardware.roofline import bound_shares, roofline
 from codesign.hardware.what_if import CHANGES, FORMATS, what_if
 from codesign.workload import Workload
-
-from .cases import FP8, INT8, chip, decoder, unet
+from tests.hardware.cases import FP8, INT8, chip, decoder, unet
 
 INT4 = FormatPair("int4", "int4")
 

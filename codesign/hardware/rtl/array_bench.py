@@ -11,10 +11,10 @@ from torch import Tensor
 
 from codesign.formats import get_format
 from codesign.formats.format import Amax
+from codesign.hardware.arithmetic.modes import Mode
 from codesign.hardware.rtl.array import Array as Cells
 from codesign.hardware.rtl.bench import Bits, Trace, to_bits
 from codesign.hardware.rtl.codes import OperandCodes, scale_steps, stepped
-from codesign.hardware.rtl.modes import Mode
 from codesign.hardware.rtl.twin import Array
 from codesign.hardware.rtl.vectors import twin_of
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
 
+from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl import blocks
 from codesign.hardware.rtl.blocks import Number, ceil_log2
 from codesign.hardware.rtl.compress import Rows, add
-from codesign.hardware.rtl.modes import Mode, Side
 from codesign.hardware.rtl.pipeline import Pipeline
 from codesign.hardware.rtl.verilog import Module, Net, constant
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.formats import FloatElement, FormatPair
-from codesign.hardware.rtl.modes import GROUP_WINDOW, Side, resolve_modes
+from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Side, resolve_modes
 
 Array = npt.NDArray[Any]  # int64, or Python integers (dtype object) where that does not suffice
 Floats = npt.NDArray[np.float64]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.formats import FloatElement
-from codesign.hardware.rtl.modes import Mode, Side
+from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl.twin import Twin
 from codesign.hardware.rtl.unit import Unit
 

@@ -9,8 +9,8 @@ from functools import cached_property
 from codesign.errors import InputError
 from codesign.formats import FloatElement, FormatPair, get_format
 from codesign.formats.elements import FP16, FP32
-from codesign.hardware.accumulators import Accumulator, resolve_accumulator
-from codesign.hardware.operands import operands
+from codesign.hardware.arithmetic.accumulators import Accumulator, resolve_accumulator
+from codesign.hardware.arithmetic.operands import operands
 
 WIDEST_EXACT = 128  # bits of an exact accumulator; bf16 would take more than 500
 GROUP_WINDOW = 25  # bits of the aligned sum over the blocks of one step

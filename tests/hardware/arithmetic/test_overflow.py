@@ -7,7 +7,7 @@ import pytest
 from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
-from codesign.hardware.overflow import Reduction, check_overflow, required_bits, worst_case_fits
+from codesign.hardware.arithmetic.overflow import Reduction, check_overflow, required_bits, worst_case_fits
 
 P = FormatPair.parse
 

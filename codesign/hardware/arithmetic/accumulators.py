@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from codesign.errors import InputError, nearest
-from codesign.hardware.operands import Operand
+from codesign.hardware.arithmetic.operands import Operand
 
 EXAMPLES = ("auto", "int24", "int32", "fp32", "fp16", "exact", "exact48", "aligned16", "aligned25")
 # Carry and sign bits above the product range of an exact accumulator: 2^11 worst-case additions.

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from codesign.errors import InputError
 from codesign.formats import FloatElement, Format, FormatPair, get_format
-from codesign.hardware.accumulators import Accumulator, resolve_accumulator
-from codesign.hardware.operands import operands
+from codesign.hardware.arithmetic.accumulators import Accumulator, resolve_accumulator
+from codesign.hardware.arithmetic.operands import operands
 
 
 class Summing(Protocol):
