@@ -18,8 +18,8 @@ from codesign.hardware.arithmetic.accumulators import check_accumulator, resolve
 from codesign.hardware.arithmetic.modes import Mode
 from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.coefficients import Interval, at_nodes, table
-from codesign.hardware.rtl.lanes import bricks
-from codesign.hardware.rtl.unit import Unit
+from codesign.hardware.rtl.emit.lanes import bricks
+from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.unit_model import SHIPPED, SHIPPED_7NM, UnitModel, load_model
 
 LONGEST_DOT = 256

@@ -20,9 +20,9 @@ from codesign.errors import InputError, nearest
 from codesign.files import read_text
 from codesign.hardware.activities import NOISE, activities
 from codesign.hardware.coefficients import DATA, Coefficient, Interval, read_data
-from codesign.hardware.rtl.parts import PARTS, counts_of, own_parts
-from codesign.hardware.rtl.timing import KINDS, Plan, Steps, unit_paths
-from codesign.hardware.rtl.unit import Unit
+from codesign.hardware.rtl.analyse.parts import PARTS, counts_of, own_parts
+from codesign.hardware.rtl.analyse.timing import KINDS, Plan, Steps, unit_paths
+from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.switching import product_activity
 
 SHIPPED_7NM = "mac_model_asap7.yaml"

@@ -11,8 +11,8 @@ from codesign.formats import FormatPair, get_format
 from codesign.formats.format import Amax
 from codesign.hardware import MacUnit
 from codesign.hardware.arithmetic.overflow import Reduction, check_overflow, resolved
-from codesign.hardware.rtl.deviation import described, deviation
-from codesign.hardware.rtl.twin import Twin
+from codesign.hardware.rtl.verify.deviation import described, deviation
+from codesign.hardware.rtl.verify.twin import Twin
 from codesign.quality import Evaluator, Operands, sample_operands
 from codesign.quality.calibration import Site
 from codesign.workload import Workload

@@ -16,7 +16,7 @@ from codesign.hardware.calibration.energy import Switched, fit_energy
 from codesign.hardware.calibration.fit import Sample, area_error, delay_error, fit_area, fit_delay
 from codesign.hardware.coefficients import DATA
 from codesign.hardware.rtl import Unit, build
-from codesign.hardware.rtl.parts import PARTS
+from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.unit_model import SHIPPED, SHIPPED_7NM, load_model
 
 LIBRARIES = {"asap7": SHIPPED_7NM, "sg13g2": SHIPPED[130.0]}

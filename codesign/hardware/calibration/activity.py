@@ -9,8 +9,8 @@ from torch import Tensor
 from codesign.formats import get_format
 from codesign.hardware.activities import NOISE
 from codesign.hardware.operand_streams import OUTPUTS, STEPS, networks
-from codesign.hardware.rtl.codes import OperandCodes, scale_steps, stepped
-from codesign.hardware.rtl.unit import Unit
+from codesign.hardware.rtl.emit.unit import Unit
+from codesign.hardware.rtl.verify.codes import OperandCodes, scale_steps, stepped
 
 Array = npt.NDArray[np.int64]
 Stimulus = dict[str, npt.NDArray[np.object_]]

@@ -26,9 +26,9 @@ from codesign.hardware.calibration.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_P
 from codesign.hardware.calibration.liberty import Library, read_liberty, write_merged
 from codesign.hardware.calibration.yosys import Job, Outcome, Tool, find_yosys, synthesize, synthesize_many
 from codesign.hardware.operand_streams import OPERANDS
-from codesign.hardware.rtl.parts import PARTS
-from codesign.hardware.rtl.timing import KINDS
-from codesign.hardware.rtl.unit import Unit, build
+from codesign.hardware.rtl.analyse.parts import PARTS
+from codesign.hardware.rtl.analyse.timing import KINDS
+from codesign.hardware.rtl.emit.unit import Unit, build
 
 PROBE = Unit((FormatPair.parse("int8"),), "int32", 1)
 _PERIODS = (2.5, 1.25)  # the two clock targets, in delays of the probe

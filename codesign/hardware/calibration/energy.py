@@ -24,8 +24,8 @@ from codesign.hardware.calibration.activity import stimulus
 from codesign.hardware.calibration.fit import Vector, held_out, summaries
 from codesign.hardware.calibration.liberty import Library, read_liberty
 from codesign.hardware.calibration.netlist import Netlist, energy_fj, read_netlist, switching
-from codesign.hardware.rtl.parts import PARTS, counts_of, own_parts
-from codesign.hardware.rtl.unit import Unit
+from codesign.hardware.rtl.analyse.parts import PARTS, counts_of, own_parts
+from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.switching import product_activity
 from codesign.hardware.unit_model import SHARES
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from scipy.optimize import nnls
 
 from codesign.hardware.calibration.grid import PLANNED_LEVEL_PS
-from codesign.hardware.rtl.parts import PARTS
-from codesign.hardware.rtl.timing import KINDS, unit_paths
-from codesign.hardware.rtl.unit import Unit
+from codesign.hardware.rtl.analyse.parts import PARTS
+from codesign.hardware.rtl.analyse.timing import KINDS, unit_paths
+from codesign.hardware.rtl.emit.unit import Unit
 
 _PRIOR_WEIGHT = 0.02  # of a part's own size against one unit: decides only what the units leave open
 _DELAY_PRIOR_WEIGHT = 0.3  # enough that logic which rarely decides a path keeps a sensible delay

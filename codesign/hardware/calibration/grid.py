@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from codesign.formats import FormatPair
-from codesign.hardware.rtl.timing import Steps
-from codesign.hardware.rtl.unit import Unit
+from codesign.hardware.rtl.analyse.timing import Steps
+from codesign.hardware.rtl.emit.unit import Unit
 
 # What the grid is cut with before anything is fitted: rough ps per level in a library whose INT8 MAC takes
 # PLANNED_PROBE_PS. Fixed, so that the grid of a library does not depend on an earlier fit.

@@ -10,8 +10,8 @@ import pytest
 
 from codesign.errors import InputError
 from codesign.formats import FormatPair
-from codesign.hardware.rtl.twin import Twin
-from tests.hardware.rtl.reference import (
+from codesign.hardware.rtl.verify.twin import Twin
+from tests.hardware.rtl.verify.reference import (
     E8M0,
     MINIFLOATS,
     Arithmetic,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codesign.errors import EnvironmentProblem
-from codesign.hardware.rtl.bench import Checked, write_checks
+from codesign.hardware.rtl.verify.bench import Checked, write_checks
 
 SIMULATORS = ("iverilog", "verilator")
 _RESULT = re.compile(r"^CHECK (\d+) (\d+) steps (\d+) wrong", re.MULTILINE)

@@ -12,10 +12,10 @@ import torch
 from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware.rtl import Unit
-from codesign.hardware.rtl.array import DATAFLOWS, Array, array
-from codesign.hardware.rtl.array_bench import ArrayCheck, Matrices
-from codesign.hardware.rtl.pipeline import STEPS
-from codesign.hardware.rtl.simulate import Verdict, available, simulate
+from codesign.hardware.rtl.emit.array import DATAFLOWS, Array, array
+from codesign.hardware.rtl.emit.pipeline import STEPS
+from codesign.hardware.rtl.verify.array_bench import ArrayCheck, Matrices
+from codesign.hardware.rtl.verify.simulate import Verdict, available, simulate
 
 pytestmark = pytest.mark.slow  # together
 

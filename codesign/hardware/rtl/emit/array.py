@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from codesign.errors import InputError, nearest
-from codesign.hardware.rtl.blocks import ceil_log2
-from codesign.hardware.rtl.unit import Built, Unit, build
+from codesign.hardware.rtl.emit.blocks import ceil_log2
+from codesign.hardware.rtl.emit.unit import Built, Unit, build
 
 Dataflow = Literal["output", "weight"]
 DATAFLOWS: tuple[str, ...] = get_args(Dataflow)

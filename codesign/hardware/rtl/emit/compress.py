@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from codesign.hardware.rtl.verilog import Module, Net, concatenation
+from codesign.hardware.rtl.emit.verilog import Module, Net, concatenation
 
 
 class Rows:

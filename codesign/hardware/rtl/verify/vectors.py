@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from codesign.formats import FloatElement
 from codesign.hardware.arithmetic.modes import Mode, Side
-from codesign.hardware.rtl.twin import Twin
-from codesign.hardware.rtl.unit import Unit
+from codesign.hardware.rtl.emit.unit import Unit
+from codesign.hardware.rtl.verify.twin import Twin
 
 EXHAUSTIVE_BITS = 18  # of both codes together: 8-bit ones with zero points subtracted
 RANDOM_PAIRS = 1_000_000

@@ -10,7 +10,7 @@ import torch
 
 from codesign.errors import InputError
 from codesign.formats import FormatPair, get_format
-from codesign.hardware.rtl.deviation import Deviation, described, deviation
+from codesign.hardware.rtl.verify.deviation import Deviation, described, deviation
 
 P = FormatPair.parse
 WEIGHT, ACTIVATION = (torch.randn(20, 300, generator=torch.Generator().manual_seed(i)) for i in range(2))

@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from codesign.hardware.rtl.unit import Built, Unit
-from codesign.hardware.rtl.vectors import Vectors
+from codesign.hardware.rtl.emit.unit import Built, Unit
+from codesign.hardware.rtl.verify.vectors import Vectors
 
 Bits = npt.NDArray[np.uint8]
 

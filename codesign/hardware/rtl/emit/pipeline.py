@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from codesign.hardware.rtl.verilog import Module, Net
+from codesign.hardware.rtl.emit.verilog import Module, Net
 
 # Steps of a datapath in the order of the data; a cut registers everything alive after the step.
 STEPS = ("multiply", "align", "reduce", "sum", "scale", "group", "normalise", "fp_align", "fp_add")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from codesign.formats import FloatElement
-from codesign.hardware.rtl.verilog import Module, Net, concatenation, constant
+from codesign.hardware.rtl.emit.verilog import Module, Net, concatenation, constant
 
 
 def ceil_log2(value: int) -> int:

@@ -12,11 +12,11 @@ from torch import Tensor
 from codesign.formats import get_format
 from codesign.formats.format import Amax
 from codesign.hardware.arithmetic.modes import Mode
-from codesign.hardware.rtl.array import Array as Cells
-from codesign.hardware.rtl.bench import Bits, Trace, to_bits
-from codesign.hardware.rtl.codes import OperandCodes, scale_steps, stepped
-from codesign.hardware.rtl.twin import Array
-from codesign.hardware.rtl.vectors import twin_of
+from codesign.hardware.rtl.emit.array import Array as Cells
+from codesign.hardware.rtl.verify.bench import Bits, Trace, to_bits
+from codesign.hardware.rtl.verify.codes import OperandCodes, scale_steps, stepped
+from codesign.hardware.rtl.verify.twin import Array
+from codesign.hardware.rtl.verify.vectors import twin_of
 
 MOST_CLOCKS = 20_000  # of one check, as long as a product of the whole contraction fits
 CORNER_ROWS, CORNER_COLUMNS = 3, 2

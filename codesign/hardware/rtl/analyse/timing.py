@@ -15,8 +15,8 @@ from math import inf, log2
 import numpy as np
 import numpy.typing as npt
 
-from codesign.hardware.rtl.pipeline import STEPS
-from codesign.hardware.rtl.unit import Unit, build
+from codesign.hardware.rtl.emit.pipeline import STEPS
+from codesign.hardware.rtl.emit.unit import Unit, build
 
 KINDS = (
     "register",  # clock to output and set-up of one stage

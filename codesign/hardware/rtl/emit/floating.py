@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codesign.formats import FloatElement
-from codesign.hardware.rtl.blocks import leading_zeros, shift_left, shift_right_sticky
-from codesign.hardware.rtl.pipeline import Pipeline
-from codesign.hardware.rtl.verilog import Module, Net, constant
+from codesign.hardware.rtl.emit.blocks import leading_zeros, shift_left, shift_right_sticky
+from codesign.hardware.rtl.emit.pipeline import Pipeline
+from codesign.hardware.rtl.emit.verilog import Module, Net, constant
 
 _GUARD = 3  # guard, round and sticky bits below the wider significand
 

@@ -10,10 +10,10 @@ import pytest
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.formats import FormatPair
 from codesign.hardware.rtl import Unit, build
-from codesign.hardware.rtl.bench import Check
-from codesign.hardware.rtl.pipeline import STEPS
-from codesign.hardware.rtl.simulate import SIMULATORS, Verdict, available, simulate
-from codesign.hardware.rtl.vectors import verification
+from codesign.hardware.rtl.emit.pipeline import STEPS
+from codesign.hardware.rtl.verify.bench import Check
+from codesign.hardware.rtl.verify.simulate import SIMULATORS, Verdict, available, simulate
+from codesign.hardware.rtl.verify.vectors import verification
 
 EVERY_STEP = frozenset(STEPS)
 SINGLE = [

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from codesign.hardware.rtl.unit import Unit, build
+from codesign.hardware.rtl.emit.unit import Unit, build
 
 PARTS = (
     "register",  # operand, pipeline and accumulator flip-flops

@@ -11,8 +11,8 @@ from torch import Tensor
 from codesign.formats import FormatPair, get_format
 from codesign.formats.format import Amax
 from codesign.hardware.arithmetic.overflow import required_bits, resolved
-from codesign.hardware.rtl.codes import OperandCodes, scale_steps, stepped
-from codesign.hardware.rtl.twin import Array, Floats, Twin
+from codesign.hardware.rtl.verify.codes import OperandCodes, scale_steps, stepped
+from codesign.hardware.rtl.verify.twin import Array, Floats, Twin
 
 MOST_ROWS = MOST_COLUMNS = 16
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from operator import methodcaller
 
 from codesign.hardware.arithmetic.modes import Mode, Side
-from codesign.hardware.rtl import blocks
-from codesign.hardware.rtl.blocks import Number, ceil_log2
-from codesign.hardware.rtl.compress import Rows, add
-from codesign.hardware.rtl.pipeline import Pipeline
-from codesign.hardware.rtl.verilog import Module, Net, constant
+from codesign.hardware.rtl.emit import blocks
+from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
+from codesign.hardware.rtl.emit.compress import Rows, add
+from codesign.hardware.rtl.emit.pipeline import Pipeline
+from codesign.hardware.rtl.emit.verilog import Module, Net, constant
 
 _MOST_BRICKS = 2  # parts of an operand: a multiplier splits into at most 2 x 2
 

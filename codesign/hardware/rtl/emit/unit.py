@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from codesign.formats import FormatPair
 from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Mode, resolve_modes
-from codesign.hardware.rtl import blocks
-from codesign.hardware.rtl.blocks import Number, ceil_log2
-from codesign.hardware.rtl.compress import Rows, add, compress
-from codesign.hardware.rtl.floating import Summand, accumulate
-from codesign.hardware.rtl.lanes import Lanes, Term
-from codesign.hardware.rtl.pipeline import LOOP, Pipeline, interleave
-from codesign.hardware.rtl.verilog import Module, Net, constant
+from codesign.hardware.rtl.emit import blocks
+from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
+from codesign.hardware.rtl.emit.compress import Rows, add, compress
+from codesign.hardware.rtl.emit.floating import Summand, accumulate
+from codesign.hardware.rtl.emit.lanes import Lanes, Term
+from codesign.hardware.rtl.emit.pipeline import LOOP, Pipeline, interleave
+from codesign.hardware.rtl.emit.verilog import Module, Net, constant
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from codesign.formats import FloatElement, Format
 from codesign.formats.format import Amax, Quantized
-from codesign.hardware.rtl.twin import Array, Floats
+from codesign.hardware.rtl.verify.twin import Array, Floats
 
 
 @dataclass(frozen=True)
