@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from codesign.hardware.accelerator import Accelerator, AcceleratorGrid, dram_types
-from codesign.hardware.coefficients import Interval
 from codesign.hardware.cost import Cost, cost
-from codesign.hardware.mac import MacUnit
-from codesign.hardware.mac_costs import MacCosts, mac_costs
 from codesign.hardware.tables import CostTables, cost_tables
 from codesign.hardware.totals import AssignmentTotals
+from codesign.hardware.units.coefficients import Interval
+from codesign.hardware.units.mac import MacUnit
+from codesign.hardware.units.mac_costs import MacCosts, mac_costs
 
 if TYPE_CHECKING:
     from codesign.hardware.files import load_accelerator, presets

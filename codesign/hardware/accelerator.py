@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
-from codesign.hardware.coefficients import at_node, table
-from codesign.hardware.mac import MacUnit
+from codesign.hardware.units.coefficients import at_node, table
+from codesign.hardware.units.mac import MacUnit
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.hardware.accelerator import AcceleratorGrid
-from codesign.hardware.coefficients import Interval, table
-from codesign.hardware.mac import MacUnit, vector_mac
 from codesign.hardware.memory import decoder_mm2, dram_interface_mm2, sram_mm2
+from codesign.hardware.units.coefficients import Interval, table
+from codesign.hardware.units.mac import MacUnit, vector_mac
 
 Floats = npt.NDArray[np.float64]
 

@@ -19,8 +19,8 @@ from codesign.hardware.accelerator import (
     check_node,
     dram_types,
 )
-from codesign.hardware.coefficients import DATA
-from codesign.hardware.mac import MacUnit
+from codesign.hardware.units.coefficients import DATA
+from codesign.hardware.units.mac import MacUnit
 from codesign.yamlio import Written, line_of, load_yaml
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from codesign.formats import FormatPair
 from codesign.hardware.arithmetic.operands import operands
-from codesign.hardware.coefficients import table
+from codesign.hardware.units.coefficients import table
 from codesign.workload.types import Operator, Workload
 
 _RESERVED_BYTES = 2  # an element of what must be in DRAM, whatever its format turns out to be

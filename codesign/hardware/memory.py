@@ -14,7 +14,7 @@ from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
 from codesign.hardware.accelerator import CODECS, FLASHES, AcceleratorGrid
 from codesign.hardware.arithmetic.operands import operands
-from codesign.hardware.coefficients import Coefficient, at_node, table
+from codesign.hardware.units.coefficients import Coefficient, at_node, table
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -42,10 +42,10 @@ from codesign.formats import FormatPair
 from codesign.hardware import memory
 from codesign.hardware.accelerator import AcceleratorGrid
 from codesign.hardware.arithmetic.operands import operands
-from codesign.hardware.coefficients import table
 from codesign.hardware.footprint import Footprint
-from codesign.hardware.mac import VECTOR_PAIR, vector_mac
 from codesign.hardware.traffic import kinds_of, partial_sum_bytes, traffic
+from codesign.hardware.units.coefficients import table
+from codesign.hardware.units.mac import VECTOR_PAIR, vector_mac
 from codesign.workload.types import Operator
 
 Floats = npt.NDArray[np.float64]

@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from codesign.hardware.coefficients import table
 from codesign.hardware.footprint import Footprint, tensor_elements
 from codesign.hardware.tiling import LEAST, Sizes, best_tiling
+from codesign.hardware.units.coefficients import table
 from codesign.workload.types import Operator
 
 Floats = npt.NDArray[np.float64]

@@ -27,11 +27,11 @@ from typing import Any
 
 from codesign.formats import FormatPair
 from codesign.hardware.calibration import read_liberty, verilog_models
-from codesign.hardware.coefficients import DATA
 from codesign.hardware.rtl import Unit, build
 from codesign.hardware.rtl.verify.bench import Check
 from codesign.hardware.rtl.verify.simulate import SIMULATORS, simulate
 from codesign.hardware.rtl.verify.vectors import EXHAUSTIVE_BITS, verification
+from codesign.hardware.units.coefficients import DATA
 
 HERE = Path(__file__).parent
 LIBRARIES = ("asap7", "sg13g2")

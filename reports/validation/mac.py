@@ -32,9 +32,9 @@ from codesign.hardware.calibration.fit import (
     summary,
 )
 from codesign.hardware.calibration.grid import SHARED_FAMILY
-from codesign.hardware.coefficients import DATA
 from codesign.hardware.rtl import Unit
-from codesign.hardware.unit_model import SHIPPED, SHIPPED_7NM, load_model
+from codesign.hardware.units.coefficients import DATA
+from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, load_model
 
 HERE = Path(__file__).parent
 DOTS = (1, 4, 8, 16, 32)

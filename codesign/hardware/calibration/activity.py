@@ -7,10 +7,10 @@ import numpy.typing as npt
 from torch import Tensor
 
 from codesign.formats import get_format
-from codesign.hardware.activities import NOISE
-from codesign.hardware.operand_streams import OUTPUTS, STEPS, networks
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.rtl.verify.codes import OperandCodes, scale_steps, stepped
+from codesign.hardware.units.activities import NOISE
+from codesign.hardware.units.operand_streams import OUTPUTS, STEPS, networks
 
 Array = npt.NDArray[np.int64]
 Stimulus = dict[str, npt.NDArray[np.object_]]

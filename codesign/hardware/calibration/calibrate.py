@@ -25,10 +25,10 @@ from codesign.hardware.calibration.fit import (
 from codesign.hardware.calibration.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
 from codesign.hardware.calibration.liberty import Library, read_liberty, write_merged
 from codesign.hardware.calibration.yosys import Job, Outcome, Tool, find_yosys, synthesize, synthesize_many
-from codesign.hardware.operand_streams import OPERANDS
 from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.rtl.analyse.timing import KINDS
 from codesign.hardware.rtl.emit.unit import Unit, build
+from codesign.hardware.units.operand_streams import OPERANDS
 
 PROBE = Unit((FormatPair.parse("int8"),), "int32", 1)
 _PERIODS = (2.5, 1.25)  # the two clock targets, in delays of the probe

@@ -19,15 +19,15 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.optimize import nnls
 
-from codesign.hardware.activities import activities
 from codesign.hardware.calibration.activity import stimulus
 from codesign.hardware.calibration.fit import Vector, held_out, summaries
 from codesign.hardware.calibration.liberty import Library, read_liberty
 from codesign.hardware.calibration.netlist import Netlist, energy_fj, read_netlist, switching
 from codesign.hardware.rtl.analyse.parts import PARTS, counts_of, own_parts
 from codesign.hardware.rtl.emit.unit import Unit
-from codesign.hardware.switching import product_activity
-from codesign.hardware.unit_model import SHARES
+from codesign.hardware.units.activities import activities
+from codesign.hardware.units.switching import product_activity
+from codesign.hardware.units.unit_model import SHARES
 
 WIRE_FF_PER_UM = 0.2  # usual for signal wires, whose shape hardly changes from node to node
 WIRE_PITCHES = 4  # length to each driven pin, in square roots of the mean cell area; an assumption

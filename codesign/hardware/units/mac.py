@@ -17,10 +17,10 @@ from codesign.formats import FormatPair
 from codesign.hardware.arithmetic.accumulators import check_accumulator, resolve_accumulator
 from codesign.hardware.arithmetic.modes import Mode
 from codesign.hardware.arithmetic.operands import operands
-from codesign.hardware.coefficients import Interval, at_nodes, table
 from codesign.hardware.rtl.emit.lanes import bricks
 from codesign.hardware.rtl.emit.unit import Unit
-from codesign.hardware.unit_model import SHIPPED, SHIPPED_7NM, UnitModel, load_model
+from codesign.hardware.units.coefficients import Interval, at_nodes, table
+from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, UnitModel, load_model
 
 LONGEST_DOT = 256
 VECTOR_PAIR = FormatPair("bf16", "bf16")

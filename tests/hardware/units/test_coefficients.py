@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from codesign.hardware.coefficients import DATA, Coefficient, at_node, read_data, table
+from codesign.hardware.units.coefficients import DATA, Coefficient, at_node, read_data, table
 
 
 def coefficients(node: Any) -> Iterator[dict[str, Any]]:

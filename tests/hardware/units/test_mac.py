@@ -11,13 +11,13 @@ import pytest
 from codesign.errors import InputError
 from codesign.formats import FormatPair, format_names
 from codesign.hardware import MacUnit
-from codesign.hardware.activities import NOISE, OPERAND_BITS, activities
 from codesign.hardware.calibration.energy import Switched, fit_energy
 from codesign.hardware.calibration.fit import Sample, area_error, delay_error, fit_area, fit_delay
-from codesign.hardware.coefficients import DATA
 from codesign.hardware.rtl import Unit, build
 from codesign.hardware.rtl.analyse.parts import PARTS
-from codesign.hardware.unit_model import SHIPPED, SHIPPED_7NM, load_model
+from codesign.hardware.units.activities import NOISE, OPERAND_BITS, activities
+from codesign.hardware.units.coefficients import DATA
+from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, load_model
 
 LIBRARIES = {"asap7": SHIPPED_7NM, "sg13g2": SHIPPED[130.0]}
 
@@ -212,7 +212,7 @@ def test_energy_goes_by_what_the_operands_do() -> None:
 
 
 def test_a_format_that_the_table_of_operand_bits_lacks_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    from codesign.hardware import switching
+    from codesign.hardware.units import switching
 
     known = switching.operand_bits("int4_g32", "weight", "restore")
     table = json.loads(json.dumps(switching.read_data(OPERAND_BITS)))

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from codesign.hardware.activities import OPERAND_BITS
 from codesign.hardware.arithmetic.modes import Mode
-from codesign.hardware.coefficients import read_data
+from codesign.hardware.units.activities import OPERAND_BITS
+from codesign.hardware.units.coefficients import read_data
 
 _RANDOM = 3 / 16  # p_w p_a - c_w c_a of random bits
 
@@ -31,7 +31,7 @@ def operand_bits(name: str, side: str, activity: str) -> tuple[float, float]:
     """Density of ones among significand bits and of ones that stay for a step. side: weight or activation."""
     row = read_data(OPERAND_BITS)["bits"][activity][side].get(name)
     if row is None:  # a format that the table does not list, from the operands themselves, which takes torch
-        from codesign.hardware.operand_streams import measured_bits
+        from codesign.hardware.units.operand_streams import measured_bits
 
         return measured_bits(name, side, activity)
     return float(row[0]), float(row[1])

@@ -1,4 +1,4 @@
-"""Numbers with provenance: every coefficient of the cost model is a row of a YAML file in ``data/``.
+"""Numbers with provenance: every coefficient of the cost model is a row of a YAML file in ``hardware/data/``.
 
 A row has ``value`` (optionally ``low`` and ``high``), ``unit``, ``source`` and ``quality``:
 measured (our own synthesis), fitted, published (read in the primary source), second (not read
@@ -19,7 +19,7 @@ import yaml
 
 Floats = npt.NDArray[np.float64]
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent.parent / "data"
 QUALITIES = ("measured", "fitted", "published", "second", "assumption")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codesign.hardware.coefficients import read_data
+from codesign.hardware.units.coefficients import read_data
 
 OPERAND_BITS = "operand_bits.json"  # written by reports/validation/operands.py
 NOISE = "noise"  # uniform random codes; all others are networks

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from codesign.formats import get_format
-from codesign.hardware.activities import NOISE
 from codesign.hardware.arithmetic.modes import Side
-from codesign.hardware.coefficients import DATA
 from codesign.hardware.rtl.verify.codes import OperandCodes, stepped
+from codesign.hardware.units.activities import NOISE
+from codesign.hardware.units.coefficients import DATA
 
 OPERANDS = DATA / "operands.npz"  # written by reports/validation/operands.py
 OUTPUTS = 8  # rows and columns of a layer, whose products are the streams

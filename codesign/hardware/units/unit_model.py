@@ -18,12 +18,12 @@ import yaml
 
 from codesign.errors import InputError, nearest
 from codesign.files import read_text
-from codesign.hardware.activities import NOISE, activities
-from codesign.hardware.coefficients import DATA, Coefficient, Interval, read_data
 from codesign.hardware.rtl.analyse.parts import PARTS, counts_of, own_parts
 from codesign.hardware.rtl.analyse.timing import KINDS, Plan, Steps, unit_paths
 from codesign.hardware.rtl.emit.unit import Unit
-from codesign.hardware.switching import product_activity
+from codesign.hardware.units.activities import NOISE, activities
+from codesign.hardware.units.coefficients import DATA, Coefficient, Interval, read_data
+from codesign.hardware.units.switching import product_activity
 
 SHIPPED_7NM = "mac_model_asap7.yaml"
 # nodes that a shipped library stands for itself, beside those that 7 nm is scaled to

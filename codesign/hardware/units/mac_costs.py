@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.errors import InputError
-from codesign.hardware.mac import MacUnit
-from codesign.hardware.unit_model import SHIPPED
+from codesign.hardware.units.mac import MacUnit
+from codesign.hardware.units.unit_model import SHIPPED
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

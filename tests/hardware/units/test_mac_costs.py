@@ -10,7 +10,7 @@ import pytest
 from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
-from codesign.hardware.mac_costs import mac_costs
+from codesign.hardware.units.mac_costs import mac_costs
 
 UNITS = [
     MacUnit((FormatPair.parse("int8"),), "int32", 8),
