@@ -13,7 +13,7 @@ from codesign.export.study import ChosenDesign, read_design
 from codesign.files import write_atomic
 from codesign.formats import FormatPair, get_format
 from codesign.formats.format import Amax
-from codesign.hardware.accelerator import Accelerator
+from codesign.hardware.chip.accelerator import Accelerator
 from codesign.hardware.rtl.emit.array import array
 from codesign.hardware.rtl.verify.array_bench import ArrayCheck, Matrices
 from codesign.hardware.rtl.verify.bench import write_checks

@@ -9,10 +9,11 @@ from typing import Any
 
 from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair
-from codesign.hardware.accelerator import Accelerator, AcceleratorGrid
-from codesign.hardware.area import COMPONENTS, areas
+from codesign.hardware.chip.accelerator import Accelerator
+from codesign.hardware.chip.area import COMPONENTS, areas
+from codesign.hardware.chip.grid import AcceleratorGrid
+from codesign.hardware.chip.memory import compression_ratios
 from codesign.hardware.footprint import network_sizes
-from codesign.hardware.memory import compression_ratios
 from codesign.hardware.operators import PricedOperator, price_operators
 from codesign.workload.types import Workload
 

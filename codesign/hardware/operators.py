@@ -11,7 +11,8 @@ import numpy as np
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, FormatPair
-from codesign.hardware.accelerator import Accelerator, AcceleratorGrid
+from codesign.hardware.chip.accelerator import Accelerator
+from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.footprint import Footprint, layer_passes
 from codesign.hardware.schedule import BOUNDS, Machine
 from codesign.hardware.traffic import least_sram_bytes

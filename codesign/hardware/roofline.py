@@ -11,8 +11,9 @@ from math import inf
 from typing import Any
 
 from codesign.formats import Assignment
-from codesign.hardware.accelerator import Accelerator, AcceleratorGrid
-from codesign.hardware.memory import dram_bytes_per_s
+from codesign.hardware.chip.accelerator import Accelerator
+from codesign.hardware.chip.grid import AcceleratorGrid
+from codesign.hardware.chip.memory import dram_bytes_per_s
 from codesign.hardware.operators import price_operators
 from codesign.workload.types import Workload
 

@@ -39,9 +39,9 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.formats import FormatPair
-from codesign.hardware import memory
-from codesign.hardware.accelerator import AcceleratorGrid
 from codesign.hardware.arithmetic.operands import operands
+from codesign.hardware.chip import memory
+from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.footprint import Footprint
 from codesign.hardware.traffic import kinds_of, partial_sum_bytes, traffic
 from codesign.hardware.units.coefficients import table

@@ -16,9 +16,10 @@ from scipy.sparse import csr_array
 
 from codesign.errors import InputError
 from codesign.formats import FormatPair
-from codesign.hardware.accelerator import AcceleratorGrid
-from codesign.hardware.area import areas
 from codesign.hardware.arithmetic.operands import operands
+from codesign.hardware.chip.area import areas
+from codesign.hardware.chip.grid import AcceleratorGrid
+from codesign.hardware.chip.memory import compression_ratios
 from codesign.hardware.footprint import (
     Footprint,
     layer_cache,
@@ -27,7 +28,6 @@ from codesign.hardware.footprint import (
     other_bytes,
     tensor_elements,
 )
-from codesign.hardware.memory import compression_ratios
 from codesign.hardware.schedule import Machine, supported_pairs
 from codesign.workload.types import Operator, Workload
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.formats import Assignment, FormatPair
-from codesign.hardware.accelerator import AcceleratorGrid
+from codesign.hardware.chip.grid import AcceleratorGrid
+from codesign.hardware.chip.memory import compression_ratios
 from codesign.hardware.footprint import Footprint, layer_passes, network_sizes
-from codesign.hardware.memory import compression_ratios
 from codesign.hardware.operators import operator_pairs
 from codesign.hardware.schedule import Machine, supported_pairs
 from codesign.workload.types import Operator, Workload

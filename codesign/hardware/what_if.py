@@ -9,7 +9,7 @@ from typing import Any
 
 from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair, LayerFormats
-from codesign.hardware.accelerator import Accelerator
+from codesign.hardware.chip.accelerator import Accelerator
 from codesign.hardware.cost import cost
 from codesign.workload.types import Workload
 

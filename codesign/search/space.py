@@ -26,10 +26,10 @@ from pydantic import (
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, FormatPair
 from codesign.hardware import AcceleratorGrid
-from codesign.hardware.accelerator import CODECS, FLASHES, check_name, dram_types
 from codesign.hardware.arithmetic.accumulators import check_accumulator
 from codesign.hardware.arithmetic.overflow import resolved
-from codesign.hardware.files import beside
+from codesign.hardware.chip.accelerator import CODECS, FLASHES, check_name, dram_types
+from codesign.hardware.chip.files import beside
 from codesign.models import Task, load_task
 from codesign.quality.calibration import RangeRule
 from codesign.search.accumulation import check_unit, longest_reductions

@@ -21,7 +21,7 @@ from codesign.errors import InputError
 from codesign.files import csv_text, make_folder, read_text, write_atomic
 from codesign.formats import Assignment
 from codesign.hardware import AcceleratorGrid, AssignmentTotals
-from codesign.hardware.area import areas
+from codesign.hardware.chip.area import areas
 from codesign.search.combine import Designs
 from codesign.search.hardware_axes import grid_parameters
 from codesign.search.objectives import column

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
-from codesign.hardware.accelerator import CODECS, FLASHES, AcceleratorGrid
 from codesign.hardware.arithmetic.operands import operands
+from codesign.hardware.chip.accelerator import CODECS, FLASHES
+from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.units.coefficients import Coefficient, at_node, table
 
 Floats = npt.NDArray[np.float64]

@@ -8,7 +8,7 @@ import pytest
 from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair, LayerFormats
 from codesign.hardware import Accelerator, AcceleratorGrid, cost, cost_tables
-from codesign.hardware.memory import (
+from codesign.hardware.chip.memory import (
     decoder_mm2,
     dram_price_class,
     sram_banks,

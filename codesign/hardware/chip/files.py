@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
-from codesign.hardware.accelerator import (
+from codesign.hardware.chip.accelerator import (
     CODECS,
     FLASHES,
     Accelerator,

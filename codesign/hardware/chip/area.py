@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from codesign.hardware.accelerator import AcceleratorGrid
-from codesign.hardware.memory import decoder_mm2, dram_interface_mm2, sram_mm2
+from codesign.hardware.chip.grid import AcceleratorGrid
+from codesign.hardware.chip.memory import decoder_mm2, dram_interface_mm2, sram_mm2
 from codesign.hardware.units.coefficients import Interval, table
 from codesign.hardware.units.mac import MacUnit, vector_mac
 

@@ -10,7 +10,7 @@ import pytest
 from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware import Accelerator, AcceleratorGrid, load_accelerator, presets
-from codesign.hardware.area import COMPONENTS, areas
+from codesign.hardware.chip.area import COMPONENTS, areas
 from tests.hardware.cases import FP8, INT8, W4A8, chip
 
 GOOD = """\
