@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from codesign.hardware.chip.accelerator import Accelerator, dram_types
 from codesign.hardware.chip.grid import AcceleratorGrid
-from codesign.hardware.cost import Cost, cost
-from codesign.hardware.tables import CostTables, cost_tables
-from codesign.hardware.totals import AssignmentTotals
+from codesign.hardware.schedule.cost import Cost, cost
+from codesign.hardware.schedule.tables import CostTables, cost_tables
+from codesign.hardware.schedule.totals import AssignmentTotals
 from codesign.hardware.units.coefficients import Interval
 from codesign.hardware.units.mac import MacUnit
 from codesign.hardware.units.mac_costs import MacCosts, mac_costs

@@ -10,8 +10,8 @@ import pytest
 from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware import Accelerator, AcceleratorGrid
-from codesign.hardware.footprint import Footprint, tensor_elements
-from codesign.hardware.schedule import Machine, OperatorCost
+from codesign.hardware.schedule.footprint import Footprint, tensor_elements
+from codesign.hardware.schedule.machine import Machine, OperatorCost
 from codesign.hardware.units.coefficients import table
 from codesign.workload.types import Operator
 from tests.hardware.cases import BF16, INT8, W4A8, attention, chip, linear

@@ -10,8 +10,8 @@ import pytest
 
 from codesign.formats import Assignment, FormatPair, LayerFormats
 from codesign.hardware import cost
-from codesign.hardware.roofline import bound_shares, roofline
-from codesign.hardware.what_if import CHANGES, FORMATS, what_if
+from codesign.hardware.schedule.roofline import bound_shares, roofline
+from codesign.hardware.schedule.what_if import CHANGES, FORMATS, what_if
 from codesign.workload import Workload
 from tests.hardware.cases import FP8, INT8, chip, decoder, unet
 

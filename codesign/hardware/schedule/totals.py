@@ -16,9 +16,9 @@ import numpy.typing as npt
 from codesign.formats import Assignment, FormatPair
 from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.chip.memory import compression_ratios
-from codesign.hardware.footprint import Footprint, layer_passes, network_sizes
-from codesign.hardware.operators import operator_pairs
-from codesign.hardware.schedule import Machine, supported_pairs
+from codesign.hardware.schedule.footprint import Footprint, layer_passes, network_sizes
+from codesign.hardware.schedule.machine import Machine, supported_pairs
+from codesign.hardware.schedule.operators import operator_pairs
 from codesign.workload.types import Operator, Workload
 
 Floats = npt.NDArray[np.float64]

@@ -10,8 +10,8 @@ import pytest
 from codesign.errors import InputError
 from codesign.formats import Assignment, LayerFormats
 from codesign.hardware import AcceleratorGrid, cost
-from codesign.hardware.tables import FIELDS
-from codesign.hardware.totals import AssignmentTotals
+from codesign.hardware.schedule.tables import FIELDS
+from codesign.hardware.schedule.totals import AssignmentTotals
 from codesign.workload.types import Workload
 from tests.hardware.cases import BF16, FP8, INT8, W4A8, decoder, unet, uniform
 

@@ -14,7 +14,7 @@ from codesign.formats import Assignment
 from codesign.hardware.chip.accelerator import Accelerator
 from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.chip.memory import dram_bytes_per_s
-from codesign.hardware.operators import price_operators
+from codesign.hardware.schedule.operators import price_operators
 from codesign.workload.types import Workload
 
 

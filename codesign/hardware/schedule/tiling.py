@@ -7,7 +7,7 @@ one is in use: inputs in one part of the SRAM, weights with the sums under way i
 may also be held whole, once. With the innermost loop over K (outputs stay), N (inputs stay) or M (weights stay) the
 other two orders move the same, and one tile size follows from another and the capacities: what is searched is one
 size, over every value that makes a difference, and the result is the exact minimum over all tilings
-(tests/hardware/test_tiling.py walks them all).
+(tests/hardware/schedule/test_tiling.py walks them all).
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from codesign.hardware import tiling
-from codesign.hardware.tiling import ORDERS, Sizes, best_tiling, tile_sizes
+from codesign.hardware.schedule import tiling
+from codesign.hardware.schedule.tiling import ORDERS, Sizes, best_tiling, tile_sizes
 
 SHAPES = [(1, 1, 1), (7, 5, 9), (8, 8, 8), (1, 12, 15), (12, 1, 15), (16, 9, 1), (9, 10, 7)]
 BYTES = [(1.0, 1.0, 1.0, 4.0), (2.0, 0.5, 2.0, 4.0), (1.0, 1.0, 0.0, 4.0), (0.0, 1.0, 1.0, 4.0), (1.0, 0.53, 2.0, 2.0)]

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from codesign.hardware.footprint import Footprint, tensor_elements
-from codesign.hardware.tiling import LEAST, Sizes, best_tiling
+from codesign.hardware.schedule.footprint import Footprint, tensor_elements
+from codesign.hardware.schedule.tiling import LEAST, Sizes, best_tiling
 from codesign.hardware.units.coefficients import table
 from codesign.workload.types import Operator
 

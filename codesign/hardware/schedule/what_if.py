@@ -10,7 +10,7 @@ from typing import Any
 from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair, LayerFormats
 from codesign.hardware.chip.accelerator import Accelerator
-from codesign.hardware.cost import cost
+from codesign.hardware.schedule.cost import cost
 from codesign.workload.types import Workload
 
 FIGURES = ("area_mm2", "latency_s", "energy_j", "dram_bytes", "dram_capacity_bytes")

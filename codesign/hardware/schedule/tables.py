@@ -20,7 +20,7 @@ from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.chip.area import areas
 from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.chip.memory import compression_ratios
-from codesign.hardware.footprint import (
+from codesign.hardware.schedule.footprint import (
     Footprint,
     layer_cache,
     layer_passes,
@@ -28,7 +28,7 @@ from codesign.hardware.footprint import (
     other_bytes,
     tensor_elements,
 )
-from codesign.hardware.schedule import Machine, supported_pairs
+from codesign.hardware.schedule.machine import Machine, supported_pairs
 from codesign.workload.types import Operator, Workload
 
 _CHUNK = 8192  # entries priced at once: their arrays stay in the cache

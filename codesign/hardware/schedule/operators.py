@@ -13,9 +13,9 @@ from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, FormatPair
 from codesign.hardware.chip.accelerator import Accelerator
 from codesign.hardware.chip.grid import AcceleratorGrid
-from codesign.hardware.footprint import Footprint, layer_passes
-from codesign.hardware.schedule import BOUNDS, Machine
-from codesign.hardware.traffic import least_sram_bytes
+from codesign.hardware.schedule.footprint import Footprint, layer_passes
+from codesign.hardware.schedule.machine import BOUNDS, Machine
+from codesign.hardware.schedule.traffic import least_sram_bytes
 from codesign.workload.types import Operator, Workload
 
 _ENERGY_OF = {"mac_array": "mac_j", "sram": "sram_j", "dram_interface": "dram_j", "vector_unit": "vector_j"}

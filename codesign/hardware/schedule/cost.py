@@ -13,8 +13,8 @@ from codesign.hardware.chip.accelerator import Accelerator
 from codesign.hardware.chip.area import COMPONENTS, areas
 from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.chip.memory import compression_ratios
-from codesign.hardware.footprint import network_sizes
-from codesign.hardware.operators import PricedOperator, price_operators
+from codesign.hardware.schedule.footprint import network_sizes
+from codesign.hardware.schedule.operators import PricedOperator, price_operators
 from codesign.workload.types import Workload
 
 
