@@ -10,10 +10,8 @@ from typing import Any
 
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.formats import FormatPair
-from codesign.hardware.calibration import energy
-from codesign.hardware.calibration.cells import cells_delay
-from codesign.hardware.calibration.energy import Switched
-from codesign.hardware.calibration.fit import (
+from codesign.hardware.calibration.fit import energy
+from codesign.hardware.calibration.fit.area_delay import (
     Sample,
     area_error,
     delay_error,
@@ -22,9 +20,11 @@ from codesign.hardware.calibration.fit import (
     held_out,
     summaries,
 )
-from codesign.hardware.calibration.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
-from codesign.hardware.calibration.liberty import Library, read_liberty, write_merged
-from codesign.hardware.calibration.yosys import Job, Outcome, Tool, find_yosys, synthesize, synthesize_many
+from codesign.hardware.calibration.fit.energy import Switched
+from codesign.hardware.calibration.liberty.cells import cells_delay
+from codesign.hardware.calibration.liberty.library import Library, read_liberty, write_merged
+from codesign.hardware.calibration.synthesis.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
+from codesign.hardware.calibration.synthesis.yosys import Job, Outcome, Tool, find_yosys, synthesize, synthesize_many
 from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.rtl.analyse.timing import KINDS
 from codesign.hardware.rtl.emit.unit import Unit, build

@@ -11,8 +11,8 @@ import pytest
 from codesign.errors import InputError
 from codesign.formats import FormatPair, format_names
 from codesign.hardware import MacUnit
-from codesign.hardware.calibration.energy import Switched, fit_energy
-from codesign.hardware.calibration.fit import Sample, area_error, delay_error, fit_area, fit_delay
+from codesign.hardware.calibration.fit.area_delay import Sample, area_error, delay_error, fit_area, fit_delay
+from codesign.hardware.calibration.fit.energy import Switched, fit_energy
 from codesign.hardware.rtl import Unit, build
 from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.units.activities import NOISE, OPERAND_BITS, activities

@@ -19,10 +19,10 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.optimize import nnls
 
-from codesign.hardware.calibration.activity import stimulus
-from codesign.hardware.calibration.fit import Vector, held_out, summaries
-from codesign.hardware.calibration.liberty import Library, read_liberty
-from codesign.hardware.calibration.netlist import Netlist, energy_fj, read_netlist, switching
+from codesign.hardware.calibration.fit.area_delay import Vector, held_out, summaries
+from codesign.hardware.calibration.liberty.library import Library, read_liberty
+from codesign.hardware.calibration.synthesis.netlist import Netlist, energy_fj, read_netlist, switching
+from codesign.hardware.calibration.synthesis.stimulus import stimulus
 from codesign.hardware.rtl.analyse.parts import PARTS, counts_of, own_parts
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.units.activities import activities

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from codesign.errors import InputError
-from codesign.hardware.calibration.yosys import (
+from codesign.hardware.calibration.synthesis.yosys import (
     Job,
     Outcome,
     SynthesisFailed,

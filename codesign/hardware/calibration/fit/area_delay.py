@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from codesign.hardware.calibration.grid import PLANNED_LEVEL_PS
+from codesign.hardware.calibration.synthesis.grid import PLANNED_LEVEL_PS
 from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.rtl.analyse.timing import KINDS, unit_paths
 from codesign.hardware.rtl.emit.unit import Unit

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from codesign.hardware.calibration.liberty_text import Group
-from codesign.hardware.calibration.lookup import centre
+from codesign.hardware.calibration.liberty.lookup import centre
+from codesign.hardware.calibration.liberty.text import Group
 
 
 def pin_energies(pins: Sequence[tuple[str, Group]], clock: str | None, rising: bool) -> dict[str, float]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from codesign.errors import InputError
-from codesign.hardware.calibration.cells import cells_delay
-from codesign.hardware.calibration.liberty import Library, read_liberty, write_merged
-from codesign.hardware.calibration.logic import parse_expression
+from codesign.hardware.calibration.liberty.cells import cells_delay
+from codesign.hardware.calibration.liberty.library import Library, read_liberty, write_merged
+from codesign.hardware.calibration.liberty.logic import parse_expression
 from tests.hardware.calibration import tiny
 
 

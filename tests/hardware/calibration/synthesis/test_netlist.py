@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from codesign.errors import InputError
-from codesign.hardware.calibration.cells import verilog_models
-from codesign.hardware.calibration.liberty import Library, read_liberty
-from codesign.hardware.calibration.netlist import Netlist, energy_fj, read_netlist, switching
-from codesign.hardware.calibration.yosys import Tool, synthesize
+from codesign.hardware.calibration.liberty.cells import verilog_models
+from codesign.hardware.calibration.liberty.library import Library, read_liberty
+from codesign.hardware.calibration.synthesis.netlist import Netlist, energy_fj, read_netlist, switching
+from codesign.hardware.calibration.synthesis.yosys import Tool, synthesize
 from tests.hardware.calibration import tiny
 
 

@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from codesign.hardware.calibration.liberty_text import Group
+from codesign.hardware.calibration.liberty.text import Group
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _ROW = re.compile(r'"([^"]*)"')

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from codesign.errors import InputError
 from codesign.files import read_text
-from codesign.hardware.calibration.cells import library_cell
-from codesign.hardware.calibration.liberty import Cell, Library
+from codesign.hardware.calibration.liberty.cells import library_cell
+from codesign.hardware.calibration.liberty.library import Cell, Library
 
 Words = NDArray[np.uint64]
 _LOW, _HIGH = 0, 1  # nets 0 and 1 are the constants

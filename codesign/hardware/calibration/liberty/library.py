@@ -17,9 +17,9 @@ from functools import cached_property
 from pathlib import Path
 
 from codesign.errors import InputError
-from codesign.hardware.calibration.liberty_text import Group, Parser, library_units, outline, write_merged
-from codesign.hardware.calibration.logic import Expression, parse_expression
-from codesign.hardware.calibration.power_tables import mean, pin_energies
+from codesign.hardware.calibration.liberty.logic import Expression, parse_expression
+from codesign.hardware.calibration.liberty.power_tables import mean, pin_energies
+from codesign.hardware.calibration.liberty.text import Group, Parser, library_units, outline, write_merged
 
 __all__ = ["Cell", "FlipFlop", "Library", "read_liberty", "write_merged"]
 

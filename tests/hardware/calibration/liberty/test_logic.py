@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from codesign.hardware.calibration.logic import parse_expression
+from codesign.hardware.calibration.liberty.logic import parse_expression
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from codesign.errors import InputError, nearest
-from codesign.hardware.calibration.liberty import Cell, Library
-from codesign.hardware.calibration.logic import Expression
-from codesign.hardware.calibration.lookup import at, table_of
+from codesign.hardware.calibration.liberty.library import Cell, Library
+from codesign.hardware.calibration.liberty.logic import Expression
+from codesign.hardware.calibration.liberty.lookup import at, table_of
 
 
 def verilog_models(library: Library, cells_used: Iterable[str]) -> str:
