@@ -10,7 +10,6 @@ from typing import Any
 
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.formats import FormatPair
-from codesign.hardware.calibration.fit import energy
 from codesign.hardware.calibration.fit.area_delay import (
     Sample,
     area_error,
@@ -20,9 +19,11 @@ from codesign.hardware.calibration.fit.area_delay import (
     held_out,
     summaries,
 )
-from codesign.hardware.calibration.fit.energy import Switched
+from codesign.hardware.calibration.fit.energy import energy_errors, energy_model
 from codesign.hardware.calibration.liberty.cells import cells_delay
 from codesign.hardware.calibration.liberty.library import Library, read_liberty, write_merged
+from codesign.hardware.calibration.synthesis import energy
+from codesign.hardware.calibration.synthesis.energy import Switched
 from codesign.hardware.calibration.synthesis.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
 from codesign.hardware.calibration.synthesis.yosys import Job, Outcome, Tool, find_yosys, synthesize, synthesize_many
 from codesign.hardware.rtl.analyse.parts import PARTS
@@ -65,7 +66,7 @@ class Calibration:
             "provenance": self.provenance(),
             "area_um2": _rows(dict(zip(PARTS, area, strict=True)), "um2 per one-bit part", source),
             "level_ps": levels or _planned_levels(self.clocks_ps),
-            **energy.energy_model(self.switched, area, source),
+            **energy_model(self.switched, area, source),
             "errors": self.errors(),
         }
 
@@ -118,7 +119,7 @@ class Calibration:
                 }
             )
         if self.switched:
-            found["energy"] = energy.energy_errors(self.switched)
+            found["energy"] = energy_errors(self.switched)
         return found
 
     def results(self) -> list[dict[str, Any]]:

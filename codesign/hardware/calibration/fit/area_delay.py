@@ -1,7 +1,7 @@
 """Fit of area and delay to synthesised units, and how well it predicts units it has not seen.
 
 Area is a sum over the unit's bill of materials, delay the longest sum of logic levels between two
-registers (`rtl.timing`); every coefficient is non-negative and has a physical meaning. Non-negative
+registers (`rtl.analyse.timing`); every coefficient is non-negative and has a physical meaning. Non-negative
 least squares on relative error (Lawson and Hanson 1974, scipy).
 """
 

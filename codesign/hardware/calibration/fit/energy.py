@@ -1,150 +1,26 @@
-"""Energy of synthesised units: switching of their gates on real operands, and its fit to their bills of materials.
+"""Fit of energy to the bills of materials of synthesised units, and how well it predicts units it has not seen.
 
 A part's energy a cycle is a steady share plus one in proportion to how often the mode's products change on its
-operands (`switching`). The low end of every energy counts each net at most once a cycle, the high end all the
-glitches of equal gate delays (`calibration.netlist`); the value is the middle of the two. Wires are not laid
-out: each pin that a net drives is charged with a wire of a few gate pitches.
+operands (`units.switching`). The low end of every energy counts each net at most once a cycle, the high end all the
+glitches of equal gate delays (`synthesis.energy`); the value is the middle of the two.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
 from codesign.hardware.calibration.fit.area_delay import Vector, held_out, summaries
-from codesign.hardware.calibration.liberty.library import Library, read_liberty
-from codesign.hardware.calibration.synthesis.netlist import Netlist, energy_fj, read_netlist, switching
-from codesign.hardware.calibration.synthesis.stimulus import stimulus
-from codesign.hardware.rtl.analyse.parts import PARTS, counts_of, own_parts
-from codesign.hardware.rtl.emit.unit import Unit
-from codesign.hardware.units.activities import activities
-from codesign.hardware.units.switching import product_activity
+from codesign.hardware.calibration.synthesis.energy import Switched
+from codesign.hardware.rtl.analyse.parts import PARTS, counts_of
 from codesign.hardware.units.unit_model import SHARES
 
-WIRE_FF_PER_UM = 0.2  # usual for signal wires, whose shape hardly changes from node to node
-WIRE_PITCHES = 4  # length to each driven pin, in square roots of the mean cell area; an assumption
-_SETTLED_AFTER = 4  # cycles in which the pipeline fills, left out
 _PRIOR_WEIGHT = 0.02
 _ROUNDS = 20
 _LEAST_RATIO = 0.2
-
-
-@dataclass(frozen=True)
-class Job:
-    """A unit whose netlist is to be simulated in every mode under every activity."""
-
-    key: str
-    family: str
-    unit: Unit
-    netlist: Path
-
-
-@dataclass(frozen=True)
-class Switched:
-    """fJ of one cycle of a unit in one mode under an activity, without and with glitches; its clock; nW at rest."""
-
-    family: str
-    unit: Unit
-    mode: int
-    activity: str
-    settled_fj: float
-    glitching_fj: float
-    clock_fj: float
-    leakage_nw: float
-
-    @property
-    def own(self) -> Vector:
-        """Bill of materials of the part that this mode uses, float64 [parts]."""
-        return own_parts(self.unit, self.mode)
-
-    @property
-    def idle(self) -> Vector:
-        """Bill of materials of the rest."""
-        return counts_of(self.unit) - self.own
-
-    @property
-    def middle_fj(self) -> float:
-        """Half of all glitches."""
-        return (self.settled_fj + self.glitching_fj) / 2
-
-    def switching(self, parts: Vector) -> Vector:
-        """Steady and data-dependent counts of a bill of materials, float64 [2 x parts]."""
-        return np.concatenate([parts, parts * product_activity(self.unit.modes[self.mode], self.activity)])
-
-
-class Watched(Protocol):
-    def __call__(self, name: str, done: int, total: int) -> None: ...
-
-
-def measure(
-    jobs: Sequence[Job], liberty: Sequence[Path], folder: Path, parallel: int = 2, progress: Watched | None = None
-) -> tuple[Switched, ...]:
-    """Simulate every job. liberty: files of the library with its power tables; folder: keeps energy.jsonl, from which
-    a second call goes on."""
-    log = folder / "energy.jsonl"
-    known: dict[str, list[dict[str, Any]]] = {}
-    if log.exists():
-        for line in log.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            known[row["key"]] = row["rows"]
-    missing = [job for job in jobs if job.key not in known]
-    # a fresh interpreter each: torch does not survive a fork of its threads
-    with ProcessPoolExecutor(max(1, parallel), get_context("spawn"), _open, (tuple(liberty),)) as pool:
-        running = {pool.submit(_simulate, job): job for job in missing}
-        with log.open("a", encoding="utf-8") as file:
-            for done, future in enumerate(as_completed(running), 1):
-                job = running[future]
-                known[job.key] = future.result()
-                file.write(json.dumps({"key": job.key, "rows": known[job.key]}) + "\n")
-                file.flush()
-                if progress:
-                    progress(job.unit.name, len(jobs) - len(missing) + done, len(jobs))
-    return tuple(Switched(job.family, job.unit, **row) for job in jobs for row in known[job.key])
-
-
-_library: Library | None = None
-
-
-def _open(liberty: tuple[Path, ...]) -> None:
-    global _library
-    _library = read_liberty(*liberty)
-
-
-def _simulate(job: Job) -> list[dict[str, Any]]:
-    assert _library is not None
-    netlist = read_netlist(job.netlist, "unit", _library)
-    wire = wire_ff(netlist)
-    rows = []
-    for mode in range(len(job.unit.modes)):
-        for activity in activities():
-            toggles = switching(netlist, stimulus(job.unit, mode, activity), count_from=_SETTLED_AFTER)
-            energy = asdict(energy_fj(toggles, netlist, _library, wire))
-            named = {
-                "settled_fj": energy["zero_delay_fj"],
-                "glitching_fj": energy["unit_delay_fj"],
-                "clock_fj": energy["clock_fj"],
-                "leakage_nw": energy["leakage_nw"],
-            }
-            rows.append({"mode": mode, "activity": activity} | {key: round(v, 4) for key, v in named.items()})
-    return rows
-
-
-def wire_ff(netlist: Netlist) -> float:
-    """Capacitance of the wire to one driven pin."""
-    groups = (*netlist.gates, *netlist.flip_flops)
-    area = sum(group.count * group.cell.area_um2 for group in groups) / netlist.cells
-    return float(WIRE_FF_PER_UM * WIRE_PITCHES * np.sqrt(area))
-
-
-# -- fit --------------------------------------------------------------------------------------------
 
 
 def fit_energy(rows: Sequence[Switched]) -> Vector:

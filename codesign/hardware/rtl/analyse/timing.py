@@ -1,7 +1,7 @@
 """Static timing of a module at the level of its vectors: every expression adds levels of logic to what it reads.
 
 A path's delay is a sum over kinds of logic, so that the longest path is one row of counts; ps per level of each kind
-are fitted to synthesis (hardware/calibration/fit.py). Only what `Module` writes is understood.
+are fitted to synthesis (`calibration.fit.area_delay`). Only what `Module` writes is understood.
 """
 
 from __future__ import annotations

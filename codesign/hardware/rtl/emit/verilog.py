@@ -42,7 +42,7 @@ def constant(value: int, width: int) -> str:
 class Module:
     """One module under construction; every net is a packed vector, every register is clocked by `clk`.
 
-    parts: its bill of materials, one-bit cells by the kinds of `codesign.hardware.calibration.parts`, kept by
+    parts: its bill of materials, one-bit cells by the kinds of `codesign.hardware.rtl.analyse.parts`, kept by
     whoever adds them with `uses`.
     """
 
