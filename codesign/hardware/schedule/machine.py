@@ -13,7 +13,7 @@ from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.chip import memory
 from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.schedule.footprint import Footprint
-from codesign.hardware.schedule.traffic import kinds_of, partial_sum_bytes, traffic
+from codesign.hardware.schedule.traffic import Memory, kinds_of, partial_sum_bytes, traffic
 from codesign.hardware.units.coefficients import table
 from codesign.hardware.units.mac import VECTOR_PAIR, vector_mac
 from codesign.workload.types import Operator
@@ -114,7 +114,8 @@ class Machine:
         room = np.where(grid.flash > 0, grid.dram_gib * 2.0**30, np.inf)[accelerator]
         rows = np.stack([grid.sram_bytes[accelerator], self.weight_bytes, self.input_bytes, stored, room])
         distinct, kind = np.unique(rows, axis=1, return_inverse=True)
-        self.kinds, self.kind = kinds_of(distinct.tobytes(), self.footprint), kind.reshape(-1)
+        memories = tuple(Memory(*values) for values in distinct.T.tolist())
+        self.kinds, self.kind = kinds_of(memories, self.footprint), kind.reshape(-1)
 
     def run(self, op: Operator, passes: int) -> OperatorCost:
         """The operator's cost; `passes` is how often its layer runs for one result."""

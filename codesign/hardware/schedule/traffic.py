@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,27 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+class Memory(NamedTuple):
+    """What traffic depends on of one entry of a Machine: bytes of SRAM, bytes an element of a weight and an input in
+    SRAM and of a stored weight, and bytes of the DRAM before a flash.
+
+    dram_bytes is infinite without a flash: then all weights are in DRAM, or the design is refused.
+    """
+
+    sram_bytes: float
+    weight_bytes: float
+    input_bytes: float
+    stored_bytes: float
+    dram_bytes: float
+
+
 @dataclass(frozen=True, eq=False)
 class Kinds:
-    """The distinct memories and operand widths among the entries of a Machine: what traffic depends on, [kinds].
+    """The distinct memories and operand widths among the entries of a Machine, as `kinds_of` makes them, [kinds].
 
-    Bytes an element of both operands in SRAM, and of a stored weight; bytes of half the activations' share and of that
-    of tiles; fractions of weights and KV cache that stay on chip, of waiting tensors that do, and of weights that DRAM
+    Arrays are read-only, and the same memories give the same object, by which `traffic` knows it again. Bytes an
+    element of both operands in SRAM, and of a stored weight; bytes of half the activations' share and of that of
+    tiles; fractions of weights and KV cache that stay on chip, of waiting tensors that do, and of weights that DRAM
     holds.
     """
 
@@ -38,30 +54,29 @@ class Kinds:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes of one pass, all calls, [E]: of DRAM, infinite where no tile fits, and of the flash behind it."""
+    """Bytes of one pass, all calls, read-only [kinds]: of DRAM (infinite where no tile fits) and of flash behind it."""
 
     dram: Floats
     flash: Floats
 
 
 @lru_cache(maxsize=1024)
-def kinds_of(distinct: bytes, footprint: Footprint) -> Kinds:
-    """distinct: float64 rows of SRAM bytes, bytes a weight, an input and a stored weight, and the bytes of DRAM before
-    a flash (infinite without one: then all weights are in DRAM, or the design is refused)."""
-    sram, weight, activation, stored, dram = np.frombuffer(distinct).reshape(5, -1)
+def kinds_of(memories: tuple[Memory, ...], footprint: Footprint) -> Kinds:
+    """Shares of each distinct memory for one network."""
+    sram, weight, activation, stored, dram = np.array(memories, dtype=np.float64).T
     shares = table("system.yaml", "shares")
     resident = sram * shares["resident"].value / max(footprint.weights + footprint.cache, 1)
     waiting = sram * shares["waiting"].value / max(footprint.waiting, 1)
     room = np.maximum(dram - footprint.reserved_bytes, 0.0) / max(footprint.weights, 1)
     return Kinds(
-        weight_bytes=weight,
-        input_bytes=activation,
-        stored_bytes=stored,
-        activation_half=sram * (shares["activations"].value / 2),
-        tile=sram * shares["tiles"].value,
-        resident=np.minimum(resident / weight, 1.0),
-        kept=np.minimum(waiting / activation, 1.0),
-        in_dram=np.minimum(room / stored, 1.0),
+        weight_bytes=_frozen(weight),
+        input_bytes=_frozen(activation),
+        stored_bytes=_frozen(stored),
+        activation_half=_frozen(sram * (shares["activations"].value / 2)),
+        tile=_frozen(sram * shares["tiles"].value),
+        resident=_frozen(np.minimum(resident / weight, 1.0)),
+        kept=_frozen(np.minimum(waiting / activation, 1.0)),
+        in_dram=_frozen(np.minimum(room / stored, 1.0)),
     )
 
 
@@ -79,7 +94,8 @@ def traffic(op: Operator, passes: int, kinds: Kinds) -> Traffic:
         once = kinds.resident * (op.weight_elements * kinds.stored_bytes / passes)
         flash = (1.0 - kinds.in_dram) * (stationary + once)
     streamed = _streamed(op, kinds, stationary) + once + flash  # what comes from flash is written to DRAM first
-    return Traffic(streamed * op.calls + _of_norms(op, kinds) + _of_waiting(op, kinds), flash * op.calls)
+    total = streamed * op.calls + _of_norms(op, kinds) + _of_waiting(op, kinds)
+    return Traffic(_frozen(total), _frozen(flash * op.calls))
 
 
 def _streamed(op: Operator, kinds: Kinds, stationary: Floats) -> Floats:
@@ -128,6 +144,13 @@ def _of_waiting(op: Operator, kinds: Kinds) -> Floats:
 def _spilled(size: Floats | int, room: Floats) -> Floats:
     """Bytes of a tensor that go through DRAM: all of it, or none where it fits its room."""
     return np.where(size <= room, 0.0, size)
+
+
+def _frozen(values: Floats) -> Floats:
+    """Without write access: a cached result is everyone's."""
+    frozen = np.ascontiguousarray(values)
+    frozen.setflags(write=False)
+    return frozen
 
 
 def partial_sum_bytes() -> float:
