@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ class UnitModel:
         return tuple(f"{what} {has}, fitted up to {most}" for what, (has, most) in found.items() if has > most)
 
 
-@cache
+@lru_cache(maxsize=4096)  # as many units as `unit_paths` keeps: each holds a graph of thousands of nodes
 def _cuts(model: UnitModel, unit: Unit) -> Cuts:
     return Cuts(unit, dict(zip(KINDS, model.ps.tolist(), strict=True)))
 
@@ -146,9 +146,9 @@ def _around(value: float, error: float) -> Interval:
     return Interval(value, value * (1 - error), value * (1 + error))
 
 
-@cache
+@lru_cache(maxsize=64)  # libraries; one that left the cache is read again, to the same numbers
 def load_model(name: str) -> UnitModel:
-    """A shipped model by file name, or a user's by path. Raises InputError for a file that is none."""
+    """A shipped model by file name, or a user's by path, its arrays read-only. Raises InputError for another file."""
     shipped = name in (SHIPPED_7NM, *SHIPPED.values())
     data = read_data(name) if shipped else _read(Path(name))
     try:
@@ -161,9 +161,9 @@ def load_model(name: str) -> UnitModel:
         other = {key: Coefficient.of(data["energy"][key]).interval for key in ("clock", "leakage", "idle_share")}
         return UnitModel(
             name=DATA.joinpath(name).stem if shipped else name,
-            area_um2=np.array([Coefficient.of(data["area_um2"][part]).value for part in PARTS]),
-            ps=np.array([Coefficient.of(data["level_ps"][kind]).value for kind in KINDS]),
-            energy=energy,
+            area_um2=_frozen(np.array([Coefficient.of(data["area_um2"][part]).value for part in PARTS])),
+            ps=_frozen(np.array([Coefficient.of(data["level_ps"][kind]).value for kind in KINDS])),
+            energy=_frozen(energy),
             clock=other["clock"],
             leakage=other["leakage"],
             idle=other["idle_share"],
@@ -172,6 +172,12 @@ def load_model(name: str) -> UnitModel:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{name}: not a complete unit model ({error}); write it with codesign calibrate") from None
+
+
+def _frozen(values: Vector) -> Vector:
+    """Without write access: every unit of a library reads the same coefficients."""
+    values.setflags(write=False)
+    return values
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -167,6 +167,13 @@ def test_a_model_of_ones_own_prices_units(tmp_path: Path) -> None:
     assert mine.model.name == str(copy)
 
 
+def test_coefficients_that_all_units_share_cannot_be_changed() -> None:
+    model = MacUnit((FormatPair.parse("int8"),)).model
+    for shared in (model.area_um2, model.ps, model.energy):
+        with pytest.raises(ValueError, match="read-only"):
+            shared[0] = 1.0
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -29,15 +29,21 @@ Vector = npt.NDArray[np.float64]
 
 @lru_cache(maxsize=65536)
 def counts_of(unit: Unit) -> Vector:
-    """A unit's bill of materials in the order of PARTS, float64 [parts]."""
+    """A unit's bill of materials in the order of PARTS, float64 [parts], read-only."""
     parts = build(unit).parts
-    return np.array([parts.get(part, 0) for part in PARTS], dtype=np.float64)
+    return _frozen(np.array([parts.get(part, 0) for part in PARTS], dtype=np.float64))
 
 
 @lru_cache(maxsize=65536)
 def own_parts(unit: Unit, mode: int) -> Vector:
-    """What a unit for one mode's pair alone would be made of, as far as this unit has it, float64 [parts]."""
+    """What a unit for one mode's pair alone would be made of, as far as this unit has it, as `counts_of`."""
     if len(unit.modes) == 1:
         return counts_of(unit)
     alone = replace(unit, pairs=(unit.pairs[mode],), lanes=unit.modes[mode].products, rates=(1,))
-    return np.minimum(counts_of(alone), counts_of(unit))
+    return _frozen(np.minimum(counts_of(alone), counts_of(unit)))
+
+
+def _frozen(counts: Vector) -> Vector:
+    """Without write access: a cached result is everyone's."""
+    counts.setflags(write=False)
+    return counts
