@@ -13,14 +13,12 @@ from codesign.hardware.rtl.emit.compress import Rows, add
 from codesign.hardware.rtl.emit.pipeline import Pipeline
 from codesign.hardware.rtl.emit.verilog import Module, Net, constant
 
-_MOST_BRICKS = 2  # parts of an operand: a multiplier splits into at most 2 x 2
-
 
 @dataclass
 class Term:
     """Summands of a step. rows: one function a product group that adds its bits to a tree;
     sum_bits: width of their two's complement sum; exponent: the step's largest one where aligned;
-    groups: block sums; place: shift constants by mode."""
+    groups: block sums; field: bits of one summand's magnitude in the tree."""
 
     rows: list[Callable[[Rows], None]]
     sum_bits: int
@@ -46,6 +44,8 @@ def bricks(modes: Sequence[Mode], side: str) -> tuple[int, int]:
 
 
 class Lanes:
+    """Writes the lanes of a unit into the module `m`: from its ports of codes to the terms of a step."""
+
     def __init__(self, m: Module, pipe: Pipeline, modes: Sequence[Mode], mode: Net | None) -> None:
         self.m, self.pipe, self.modes, self.mode = m, pipe, modes, mode
         self.count = modes[0].lanes
@@ -63,15 +63,16 @@ class Lanes:
     def integer_terms(self, w: Net, a: Net) -> Term:
         """Partial products go straight into the tree; several modes share bricks."""
         rows: list[Callable[[Rows], None]] = []
-        for lane in range(self.count):
-            if self.mode is None:
-                only = self.modes[0]
+        if self.mode is None:
+            only = self.modes[0]
+            for lane in range(self.count):
                 x, y = self.code(w, only.weight, lane), self.code(a, only.activation, lane)
                 rows.append(methodcaller("product", x, y, True, True))
-            else:
-                rows += self.integer_bricks(w, a, lane)
-        if self.mode is not None:
-            rows = self.cut_bricks(rows)
+        else:
+            nets = [net for lane in range(self.count) for net in self.integer_bricks(w, a, lane)]
+            for step in ("multiply", "align"):
+                nets = list(self.pipe(step, *nets))
+            rows += [methodcaller("signed", net) for net in nets]
         groups = self.modes[0].groups
         most = max(mode.product_bits + ceil_log2(mode.products // groups) for mode in self.modes)
         if groups > 1:  # lanes of group g must be every groups-th function
@@ -79,17 +80,11 @@ class Lanes:
             rows = [rows[g * per + i] for i in range(per) for g in range(groups)]
         return Term(rows, most, None, groups, max(mode.product_bits for mode in self.modes))
 
-    def cut_bricks(self, rows: list[Callable[[Rows], None]]) -> list[Callable[[Rows], None]]:
-        nets = self.pipe("multiply", *self._bricks)
-        nets = self.pipe("align", *nets)
-        return [methodcaller("signed", net) for net in nets]
-
-    def integer_bricks(self, w: Net, a: Net, lane: int) -> list[Callable[[Rows], None]]:
-        """Bricks of one lane, each with its operands and its shift by mode."""
+    def integer_bricks(self, w: Net, a: Net, lane: int) -> list[Net]:
+        """Products of the bricks of one lane, each shifted by mode to where it belongs."""
         u, width_x = bricks(self.modes, "weight")
         v, width_y = bricks(self.modes, "activation")
-        if lane == 0:
-            self._bricks: list[Net] = []
+        terms = []
         for i in range(u):
             for j in range(v):
                 xs, ys, shifts = [], [], []
@@ -117,8 +112,8 @@ class Lanes:
                     f"{{{blocks.extended(total, widest - s)}, {s}'b0}}" if s else blocks.extended(total, widest)
                     for s in shifts
                 ]
-                self._bricks.append(self.m.wire(widest, self.m.select(self.mode, shifted, widest), "term"))
-        return []
+                terms.append(self.m.wire(widest, self.m.select(self.mode, shifted, widest), "term"))
+        return terms
 
     def chunk(self, code: Net, index: int, count: int, width: int) -> str:
         """Part `index` of a two's complement code as width + 1 signed bits: the top part keeps the sign."""
