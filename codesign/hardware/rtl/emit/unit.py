@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from codesign.formats import FormatPair
+from codesign.formats import FloatElement, FormatPair
 from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Mode, resolve_modes
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
@@ -296,10 +296,10 @@ class _Datapath:
         sign, magnitude = blocks.absolute(m, total)
         return sign, magnitude, top, GROUP_WINDOW - magnitudes[0].width
 
-    def normalised(self, sign: Net, magnitude: Net, exponent: Net, offsets: list[int], element: object) -> Summand:
-        from codesign.formats import FloatElement
-
-        assert isinstance(element, FloatElement)
+    def normalised(
+        self, sign: Net, magnitude: Net, exponent: Net, offsets: list[int], element: FloatElement
+    ) -> Summand:
+        """The sum with its leading one in front and its exponent as in `element`; offsets: lowest weight by mode."""
         m = self.m
         shifted, zeros = blocks.normalise(m, magnitude)
         used = [value for mode, value in zip(self.modes, offsets, strict=True) if mode.float_element]
