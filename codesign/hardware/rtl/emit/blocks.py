@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from codesign.formats import FloatElement
-from codesign.hardware.rtl.emit.verilog import Module, Net, concatenation, constant
+from codesign.hardware.rtl.emit.expressions import (
+    ONE,
+    ZERO,
+    Expression,
+    any_of,
+    concatenation,
+    joined,
+    replicated,
+    zeros,
+)
+from codesign.hardware.rtl.emit.verilog import Module, Net
 
 
 def ceil_log2(value: int) -> int:
@@ -33,11 +43,11 @@ def decode_float(m: Module, code: Net, element: FloatElement) -> Number:
     m.uses("detect", exponent + 1)
     field = m.wire(exponent, code.part(mantissa + exponent - 1, mantissa), "field")
     if mantissa == 0:  # E8M0: a power of two, no hidden zero
-        return Number(m.wire(1, "1'b0", "sign"), m.wire(1, "1'b1", "one"), field)
-    normal = m.wire(1, f"|{field}", "normal")
-    significand = m.wire(mantissa + 1, f"{{{normal}, {code.part(mantissa - 1, 0)}}}", "sig")
-    effective = m.wire(exponent, f"{field} | {{{exponent - 1}'b0, ~{normal}}}" if exponent > 1 else "1'b1", "exp")
-    sign = code.bit(mantissa + exponent) if element.signed else "1'b0"
+        return Number(m.wire(1, ZERO, "sign"), m.wire(1, ONE, "one"), field)
+    normal = m.wire(1, field.any(), "normal")
+    significand = m.wire(mantissa + 1, joined(normal, code.part(mantissa - 1, 0)), "sig")
+    effective = m.wire(exponent, field | joined(zeros(exponent - 1), ~normal) if exponent > 1 else ONE, "exp")
+    sign = code.bit(mantissa + exponent) if element.signed else ZERO
     return Number(m.wire(1, sign, "sign"), significand, effective)
 
 
@@ -45,8 +55,8 @@ def decode_integer(m: Module, code: Net) -> Number:
     """Sign and magnitude of a two's complement integer."""
     m.uses("increment", code.width)
     sign = m.wire(1, code.bit(code.width - 1), "sign")
-    inverted = f"{code} ^ {{{code.width}{{{sign}}}}}"
-    return Number(sign, m.wire(code.width, f"({inverted}) + {sign}", "mag"), None)
+    inverted = code ^ replicated(code.width, sign)
+    return Number(sign, m.wire(code.width, inverted.grouped() + sign, "mag"), None)
 
 
 def absolute(m: Module, value: Net) -> tuple[Net, Net]:
@@ -55,7 +65,7 @@ def absolute(m: Module, value: Net) -> tuple[Net, Net]:
     width = value.width - 1
     m.uses("increment", width)
     low = value.part(width - 1, 0)
-    return sign, m.wire(width, f"({low} ^ {{{width}{{{sign}}}}}) + {sign}", "mag")
+    return sign, m.wire(width, (low ^ replicated(width, sign)).grouped() + sign, "mag")
 
 
 def maximum(m: Module, values: Sequence[Net]) -> Net:
@@ -68,7 +78,7 @@ def maximum(m: Module, values: Sequence[Net]) -> Net:
         level = [
             pair[0]
             if len(pair) == 1
-            else m.wire(pair[0].width, f"{pair[0]} > {pair[1]} ? {pair[0]} : {pair[1]}", "max")
+            else m.wire(pair[0].width, pair[0].exceeds(pair[1]).choose(pair[0], pair[1]), "max")
             for pair in pairs
         ]
     return level[0]
@@ -86,17 +96,17 @@ def shift_right(m: Module, value: Net, field: int, distance: Net, most: int) -> 
         if step >= field:
             break
         width = min(field, len(bits) + step)
-        stay = ["1'b0"] * (width - len(bits)) + bits
-        moved = bits + ["1'b0"] * step
+        stay = [ZERO] * (width - len(bits)) + bits
+        moved = bits + [ZERO] * step
         moved = moved[len(moved) - width :]
         m.uses("select", width)
-        out = m.wire(width, f"{distance.bit(stage)} ? {concatenation(moved)} : {concatenation(stay)}", "shift")
+        out = m.wire(width, distance.bit(stage).choose(concatenation(moved), concatenation(stay)), "shift")
         bits = out.bits()
     beyond = [distance.bit(i) for i in range(distance.width) if (1 << i) >= field and (1 << i) <= most]
     kept = m.wire(len(bits), concatenation(bits), "placed")
     if beyond:
         m.uses("detect", len(bits))
-        kept = m.wire(len(bits), f"{kept} & {{{len(bits)}{{~({' | '.join(beyond)})}}}}", "placed")
+        kept = m.wire(len(bits), kept & replicated(len(bits), ~any_of(beyond).grouped()), "placed")
     return place(m, kept, field)
 
 
@@ -106,7 +116,7 @@ def place(m: Module, value: Net, field: int) -> Net:
         return value
     if value.width > field:
         return m.wire(field, value.part(value.width - 1, value.width - field), "placed")
-    return m.wire(field, f"{{{value}, {field - value.width}'b0}}", "placed")
+    return m.wire(field, joined(value, zeros(field - value.width)), "placed")
 
 
 def shift_right_sticky(m: Module, value: Net, distance: Net) -> Net:
@@ -119,49 +129,51 @@ def shift_right_sticky(m: Module, value: Net, distance: Net) -> Net:
             break
         m.uses("select", width)
         m.uses("detect", step)
-        lost = f"|{current.part(step, 0)}"
+        lost = current.part(step, 0).any()
         moved = (
-            f"{{{step}'b0, {current.part(width - 1, step + 1)}, {lost}}}"
+            joined(zeros(step), current.part(width - 1, step + 1), lost)
             if step + 1 < width
-            else (f"{{{width - 1}'b0, |{current}}}")
+            else joined(zeros(width - 1), current.any())
         )
-        current = m.wire(width, f"{distance.bit(stage)} ? {moved} : {current}", "shift")
+        current = m.wire(width, distance.bit(stage).choose(moved, current), "shift")
     beyond = [distance.bit(i) for i in range(distance.width) if 1 << i >= width]
     if beyond:
         m.uses("detect", 2 * width)
-        current = m.wire(width, f"({' | '.join(beyond)}) ? {{{width - 1}'b0, |{current}}} : {current}", "shift")
+        lost = joined(zeros(width - 1), current.any())
+        current = m.wire(width, any_of(beyond).grouped().choose(lost, current), "shift")
     return current
 
 
 def normalise(m: Module, value: Net) -> tuple[Net, Net]:
     """(value shifted left until its top bit is set, that distance); a zero stays zero."""
-    bits, distance = value, []
+    bits = value
+    distance: list[Net] = []
     for stage in reversed(range(ceil_log2(value.width))):
         step = 1 << stage
         m.uses("select", value.width)
         m.uses("detect", step)
-        empty = m.wire(1, f"~|{bits.part(bits.width - 1, bits.width - step)}", "empty")
-        moved = f"{{{bits.part(bits.width - 1 - step, 0)}, {step}'b0}}"
-        bits = m.wire(value.width, f"{empty} ? {moved} : {bits}", "norm")
-        distance.append(str(empty))
+        empty = m.wire(1, bits.part(bits.width - 1, bits.width - step).none(), "empty")
+        moved = joined(bits.part(bits.width - 1 - step, 0), zeros(step))
+        bits = m.wire(value.width, empty.choose(moved, bits), "norm")
+        distance.append(empty)
     if not distance:
-        return value, m.wire(1, "1'b0", "lz")
+        return value, m.wire(1, ZERO, "lz")
     return bits, m.wire(len(distance), concatenation(reversed(distance)), "lz")
 
 
 def leading_zeros(m: Module, value: Net) -> Net:
     """Number of zeros above the highest set bit, by halves; `value` must not be zero."""
     width = 1 << ceil_log2(value.width)
-    bits = m.wire(width, f"{{{value}, {width - value.width}'b0}}" if width > value.width else str(value), "lzc")
-    count = []
+    bits = m.wire(width, joined(value, zeros(width - value.width)) if width > value.width else value, "lzc")
+    count: list[Net] = []
     while width > 1:
         width //= 2
         m.uses("select", width)
         m.uses("detect", width)
-        empty = m.wire(1, f"~|{bits.part(2 * width - 1, width)}", "empty")
-        bits = m.wire(width, f"{empty} ? {bits.part(width - 1, 0)} : {bits.part(2 * width - 1, width)}", "lzc")
-        count.append(str(empty))
-    return m.wire(max(len(count), 1), concatenation(reversed(count)) if count else "1'b0", "lz")
+        empty = m.wire(1, bits.part(2 * width - 1, width).none(), "empty")
+        bits = m.wire(width, empty.choose(bits.part(width - 1, 0), bits.part(2 * width - 1, width)), "lzc")
+        count.append(empty)
+    return m.wire(max(len(count), 1), concatenation(reversed(count)) if count else ZERO, "lz")
 
 
 def shift_left(m: Module, value: Net, distance: Net) -> Net:
@@ -172,20 +184,13 @@ def shift_left(m: Module, value: Net, distance: Net) -> Net:
         if step >= value.width:
             break
         m.uses("select", value.width)
-        moved = f"{{{current.part(value.width - 1 - step, 0)}, {step}'b0}}"
-        current = m.wire(value.width, f"{distance.bit(stage)} ? {moved} : {current}", "shift")
+        moved = joined(current.part(value.width - 1 - step, 0), zeros(step))
+        current = m.wire(value.width, distance.bit(stage).choose(moved, current), "shift")
     return current
 
 
-def extended(net: Net, width: int) -> str:
+def extended(net: Net, width: int) -> Expression:
     """A two's complement number sign-extended (or truncated) to `width` bits."""
     if net.width >= width:
         return net.part(width - 1, 0)
-    return f"{{{{{width - net.width}{{{net.bit(net.width - 1)}}}}}, {net}}}"
-
-
-def offset(m: Module, net: Net | None, value: int, width: int) -> str:
-    """``net + value`` modulo 2**width; a constant where net is None."""
-    if net is None:
-        return constant(value, width)
-    return f"({net} + {constant(value, width)})" if value else f"{{{width}'b0 | {net}}}"
+    return joined(replicated(width - net.width, net.bit(net.width - 1)), net)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from codesign.hardware.rtl.emit.verilog import Module, Net, concatenation
+from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Operand, concatenation, replicated
+from codesign.hardware.rtl.emit.verilog import Module, Net
 
 
 class Rows:
@@ -17,14 +18,14 @@ class Rows:
     def __init__(self, module: Module, width: int) -> None:
         self.module = module
         self.width = width
-        self.columns: list[list[str]] = [[] for _ in range(width)]
+        self.columns: list[list[Expression]] = [[] for _ in range(width)]
         self.constant = 0
 
-    def bit(self, expression: str, weight: int, negative: bool = False) -> None:
-        """Add ``expression * 2**weight``, or subtract it; what lies beyond the width drops out."""
+    def bit(self, bit: Operand, weight: int, negative: bool = False) -> None:
+        """Add ``bit * 2**weight``, or subtract it; what lies beyond the width drops out."""
         if weight >= self.width:
             return
-        self.columns[weight].append(f"~({expression})" if negative else expression)
+        self.columns[weight].append(~bit.expression.grouped() if negative else bit.expression)
         if negative:
             self.constant -= 1 << weight
 
@@ -41,17 +42,17 @@ class Rows:
         """Partial products of a * b: one row of AND gates for each bit of b."""
         self.module.uses("partial_product", a.width * b.width)
         for j in range(b.width):
-            row = self.module.wire(a.width, f"{a} & {{{a.width}{{{b.bit(j)}}}}}", "pp")
+            row = self.module.wire(a.width, a & replicated(a.width, b.bit(j)), "pp")
             for i, bit in enumerate(row.bits()):
                 self.bit(bit, i + j + shift, (a_signed and i == a.width - 1) != (b_signed and j == b.width - 1))
 
     def sign_magnitude(self, sign: Net, magnitude: Net, shift: int = 0) -> None:
         """(-1)**sign * magnitude: inverted bits, the sign as negative weight above and as carry below."""
         self.module.uses("invert", magnitude.width)
-        row = self.module.wire(magnitude.width, f"{magnitude} ^ {{{magnitude.width}{{{sign}}}}}", "term")
+        row = self.module.wire(magnitude.width, magnitude ^ replicated(magnitude.width, sign), "term")
         self.unsigned(row, shift)
-        self.bit(str(sign), magnitude.width + shift, negative=True)
-        self.bit(str(sign), shift)
+        self.bit(sign, magnitude.width + shift, negative=True)
+        self.bit(sign, shift)
 
 
 def compress(module: Module, rows: Rows) -> tuple[Net, Net]:
@@ -59,7 +60,7 @@ def compress(module: Module, rows: Rows) -> tuple[Net, Net]:
     columns = [list(column) for column in rows.columns]
     for i in range(rows.width):
         if rows.constant >> i & 1:
-            columns[i].append("1'b1")
+            columns[i].append(ONE)
     height = max(2, *(len(column) for column in columns))
     for target in reversed(_heights(height)):
         columns = _reduce(module, columns, target)
@@ -70,7 +71,7 @@ def add(module: Module, rows: Rows, hint: str = "sum") -> Net:
     """The sum of all bits, modulo 2**width."""
     first, second = compress(module, rows)
     module.uses("carry_propagate", rows.width)
-    return module.wire(rows.width, f"{first} + {second}", hint)
+    return module.wire(rows.width, first + second, hint)
 
 
 def _heights(height: int) -> list[int]:
@@ -81,22 +82,23 @@ def _heights(height: int) -> list[int]:
     return found if height > 2 else []
 
 
-def _reduce(module: Module, columns: list[list[str]], target: int) -> list[list[str]]:
+def _reduce(module: Module, columns: list[list[Expression]], target: int) -> list[list[Expression]]:
     """One level: no column higher than `target`. Its adders are written as vectors, a bit for each."""
-    full: list[list[str]] = []
-    half: list[list[str]] = []
+    full: list[list[Expression]] = []
+    half: list[list[Expression]] = []
     names = [module.name_of(hint) for hint in ("fs", "fc", "hs", "hc")]
-    reduced: list[list[str]] = []
-    carries: list[str] = []
+    reduced: list[list[Expression]] = []
+    carries: list[Expression] = []
     for column in columns:
-        bits, done, following = list(column), list(carries), []
+        bits, done = list(column), list(carries)
+        following: list[Expression] = []
         while len(bits) + len(done) > target:
             size = 3 if len(bits) + len(done) > target + 1 else 2
             taken = (bits + done)[:size]
             bits, done = bits[size:], done[max(0, size - len(bits)) :]
             cells, total, carry = (full, names[0], names[1]) if size == 3 else (half, names[2], names[3])
-            done.append(f"{total}[{len(cells)}]")
-            following.append(f"{carry}[{len(cells)}]")
+            done.append(Expression(f"{total}[{len(cells)}]", (total,), 1))
+            following.append(Expression(f"{carry}[{len(cells)}]", (carry,), 1))
             cells.append(taken)
         reduced.append(bits + done)
         carries = following
@@ -106,21 +108,21 @@ def _reduce(module: Module, columns: list[list[str]], target: int) -> list[list[
     return reduced
 
 
-def _adders(module: Module, cells: list[list[str]], total: str, carry: str) -> None:
+def _adders(module: Module, cells: list[list[Expression]], total: str, carry: str) -> None:
     """Full adders (three inputs each) or half adders (two) side by side."""
     n = len(cells)
     module.uses("full_adder" if len(cells[0]) == 3 else "half_adder", n)
     inputs = [module.wire(n, concatenation(cell[i] for cell in cells), "xyz"[i]) for i in range(len(cells[0]))]
     x, y = inputs[0], inputs[1]
-    sums, carries = f"{x} ^ {y}", f"{x} & {y}"
+    sums, carries = x ^ y, x & y
     if len(inputs) == 3:
         z = inputs[2]
-        sums, carries = f"{x} ^ {y} ^ {z}", f"({x} & {y}) | ({z} & ({x} | {y}))"
-    module.lines.append(f"  wire [{n - 1}:0] {total} = {sums};")
-    module.lines.append(f"  wire [{n - 1}:0] {carry} = {carries};")
+        sums, carries = sums ^ z, carries.grouped() | (z & (x | y).grouped()).grouped()
+    module.define(total, n, sums)
+    module.define(carry, n, carries)
 
 
-def _row(module: Module, columns: list[list[str]], index: int) -> Net:
-    bits = [column[index] if len(column) > index else "1'b0" for column in columns]
+def _row(module: Module, columns: list[list[Expression]], index: int) -> Net:
+    bits = [column[index] if len(column) > index else ZERO for column in columns]
     row = module.wire(len(columns), concatenation(bits), "row")
-    return replace(row, constant_bits=sum(bit.startswith("1'b") for bit in bits))
+    return replace(row, constant_bits=sum(not bit.reads for bit in bits))

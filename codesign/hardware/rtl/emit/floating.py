@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from codesign.formats import FloatElement
 from codesign.hardware.rtl.emit.blocks import leading_zeros, shift_left, shift_right_sticky
+from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Operand, constant, joined, replicated, zeros
 from codesign.hardware.rtl.emit.pipeline import Pipeline
-from codesign.hardware.rtl.emit.verilog import Module, Net, constant
+from codesign.hardware.rtl.emit.verilog import Module, Net
 
 _GUARD = 3  # guard, round and sticky bits below the wider significand
 
@@ -34,35 +35,35 @@ def accumulate(m: Module, pipe: Pipeline, accumulator: Net, summand: Summand, el
     mantissa, wide = element.mantissa_bits, summand.exponent.width
     width = max(mantissa + 1, summand.significand.width)
     field = accumulator.part(element.bits - 2, mantissa)
-    normal = m.wire(1, f"|{field}", "normal")
-    own_exponent = m.wire(wide, f"{field} + {constant(summand.zero_at, wide)} + (~{normal} & 1'b1)", "acc_exp")
-    own = m.wire(width, _widened(f"{{{normal}, {accumulator.part(mantissa - 1, 0)}}}", mantissa + 1, width), "acc_sig")
+    normal = m.wire(1, field.any(), "normal")
+    own_exponent = m.wire(wide, field + constant(summand.zero_at, wide) + (~normal & ONE).grouped(), "acc_exp")
+    own = m.wire(width, _widened(joined(normal, accumulator.part(mantissa - 1, 0)), mantissa + 1, width), "acc_sig")
     own_sign = m.wire(1, accumulator.bit(element.bits - 1), "acc_sign")
-    other = m.wire(width, _widened(str(summand.significand), summand.significand.width, width), "sig")
+    other = m.wire(width, _widened(summand.significand, summand.significand.width, width), "sig")
 
     m.uses("compare", wide + width)
     m.uses("select", 2 * width + wide + 1)
     m.uses("carry_propagate", 2 * wide)
-    larger = m.wire(1, f"{{{summand.exponent}, {other}}} > {{{own_exponent}, {own}}}", "larger")
-    big = m.wire(width, f"{larger} ? {other} : {own}", "big")
-    small = m.wire(width, f"{larger} ? {own} : {other}", "small")
-    exponent = m.wire(wide, f"{larger} ? {summand.exponent} : {own_exponent}", "exp")
-    distance = m.wire(wide, f"{exponent} - ({larger} ? {own_exponent} : {summand.exponent})", "dist")
-    sign = m.wire(1, f"{larger} ? {summand.sign} : {own_sign}", "sign")
-    subtract = m.wire(1, f"{summand.sign} ^ {own_sign}", "sub")
+    larger = m.wire(1, joined(summand.exponent, other).exceeds(joined(own_exponent, own)), "larger")
+    big = m.wire(width, larger.choose(other, own), "big")
+    small = m.wire(width, larger.choose(own, other), "small")
+    exponent = m.wire(wide, larger.choose(summand.exponent, own_exponent), "exp")
+    distance = m.wire(wide, exponent - larger.choose(own_exponent, summand.exponent).grouped(), "dist")
+    sign = m.wire(1, larger.choose(summand.sign, own_sign), "sign")
+    subtract = m.wire(1, summand.sign ^ own_sign, "sub")
     frame = width + _GUARD
-    aligned = shift_right_sticky(m, m.wire(frame, f"{{{small}, {_GUARD}'b0}}", "small"), distance)
+    aligned = shift_right_sticky(m, m.wire(frame, joined(small, zeros(_GUARD)), "small"), distance)
     big, aligned, exponent, sign, subtract = pipe("fp_align", big, aligned, exponent, sign, subtract)
 
     m.uses("invert", frame)
     m.uses("carry_propagate", frame)
-    inverted = f"{{1'b0, {aligned}}} ^ {{{frame + 1}{{{subtract}}}}}"
-    total = m.wire(frame + 1, f"{{1'b0, {big}, {_GUARD}'b0}} + ({inverted}) + {subtract}", "total")
+    inverted = joined(ZERO, aligned) ^ replicated(frame + 1, subtract)
+    total = m.wire(frame + 1, joined(ZERO, big, zeros(_GUARD)) + inverted.grouped() + subtract, "total")
     if summand.zero_at:  # a subnormal sum has the larger exponent, and yet may be the smaller number
         m.uses("increment", frame + 1)
-        negative = m.wire(1, f"{subtract} & {total.bit(frame)}", "negative")
-        flipped = f"({total} ^ {{{frame + 1}{{{negative}}}}}) + {negative}"
-        sign = m.wire(1, f"{sign} ^ {negative}", "sign")
+        negative = m.wire(1, subtract & total.bit(frame), "negative")
+        flipped = (total ^ replicated(frame + 1, negative)).grouped() + negative
+        sign = m.wire(1, sign ^ negative, "sign")
         total = m.wire(frame + 1, flipped, "total")
     total, exponent, sign = pipe("fp_add", total, exponent, sign)
     return _rounded(m, total, exponent, sign, summand.zero_at, element)
@@ -74,26 +75,28 @@ def _rounded(m: Module, total: Net, exponent: Net, sign: Net, zero_at: int, elem
     m.uses("carry_propagate", 2 * wide)
     m.uses("increment", wide + mantissa)
     m.uses("detect", 2 * total.width + element.bits)  # marker, sticky bit, saturation
-    true = m.wire(wide, f"{exponent} - {constant(zero_at, wide)}", "exp") if zero_at else exponent
+    true = m.wire(wide, exponent - constant(zero_at, wide), "exp") if zero_at else exponent
     # a marker where the smallest normal exponent lies stops the shift there: gradual underflow
-    marker = m.wire(total.width, f"{constant(1 << top, total.width)} >> {true}", "marker")
-    zeros = leading_zeros(m, m.wire(total.width, f"{total} | {marker}", "marked"))
-    value = shift_left(m, total, zeros)
-    bits = max(wide, zeros.width) + 1
-    field = m.wire(bits, f"{value.bit(top)} ? ({true} + {constant(1, bits)} - {zeros}) : {bits}'b0", "field")
+    marker = m.wire(total.width, constant(1 << top, total.width).shifted_right(true), "marker")
+    empty = leading_zeros(m, m.wire(total.width, total | marker, "marked"))
+    value = shift_left(m, total, empty)
+    bits = max(wide, empty.width) + 1
+    biased = (true + constant(1, bits) - empty).grouped()
+    field = m.wire(bits, value.bit(top).choose(biased, zeros(bits)), "field")
     fraction = value.part(top - 1, top - mantissa)
     guard = value.bit(top - mantissa - 1)
-    sticky = f"|{value.part(top - mantissa - 2, 0)}"
-    increment = m.wire(1, f"{guard} & ({sticky} | {value.bit(top - mantissa)})", "inc")
-    packed = m.wire(bits + mantissa, f"{{{field}, {fraction}}} + {increment}", "packed")
+    sticky = value.part(top - mantissa - 2, 0).any()
+    increment = m.wire(1, guard & (sticky | value.bit(top - mantissa)).grouped(), "inc")
+    packed = m.wire(bits + mantissa, joined(field, fraction) + increment, "packed")
     size = element.exponent_bits
     high = packed.part(bits + mantissa - 1, mantissa)
-    overflow = m.wire(1, f"{high} >= {constant((1 << size) - 1, bits)}", "overflow")
+    overflow = m.wire(1, high.reaches(constant((1 << size) - 1, bits)), "overflow")
     largest = constant((((1 << size) - 1) << mantissa) - 1, size + mantissa)
-    magnitude = m.wire(size + mantissa, f"{overflow} ? {largest} : {packed.part(size + mantissa - 1, 0)}", "magnitude")
-    signed = m.wire(1, f"{sign} & (|{total})", "sign")
-    return m.wire(element.bits, f"{{{signed}, {magnitude}}}", "next")
+    magnitude = m.wire(size + mantissa, overflow.choose(largest, packed.part(size + mantissa - 1, 0)), "magnitude")
+    signed = m.wire(1, sign & total.any().grouped(), "sign")
+    return m.wire(element.bits, joined(signed, magnitude), "next")
 
 
-def _widened(expression: str, width: int, to: int) -> str:
-    return expression if width == to else f"{{{expression}, {to - width}'b0}}"
+def _widened(number: Operand, width: int, to: int) -> Operand:
+    """`number` of `width` bits at the top of `to` bits."""
+    return number if width == to else joined(number, zeros(to - width))

@@ -10,8 +10,9 @@ from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
 from codesign.hardware.rtl.emit.compress import Rows, add
+from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Operand, constant, joined, replicated, zeros
 from codesign.hardware.rtl.emit.pipeline import Pipeline
-from codesign.hardware.rtl.emit.verilog import Module, Net, constant
+from codesign.hardware.rtl.emit.verilog import Module, Net
 
 
 @dataclass
@@ -87,14 +88,16 @@ class Lanes:
         terms = []
         for i in range(u):
             for j in range(v):
-                xs, ys, shifts = [], [], []
+                xs: list[Operand] = []
+                ys: list[Operand] = []
+                shifts = []
                 for mode in self.modes:
                     cu = min(u, -(-mode.weight.significand // width_x))
                     cv = min(v, -(-mode.activation.significand // width_y))
                     index = (i // cu) * (v // cv) + j // cv
                     if index >= mode.rate:
-                        xs.append(f"{width_x + 1}'b0")
-                        ys.append(f"{width_y + 1}'b0")
+                        xs.append(zeros(width_x + 1))
+                        ys.append(zeros(width_y + 1))
                         shifts.append(0)
                         continue
                     x = self.code(w, mode.weight, lane * mode.rate + index)
@@ -109,17 +112,17 @@ class Lanes:
                 total = add(self.m, product, "brick")
                 widest = total.width + max(shifts)
                 shifted = [
-                    f"{{{blocks.extended(total, widest - s)}, {s}'b0}}" if s else blocks.extended(total, widest)
+                    joined(blocks.extended(total, widest - s), zeros(s)) if s else blocks.extended(total, widest)
                     for s in shifts
                 ]
                 terms.append(self.m.wire(widest, self.m.select(self.mode, shifted, widest), "term"))
         return terms
 
-    def chunk(self, code: Net, index: int, count: int, width: int) -> str:
+    def chunk(self, code: Net, index: int, count: int, width: int) -> Expression:
         """Part `index` of a two's complement code as width + 1 signed bits: the top part keeps the sign."""
         low = index * width
         if index < count - 1:
-            return f"{{1'b0, {code.part(low + width - 1, low)}}}"
+            return joined(ZERO, code.part(low + width - 1, low))
         top = self.m.wire(code.width - low, code.part(code.width - 1, low), "top")
         return blocks.extended(top, width + 1)
 
@@ -135,7 +138,7 @@ class Lanes:
         for lane in range(self.count):
             m.comment(f"lane {lane}")
             x, y = self.operand(w, "weight", lane, width_w), self.operand(a, "activation", lane, width_a)
-            signs.append(m.wire(1, f"{x.sign} ^ {y.sign}", "sign"))
+            signs.append(m.wire(1, x.sign ^ y.sign, "sign"))
             rows = Rows(self.m, width_w + width_a)
             rows.product(x.significand, y.significand, False, False)
             products.append(add(m, rows, "product"))
@@ -157,7 +160,7 @@ class Lanes:
         ]
         carried = Net("1'b0", 1)
         if top is not None:  # fixed point and integers have a constant weight instead
-            own = [str(top) if mode.is_aligned or mode.is_direct else f"{top.width}'b0" for mode in modes]
+            own = [top if mode.is_aligned or mode.is_direct else zeros(top.width) for mode in modes]
             carried = m.wire(top.width, m.select(self.mode, own, top.width), "top")
         cut = self.pipe("align", *signs, *placed, *extra, carried)
         signs, placed, extra = list(cut[:n]), list(cut[n : 2 * n]), list(cut[2 * n : -1])
@@ -180,27 +183,19 @@ class Lanes:
         """One operand in every mode: significand at the top of `width` bits; faster modes read zero here."""
         numbers = [self.decoded(port, getattr(mode, side), lane) if mode.rate == 1 else None for mode in self.modes]
         bits = max((n.exponent.width for n in numbers if n and n.exponent), default=0)
-        choices_sign = [str(n.sign) if n else "1'b0" for n in numbers]
-        significands = [
-            "".join(
-                [
-                    "{",
-                    str(n.significand),
-                    f", {width - n.significand.width}'b0" if n.significand.width < width else "",
-                    "}",
-                ]
-            )
-            if n
-            else f"{width}'b0"
-            for n in numbers
-        ]
-        sign = self.m.wire(1, self.m.select(self.mode, choices_sign, 1), "sign")
+        signs = [n.sign if n else ZERO for n in numbers]
+        significands = [self.at_top(n.significand, width) if n else zeros(width) for n in numbers]
+        sign = self.m.wire(1, self.m.select(self.mode, signs, 1), "sign")
         significand = self.m.wire(width, self.m.select(self.mode, significands, width), "sig")
         exponent = None
         if bits:
-            codes = [f"{{{bits}'b0 | {n.exponent}}}" if n and n.exponent else f"{bits}'b0" for n in numbers]
+            codes = [joined(zeros(bits) | n.exponent) if n and n.exponent else zeros(bits) for n in numbers]
             exponent = self.m.wire(bits, self.m.select(self.mode, codes, bits), "exp")
         return Number(sign, significand, exponent)
+
+    @staticmethod
+    def at_top(net: Net, width: int) -> Expression:
+        return joined(net, zeros(width - net.width)) if net.width < width else joined(net)
 
     def decoded(self, port: Net, side: Side, index: int) -> Number:
         code = self.code(port, side, index)
@@ -217,18 +212,20 @@ class Lanes:
         if len(found) == 1:
             return found[0]
         self.m.uses("carry_propagate", max(net.width for net in found))
-        return self.m.wire(max(net.width for net in found) + 1, f"{found[0]} + {found[1]}", "exp")
+        return self.m.wire(max(net.width for net in found) + 1, found[0] + found[1], "exp")
 
     def placed(self, product: Net, exponent: Net, top: Net | None, field: int) -> Net:
         """The product where its exponent puts it in the field: right of the largest, or of a constant."""
         m = self.m
-        constants, most = [], 0
+        constants: list[Operand] = []
+        most = 0
         for mode in self.modes:
             if mode.is_aligned:
-                constants.append(str(top))
+                assert top is not None
+                constants.append(top)
                 most = max(most, mode.exponent_range)
             elif mode.is_direct:
-                constants.append(str(exponent))
+                constants.append(exponent)
             else:  # lowest exponent at the bottom of the field
                 start = mode.weight.lowest + mode.activation.lowest + field - mode.product_bits
                 constants.append(constant(start, max(start.bit_length(), exponent.width, 1)))
@@ -237,7 +234,7 @@ class Lanes:
             return blocks.place(m, product, field)
         width = max(most.bit_length(), exponent.width)
         m.uses("carry_propagate", width)
-        distance = m.wire(width, f"{m.select(self.mode, constants, width)} - {exponent}", "dist")
+        distance = m.wire(width, m.select(self.mode, constants, width) - exponent, "dist")
         placed = blocks.shift_right(m, product, field, distance, most)
         return self.windowed(placed, field)
 
@@ -249,7 +246,7 @@ class Lanes:
             masks.append(constant(((1 << field) - 1) >> lost << lost, field))
         if all(mask == constant((1 << field) - 1, field) for mask in masks):
             return placed
-        return self.m.wire(field, f"{placed} & {self.m.select(self.mode, masks, field)}", "window")
+        return self.m.wire(field, placed & self.m.select(self.mode, masks, field), "window")
 
     def brick_terms(self, w: Net, a: Net) -> list[Net]:
         """Products of the modes with a rate above 1: integers or fixed point on multipliers of their own."""
@@ -259,13 +256,13 @@ class Lanes:
     def fast_products(self, w: Net, a: Net, mode: Mode) -> list[Net]:
         active = self.m.wire(
             1,
-            f"{self.mode} == {constant(list(self.modes).index(mode), self.mode.width)}" if self.mode else "1'b1",
+            self.mode.equals(constant(list(self.modes).index(mode), self.mode.width)) if self.mode else ONE,
             "active",
         )
         found = []
         for index in range(mode.products):
             x, y = (
-                self.m.wire(side.bits, f"{self.code(port, side, index)} & {{{side.bits}{{{active}}}}}", "fast")
+                self.m.wire(side.bits, self.code(port, side, index) & replicated(side.bits, active), "fast")
                 for port, side in ((w, mode.weight), (a, mode.activation))
             )
             rows = Rows(self.m, mode.product_bits)

@@ -15,10 +15,11 @@ from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Mode, resolve_modes
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
 from codesign.hardware.rtl.emit.compress import Rows, add, compress
+from codesign.hardware.rtl.emit.expressions import Expression, Operand, constant, replicated, zeros
 from codesign.hardware.rtl.emit.floating import Summand, accumulate
 from codesign.hardware.rtl.emit.lanes import Lanes, Term
 from codesign.hardware.rtl.emit.pipeline import LOOP, Pipeline, interleave
-from codesign.hardware.rtl.emit.verilog import Module, Net, constant
+from codesign.hardware.rtl.emit.verilog import Assignment, Module, Net
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Built:
     """The Verilog of a unit and its bill of materials (one-bit cells by kind).
 
     latency: clocks from a step at the ports to its sum at acc, by mode; boundaries: what each step that a cut
-    can follow hands on, by net name.
+    can follow hands on, by net name; assignments: what every wire and register is, in the order of the text.
     """
 
     unit: Unit
@@ -94,6 +95,7 @@ class Built:
     latency: tuple[int, ...]
     parts: Mapping[str, int]
     boundaries: Mapping[str, tuple[str, ...]]
+    assignments: tuple[Assignment, ...]
 
 
 def build(unit: Unit, name: str = "unit") -> Built:
@@ -102,7 +104,8 @@ def build(unit: Unit, name: str = "unit") -> Built:
     latency = datapath.build()
     useful = datapath.useful_cuts()
     boundaries = {step: nets for step, nets in datapath.pipe.boundaries.items() if step in useful}
-    return Built(unit, datapath.m.text(), latency, datapath.m.parts, boundaries)
+    made = datapath.m
+    return Built(unit, made.text(), latency, made.parts, boundaries, tuple(made.assignments))
 
 
 class _Datapath:
@@ -167,14 +170,14 @@ class _Datapath:
         if len(nexts) == 1:
             self.m.drive(accumulator, nexts[0])
             return
-        choices = [str(nexts[0]) if mode.fixed_accumulator else str(nexts[1]) for mode in self.modes]
+        choices = [nexts[0] if mode.fixed_accumulator else nexts[1] for mode in self.modes]
         self.m.drive(accumulator, self.m.wire(width, self.m.select(self.mode, choices, width), "next"))
 
-    def source(self, accumulator: Net, control: str = "first") -> str:
+    def source(self, accumulator: Net, control: str = "first") -> Expression:
         """What the sum is added to: the accumulator or the passing partial sum, zero at a first step."""
         self.m.uses("partial_product", accumulator.width)
         kept = self.pipe.controls["psum"] if self.unit.passing else accumulator
-        return f"({kept} & {{{accumulator.width}{{~{self.pipe.controls[control]}}}}})"
+        return (kept & replicated(accumulator.width, ~self.pipe.controls[control])).grouped()
 
     def fixed_next(self, accumulator: Net, terms: Term, width: int) -> Net:
         """Products and accumulator in one carry-save tree and one adder: no sign is ever extended."""
@@ -191,7 +194,7 @@ class _Datapath:
 
     def fixed_from_sum(self, accumulator: Net, total: Net, width: int) -> Net:
         self.m.uses("carry_propagate", width)
-        return self.m.wire(width, f"{self.source(accumulator)} + {blocks.extended(total, width)}", "next")
+        return self.m.wire(width, self.source(accumulator) + blocks.extended(total, width), "next")
 
     def group_sums(self, terms: Term) -> list[Net]:
         """The two's complement sum of each group's terms."""
@@ -206,7 +209,7 @@ class _Datapath:
         *cut, exponent = self.pipe("reduce", *pairs, terms.exponent or Net("1'b0", 1))
         for index in range(terms.groups):
             self.m.uses("carry_propagate", terms.sum_bits)
-            sums.append(self.m.wire(terms.sum_bits, f"{cut[2 * index]} + {cut[2 * index + 1]}", "sum"))
+            sums.append(self.m.wire(terms.sum_bits, cut[2 * index] + cut[2 * index + 1], "sum"))
         *sums, exponent = self.pipe("sum", *sums, exponent)
         terms.exponent = exponent if terms.exponent else None
         return sums
@@ -242,26 +245,29 @@ class _Datapath:
     def scaled(self, magnitude: Net, group: int, exponent: Net | None) -> tuple[Net, Net]:
         """A block sum times its scales: (magnitude, exponent over the mode's lowest weight)."""
         m = self.m
-        addends = [] if exponent is None else [str(exponent)]
+        addends = [] if exponent is None else [exponent]
         most = 0 if exponent is None else (1 << exponent.width) - 1
         for port, side in (("ws", "weight"), ("as", "activation")):
             if port + "0" not in self.pipe.controls:
                 continue
             numbers = [self.scale_number(mode, side, port, group) for mode in self.modes]
             bits = max(n.exponent.width for n in numbers if n is not None and n.exponent is not None)
-            code = m.select(self.mode, [str(n.exponent) if n else f"{bits}'b0" for n in numbers], bits)
-            addends.append(str(m.wire(bits, code, "scale_exp")))
+            code = m.select(self.mode, [n.exponent if n and n.exponent else zeros(bits) for n in numbers], bits)
+            addends.append(m.wire(bits, code, "scale_exp"))
             most += (1 << bits) - 1
             width = max(n.significand.width for n in numbers if n is not None)
             if width > 1:
-                choices = [str(n.significand) if n and n.significand.width > 1 else constant(1, width) for n in numbers]
+                choices = [n.significand if n and n.significand.width > 1 else constant(1, width) for n in numbers]
                 significand = m.wire(width, m.select(self.mode, choices, width), "scale_sig")
                 rows = Rows(self.m, magnitude.width + width)
                 rows.product(magnitude, significand, False, False)
                 magnitude = add(m, rows, "scaled")
         width = max(most.bit_length(), 1)
         m.uses("carry_propagate", width * max(len(addends) - 1, 0))
-        return magnitude, m.wire(width, " + ".join(addends) if addends else f"{width}'b0", "exp")
+        total: Operand = addends[0] if addends else zeros(width)
+        for addend in addends[1:]:
+            total = total + addend
+        return magnitude, m.wire(width, total, "exp")
 
     def scale_number(self, mode: Mode, side: str, port: str, group: int) -> Number | None:
         operand = getattr(mode, side)
@@ -288,7 +294,7 @@ class _Datapath:
         rows = Rows(self.m, GROUP_WINDOW + 1 + ceil_log2(len(signs)))
         for sign, magnitude, exponent in zip(signs, magnitudes, exponents, strict=True):
             m.uses("carry_propagate", top.width)
-            distance = m.wire(top.width, f"{top} - {exponent}", "dist")
+            distance = m.wire(top.width, top - exponent, "dist")
             placed = blocks.shift_right(m, magnitude, GROUP_WINDOW, distance, (1 << top.width) - 1)
             rows.sign_magnitude(sign, placed)
         total = add(m, rows, "groups")
@@ -301,7 +307,7 @@ class _Datapath:
     ) -> Summand:
         """The sum with its leading one in front and its exponent as in `element`; offsets: lowest weight by mode."""
         m = self.m
-        shifted, zeros = blocks.normalise(m, magnitude)
+        shifted, empty = blocks.normalise(m, magnitude)
         used = [value for mode, value in zip(self.modes, offsets, strict=True) if mode.float_element]
         base = [value + magnitude.width - 1 + element.bias for value in offsets]
         lowest = min(used) + element.bias
@@ -309,7 +315,8 @@ class _Datapath:
         highest = max(used) + magnitude.width - 1 + element.bias + (1 << exponent.width) - 1 + zero_at
         width = max(highest + 1, (1 << element.exponent_bits) + zero_at).bit_length()
         start = m.select(self.mode, [constant(value + zero_at, width) for value in base], width)
-        present = m.wire(1, f"|{magnitude}", "present")
+        present = m.wire(1, magnitude.any(), "present")
         m.uses("carry_propagate", 2 * width)
-        biased = m.wire(width, f"({exponent} + {start} - {zeros}) & {{{width}{{{present}}}}}", "exp")
+        placed = (exponent + start - empty).grouped()
+        biased = m.wire(width, placed & replicated(width, present), "exp")
         return Summand(sign, biased, shifted, zero_at)
