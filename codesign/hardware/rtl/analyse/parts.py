@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from codesign.hardware.rtl.emit.unit import Unit, build
+from codesign.hardware.rtl.analyse.built import built
+from codesign.hardware.rtl.emit.unit import Unit
 
 PARTS = (
     "register",  # operand, pipeline and accumulator flip-flops
@@ -30,7 +31,7 @@ Vector = npt.NDArray[np.float64]
 @lru_cache(maxsize=65536)
 def counts_of(unit: Unit) -> Vector:
     """A unit's bill of materials in the order of PARTS, float64 [parts], read-only."""
-    parts = build(unit).parts
+    parts = built(unit).parts
     return _frozen(np.array([parts.get(part, 0) for part in PARTS], dtype=np.float64))
 
 

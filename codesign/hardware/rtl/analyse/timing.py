@@ -1,12 +1,12 @@
 """Static timing of a module at the level of its vectors: every expression adds levels of logic to what it reads.
 
 A path's delay is a sum over kinds of logic, so that the longest path is one row of counts; ps per level of each kind
-are fitted to synthesis (`calibration.fit.area_delay`). Only what `Module` writes is understood.
+are fitted to synthesis (`calibration.fit.area_delay`). What an expression does is read from what `Module` notes of it.
 """
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,8 +15,11 @@ from math import inf, log2
 import numpy as np
 import numpy.typing as npt
 
+from codesign.hardware.rtl.analyse.built import built
+from codesign.hardware.rtl.emit.expressions import Operation
 from codesign.hardware.rtl.emit.pipeline import STEPS
-from codesign.hardware.rtl.emit.unit import Unit, build
+from codesign.hardware.rtl.emit.unit import Unit
+from codesign.hardware.rtl.emit.verilog import Assignment
 
 KINDS = (
     "register",  # clock to output and set-up of one stage
@@ -30,15 +33,7 @@ KINDS = (
     "detect",  # each doubling of the bits that are ORed or compared
 )
 _INDEX = {kind: i for i, kind in enumerate(KINDS)}
-_WIRE = re.compile(r"^  wire \[(\d+):0\] (\w+) = (.*);$")
-_CLOCKED = re.compile(r"^  always @\(posedge clk\) (\w+) <= (.*);$")
-_INPUT = re.compile(r"^  input \[(\d+):0\] (\w+)")
-_REGISTER = re.compile(r"^  reg \[(\d+):0\] (\w+);$")
-_LITERAL = re.compile(r"\d+'[bh][0-9a-f]+")
-_NET = re.compile(r"([a-z]\w*)(?:\[(\d+)(?::(\d+))?\])?")
-_REPLICATED = re.compile(r"\{(\d+)\{")
-_REDUCED = re.compile(r"(?<![\w\]})] )\|([a-z]\w*)(?:\[(\d+)(?::(\d+))?\])?")
-_COMPARED = re.compile(r" (?:>|>=|<|<=) ")
+_SIZED = ("compare", "reduce", "replicate")  # operations whose size counts
 
 Counts = npt.NDArray[np.float64]
 
@@ -87,7 +82,7 @@ class Paths:
 @lru_cache(maxsize=4096)
 def unit_paths(unit: Unit) -> Paths:
     """The graph of a unit's Verilog."""
-    return paths(build(unit).text)
+    return paths(built(unit).assignments)
 
 
 @dataclass(frozen=True)
@@ -108,12 +103,12 @@ class Steps:
 
     @classmethod
     def of(cls, unit: Unit) -> Steps:
-        built = build(unit.cut(()))
-        graph = paths(built.text)
+        uncut = built(unit.cut(()))
+        graph = paths(uncut.assignments)
         found = {
-            step: tuple(graph.names[net] for net in built.boundaries[step] if net in graph.names)
+            step: tuple(graph.names[net] for net in uncut.boundaries[step] if net in graph.names)
             for step in STEPS
-            if step in built.boundaries
+            if step in uncut.boundaries
         }
         return cls(graph, tuple((step, nodes) for step, nodes in found.items() if nodes))
 
@@ -142,78 +137,59 @@ class Steps:
         return Plan(frozenset(cuts), low, high)
 
 
-def paths(text: str) -> Paths:
-    """The graph of a module's text."""
-    widths: dict[str, int] = {}
+def paths(assignments: Sequence[Assignment]) -> Paths:
+    """The graph of a module's wires and registers."""
     names: dict[str, int] = {}
-    levels: list[Counts] = []
     reads: list[tuple[int, ...]] = []
     ends: list[int] = []
-
-    def node(expression: str, width: int) -> int:
-        clean = _LITERAL.sub("", expression)
-        used = dict.fromkeys(match[1] for match in _NET.finditer(clean))
-        levels.append(_levels(expression, clean, width, widths))
+    for node, assignment in enumerate(assignments):
+        used = dict.fromkeys(assignment.expression.reads)
         reads.append(tuple(names[name] for name in used if name in names))
-        return len(levels) - 1
-
-    for line in text.splitlines():
-        if match := _WIRE.match(line):
-            widths[match[2]] = int(match[1]) + 1
-            names[match[2]] = node(match[3], widths[match[2]])
-        elif match := _CLOCKED.match(line):
-            ends.append(node(match[2], widths.get(match[1], 1)))
-        elif match := _REGISTER.match(line) or _INPUT.match(line):
-            widths[match[2]] = int(match[1]) + 1
-    return Paths(np.array(levels), tuple(reads), tuple(ends), names)
+        if assignment.clocked:
+            ends.append(node)
+        else:
+            names[assignment.name] = node
+    levels = np.array([_levels(assignment.expression.operations, assignment.width) for assignment in assignments])
+    return Paths(levels, tuple(reads), tuple(ends), names)
 
 
-def _levels(expression: str, clean: str, width: int, widths: Mapping[str, int]) -> Counts:
-    found = np.zeros(len(KINDS))
+@lru_cache(maxsize=16384)
+def _levels(operations: tuple[Operation, ...], width: int) -> tuple[float, ...]:
+    """Levels of each kind of logic that an expression of `width` bits adds, by KINDS."""
+    found = dict.fromkeys(KINDS, 0.0)
 
     def add(kind: str, count: float = 1.0) -> None:
-        found[_INDEX[kind]] += count
+        found[kind] += count
 
-    operations = clean.count(" + ") + clean.count(" - ")
-    if operations:
+    count = Counter(operation.kind for operation in operations)
+    sizes = {kind: [size for found_kind, size in operations if found_kind == kind] for kind in _SIZED if count[kind]}
+    sums = count["+"] + count["-"]
+    if sums:
         add("adder")
         add("carry", log2(max(width, 2)))
-        add("compress", operations - 1)
-    if _COMPARED.search(clean):
+        add("compress", sums - 1)
+    for compared in sizes.get("compare", ()):
         add("adder")
-        add("carry", log2(max(_bits(clean, widths) / 2, 2)))
-    if " ? " in clean:
-        add("select", 1 + clean.count(" ? ") / 4 if " == " in clean else 1.0)
+        add("carry", log2(max(compared / 2, 2)))
+    if count["?"]:
+        # a selector by mode is a chain of comparisons and selectors: each of them adds a quarter of a level
+        add("select", 1 + count["?"] / 4 if count["=="] else 1.0)
         add("fanout", log2(max(width, 1)))
-    if " == " in clean:
+    if count["=="]:
         add("detect")
-    if " >> " in clean:
+    if count[">>"]:
         add("select", log2(max(width, 2)))
-    xors = clean.count(" ^ ")
-    if xors == 2 and " + " not in clean:
+    if count["^"] == 2 and not count["+"]:  # the sum of a full adder
         add("compress")
-    elif xors:
+    elif count["^"]:
         add("xor")
-    gates = clean.count(" & ") + clean.count(" | ")
-    if gates >= 4 and not _REDUCED.search(clean):
+    gates = count["&"] + count["|"]
+    if gates >= 4 and not count["reduce"]:  # the carry of a full adder
         add("compress")
     elif gates:
         add("gate")
-    copies = [int(match[1]) for match in _REPLICATED.finditer(clean)]
-    if copies and (gates or xors):
-        add("fanout", log2(max(copies)))
-    reduced = [_width(m, widths) for m in _REDUCED.finditer(clean)]
-    if reduced:
-        add("detect", log2(max(*reduced, 2)))
-    return found
-
-
-def _width(match: re.Match[str], widths: Mapping[str, int]) -> int:
-    name, high, low = match[1], match[2], match[3]
-    if high is None:
-        return widths.get(name, 1)
-    return int(high) - int(low) + 1 if low is not None else 1
-
-
-def _bits(clean: str, widths: Mapping[str, int]) -> int:
-    return sum(_width(match, widths) for match in _NET.finditer(clean.split(" ? ")[0]))
+    if count["replicate"] and (gates or count["^"]):
+        add("fanout", log2(max(sizes["replicate"])))
+    if count["reduce"]:
+        add("detect", log2(max(*sizes["reduce"], 2)))
+    return tuple(found.values())
