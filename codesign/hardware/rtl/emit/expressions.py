@@ -26,6 +26,7 @@ class Operand:
 
     @property
     def expression(self) -> Expression:
+        """What it reads as on the right of an assignment."""
         raise NotImplementedError
 
     def __add__(self, other: Operand) -> Expression:
@@ -48,9 +49,11 @@ class Operand:
         return Expression(f"~{own.text}", own.reads, own.bits, own.operations)
 
     def shifted_right(self, distance: Operand) -> Expression:
+        """By a distance that is not constant."""
         return _binary(self, ">>", distance)
 
     def equals(self, other: Operand) -> Expression:
+        """One bit; not to be taken for ``==``, which compares descriptions."""
         return _binary(self, "==", other)
 
     def exceeds(self, other: Operand) -> Expression:
@@ -116,6 +119,7 @@ def constant(value: int, width: int) -> Expression:
 
 
 def zeros(width: int) -> Expression:
+    """A literal of as many zeros."""
     return Expression(f"{width}'b0")
 
 
