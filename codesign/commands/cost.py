@@ -8,9 +8,10 @@ from typing import Any
 
 from codesign.commands.output import assignment_for, human, print_json, print_table
 from codesign.files import csv_text, write_atomic
-from codesign.hardware import Accelerator, AcceleratorGrid, cost, load_accelerator, memory
-from codesign.hardware.roofline import RooflinePoint, bound_shares, roofline
-from codesign.hardware.what_if import Variant, what_if
+from codesign.hardware import Accelerator, AcceleratorGrid, cost, load_accelerator
+from codesign.hardware.chip import memory
+from codesign.hardware.schedule.roofline import RooflinePoint, bound_shares, roofline
+from codesign.hardware.schedule.what_if import Variant, what_if
 from codesign.models import is_task, load_task, workload_called
 from codesign.search.results.records import batch_norms
 from codesign.workload.role_files import load_rules

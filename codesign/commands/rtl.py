@@ -13,9 +13,9 @@ from codesign.files import write_atomic
 from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
 from codesign.hardware.rtl import build
-from codesign.hardware.rtl.bench import Check, write_checks
-from codesign.hardware.rtl.simulate import simulate
-from codesign.hardware.rtl.vectors import verification
+from codesign.hardware.rtl.verify.bench import Check, write_checks
+from codesign.hardware.rtl.verify.simulate import simulate
+from codesign.hardware.rtl.verify.vectors import verification
 
 _READ_ME = """\
 unit.v        the compute unit {name}: {pairs}, {accumulator}, dot-{lanes}

@@ -13,11 +13,11 @@ from codesign.export.study import ChosenDesign, read_design
 from codesign.files import write_atomic
 from codesign.formats import FormatPair, get_format
 from codesign.formats.format import Amax
-from codesign.hardware.accelerator import Accelerator
-from codesign.hardware.rtl.array import array
-from codesign.hardware.rtl.array_bench import ArrayCheck, Matrices
-from codesign.hardware.rtl.bench import write_checks
-from codesign.hardware.rtl.simulate import Verdict, simulate
+from codesign.hardware.chip.accelerator import Accelerator
+from codesign.hardware.rtl.emit.array import array
+from codesign.hardware.rtl.verify.array_bench import ArrayCheck, Matrices
+from codesign.hardware.rtl.verify.bench import write_checks
+from codesign.hardware.rtl.verify.simulate import Verdict, simulate
 from codesign.models import Task, load_task
 from codesign.quality import Evaluator, Operands, sample_operands
 from codesign.quality.calibration import Site

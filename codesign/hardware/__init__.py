@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from codesign.hardware.accelerator import Accelerator, AcceleratorGrid, dram_types
-from codesign.hardware.coefficients import Interval
-from codesign.hardware.cost import Cost, cost
-from codesign.hardware.mac import MacUnit
-from codesign.hardware.mac_costs import MacCosts, mac_costs
-from codesign.hardware.tables import CostTables, cost_tables
-from codesign.hardware.totals import AssignmentTotals
+from codesign.hardware.chip.accelerator import Accelerator, dram_types
+from codesign.hardware.chip.grid import AcceleratorGrid
+from codesign.hardware.schedule.cost import Cost, cost
+from codesign.hardware.schedule.tables import CostTables, cost_tables
+from codesign.hardware.schedule.totals import AssignmentTotals
+from codesign.hardware.units.coefficients import Interval
+from codesign.hardware.units.mac import MacUnit
+from codesign.hardware.units.mac_costs import MacCosts, mac_costs
 
 if TYPE_CHECKING:
-    from codesign.hardware.files import load_accelerator, presets
+    from codesign.hardware.chip.files import load_accelerator, presets
 
 __all__ = [
     "Accelerator",
@@ -36,7 +37,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """`load_accelerator` and `presets` on first use: pydantic, which reads the files, is slow to import."""
     if name in ("load_accelerator", "presets"):
-        from codesign.hardware import files
+        from codesign.hardware.chip import files
 
         return getattr(files, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

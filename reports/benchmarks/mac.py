@@ -25,7 +25,7 @@ import numpy as np
 
 from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
-from codesign.hardware.mac_costs import mac_costs
+from codesign.hardware.units.mac_costs import mac_costs
 
 COUNT = 1_000_000
 NODES = (3, 4, 5, 7, 16, 28, 45, 130)

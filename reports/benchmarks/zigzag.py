@@ -45,10 +45,10 @@ import numpy as np
 
 from codesign.formats import Assignment, FormatPair, LayerFormats
 from codesign.hardware import Accelerator, AcceleratorGrid, cost, cost_tables
-from codesign.hardware.footprint import Footprint, tensor_elements
-from codesign.hardware.schedule import Machine
-from codesign.hardware.tiling import ORDERS, Sizes, Tiling, best_tiling
-from codesign.hardware.traffic import partial_sum_bytes
+from codesign.hardware.schedule.footprint import Footprint, tensor_elements
+from codesign.hardware.schedule.machine import Machine
+from codesign.hardware.schedule.tiling import ORDERS, Sizes, Tiling, best_tiling
+from codesign.hardware.schedule.traffic import partial_sum_bytes
 from codesign.workload.types import Operator, Workload
 
 ZIGZAG = "zigzag-dse==3.9.1"

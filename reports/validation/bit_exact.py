@@ -5,7 +5,7 @@
 
 Takes hours; DIR keeps a line for every unit that is done, and a second call goes on from there. All pairs of codes
 of at most 8 bits each, a million random ones beyond, corners, sums of 1,000 steps and more, all scale corners
-(`codesign.hardware.rtl.vectors.verification`). The report says how many units of the grid it covers. With the
+(`codesign.hardware.rtl.verify.vectors.verification`). The report says how many units of the grid it covers. With the
 folder of a calibration and its library, a sample of the synthesised netlists runs the same bench, its cells as
 their library describes them.
 """
@@ -27,11 +27,11 @@ from typing import Any
 
 from codesign.formats import FormatPair
 from codesign.hardware.calibration import read_liberty, verilog_models
-from codesign.hardware.coefficients import DATA
 from codesign.hardware.rtl import Unit, build
-from codesign.hardware.rtl.bench import Check
-from codesign.hardware.rtl.simulate import SIMULATORS, simulate
-from codesign.hardware.rtl.vectors import EXHAUSTIVE_BITS, verification
+from codesign.hardware.rtl.verify.bench import Check
+from codesign.hardware.rtl.verify.simulate import SIMULATORS, simulate
+from codesign.hardware.rtl.verify.vectors import EXHAUSTIVE_BITS, verification
+from codesign.hardware.units.coefficients import DATA
 
 HERE = Path(__file__).parent
 LIBRARIES = ("asap7", "sg13g2")

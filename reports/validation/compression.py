@@ -19,7 +19,7 @@ import torch
 
 from codesign.formats import Format, Quantized, format_names, get_format
 from codesign.formats.pack import pack_codes, unpack_codes
-from codesign.hardware.coefficients import DATA
+from codesign.hardware.units.coefficients import DATA
 from codesign.models import load_task
 
 NETWORKS = ("restore", "rewrite")

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
-from codesign.hardware.calibration.fit import (
+from codesign.hardware.calibration.fit.area_delay import (
     Sample,
     area_error,
     delay_error,
@@ -31,10 +31,10 @@ from codesign.hardware.calibration.fit import (
     held_out,
     summary,
 )
-from codesign.hardware.calibration.grid import SHARED_FAMILY
-from codesign.hardware.coefficients import DATA
+from codesign.hardware.calibration.synthesis.grid import SHARED_FAMILY
 from codesign.hardware.rtl import Unit
-from codesign.hardware.unit_model import SHIPPED, SHIPPED_7NM, load_model
+from codesign.hardware.units.coefficients import DATA
+from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, load_model
 
 HERE = Path(__file__).parent
 DOTS = (1, 4, 8, 16, 32)

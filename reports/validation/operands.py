@@ -15,9 +15,9 @@ import re
 import numpy as np
 
 from codesign.formats import format_names
-from codesign.hardware.calibration.activity import measured_bits
-from codesign.hardware.coefficients import DATA
-from codesign.hardware.switching import NOISE, OPERAND_BITS
+from codesign.hardware.units.activities import NOISE, OPERAND_BITS
+from codesign.hardware.units.coefficients import DATA
+from codesign.hardware.units.operand_streams import measured_bits
 from codesign.models import load_task
 from codesign.quality import sample_operands
 

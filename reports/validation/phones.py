@@ -17,7 +17,7 @@ from typing import Any
 
 from codesign.formats import Assignment, FormatPair, LayerFormats
 from codesign.hardware import Cost, cost, load_accelerator
-from codesign.hardware.roofline import bound_shares, roofline
+from codesign.hardware.schedule.roofline import bound_shares, roofline
 from codesign.workload import Workload, named_workload
 
 HERE = Path(__file__).parent

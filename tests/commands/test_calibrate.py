@@ -15,7 +15,7 @@ import yaml
 from codesign.cli import main
 from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
-from codesign.hardware.calibration.grid import Entry
+from codesign.hardware.calibration.synthesis.grid import Entry
 from codesign.hardware.rtl import Unit
 from tests.hardware.calibration import tiny
 

@@ -11,7 +11,7 @@ import pytest
 from codesign.cli import main
 from codesign.export import rtl as export
 from codesign.formats import FormatPair, LayerFormats, get_format
-from codesign.hardware.rtl.simulate import available
+from codesign.hardware.rtl.verify.simulate import available
 from codesign.models import load_task
 from codesign.quality.calibration import Ranges
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from codesign.cli import main
-from codesign.hardware.rtl.simulate import available
+from codesign.hardware.rtl.verify.simulate import available
 
 
 def test_mac_gives_area_delay_and_energy_with_intervals(capsys: pytest.CaptureFixture[str]) -> None:

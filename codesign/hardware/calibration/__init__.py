@@ -1,8 +1,8 @@
 """Measuring units in a user's own cell library: Liberty files, synthesis, and the energy of the mapped gates."""
 
-from codesign.hardware.calibration.cells import cells_delay, verilog_models
-from codesign.hardware.calibration.liberty import Cell, FlipFlop, Library, read_liberty, write_merged
-from codesign.hardware.calibration.netlist import (
+from codesign.hardware.calibration.liberty.cells import cells_delay, verilog_models
+from codesign.hardware.calibration.liberty.library import Cell, FlipFlop, Library, read_liberty, write_merged
+from codesign.hardware.calibration.synthesis.netlist import (
     Activity,
     EnergyResult,
     Netlist,
@@ -10,7 +10,7 @@ from codesign.hardware.calibration.netlist import (
     read_netlist,
     switching,
 )
-from codesign.hardware.calibration.yosys import (
+from codesign.hardware.calibration.synthesis.yosys import (
     Job,
     Outcome,
     Synthesis,

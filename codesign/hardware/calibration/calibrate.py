@@ -10,11 +10,7 @@ from typing import Any
 
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.formats import FormatPair
-from codesign.hardware.calibration import energy
-from codesign.hardware.calibration.activity import OPERANDS
-from codesign.hardware.calibration.cells import cells_delay
-from codesign.hardware.calibration.energy import Switched
-from codesign.hardware.calibration.fit import (
+from codesign.hardware.calibration.fit.area_delay import (
     Sample,
     area_error,
     delay_error,
@@ -23,12 +19,17 @@ from codesign.hardware.calibration.fit import (
     held_out,
     summaries,
 )
-from codesign.hardware.calibration.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
-from codesign.hardware.calibration.liberty import Library, read_liberty, write_merged
-from codesign.hardware.calibration.yosys import Job, Outcome, Tool, find_yosys, synthesize, synthesize_many
-from codesign.hardware.rtl.parts import PARTS
-from codesign.hardware.rtl.timing import KINDS
-from codesign.hardware.rtl.unit import Unit, build
+from codesign.hardware.calibration.fit.energy import energy_errors, energy_model
+from codesign.hardware.calibration.liberty.cells import cells_delay
+from codesign.hardware.calibration.liberty.library import Library, read_liberty, write_merged
+from codesign.hardware.calibration.synthesis import energy
+from codesign.hardware.calibration.synthesis.energy import Switched
+from codesign.hardware.calibration.synthesis.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
+from codesign.hardware.calibration.synthesis.yosys import Job, Outcome, Tool, find_yosys, synthesize, synthesize_many
+from codesign.hardware.rtl.analyse.parts import PARTS
+from codesign.hardware.rtl.analyse.timing import KINDS
+from codesign.hardware.rtl.emit.unit import Unit, build
+from codesign.hardware.units.operand_streams import OPERANDS
 
 PROBE = Unit((FormatPair.parse("int8"),), "int32", 1)
 _PERIODS = (2.5, 1.25)  # the two clock targets, in delays of the probe
@@ -65,7 +66,7 @@ class Calibration:
             "provenance": self.provenance(),
             "area_um2": _rows(dict(zip(PARTS, area, strict=True)), "um2 per one-bit part", source),
             "level_ps": levels or _planned_levels(self.clocks_ps),
-            **energy.energy_model(self.switched, area, source),
+            **energy_model(self.switched, area, source),
             "errors": self.errors(),
         }
 
@@ -118,7 +119,7 @@ class Calibration:
                 }
             )
         if self.switched:
-            found["energy"] = energy.energy_errors(self.switched)
+            found["energy"] = energy_errors(self.switched)
         return found
 
     def results(self) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from codesign.designs import Accumulators, Baseline, Design, NetworkRecord, Stud
 from codesign.errors import InputError
 from codesign.files import csv_text, make_folder, read_text
 from codesign.hardware import AcceleratorGrid, AssignmentTotals
-from codesign.hardware.area import areas
+from codesign.hardware.chip.area import areas
 from codesign.search.engine.pareto import nondominated
 from codesign.search.engine.points import Designs
 from codesign.search.results.records import design_of, front_of, layer_table, peak_memory_bytes

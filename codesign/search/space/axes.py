@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from codesign.hardware import AcceleratorGrid
-from codesign.hardware.accelerator import CODECS, FLASHES
+from codesign.hardware.chip.accelerator import CODECS, FLASHES
 from codesign.search.space.resolve import SearchSpace
 
 _NUMBERS = ("rows", "columns", "sram_bytes", "dram_channels", "dram_gib", "clock_hz", "vector_lanes")

@@ -11,8 +11,8 @@ import numpy as np
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, FormatPair, read_assignment
-from codesign.hardware.files import beside
-from codesign.hardware.operators import operator_pairs
+from codesign.hardware.chip.files import beside
+from codesign.hardware.schedule.operators import operator_pairs
 from codesign.models import workload_called
 from codesign.workload import Workload
 from codesign.yamlio import naming

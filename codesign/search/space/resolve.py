@@ -16,8 +16,8 @@ import numpy as np
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
 from codesign.hardware import AcceleratorGrid
-from codesign.hardware.files import beside
-from codesign.hardware.overflow import resolved
+from codesign.hardware.arithmetic.overflow import resolved
+from codesign.hardware.chip.files import beside
 from codesign.models import load_task
 from codesign.quality.calibration import RangeRule
 from codesign.search.space.fixed import FixedNetwork, resolve_fixed

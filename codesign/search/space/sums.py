@@ -8,9 +8,9 @@ import numpy as np
 
 from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
-from codesign.hardware.overflow import Reduction, check_overflow
-from codesign.hardware.rtl.deviation import described
-from codesign.hardware.rtl.twin import Twin
+from codesign.hardware.arithmetic.overflow import Reduction, check_overflow
+from codesign.hardware.rtl.verify.deviation import described
+from codesign.hardware.rtl.verify.twin import Twin
 from codesign.workload import Workload
 
 

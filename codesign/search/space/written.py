@@ -17,8 +17,8 @@ from pydantic import (
 )
 
 from codesign.formats import FormatPair
-from codesign.hardware.accelerator import CODECS, FLASHES, check_name, dram_types
-from codesign.hardware.accumulators import check_accumulator
+from codesign.hardware.arithmetic.accumulators import check_accumulator
+from codesign.hardware.chip.accelerator import CODECS, FLASHES, check_name, dram_types
 from codesign.quality.calibration import RangeRule
 from codesign.yamlio import Written
 

@@ -8,8 +8,8 @@ from math import inf
 from codesign.formats import FormatPair, get_format
 from codesign.formats.format import Amax
 from codesign.hardware import MacUnit
-from codesign.hardware.overflow import resolved
-from codesign.hardware.rtl.deviation import deviation
+from codesign.hardware.arithmetic.overflow import resolved
+from codesign.hardware.rtl.verify.deviation import deviation
 from codesign.quality import Evaluator, Operands, sample_operands
 from codesign.quality.calibration import Site
 from codesign.search.space.sums import lanes

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from codesign.hardware.calibration.liberty import Library, read_liberty, write_merged
-from codesign.hardware.calibration.yosys import Tool, find_yosys
+from codesign.hardware.calibration.liberty.library import Library, read_liberty, write_merged
+from codesign.hardware.calibration.synthesis.yosys import Tool, find_yosys
 from tests.hardware.calibration import tiny
 
 

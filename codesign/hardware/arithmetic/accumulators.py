@@ -1,0 +1,83 @@
+"""Where the products of a unit are summed: the names of accumulators and which pairs they can take."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from codesign.errors import InputError, nearest
+from codesign.hardware.arithmetic.operands import Operand
+
+EXAMPLES = ("auto", "int24", "int32", "fp32", "fp16", "exact", "exact48", "aligned16", "aligned25")
+# Carry and sign bits above the product range of an exact accumulator: 2^11 worst-case additions.
+EXACT_HEADROOM = 12
+# Window of the aligned sum in front of a floating-point accumulator when none is named.
+DEFAULT_WINDOW = 25
+_FLOAT_SIGNIFICAND = {32: 24, 16: 11}
+_NAME = re.compile(r"(auto)|(int|exact|aligned|fp)(\d*)")
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """A resolved accumulator of one pair.
+
+    kind: ``integer`` (two's complement, `bits` wide), ``exact`` (fixed point over the whole product
+    range) or ``float`` (aligned window of `window` bits inside a dot, then a float of `bits`).
+    after_block: block scales make the block sum an operand of a floating-point accumulation;
+    `kind` then says how the block itself is summed, with `bits` the float's width.
+    """
+
+    kind: str
+    bits: int
+    window: int = 0
+    after_block: bool = False
+
+    @property
+    def significand(self) -> int:
+        """Significand of the floating-point accumulation, 0 where there is none."""
+        return _FLOAT_SIGNIFICAND[self.bits] if self.kind == "float" or self.after_block else 0
+
+
+def check_accumulator(name: str) -> str:
+    """`name` itself; raises InputError when it is no accumulator."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise InputError(f"unknown accumulator '{name}'{nearest(name, EXAMPLES)}")
+    kind, digits = match.group(2), match.group(3)
+    if (kind == "fp" and digits not in ("16", "32")) or (kind in ("int", "aligned") and not digits):
+        raise InputError(f"unknown accumulator '{name}'{nearest(name, EXAMPLES)}")
+    if digits and not 4 <= int(digits) <= 1024:
+        raise InputError(f"accumulator '{name}': the width must be 4 to 1024 bits")
+    return name
+
+
+def resolve_accumulator(name: str, weight: Operand, activation: Operand) -> Accumulator:
+    """What accumulator `name` means for a pair of operands.
+
+    ``auto``: int32 for integers without block scales, otherwise an aligned window and fp32.
+    A block format adds its scaled block sums in fp32, whatever sums the block.
+    Raises InputError for floating-point products in an integer accumulator.
+    """
+    match = _NAME.fullmatch(check_accumulator(name))
+    assert match is not None
+    kind, width = match.group(2) or "auto", int(match.group(3) or 0)
+    integer = weight.is_integer and activation.is_integer
+    blocks = bool(weight.block or activation.block)
+    if kind == "int" and not integer:
+        raise InputError(f"accumulator '{name}' holds integers; floating-point products need fp32, exact or aligned25")
+    if kind == "auto":
+        kind, width = ("int", 32) if integer else ("aligned", DEFAULT_WINDOW)
+    if kind == "fp":
+        float_bits, window = width, DEFAULT_WINDOW if width == 32 else 16
+        if integer:
+            return Accumulator("integer", float_bits, after_block=True)
+        return Accumulator("float", float_bits, window, after_block=blocks)
+    if kind == "aligned":
+        if integer:
+            return Accumulator("integer", 32, after_block=True)
+        return Accumulator("float", 32, width, after_block=blocks)
+    if blocks:
+        return Accumulator("integer" if integer else "exact", 32, after_block=True)
+    if integer:
+        return Accumulator("integer", width or weight.span + activation.span + EXACT_HEADROOM)
+    return Accumulator("exact", width or weight.span + activation.span + EXACT_HEADROOM)

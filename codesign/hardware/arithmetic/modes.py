@@ -1,0 +1,162 @@
+"""What a unit computes in each of its modes: products a cycle, alignment, accumulator, in numbers of bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from codesign.errors import InputError
+from codesign.formats import FloatElement, FormatPair, get_format
+from codesign.formats.elements import FP16, FP32
+from codesign.hardware.arithmetic.accumulators import Accumulator, resolve_accumulator
+from codesign.hardware.arithmetic.operands import operands
+
+WIDEST_EXACT = 128  # bits of an exact accumulator; bf16 would take more than 500
+GROUP_WINDOW = 25  # bits of the aligned sum over the blocks of one step
+
+
+@dataclass(frozen=True)
+class Side:
+    """One operand of a mode as the datapath sees it.
+
+    element: its minifloat, None for integers; bits: code width at the port (a zero point, subtracted
+    before, has made it one bit wider); significand: bits of the magnitude that is multiplied;
+    lowest, highest: effective exponents of a minifloat (0 and 0 for integers);
+    exponent_offset: what to add to an effective exponent for the weight of the significand's lowest bit.
+    scale: element type of the block scale, None without; block: elements under one scale.
+    """
+
+    element: FloatElement | None
+    bits: int
+    significand: int
+    lowest: int
+    highest: int
+    exponent_offset: int
+    scale: FloatElement | None
+    block: int
+
+    @classmethod
+    def of(cls, name: str) -> Side:
+        form = get_format(name)
+        element, scaling = form.element, form.scaling
+        block = (scaling.block or 0) if scaling is not None else 0
+        scale = scaling.scale if scaling is not None and block else None
+        if isinstance(element, FloatElement):
+            highest = (1 << element.exponent_bits) - 1
+            offset = -element.bias - element.mantissa_bits
+            return cls(element, element.bits, element.mantissa_bits + 1, 1, highest, offset, scale, block)
+        bits = element.bits + int(form.has_zero_point)
+        return cls(None, bits, bits, 0, 0, -element.fraction_bits, scale, block)
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One format pair of a unit of `lanes` lanes that makes `rate` products a lane and cycle."""
+
+    pair: FormatPair
+    accumulator: Accumulator
+    lanes: int
+    rate: int = 1
+
+    @cached_property
+    def weight(self) -> Side:
+        return Side.of(self.pair.weight)
+
+    @cached_property
+    def activation(self) -> Side:
+        return Side.of(self.pair.activation)
+
+    @property
+    def products(self) -> int:
+        """Products of one step."""
+        return self.lanes * self.rate
+
+    @property
+    def product_bits(self) -> int:
+        return self.weight.significand + self.activation.significand
+
+    @property
+    def is_integer(self) -> bool:
+        return self.weight.element is None and self.activation.element is None
+
+    @property
+    def exponent_range(self) -> int:
+        """Largest less smallest exponent of a product."""
+        sides = (self.weight, self.activation)
+        return sum(side.highest - side.lowest for side in sides)
+
+    @property
+    def fixed_bits(self) -> int:
+        """Bits of a product's magnitude in fixed point over every exponent."""
+        return self.product_bits + self.exponent_range
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether products are aligned to the largest exponent of the step (and may lose low bits)."""
+        kind = self.accumulator.kind
+        return kind == "float" and self.products > 1 and self.accumulator.window < self.fixed_bits
+
+    @property
+    def is_direct(self) -> bool:
+        """One floating-point product a step: its own exponent, no alignment."""
+        return self.accumulator.kind == "float" and self.products == 1
+
+    @property
+    def field(self) -> int:
+        """Bits that one summand's magnitude takes in the tree."""
+        if self.is_integer or self.is_direct:
+            return self.product_bits
+        return self.accumulator.window if self.is_aligned else self.fixed_bits
+
+    @property
+    def exponent_offset(self) -> int:
+        """Weight of a product's lowest bit at exponent 0."""
+        return self.weight.exponent_offset + self.activation.exponent_offset
+
+    @property
+    def block(self) -> int:
+        """Products under one pair of block scales; 0 without scales."""
+        blocks = [side.block for side in (self.weight, self.activation) if side.block]
+        return min(blocks) if blocks else 0
+
+    @property
+    def groups(self) -> int:
+        """Block sums of one step."""
+        return max(1, self.products // self.block) if self.block else 1
+
+    @property
+    def scale_bits(self) -> int:
+        """Significand bits by which scales widen a block sum."""
+        scales = [side.scale for side in (self.weight, self.activation) if side.scale is not None]
+        return sum(scale.mantissa_bits + 1 for scale in scales if scale.mantissa_bits)
+
+    @property
+    def float_element(self) -> FloatElement | None:
+        """The floating-point accumulator, if the sum ends in one."""
+        return {24: FP32, 11: FP16}.get(self.accumulator.significand)
+
+    @property
+    def fixed_accumulator(self) -> int:
+        """Bits of the two's complement accumulator; 0 where the accumulator is floating-point."""
+        return 0 if self.float_element else self.accumulator.bits
+
+
+def resolve_modes(pairs: Sequence[FormatPair], accumulator: str, lanes: int, rates: Sequence[int]) -> list[Mode]:
+    """The modes of a unit; raises InputError for one that cannot be built."""
+    modes = []
+    for pair, rate in zip(pairs, rates, strict=True):
+        resolved = resolve_accumulator(accumulator, *operands(pair))
+        mode = Mode(pair, resolved, lanes, rate)
+        if resolved.kind == "exact" and mode.fixed_bits > WIDEST_EXACT:
+            raise InputError(
+                f"an exact accumulator of {pair} takes {mode.fixed_bits} bits and more, beyond {WIDEST_EXACT}: "
+                "take fp32 or aligned25"
+            )
+        if len(pairs) > 1 and mode.groups > 1:
+            raise InputError(
+                f"a unit of several formats sums one block a cycle: {pair} has blocks of {mode.block}, "
+                f"this unit makes {mode.products} products a cycle"
+            )
+        modes.append(mode)
+    return modes

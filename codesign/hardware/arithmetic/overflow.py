@@ -1,0 +1,88 @@
+"""Whether a fixed-point accumulator can wrap: bounds over every code that a format's quantizer writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from codesign.errors import InputError
+from codesign.formats import FloatElement, Format, FormatPair, get_format
+from codesign.hardware.arithmetic.accumulators import Accumulator, resolve_accumulator
+from codesign.hardware.arithmetic.operands import operands
+
+
+class Summing(Protocol):
+    """What of a compute unit decides whether its sums can wrap; `MacUnit` is one."""
+
+    @property
+    def pairs(self) -> tuple[FormatPair, ...]: ...
+    @property
+    def accumulator(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """The longest dot product that a unit has to sum in a pair: k products, in `layer` of `task`."""
+
+    task: str
+    layer: str
+    pair: FormatPair
+    k: int
+
+
+def resolved(pair: FormatPair, accumulator: str) -> Accumulator:
+    """What an accumulator's name means for a pair; raises InputError where it cannot hold its products."""
+    return resolve_accumulator(accumulator, *operands(pair))
+
+
+def required_bits(pair: FormatPair, k: int) -> int:
+    """Width of the two's complement accumulator that no sum of `k` products of `pair` can wrap.
+
+    Its lowest bit is that of the smallest product: 1 for integers, the product of the smallest
+    subnormals for minifloats. Block scales are outside of it.
+    """
+    (low_w, high_w), (low_a, high_a) = _range(get_format(pair.weight)), _range(get_format(pair.activation))
+    highest = k * max(high_w * high_a, low_w * low_a)
+    lowest = k * min(high_w * low_a, low_w * high_a)
+    return max(highest.bit_length(), (-lowest - 1).bit_length()) + 1
+
+
+def worst_case_fits(pair: FormatPair, accumulator: str, k: int, bits: int | None = None) -> bool:
+    """Whether no sum of `k` products can wrap; floating-point accumulators saturate instead of wrapping.
+
+    bits: the accumulator's width where a unit of several formats has a wider one.
+    """
+    found = resolved(pair, accumulator)
+    return found.significand > 0 or (bits or found.bits) >= required_bits(pair, k)
+
+
+def fixed_bits(unit: Summing) -> int:
+    """Width of the fixed-point accumulator that the formats of a unit share; 0 where all are floating-point."""
+    found = (resolved(pair, unit.accumulator) for pair in unit.pairs)
+    return max((a.bits for a in found if not a.significand), default=0)
+
+
+def check_overflow(unit: Summing, reductions: Iterable[Reduction]) -> None:
+    """Raises InputError naming the layer whose sum could wrap in this unit, and the width that would do."""
+    bits = fixed_bits(unit)
+    for r in reductions:
+        if r.pair in unit.pairs and not worst_case_fits(r.pair, unit.accumulator, r.k, bits):
+            kind = resolved(r.pair, unit.accumulator).kind
+            needed = f"{'int' if kind == 'integer' else 'exact'}{required_bits(r.pair, r.k)}"
+            raise InputError(
+                f"accumulator '{unit.accumulator}' has {bits} bits, which {r.task} layer '{r.layer}' can overflow: "
+                f"it sums K = {r.k} products of {r.pair}; take {needed} or fp32"
+            )
+
+
+def _range(form: Format) -> tuple[int, int]:
+    """Lowest and highest multiplier input, in units of the element's smallest step."""
+    element = form.element
+    if isinstance(element, FloatElement):
+        highest = int(element.max_value / element.smallest)
+        return -highest, highest
+    if form.has_zero_point:  # code minus zero point, both anywhere in the range
+        span = element.max_code - element.min_code
+        return -span, span
+    return element.min_code, element.max_code

@@ -1,0 +1,352 @@
+"""A cell library as numbers: areas, capacitances, leakage, energies and boolean functions from Liberty files.
+
+After reading, capacitances are in fF, energies in fJ, leakage in nW, times in ps and areas in um2. Energy
+in Liberty's ``internal_power`` tables counts in capacitive_load_unit x voltage_unit^2 (Liberty User Guide,
+"Modeling power"): 1 fJ in ASAP7, 1 pJ in sg13g2. Tables that differ by ``related_pg_pin`` add up. In
+ASAP7 those of VDD and VSS are nearly equal over a cycle, so a sum could count twice; an estimate speaks for the sum:
+BUFx2 less INVx1 and INVx2 then leaves 0.45 fJ for its inner net, whose pin capacitance needs 0.43 to 0.58 fJ at
+0.7 V; one supply alone leaves 0.23 fJ. (The first stage of BUFx2 is taken to be as large as INVx1.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from codesign.errors import InputError
+from codesign.hardware.calibration.liberty.logic import Expression, parse_expression
+from codesign.hardware.calibration.liberty.power_tables import mean, pin_energies
+from codesign.hardware.calibration.liberty.text import Group, Parser, library_units, outline, write_merged
+
+__all__ = ["Cell", "FlipFlop", "Library", "read_liberty", "write_merged"]
+
+_SCALE = {"f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3}
+_LOAD = re.compile(r'\s*([\d.eE+-]+)\s*,\s*"?([fpn])f"?\s*', re.I)
+_MEMORY = ("ff", "latch", "ff_bank", "latch_bank", "statetable")
+_INVERTER, _NAND, _NOR = (1, 0), (1, 1, 1, 0), (1, 0, 0, 0)
+_MAJORITY, _PARITY = (0, 0, 0, 1, 0, 1, 1, 1), (0, 1, 1, 0, 1, 0, 0, 1)
+
+
+@dataclass(frozen=True)
+class FlipFlop:
+    """Edge-triggered memory of a cell: ``state`` takes ``next_state`` when ``clocked_on`` becomes true."""
+
+    state: str
+    inverse: str
+    clocked_on: Expression
+    next_state: Expression
+    clear: Expression | None
+    preset: Expression | None
+    timing: tuple[Group, ...] = field(repr=False, compare=False, default=())
+    setup: tuple[Group, ...] = field(repr=False, compare=False, default=())
+
+    @property
+    def clock(self) -> str:
+        return self.clocked_on.inputs[0]
+
+    @property
+    def rising(self) -> bool:
+        return self.clocked_on.kind == "var"
+
+    @property
+    def plain(self) -> bool:
+        """Holds a data pin or its complement, as the synthesiser's flip-flop mapping asks."""
+        inner = self.next_state.operands[0] if self.next_state.kind == "not" else self.next_state
+        return inner.kind == "var" and len(self.clocked_on.inputs) == 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    ``internal_fj`` is per toggle of that pin (mean of rise and fall, in the middle of its table): of an output;
+    of a flip-flop's clock pin while the output rests; of a flip-flop's data pin. The energy of a
+    flip-flop's output is what a change adds to the clock edge that causes it.
+    """
+
+    name: str
+    area_um2: float
+    leakage_nw: float
+    inputs_ff: dict[str, float]
+    functions: dict[str, Expression]
+    internal_fj: dict[str, float]
+    ff: FlipFlop | None
+    latch: bool
+    dont_use: bool
+
+    @property
+    def combinational(self) -> bool:
+        return self.ff is None and not self.latch and bool(self.functions)
+
+    def tables(self) -> dict[str, tuple[int, ...]]:
+        """Truth table of each output over all inputs in their order; only for small combinational cells."""
+        return {pin: function.truth_table(tuple(self.inputs_ff)) for pin, function in self.functions.items()}
+
+    @property
+    def full_adder(self) -> bool:
+        if not self.combinational or len(self.functions) != 2 or len(self.inputs_ff) != 3:
+            return False
+        sums, carries = ({table, tuple(1 - bit for bit in table)} for table in (_PARITY, _MAJORITY))
+        one, other = self.tables().values()
+        return (one in sums and other in carries) or (one in carries and other in sums)
+
+
+@dataclass(frozen=True)
+class Library:
+    """The cells of one process corner. ``sha256`` is of the texts of all the files, in the order given."""
+
+    name: str
+    sha256: str
+    voltage_v: float
+    cells: dict[str, Cell]
+    paths: tuple[Path, ...]
+    time_ps: float
+    load_ff: float
+
+    @cached_property
+    def full_adders(self) -> tuple[str, ...]:
+        """Two-output adder cells; abc maps single-output cells only, so a synthesised unit uses none of them."""
+        return tuple(name for name, cell in self.cells.items() if cell.full_adder)
+
+    @cached_property
+    def inverter(self) -> Cell:
+        """The smallest inverter."""
+        return min(self._with_table(1, _INVERTER), key=lambda cell: cell.area_um2)
+
+    @cached_property
+    def flip_flop(self) -> Cell:
+        """The flip-flop that yosys `dfflibmap` takes for a plain one on the rising edge: fewest pins, then least area.
+
+        Where there is none without set or reset, it takes one with either and ties that pin.
+        """
+        ranked = [
+            ((cell.ff.clear is not None) + (cell.ff.preset is not None), pins, cell.area_um2, name)
+            for name, cell in self.cells.items()
+            if cell.ff is not None and cell.ff.plain and cell.ff.rising and not cell.dont_use
+            for pins in (len(cell.inputs_ff) + len(cell.functions),)
+        ]
+        return self.cells[min(ranked)[-1]]
+
+    @property
+    def has_internal_power(self) -> bool:
+        """Whether the library tables internal power; without it, energies miss what cells use inside."""
+        return any(any(cell.internal_fj.values()) for cell in self.cells.values())
+
+    def _with_table(self, inputs: int, *tables: tuple[int, ...]) -> list[Cell]:
+        return [
+            cell
+            for cell in self.cells.values()
+            if cell.combinational
+            and not cell.dont_use
+            and len(cell.inputs_ff) == inputs
+            and len(cell.functions) == 1
+            and next(iter(cell.tables().values())) in tables
+        ]
+
+    def check(self) -> None:
+        """Raise InputError where a unit cannot be synthesised with this library, saying what it lacks."""
+        where = str(self.paths[0]) if len(self.paths) == 1 else f"{self.paths[0]} and {len(self.paths) - 1} more"
+        if not self.cells:
+            raise InputError(f"{where}: no cells")
+        if not any(cell.area_um2 > 0 for cell in self.cells.values()):
+            raise InputError(f"{where}: no cell has an area; take a library of cells with 'area' in um2")
+        if not any(c.ff and c.ff.plain and c.ff.rising and not c.dont_use for c in self.cells.values()):
+            advice = "if the library ships in several files, name all of them"
+            raise InputError(f"{where}: no flip-flop that takes its data pin on a rising clock edge; {advice}")
+        if not self._with_table(1, _INVERTER):
+            raise InputError(f"{where}: no inverter; if the library ships in several files, name all of them")
+        if not self._with_table(2, _NAND, _NOR):
+            message = "no two-input NAND or NOR; if the library ships in several files, name all of them"
+            raise InputError(f"{where}: {message}")
+
+
+def read_liberty(*paths: str | Path) -> Library:
+    """Read one library from one file, or from several that hold its cells in parts; ``.gz`` is read as it is.
+
+    Raises InputError (file and line where known) for a file that is missing, not Liberty or truncated, for files
+    whose units or voltages differ, and for a library that cannot build a unit: no area, flip-flop, inverter or NAND.
+    """
+    if not paths:
+        raise InputError("no Liberty file given")
+    digest = hashlib.sha256()
+    cells: dict[str, Cell] = {}
+    first: tuple[Group, _Units] | None = None
+    for path in map(Path, paths):
+        parser, header, inner = outline(path)
+        digest.update(parser.text.encode("utf-8"))
+        units = _Units.of(header, inner, parser)
+        if first is None:
+            first = header, units
+        elif library_units(header) != library_units(first[0]) or units.voltage_v != first[1].voltage_v:
+            raise InputError(f"{path}: its units or its voltage differ from those of {paths[0]}")
+        for group, _ in inner:
+            if group.kind == "cell" and group.arguments and group.arguments[0] not in cells:
+                cells[group.arguments[0]] = _read_cell(parser, group.offset, units)
+    assert first is not None
+    header, units = first
+    library = Library(
+        name=header.arguments[0],
+        sha256=digest.hexdigest(),
+        voltage_v=units.voltage_v,
+        cells=cells,
+        paths=tuple(map(Path, paths)),
+        time_ps=units.time_ps,
+        load_ff=units.load_ff,
+    )
+    library.check()
+    return library
+
+
+@dataclass(frozen=True)
+class _Units:
+    """What a number 1 of the library means."""
+
+    time_ps: float
+    load_ff: float
+    leakage_nw: float
+    energy_fj: float
+    voltage_v: float
+    default_input: float
+
+    @classmethod
+    def of(cls, header: Group, inner: list[tuple[Group, int]], parser: Parser) -> _Units:
+        attributes = header.attributes
+        load = _LOAD.fullmatch(header.complex.get("capacitive_load_unit", ""))
+        if load is None:
+            raise parser.error(header.offset, "no capacitive_load_unit such as (1,ff)")
+        load_ff = float(load[1]) * _SCALE[load[2].lower()] / 1e-15
+        volt = _quantity(attributes.get("voltage_unit", "1V"), "V", header, parser)
+        if "leakage_power_unit" not in attributes:
+            raise parser.error(header.offset, "no leakage_power_unit such as 1nW")
+        leakage = _quantity(attributes["leakage_power_unit"], "W", header, parser)
+        time = _quantity(attributes.get("time_unit", "1ns"), "s", header, parser)  # ns is Liberty's default
+        voltage = attributes.get("nom_voltage")
+        for group, _ in inner:
+            if group.kind == "operating_conditions":
+                wanted = attributes.get("default_operating_conditions", "")
+                if wanted in ("", *group.arguments):
+                    voltage = parser.group(group.offset, set()).attributes.get("voltage", voltage)
+        if voltage is None:
+            raise parser.error(header.offset, "no nom_voltage and no operating_conditions with a voltage")
+        return cls(
+            time_ps=time / 1e-12,
+            load_ff=load_ff,
+            leakage_nw=leakage / 1e-9,
+            energy_fj=load_ff * volt**2,
+            voltage_v=_number(voltage, header, parser) * volt,
+            default_input=_number(attributes.get("default_input_pin_cap", "0"), header, parser),
+        )
+
+
+def _quantity(text: str, unit: str, group: Group, parser: Parser) -> float:
+    match = re.fullmatch(rf"\s*([\d.]+)?\s*([fpnumk]?){unit}\s*", text, re.I)
+    if match is None:
+        raise parser.error(group.offset, f"{text!r} is not a unit in {unit}")
+    return float(match[1] or 1) * _SCALE[match[2].lower()]
+
+
+def _number(text: str, group: Group, parser: Parser) -> float:
+    try:
+        return float(text.split("/*")[0])
+    except ValueError:
+        raise parser.error(group.offset, f"{text!r} in {group.kind} is not a number") from None
+
+
+def _true(group: Group, attribute: str) -> bool:
+    return group.attributes.get(attribute, "false").lower() == "true"
+
+
+def _read_cell(parser: Parser, offset: int, units: _Units) -> Cell:
+    cell = parser.group(offset, {"test_cell", "receiver_capacitance", "pg_pin", "timing"})
+    sequential = cell.first(*_MEMORY) is not None
+    if cell.first("ff") is not None:  # the only cells whose delays are read here; abc reads those of the others
+        cell = parser.group(offset, {"test_cell", "receiver_capacitance", "pg_pin"})
+    pins = [(name, pin) for pin in cell.all("pin") for name in pin.arguments]
+    inputs = {
+        name: _capacitance(pin, parser, units) for name, pin in pins if pin.attributes.get("direction") == "input"
+    }
+    functions = {
+        name: _function(pin.attributes["function"], pin, parser)
+        for name, pin in pins
+        if pin.attributes.get("direction") == "output" and "function" in pin.attributes
+    }
+    ff = _flip_flop(cell, pins, parser)
+    return Cell(
+        name=cell.arguments[0],
+        area_um2=_number(cell.attributes.get("area", "0"), cell, parser),
+        leakage_nw=_leakage(cell, parser) * units.leakage_nw,
+        inputs_ff=inputs,
+        functions=functions,
+        internal_fj={
+            name: energy * units.energy_fj
+            for name, energy in pin_energies(pins, ff.clock if ff else None, ff is None or ff.rising).items()
+        },
+        ff=ff,
+        latch=ff is None and (sequential or "clock_gating_integrated_cell" in cell.attributes),
+        dont_use=_true(cell, "dont_use") or any("three_state" in pin.attributes for _, pin in pins),
+    )
+
+
+def _function(text: str, group: Group, parser: Parser) -> Expression:
+    try:
+        return parse_expression(text)
+    except ValueError as error:
+        raise parser.error(group.offset, str(error)) from None
+
+
+def _capacitance(pin: Group, parser: Parser, units: _Units) -> float:
+    given = [pin.attributes[key] for key in ("capacitance",) if key in pin.attributes] or [
+        pin.attributes[key] for key in ("rise_capacitance", "fall_capacitance") if key in pin.attributes
+    ]
+    values = [_number(text, pin, parser) for text in given] or [units.default_input]
+    return sum(values) / len(values) * units.load_ff
+
+
+def _leakage(cell: Group, parser: Parser) -> float:
+    """The cell's one number; else the mean over its states, summed over its supplies."""
+    if "cell_leakage_power" in cell.attributes:
+        return _number(cell.attributes["cell_leakage_power"], cell, parser)
+    supplies: dict[str, list[Group]] = {}
+    for group in cell.all("leakage_power"):
+        supplies.setdefault(group.attributes.get("related_pg_pin", ""), []).append(group)
+    total = 0.0
+    for groups in supplies.values():
+        overall = [group for group in groups if "when" not in group.attributes] or groups
+        total += mean(_number(group.attributes.get("value", "0"), group, parser) for group in overall)
+    return total
+
+
+def _flip_flop(cell: Group, pins: list[tuple[str, Group]], parser: Parser) -> FlipFlop | None:
+    group = cell.first("ff")
+    if group is None or len(group.arguments) != 2 or not {"clocked_on", "next_state"} <= set(group.attributes):
+        return None
+    if "clocked_on_also" in group.attributes or cell.first("latch") is not None:
+        return None
+    clocked_on = _function(group.attributes["clocked_on"], group, parser)
+    if len(clocked_on.inputs) != 1:
+        return None
+    clear, preset = (
+        _function(group.attributes[key], group, parser) if key in group.attributes else None
+        for key in ("clear", "preset")
+    )
+    clock = clocked_on.inputs[0]
+    next_state = _function(group.attributes["next_state"], group, parser)
+    arcs = [
+        (name, arc) for name, pin in pins for arc in pin.all("timing") if arc.attributes.get("related_pin") == clock
+    ]
+    return FlipFlop(
+        *group.arguments,
+        clocked_on=clocked_on,
+        next_state=next_state,
+        clear=clear,
+        preset=preset,
+        timing=tuple(arc for _, arc in arcs if arc.attributes.get("timing_type", "").endswith("_edge")),
+        setup=tuple(
+            arc
+            for name, arc in arcs
+            if arc.attributes.get("timing_type", "").startswith("setup_") and name in next_state.inputs
+        ),
+    )

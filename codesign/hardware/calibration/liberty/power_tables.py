@@ -1,0 +1,58 @@
+"""Liberty's ``internal_power`` tables as one energy for each pin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from codesign.hardware.calibration.liberty.lookup import centre
+from codesign.hardware.calibration.liberty.text import Group
+
+
+def pin_energies(pins: Sequence[tuple[str, Group]], clock: str | None, rising: bool) -> dict[str, float]:
+    """Energy for one toggle of each pin, in the library's unit: mean of rise and fall, in the middle of the tables.
+
+    Gates (``clock`` None): their outputs; what they use while the output rests ("hidden power") depends on the other
+    pins and is left out. Flip-flops: every pin. Where a library books the whole active clock edge on the output that it
+    changes, with a zero on the clock pin for these states, the edge of a resting flip-flop is taken off the output:
+    the clock pin's energy counts in every cycle.
+    """
+    energies: dict[str, float] = {}
+    edge = 0.0
+    for name, pin in pins:
+        output = pin.attributes.get("direction") == "output"
+        if not output and clock is None:
+            continue
+        groups = pin.all("internal_power")
+        if output and clock is not None:  # not the arcs of set and reset
+            groups = [group for group in groups if group.attributes.get("related_pin") == clock]
+        rise, fall = (_energy(groups, key, nonzero=name == clock) for key in ("rise_power", "fall_power"))
+        energies[name] = (rise + fall) / 2
+        if name == clock:
+            active = "rise_power" if rising else "fall_power"
+            values = [centre(group, active, "power") for group in groups]
+            if any(values) and not all(values):
+                edge = rise if rising else fall
+    if clock is not None:
+        for name, pin in pins:
+            if pin.attributes.get("direction") == "output":
+                energies[name] = max(0.0, energies[name] - edge)
+    return energies
+
+
+def _energy(groups: list[Group], key: str, nonzero: bool) -> float:
+    """Sum over the supplies of the mean over conditions; ``nonzero``: of the conditions that use energy at all."""
+    supplies: dict[str, list[Group]] = {}
+    for group in groups:
+        supplies.setdefault(group.attributes.get("related_pg_pin", ""), []).append(group)
+    total = 0.0
+    for members in supplies.values():
+        conditional = [group for group in members if "when" in group.attributes] or members
+        values = [centre(group, key, "power") for group in conditional]
+        total += mean(value for value in values if value or not nonzero)
+    return total
+
+
+def mean(values: Iterable[float]) -> float:
+    """Arithmetic mean; 0 of nothing."""
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else 0.0

@@ -1,0 +1,138 @@
+"""Energy of synthesised units: the switching of their gates on real operands, in every mode.
+
+`settled_fj` counts each net at most once a cycle, `glitching_fj` all the glitches of equal gate delays
+(`synthesis.netlist`). Wires are not laid out: each pin that a net drives is charged with a wire of a few gate pitches.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from codesign.hardware.calibration.liberty.library import Library, read_liberty
+from codesign.hardware.calibration.synthesis.netlist import Netlist, energy_fj, read_netlist, switching
+from codesign.hardware.calibration.synthesis.stimulus import stimulus
+from codesign.hardware.rtl.analyse.parts import counts_of, own_parts
+from codesign.hardware.rtl.emit.unit import Unit
+from codesign.hardware.units.activities import activities
+from codesign.hardware.units.switching import product_activity
+
+WIRE_FF_PER_UM = 0.2  # usual for signal wires, whose shape hardly changes from node to node
+WIRE_PITCHES = 4  # length to each driven pin, in square roots of the mean cell area; an assumption
+_SETTLED_AFTER = 4  # cycles in which the pipeline fills, left out
+
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A unit whose netlist is to be simulated in every mode under every activity."""
+
+    key: str
+    family: str
+    unit: Unit
+    netlist: Path
+
+
+@dataclass(frozen=True)
+class Switched:
+    """fJ of one cycle of a unit in one mode under an activity, without and with glitches; its clock; nW at rest."""
+
+    family: str
+    unit: Unit
+    mode: int
+    activity: str
+    settled_fj: float
+    glitching_fj: float
+    clock_fj: float
+    leakage_nw: float
+
+    @property
+    def own(self) -> Vector:
+        """Bill of materials of the part that this mode uses, float64 [parts]."""
+        return own_parts(self.unit, self.mode)
+
+    @property
+    def idle(self) -> Vector:
+        """Bill of materials of the rest."""
+        return counts_of(self.unit) - self.own
+
+    @property
+    def middle_fj(self) -> float:
+        """Half of all glitches."""
+        return (self.settled_fj + self.glitching_fj) / 2
+
+    def switching(self, parts: Vector) -> Vector:
+        """Steady and data-dependent counts of a bill of materials, float64 [2 x parts]."""
+        return np.concatenate([parts, parts * product_activity(self.unit.modes[self.mode], self.activity)])
+
+
+class Watched(Protocol):
+    def __call__(self, name: str, done: int, total: int) -> None: ...
+
+
+def measure(
+    jobs: Sequence[Job], liberty: Sequence[Path], folder: Path, parallel: int = 2, progress: Watched | None = None
+) -> tuple[Switched, ...]:
+    """Simulate every job. liberty: files of the library with its power tables; folder: keeps energy.jsonl, from which
+    a second call goes on."""
+    log = folder / "energy.jsonl"
+    known: dict[str, list[dict[str, Any]]] = {}
+    if log.exists():
+        for line in log.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            known[row["key"]] = row["rows"]
+    missing = [job for job in jobs if job.key not in known]
+    # a fresh interpreter each: torch does not survive a fork of its threads
+    with ProcessPoolExecutor(max(1, parallel), get_context("spawn")) as pool:
+        running = {pool.submit(_simulate, job, tuple(liberty)): job for job in missing}
+        with log.open("a", encoding="utf-8") as file:
+            for done, future in enumerate(as_completed(running), 1):
+                job = running[future]
+                known[job.key] = future.result()
+                file.write(json.dumps({"key": job.key, "rows": known[job.key]}) + "\n")
+                file.flush()
+                if progress:
+                    progress(job.unit.name, len(jobs) - len(missing) + done, len(jobs))
+    return tuple(Switched(job.family, job.unit, **row) for job in jobs for row in known[job.key])
+
+
+@lru_cache(maxsize=1)
+def _library(liberty: tuple[Path, ...]) -> Library:
+    """Read once in each process, which simulates many units with it."""
+    return read_liberty(*liberty)
+
+
+def _simulate(job: Job, liberty: tuple[Path, ...]) -> list[dict[str, Any]]:
+    library = _library(liberty)
+    netlist = read_netlist(job.netlist, "unit", library)
+    wire = wire_ff(netlist)
+    rows = []
+    for mode in range(len(job.unit.modes)):
+        for activity in activities():
+            toggles = switching(netlist, stimulus(job.unit, mode, activity), count_from=_SETTLED_AFTER)
+            energy = asdict(energy_fj(toggles, netlist, library, wire))
+            named = {
+                "settled_fj": energy["zero_delay_fj"],
+                "glitching_fj": energy["unit_delay_fj"],
+                "clock_fj": energy["clock_fj"],
+                "leakage_nw": energy["leakage_nw"],
+            }
+            rows.append({"mode": mode, "activity": activity} | {key: round(v, 4) for key, v in named.items()})
+    return rows
+
+
+def wire_ff(netlist: Netlist) -> float:
+    """Capacitance of the wire to one driven pin."""
+    groups = (*netlist.gates, *netlist.flip_flops)
+    area = sum(group.count * group.cell.area_um2 for group in groups) / netlist.cells
+    return float(WIRE_FF_PER_UM * WIRE_PITCHES * np.sqrt(area))

@@ -1,0 +1,140 @@
+"""The units that a library is calibrated with: every family of formats, accumulator and length, and shared units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from codesign.formats import FormatPair
+from codesign.hardware.rtl.analyse.timing import Steps
+from codesign.hardware.rtl.emit.unit import Unit
+
+# What the grid is cut with before anything is fitted: rough ps per level in a library whose INT8 MAC takes
+# PLANNED_PROBE_PS. Fixed, so that the grid of a library does not depend on an earlier fit.
+PLANNED_LEVEL_PS = {
+    "register": 150.0,
+    "adder": 20.0,
+    "carry": 48.0,
+    "compress": 48.0,
+    "xor": 20.0,
+    "gate": 14.0,
+    "select": 12.0,
+    "fanout": 2.0,
+    "detect": 1.0,
+}
+PLANNED_PROBE_PS = 760.0
+
+# family -> (pair, accumulator, lanes)
+SINGLE: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {
+    "integer": [
+        ("int8", "int32", (1, 4, 8, 16, 32)),
+        ("int4", "int24", (1, 4, 8, 16, 32)),
+        ("int2", "int24", (8, 32)),
+        ("int6", "int24", (1, 8, 16)),
+        ("int16", "int40", (1, 4, 8)),
+    ],
+    "integer, unequal": [
+        ("int4:int8", "int32", (1, 8, 16, 32)),
+        ("int2:int8", "int24", (1, 16)),
+        ("int4:int16", "int32", (1, 8, 16)),
+        ("int6:int8", "int32", (4, 16)),
+        ("int8_zp:int8", "int32", (8,)),
+    ],
+    "integer, float accumulator": [("int8", "fp32", (1, 8, 16)), ("int4:int8", "fp32", (16,))],
+    "fp8": [
+        ("fp8_e4m3", "fp32", (1, 8)),
+        ("fp8_e4m3", "fp16", (1, 16)),
+        ("fp8_e4m3", "exact", (1, 4, 8, 16, 32)),
+        ("fp8_e4m3", "aligned25", (4, 16, 32)),
+        ("fp8_e4m3", "aligned16", (4, 16, 32)),
+        ("fp8_e5m2", "fp32", (1, 16)),
+        ("fp8_e5m2", "exact", (1, 8)),
+        ("fp8_e5m2", "aligned16", (8,)),
+    ],
+    "fp6 and fp4": [
+        ("fp4_e2m1", "exact", (1, 4, 8, 16, 32)),
+        ("fp4_e2m1", "fp32", (1, 16)),
+        ("fp6_e2m3", "exact", (1, 16)),
+        ("fp6_e2m3", "fp32", (8,)),
+        ("fp6_e3m2", "exact", (1, 16)),
+        ("fp6_e3m2", "fp32", (8,)),
+    ],
+    "unequal, with a float": [
+        ("fp4_e2m1:fp8_e4m3", "fp32", (1, 8, 16, 32)),
+        ("int4:fp8_e4m3", "fp32", (1, 8, 16)),
+        ("int4:fp8_e4m3", "exact", (16,)),
+        ("fp8_e5m2:fp8_e4m3", "aligned25", (8,)),
+        ("int8:bf16", "fp32", (1, 8)),
+    ],
+    "16-bit floats": [
+        ("bf16", "fp32", (1, 4, 16)),
+        ("bf16", "aligned16", (8,)),
+        ("fp16", "fp32", (1, 8)),
+        ("fp16", "fp16", (1, 4)),
+    ],
+    "mx": [
+        ("mxfp8_e4m3", "fp32", (1, 8, 16)),
+        ("mxfp8_e4m3", "exact", (8,)),
+        ("mxfp8_e5m2", "fp32", (8,)),
+        ("mxfp6_e2m3", "fp32", (4, 16)),
+        ("mxfp6_e3m2", "fp32", (8,)),
+        ("mxfp4", "fp32", (1, 4, 8, 16, 32)),
+        ("mxint8", "fp32", (1, 8, 16, 32)),
+        ("mxfp4:mxfp8_e4m3", "fp32", (4, 16)),
+    ],
+    "scales with a significand": [
+        ("nvfp4", "fp32", (1, 8, 16, 32)),
+        ("int4_g32:int8", "fp32", (4, 16, 32)),
+        ("int4_g32", "fp32", (8, 16)),
+        ("int4_g32:fp8_e4m3", "fp32", (8,)),
+        ("int4_g32:bf16", "fp32", (4,)),
+    ],
+}
+# pairs -> (rates, accumulator, lanes)
+SHARED: list[tuple[tuple[str, ...], tuple[int, ...], str, tuple[int, ...]]] = [
+    (("int8", "int4"), (1, 4), "auto", (1, 4, 16)),
+    (("int8", "int4:int8"), (1, 2), "auto", (8,)),
+    (("int8", "int4:int8", "int4"), (1, 2, 4), "auto", (4, 16)),
+    (("int8", "int4:int8"), (1, 1), "auto", (8,)),
+    (("int8", "fp8_e4m3"), (1, 1), "auto", (1, 4, 16)),
+    (("int8", "fp8_e4m3"), (1, 1), "exact", (8,)),
+    (("int8", "fp8_e4m3", "int4_g32:int8"), (1, 1, 1), "auto", (8,)),
+    (("int8", "int4_g32:int8"), (1, 1), "auto", (4, 16)),
+    (("fp8_e4m3", "fp8_e5m2"), (1, 1), "auto", (4, 16)),
+    (("mxfp8_e4m3", "mxfp6_e2m3", "mxfp4"), (1, 1, 1), "auto", (4, 16)),
+    (("mxfp8_e4m3", "nvfp4"), (1, 1), "auto", (8,)),
+    (("bf16", "fp8_e4m3"), (1, 1), "auto", (4,)),
+    (("fp8_e4m3", "int4:fp8_e4m3", "fp4_e2m1:fp8_e4m3"), (1, 1, 1), "auto", (8,)),
+    (("mxint8", "mxfp6_e2m3", "mxfp4"), (1, 1, 1), "auto", (8,)),
+]
+SHARED_FAMILY = "several formats"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One unit of the grid: its family, what is built, the clock that it is built for."""
+
+    family: str
+    unit: Unit
+    clock_ps: float
+
+
+def grid(clocks_ps: tuple[float, ...], level_ps: Mapping[str, float]) -> list[Entry]:
+    """Every unit at every clock, cut for it; where two clocks ask for the same cuts, both are kept."""
+    units = [
+        (family, Unit((FormatPair.parse(pair),), accumulator, lanes))
+        for family, rows in SINGLE.items()
+        for pair, accumulator, lengths in rows
+        for lanes in lengths
+    ]
+    units += [
+        (SHARED_FAMILY, Unit(tuple(map(FormatPair.parse, pairs)), accumulator, lanes, rates=rates))
+        for pairs, rates, accumulator, lengths in SHARED
+        for lanes in lengths
+    ]
+    steps = [Steps.of(unit) for _, unit in units]
+    return [
+        Entry(family, unit.cut(found.plan(clock, level_ps).cuts), clock)
+        for clock in clocks_ps
+        for (family, unit), found in zip(units, steps, strict=True)
+    ]

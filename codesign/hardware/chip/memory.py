@@ -1,0 +1,138 @@
+"""SRAM, DRAM, flash and weight codecs of many accelerators: bandwidth, capacity, energy and area.
+
+Coefficients and their sources: data/memory.yaml, data/compression.yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from codesign.errors import InputError, nearest
+from codesign.formats import FormatPair
+from codesign.hardware.arithmetic.operands import operands
+from codesign.hardware.chip.accelerator import CODECS, FLASHES
+from codesign.hardware.chip.grid import AcceleratorGrid
+from codesign.hardware.units.coefficients import Coefficient, at_node, table
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def sram_bytes_per_cycle(grid: AcceleratorGrid) -> Floats:
+    """What the array can take and give each cycle, [A]: one operand a lane for every row and column in the widest
+    formats of the unit, and one partial sum a column."""
+    widest = [[operands(pair) for pair in unit.pairs] for unit in grid.units]
+    weight = np.array([max(w.bits for w, _ in shapes) / 8 for shapes in widest])[grid.unit]
+    activation = np.array([max(a.bits for _, a in shapes) / 8 for shapes in widest])[grid.unit]
+    partial = table("system.yaml", "accumulator")["partial_sum_bytes"].value
+    return np.asarray(grid.dot * (grid.columns * weight + grid.rows * activation) + grid.columns * partial)
+
+
+def sram_banks(grid: AcceleratorGrid) -> Floats:
+    """Single-port banks, [A]: as many as the array's words of a cycle need, and none larger than the largest."""
+    sram = table("memory.yaml", "sram")
+    wide = np.ceil(sram_bytes_per_cycle(grid) / sram["word_bytes"].value)
+    deep = np.ceil(grid.sram_bytes / 1024 / sram["largest_bank_kib"].value)
+    most = np.maximum(np.floor(grid.sram_bytes / 1024 / sram["smallest_bank_kib"].value), 1)
+    return np.maximum(np.minimum(wide, most), deep)
+
+
+def sram_mm2(grid: AcceleratorGrid, end: str = "value") -> Floats:
+    """Bit cells over the share of a bank's area that they take, less in smaller banks, [A]."""
+    sram, other = table("memory.yaml", "sram"), {"value": "value", "low": "high", "high": "low"}[end]
+    bank_kib = grid.sram_bytes / 1024 / sram_banks(grid)
+    periphery = _end(sram["bank_periphery"], end) / np.sqrt(bank_kib)
+    cells = [getattr(at_node("memory.yaml", "bitcell_um2", unit.node_nm), end) for unit in grid.units]
+    efficiency = 1 / (1 / _end(sram["array_efficiency"], other) + periphery)
+    return np.asarray(grid.sram_bytes * 8e-6 * np.array(cells)[grid.unit] / efficiency)
+
+
+def sram_j_per_byte(grid: AcceleratorGrid) -> Floats:
+    """Of one bank, and of the wires from the middle of them all, [A]."""
+    sram, banks = table("memory.yaml", "sram"), sram_banks(grid)
+    read = sram["read_floor_pj_per_byte"].value + sram["read_slope_pj_per_byte"].value * np.sqrt(
+        grid.sram_bytes / 1024 / banks
+    )
+    scale = np.array([at_node("nodes.yaml", "logic_energy", unit.node_nm).value for unit in grid.units])[grid.unit]
+    area = sram_mm2(grid)
+    distance = (np.sqrt(area) - np.sqrt(area / banks)) / 2
+    return np.asarray((read * scale + sram["wire_pj_per_byte_mm"].value * distance) * 1e-12)
+
+
+def dram_bytes_per_s(grid: AcceleratorGrid) -> Floats:
+    """Sustained, all channels, [A]."""
+    peak, efficiency = table("memory.yaml", "dram_gb_per_s"), table("memory.yaml", "dram")["efficiency"].value
+    channel = np.array([peak[name].value for name in grid.drams])[grid.dram]
+    return np.asarray(channel * grid.dram_channels * 1e9 * efficiency)
+
+
+def dram_j_per_byte(grid: AcceleratorGrid) -> Floats:
+    """[A]."""
+    energy = table("memory.yaml", "dram_pj_per_bit")
+    return np.array([energy[name].value for name in grid.drams])[grid.dram] * 8e-12
+
+
+def dram_interface_mm2(grid: AcceleratorGrid, end: str = "value") -> Floats:
+    """PHY and controller of all channels, [A]."""
+    interfaces = table("memory.yaml", "dram_interface_mm2")
+    return np.array([_end(interfaces[name], end) for name in grid.drams])[grid.dram] * grid.dram_channels
+
+
+def dram_price_class(grid: AcceleratorGrid) -> list[str]:
+    """In words, [A]: for orientation, no part of any objective."""
+    classes = table("memory.yaml", "dram_price_class")
+    words = [
+        dict(item.split(" ", 1) for item in classes[name].unit.split(", "))[f"{classes[name].value:g}"]
+        for name in grid.drams
+    ]
+    return [words[kind] for kind in grid.dram]
+
+
+def flash_bytes_per_s(grid: AcceleratorGrid) -> Floats:
+    """Sustained, blocks read one after the other, [A]; infinite where there is none."""
+    peak, flash = table("memory.yaml", "flash_gb_per_s"), table("memory.yaml", "flash")
+    block, command = flash["block_kib"].value * 1024, flash["command_us"].value * 1e-6
+    rates = [block / (block / (peak[name].value * 1e9) + command) if name else np.inf for name in FLASHES]
+    return np.array(rates)[grid.flash]
+
+
+def flash_j_per_byte(grid: AcceleratorGrid) -> Floats:
+    """[A]."""
+    energy = table("memory.yaml", "flash_pj_per_bit")
+    return np.array([energy[name].value * 8e-12 if name else 0.0 for name in FLASHES])[grid.flash]
+
+
+def compression_ratios(grid: AcceleratorGrid, pairs: Sequence[FormatPair]) -> Floats:
+    """Bytes of a weight in SRAM over its bytes in DRAM, [codecs, C]: 1 without a codec, and where one would add.
+
+    Raises InputError on a format whose ratio was not measured with a codec of the grid.
+    """
+    ratios = np.ones((len(CODECS), len(pairs)))
+    for codec in np.unique(grid.codec):
+        ratios[codec] = [_ratio(CODECS[codec], pair.weight) for pair in pairs]
+    return ratios
+
+
+def _ratio(codec: str, name: str) -> float:
+    if not codec:
+        return 1.0
+    measured = table("compression.yaml", codec)
+    if name not in measured:
+        raise InputError(f"codec {codec} was not measured with weights in {name}{nearest(name, measured)}")
+    return max(measured[name].value, 1.0)
+
+
+def decoder_mm2(grid: AcceleratorGrid, end: str = "value") -> Floats:
+    """Decoders for as many codes as the DRAM delivers, [A]; a code is at least half a byte."""
+    area = table("memory.yaml", "decoder_um2")
+    each = np.array([_end(area[codec], end) if codec else 0.0 for codec in CODECS])[grid.codec]
+    scale = [getattr(at_node("nodes.yaml", "logic_area", unit.node_nm), end) for unit in grid.units]
+    decoders = np.ceil(2 * dram_bytes_per_s(grid) / grid.clock_hz)
+    return np.asarray(each * np.array(scale)[grid.unit] * decoders * 1e-6)
+
+
+def _end(coefficient: Coefficient, end: str) -> float:
+    return float(getattr(coefficient, end))

@@ -1,0 +1,196 @@
+"""Combinational parts of a datapath: decoders, shifters, the maximum of exponents, normalisation.
+
+Every function adds its nets to a Module and returns them. Widths are in bits; numbers are unsigned
+unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from codesign.formats import FloatElement
+from codesign.hardware.rtl.emit.expressions import (
+    ONE,
+    ZERO,
+    Expression,
+    any_of,
+    concatenation,
+    joined,
+    replicated,
+    zeros,
+)
+from codesign.hardware.rtl.emit.verilog import Module, Net
+
+
+def ceil_log2(value: int) -> int:
+    """Bits of an index below `value`."""
+    return max(value - 1, 0).bit_length()
+
+
+@dataclass(frozen=True)
+class Number:
+    """(-1)**sign * significand * 2**exponent, up to a constant exponent; `exponent` is None for integers."""
+
+    sign: Net
+    significand: Net
+    exponent: Net | None
+
+
+def decode_float(m: Module, code: Net, element: FloatElement) -> Number:
+    """Hidden bit and effective exponent max(E, 1) of a minifloat's bit pattern; special codes are ordinary."""
+    mantissa, exponent = element.mantissa_bits, element.exponent_bits
+    m.uses("detect", exponent + 1)
+    field = m.wire(exponent, code.part(mantissa + exponent - 1, mantissa), "field")
+    if mantissa == 0:  # E8M0: a power of two, no hidden zero
+        return Number(m.wire(1, ZERO, "sign"), m.wire(1, ONE, "one"), field)
+    normal = m.wire(1, field.any(), "normal")
+    significand = m.wire(mantissa + 1, joined(normal, code.part(mantissa - 1, 0)), "sig")
+    effective = m.wire(exponent, field | joined(zeros(exponent - 1), ~normal) if exponent > 1 else ONE, "exp")
+    sign = code.bit(mantissa + exponent) if element.signed else ZERO
+    return Number(m.wire(1, sign, "sign"), significand, effective)
+
+
+def decode_integer(m: Module, code: Net) -> Number:
+    """Sign and magnitude of a two's complement integer."""
+    m.uses("increment", code.width)
+    sign = m.wire(1, code.bit(code.width - 1), "sign")
+    inverted = code ^ replicated(code.width, sign)
+    return Number(sign, m.wire(code.width, inverted.grouped() + sign, "mag"), None)
+
+
+def absolute(m: Module, value: Net) -> tuple[Net, Net]:
+    """(sign, magnitude) of a two's complement number; the magnitude has one bit less."""
+    sign = m.wire(1, value.bit(value.width - 1), "sign")
+    width = value.width - 1
+    m.uses("increment", width)
+    low = value.part(width - 1, 0)
+    return sign, m.wire(width, (low ^ replicated(width, sign)).grouped() + sign, "mag")
+
+
+def maximum(m: Module, values: Sequence[Net]) -> Net:
+    """The largest of numbers of one width, by a tree of comparators."""
+    level = list(values)
+    m.uses("compare", (len(level) - 1) * values[0].width)
+    m.uses("select", (len(level) - 1) * values[0].width)
+    while len(level) > 1:
+        pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
+        level = [
+            pair[0]
+            if len(pair) == 1
+            else m.wire(pair[0].width, pair[0].exceeds(pair[1]).choose(pair[0], pair[1]), "max")
+            for pair in pairs
+        ]
+    return level[0]
+
+
+def shift_right(m: Module, value: Net, field: int, distance: Net, most: int) -> Net:
+    """`value` at the top of `field` bits, shifted right by `distance` (at most `most`); lost bits drop.
+
+    Small steps come first, while the number is narrow: the width grows with what has been shifted.
+    """
+    drop = max(value.width - field, 0)
+    bits = value.bits()[drop:]  # lowest first; the top bit of the field is the last one
+    for stage in range(min(distance.width, ceil_log2(most + 1))):
+        step = 1 << stage
+        if step >= field:
+            break
+        width = min(field, len(bits) + step)
+        stay = [ZERO] * (width - len(bits)) + bits
+        moved = bits + [ZERO] * step
+        moved = moved[len(moved) - width :]
+        m.uses("select", width)
+        out = m.wire(width, distance.bit(stage).choose(concatenation(moved), concatenation(stay)), "shift")
+        bits = out.bits()
+    beyond = [distance.bit(i) for i in range(distance.width) if (1 << i) >= field and (1 << i) <= most]
+    kept = m.wire(len(bits), concatenation(bits), "placed")
+    if beyond:
+        m.uses("detect", len(bits))
+        kept = m.wire(len(bits), kept & replicated(len(bits), ~any_of(beyond).grouped()), "placed")
+    return place(m, kept, field)
+
+
+def place(m: Module, value: Net, field: int) -> Net:
+    """`value` at the top of `field` bits; what does not fit drops at the bottom."""
+    if value.width == field:
+        return value
+    if value.width > field:
+        return m.wire(field, value.part(value.width - 1, value.width - field), "placed")
+    return m.wire(field, joined(value, zeros(field - value.width)), "placed")
+
+
+def shift_right_sticky(m: Module, value: Net, distance: Net) -> Net:
+    """`value` shifted right by `distance`, what falls out ORed into the lowest bit."""
+    width = value.width
+    current = value
+    for stage in range(min(distance.width, ceil_log2(width))):
+        step = 1 << stage
+        if step >= width:
+            break
+        m.uses("select", width)
+        m.uses("detect", step)
+        lost = current.part(step, 0).any()
+        moved = (
+            joined(zeros(step), current.part(width - 1, step + 1), lost)
+            if step + 1 < width
+            else joined(zeros(width - 1), current.any())
+        )
+        current = m.wire(width, distance.bit(stage).choose(moved, current), "shift")
+    beyond = [distance.bit(i) for i in range(distance.width) if 1 << i >= width]
+    if beyond:
+        m.uses("detect", 2 * width)
+        lost = joined(zeros(width - 1), current.any())
+        current = m.wire(width, any_of(beyond).grouped().choose(lost, current), "shift")
+    return current
+
+
+def normalise(m: Module, value: Net) -> tuple[Net, Net]:
+    """(value shifted left until its top bit is set, that distance); a zero stays zero."""
+    bits = value
+    distance: list[Net] = []
+    for stage in reversed(range(ceil_log2(value.width))):
+        step = 1 << stage
+        m.uses("select", value.width)
+        m.uses("detect", step)
+        empty = m.wire(1, bits.part(bits.width - 1, bits.width - step).none(), "empty")
+        moved = joined(bits.part(bits.width - 1 - step, 0), zeros(step))
+        bits = m.wire(value.width, empty.choose(moved, bits), "norm")
+        distance.append(empty)
+    if not distance:
+        return value, m.wire(1, ZERO, "lz")
+    return bits, m.wire(len(distance), concatenation(reversed(distance)), "lz")
+
+
+def leading_zeros(m: Module, value: Net) -> Net:
+    """Number of zeros above the highest set bit, by halves; `value` must not be zero."""
+    width = 1 << ceil_log2(value.width)
+    bits = m.wire(width, joined(value, zeros(width - value.width)) if width > value.width else value, "lzc")
+    count: list[Net] = []
+    while width > 1:
+        width //= 2
+        m.uses("select", width)
+        m.uses("detect", width)
+        empty = m.wire(1, bits.part(2 * width - 1, width).none(), "empty")
+        bits = m.wire(width, empty.choose(bits.part(width - 1, 0), bits.part(2 * width - 1, width)), "lzc")
+        count.append(empty)
+    return m.wire(max(len(count), 1), concatenation(reversed(count)) if count else ZERO, "lz")
+
+
+def shift_left(m: Module, value: Net, distance: Net) -> Net:
+    """`value` << distance within its width."""
+    current = value
+    for stage in range(distance.width):
+        step = 1 << stage
+        if step >= value.width:
+            break
+        m.uses("select", value.width)
+        moved = joined(current.part(value.width - 1 - step, 0), zeros(step))
+        current = m.wire(value.width, distance.bit(stage).choose(moved, current), "shift")
+    return current
+
+
+def extended(net: Net, width: int) -> Expression:
+    """A two's complement number sign-extended (or truncated) to `width` bits."""
+    if net.width >= width:
+        return net.part(width - 1, 0)
+    return joined(replicated(width - net.width, net.bit(net.width - 1)), net)

@@ -1,0 +1,128 @@
+"""Carry-save addition of many bits: Dadda's scheme (1965) on columns of equal weight.
+
+Signs never cost an extension: a bit of negative weight is inverted and its weight subtracted in one
+constant per tree (Baugh and Wooley 1973), so that ``Rows`` are unsigned bits plus that constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Operand, concatenation, replicated
+from codesign.hardware.rtl.emit.verilog import Module, Net
+
+
+class Rows:
+    """Bits to be added modulo 2**width, column by column, and the sum of all constants."""
+
+    def __init__(self, module: Module, width: int) -> None:
+        self.module = module
+        self.width = width
+        self.columns: list[list[Expression]] = [[] for _ in range(width)]
+        self.constant = 0
+
+    def bit(self, bit: Operand, weight: int, negative: bool = False) -> None:
+        """Add ``bit * 2**weight``, or subtract it; what lies beyond the width drops out."""
+        if weight >= self.width:
+            return
+        self.columns[weight].append(~bit.expression.grouped() if negative else bit.expression)
+        if negative:
+            self.constant -= 1 << weight
+
+    def unsigned(self, net: Net, shift: int = 0) -> None:
+        for i, bit in enumerate(net.bits()):
+            self.bit(bit, i + shift)
+
+    def signed(self, net: Net, shift: int = 0) -> None:
+        """A two's complement number: its top bit weighs negatively."""
+        for i, bit in enumerate(net.bits()):
+            self.bit(bit, i + shift, negative=i == net.width - 1)
+
+    def product(self, a: Net, b: Net, a_signed: bool, b_signed: bool, shift: int = 0) -> None:
+        """Partial products of a * b: one row of AND gates for each bit of b."""
+        self.module.uses("partial_product", a.width * b.width)
+        for j in range(b.width):
+            row = self.module.wire(a.width, a & replicated(a.width, b.bit(j)), "pp")
+            for i, bit in enumerate(row.bits()):
+                self.bit(bit, i + j + shift, (a_signed and i == a.width - 1) != (b_signed and j == b.width - 1))
+
+    def sign_magnitude(self, sign: Net, magnitude: Net, shift: int = 0) -> None:
+        """(-1)**sign * magnitude: inverted bits, the sign as negative weight above and as carry below."""
+        self.module.uses("invert", magnitude.width)
+        row = self.module.wire(magnitude.width, magnitude ^ replicated(magnitude.width, sign), "term")
+        self.unsigned(row, shift)
+        self.bit(sign, magnitude.width + shift, negative=True)
+        self.bit(sign, shift)
+
+
+def compress(module: Module, rows: Rows) -> tuple[Net, Net]:
+    """Two rows whose sum is that of all bits, modulo 2**width: full and half adders only."""
+    columns = [list(column) for column in rows.columns]
+    for i in range(rows.width):
+        if rows.constant >> i & 1:
+            columns[i].append(ONE)
+    height = max(2, *(len(column) for column in columns))
+    for target in reversed(_heights(height)):
+        columns = _reduce(module, columns, target)
+    return _row(module, columns, 0), _row(module, columns, 1)
+
+
+def add(module: Module, rows: Rows, hint: str = "sum") -> Net:
+    """The sum of all bits, modulo 2**width."""
+    first, second = compress(module, rows)
+    module.uses("carry_propagate", rows.width)
+    return module.wire(rows.width, first + second, hint)
+
+
+def _heights(height: int) -> list[int]:
+    """Dadda's heights 2, 3, 4, 6, 9, 13, ... below `height`."""
+    found = [2]
+    while found[-1] * 3 // 2 < height:
+        found.append(found[-1] * 3 // 2)
+    return found if height > 2 else []
+
+
+def _reduce(module: Module, columns: list[list[Expression]], target: int) -> list[list[Expression]]:
+    """One level: no column higher than `target`. Its adders are written as vectors, a bit for each."""
+    full: list[list[Expression]] = []
+    half: list[list[Expression]] = []
+    names = [module.name_of(hint) for hint in ("fs", "fc", "hs", "hc")]
+    reduced: list[list[Expression]] = []
+    carries: list[Expression] = []
+    for column in columns:
+        bits, done = list(column), list(carries)
+        following: list[Expression] = []
+        while len(bits) + len(done) > target:
+            size = 3 if len(bits) + len(done) > target + 1 else 2
+            taken = (bits + done)[:size]
+            bits, done = bits[size:], done[max(0, size - len(bits)) :]
+            cells, total, carry = (full, names[0], names[1]) if size == 3 else (half, names[2], names[3])
+            done.append(Expression(f"{total}[{len(cells)}]", (total,), 1))
+            following.append(Expression(f"{carry}[{len(cells)}]", (carry,), 1))
+            cells.append(taken)
+        reduced.append(bits + done)
+        carries = following
+    for cells, total, carry in ((full, names[0], names[1]), (half, names[2], names[3])):
+        if cells:
+            _adders(module, cells, total, carry)
+    return reduced
+
+
+def _adders(module: Module, cells: list[list[Expression]], total: str, carry: str) -> None:
+    """Full adders (three inputs each) or half adders (two) side by side."""
+    n = len(cells)
+    module.uses("full_adder" if len(cells[0]) == 3 else "half_adder", n)
+    inputs = [module.wire(n, concatenation(cell[i] for cell in cells), "xyz"[i]) for i in range(len(cells[0]))]
+    x, y = inputs[0], inputs[1]
+    sums, carries = x ^ y, x & y
+    if len(inputs) == 3:
+        z = inputs[2]
+        sums, carries = sums ^ z, carries.grouped() | (z & (x | y).grouped()).grouped()
+    module.define(total, n, sums)
+    module.define(carry, n, carries)
+
+
+def _row(module: Module, columns: list[list[Expression]], index: int) -> Net:
+    bits = [column[index] if len(column) > index else ZERO for column in columns]
+    row = module.wire(len(columns), concatenation(bits), "row")
+    return replace(row, constant_bits=sum(not bit.reads for bit in bits))

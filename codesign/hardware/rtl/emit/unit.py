@@ -1,0 +1,322 @@
+"""Verilog of one dot-product unit: operand registers, multipliers, alignment, tree, scales, accumulator.
+
+Ports: clk; first (start new sums); w and a, the codes of all products, lowest first; ws and as, the
+codes of block scales; psum_in (only where partial sums pass through); mode (only with several
+formats; constant while data is in flight); acc, the accumulator. Latency is that of `Unit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from codesign.formats import FloatElement, FormatPair
+from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Mode, resolve_modes
+from codesign.hardware.rtl.emit import blocks
+from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
+from codesign.hardware.rtl.emit.compress import Rows, add, compress
+from codesign.hardware.rtl.emit.expressions import Expression, Operand, constant, replicated, zeros
+from codesign.hardware.rtl.emit.floating import Summand, accumulate
+from codesign.hardware.rtl.emit.lanes import Lanes, Term
+from codesign.hardware.rtl.emit.pipeline import LOOP, Pipeline, interleave
+from codesign.hardware.rtl.emit.verilog import Assignment, Module, Net
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A dot-product unit of `lanes` lanes for format pairs (one mode each), cut after the steps in `cuts`.
+
+    rates: products a lane and cycle of each mode. passing: partial sums come in at psum_in and leave
+    at acc (weight-stationary columns) instead of staying in the unit.
+    Raises InputError for a pair that the accumulator cannot hold.
+    """
+
+    pairs: tuple[FormatPair, ...]
+    accumulator: str = "auto"
+    lanes: int = 1
+    cuts: frozenset[str] = frozenset()
+    rates: tuple[int, ...] = ()
+    passing: bool = False
+    modes: tuple[Mode, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        rates = self.rates or (1,) * len(self.pairs)
+        object.__setattr__(self, "rates", rates)
+        object.__setattr__(self, "modes", tuple(resolve_modes(self.pairs, self.accumulator, self.lanes, rates)))
+
+    @property
+    def name(self) -> str:
+        pairs = "_".join(str(pair).replace(":", "_") for pair in self.pairs)
+        cuts = "".join(f"_{step}" for step in sorted(self.cuts))
+        rates = "" if set(self.rates) == {1} else "_x" + "_".join(map(str, self.rates))
+        return f"dot{self.lanes}_{pairs}{rates}_{self.accumulator}{cuts}" + ("_passing" if self.passing else "")
+
+    def cut(self, cuts: Collection[str]) -> Unit:
+        """The same unit with registers after other steps."""
+        return replace(self, cuts=frozenset(cuts))
+
+    @property
+    def interleave(self) -> int:
+        """Independent sums that steps add to in turn."""
+        return interleave(self.cuts) if any(mode.float_element for mode in self.modes) else 1
+
+    def port_bits(self, side: str) -> int:
+        """Width of port w (side "weight") or a ("activation")."""
+        return max(mode.products * int(getattr(mode, side).bits) for mode in self.modes)
+
+    def scale_port_bits(self, side: str) -> int:
+        """Width of port ws or as; 0 where no mode has block scales on that side."""
+        return max(
+            self.scales(mode, side) * scale.bits if (scale := getattr(mode, side).scale) else 0 for mode in self.modes
+        )
+
+    @staticmethod
+    def scales(mode: Mode, side: str) -> int:
+        """Block scales of one step on one side, 0 without."""
+        block: int = getattr(mode, side).block
+        return max(1, mode.products // block) if block else 0
+
+    @property
+    def accumulator_bits(self) -> int:
+        floats = [mode.float_element.bits for mode in self.modes if mode.float_element]
+        return max([*floats, *(mode.fixed_accumulator for mode in self.modes)])
+
+
+@dataclass(frozen=True)
+class Built:
+    """The Verilog of a unit and its bill of materials (one-bit cells by kind).
+
+    latency: clocks from a step at the ports to its sum at acc, by mode; boundaries: what each step that a cut
+    can follow hands on, by net name; assignments: what every wire and register is, in the order of the text.
+    """
+
+    unit: Unit
+    text: str
+    latency: tuple[int, ...]
+    parts: Mapping[str, int]
+    boundaries: Mapping[str, tuple[str, ...]]
+    assignments: tuple[Assignment, ...]
+
+
+def build(unit: Unit, name: str = "unit") -> Built:
+    """The unit as a module called `name`."""
+    datapath = _Datapath(unit, name)
+    latency = datapath.build()
+    useful = datapath.useful_cuts()
+    boundaries = {step: nets for step, nets in datapath.pipe.boundaries.items() if step in useful}
+    made = datapath.m
+    return Built(unit, made.text(), latency, made.parts, boundaries, tuple(made.assignments))
+
+
+class _Datapath:
+    def __init__(self, unit: Unit, name: str) -> None:
+        self.unit = unit
+        self.modes = unit.modes
+        self.m = Module(name)
+
+    def build(self) -> tuple[int, ...]:
+        m, unit = self.m, self.unit
+        first = m.input("first", 1)
+        ports = {"w": m.input("w", unit.port_bits("weight")), "a": m.input("a", unit.port_bits("activation"))}
+        for port, side in (("ws", "weight"), ("as", "activation")):
+            if unit.scale_port_bits(side):
+                ports[port] = m.input(port, unit.scale_port_bits(side))
+        if unit.passing:
+            ports["psum"] = m.input("psum_in", unit.accumulator_bits)
+        self.mode = m.input("mode", ceil_log2(len(self.modes))) if len(self.modes) > 1 else None
+        m.comment("operand registers")
+        held = {port: m.register(net, port) for port, net in ports.items()}
+        controls = {"first": m.register(first, "first")}
+        scales = {f"{side}{i}": net for side in ("ws", "as") if side in held for i, net in [(0, held[side])]}
+        if unit.passing:
+            controls["psum"] = held["psum"]
+        self.pipe = Pipeline(m, unit.cuts & self.useful_cuts(), controls | scales)
+        accumulator = m.late(unit.accumulator_bits, "acc")
+        lanes = Lanes(m, self.pipe, self.modes, self.mode)
+        terms = lanes.terms(held["w"], held["a"])
+        self.accumulate(accumulator, terms)
+        m.output("acc", accumulator)
+        floating, fixed = 2 + self.pipe.latency, 2 + self.fixed_latency
+        return tuple(floating if mode.float_element else fixed for mode in self.modes)
+
+    def useful_cuts(self) -> set[str]:
+        """The steps that this unit has."""
+        steps = {"reduce"}
+        if any(not mode.is_integer or mode.accumulator.kind != "integer" for mode in self.modes) or self.mode:
+            steps |= {"multiply", "align"}
+        if any(mode.float_element for mode in self.modes):
+            steps |= {"sum", "scale", "normalise", *LOOP}
+        if any(mode.groups > 1 for mode in self.modes):
+            steps.add("group")
+        return steps
+
+    # -- sums ---------------------------------------------------------------------------------------
+
+    def accumulate(self, accumulator: Net, terms: Term) -> None:
+        """Add the step's terms to the accumulator, fixed or floating-point, by mode."""
+        fixed = [mode for mode in self.modes if mode.fixed_accumulator]
+        floating = [mode for mode in self.modes if mode.float_element]
+        nexts: list[Net] = []
+        width = self.unit.accumulator_bits
+        if not floating:
+            nexts.append(self.fixed_next(accumulator, terms, width))
+            self.fixed_latency = self.pipe.latency
+        else:
+            groups = self.group_sums(terms)
+            if fixed:
+                nexts.append(self.fixed_from_sum(accumulator, groups[0], width))
+            self.fixed_latency = self.pipe.latency
+            nexts.append(self.float_next(accumulator, groups, terms))
+        if len(nexts) == 1:
+            self.m.drive(accumulator, nexts[0])
+            return
+        choices = [nexts[0] if mode.fixed_accumulator else nexts[1] for mode in self.modes]
+        self.m.drive(accumulator, self.m.wire(width, self.m.select(self.mode, choices, width), "next"))
+
+    def source(self, accumulator: Net, control: str = "first") -> Expression:
+        """What the sum is added to: the accumulator or the passing partial sum, zero at a first step."""
+        self.m.uses("partial_product", accumulator.width)
+        kept = self.pipe.controls["psum"] if self.unit.passing else accumulator
+        return (kept & replicated(accumulator.width, ~self.pipe.controls[control])).grouped()
+
+    def fixed_next(self, accumulator: Net, terms: Term, width: int) -> Net:
+        """Products and accumulator in one carry-save tree and one adder: no sign is ever extended."""
+        rows = Rows(self.m, width)
+        for group in terms.rows:
+            group(rows)
+        self.m.comment("carry-save tree over all products")
+        pair = self.pipe("reduce", *compress(self.m, rows))
+        final = Rows(self.m, width)
+        for net in pair:
+            final.unsigned(net)
+        final.unsigned(self.m.wire(width, self.source(accumulator), "kept"))
+        return add(self.m, final, "next")
+
+    def fixed_from_sum(self, accumulator: Net, total: Net, width: int) -> Net:
+        self.m.uses("carry_propagate", width)
+        return self.m.wire(width, self.source(accumulator) + blocks.extended(total, width), "next")
+
+    def group_sums(self, terms: Term) -> list[Net]:
+        """The two's complement sum of each group's terms."""
+        pairs: list[Net] = []
+        sums: list[Net] = []
+        for index in range(terms.groups):
+            rows = Rows(self.m, terms.sum_bits)
+            for group in terms.rows[index :: terms.groups] if terms.groups > 1 else terms.rows:
+                group(rows)
+            self.m.comment(f"tree of group {index}")
+            pairs += compress(self.m, rows)
+        *cut, exponent = self.pipe("reduce", *pairs, terms.exponent or Net("1'b0", 1))
+        for index in range(terms.groups):
+            self.m.uses("carry_propagate", terms.sum_bits)
+            sums.append(self.m.wire(terms.sum_bits, cut[2 * index] + cut[2 * index + 1], "sum"))
+        *sums, exponent = self.pipe("sum", *sums, exponent)
+        terms.exponent = exponent if terms.exponent else None
+        return sums
+
+    # -- floating point -----------------------------------------------------------------------------
+
+    def float_next(self, accumulator: Net, sums: list[Net], terms: Term) -> Net:
+        floating = [mode for mode in self.modes if mode.float_element]
+        element = floating[0].float_element
+        assert element is not None
+        signs, magnitudes, exponents = [], [], []
+        for index, total in enumerate(sums):
+            sign, magnitude = blocks.absolute(self.m, total)
+            magnitude, exponent = self.scaled(magnitude, index, terms.exponent)
+            signs.append(sign)
+            magnitudes.append(magnitude)
+            exponents.append(exponent)
+        count = len(sums)
+        cut = self.pipe("scale", *signs, *magnitudes, *exponents)
+        signs, magnitudes, exponents = list(cut[:count]), list(cut[count : 2 * count]), list(cut[2 * count :])
+        offsets = [self.lowest_weight(mode, terms) for mode in self.modes]
+        if count > 1:
+            sign, magnitude, exponent, shift = self.grouped(signs, magnitudes, exponents)
+            offsets = [value - shift for value in offsets]
+        else:
+            sign, magnitude, exponent = signs[0], magnitudes[0], exponents[0]
+        summand = self.normalised(sign, magnitude, exponent, offsets, element)
+        sign, biased, significand = self.pipe("normalise", summand.sign, summand.exponent, summand.significand)
+        summand = Summand(sign, biased, significand, summand.zero_at)
+        kept = self.m.wire(element.bits, self.source(accumulator), "kept")
+        return accumulate(self.m, self.pipe, kept, summand, element)
+
+    def scaled(self, magnitude: Net, group: int, exponent: Net | None) -> tuple[Net, Net]:
+        """A block sum times its scales: (magnitude, exponent over the mode's lowest weight)."""
+        m = self.m
+        addends = [] if exponent is None else [exponent]
+        most = 0 if exponent is None else (1 << exponent.width) - 1
+        for port, side in (("ws", "weight"), ("as", "activation")):
+            if port + "0" not in self.pipe.controls:
+                continue
+            numbers = [self.scale_number(mode, side, port, group) for mode in self.modes]
+            bits = max(n.exponent.width for n in numbers if n is not None and n.exponent is not None)
+            code = m.select(self.mode, [n.exponent if n and n.exponent else zeros(bits) for n in numbers], bits)
+            addends.append(m.wire(bits, code, "scale_exp"))
+            most += (1 << bits) - 1
+            width = max(n.significand.width for n in numbers if n is not None)
+            if width > 1:
+                choices = [n.significand if n and n.significand.width > 1 else constant(1, width) for n in numbers]
+                significand = m.wire(width, m.select(self.mode, choices, width), "scale_sig")
+                rows = Rows(self.m, magnitude.width + width)
+                rows.product(magnitude, significand, False, False)
+                magnitude = add(m, rows, "scaled")
+        width = max(most.bit_length(), 1)
+        m.uses("carry_propagate", width * max(len(addends) - 1, 0))
+        total: Operand = addends[0] if addends else zeros(width)
+        for addend in addends[1:]:
+            total = total + addend
+        return magnitude, m.wire(width, total, "exp")
+
+    def scale_number(self, mode: Mode, side: str, port: str, group: int) -> Number | None:
+        operand = getattr(mode, side)
+        if operand.scale is None:
+            return None
+        # a scale block longer than the other operand's covers several groups
+        index = group * mode.block // operand.block if mode.products > operand.block else 0
+        width = operand.scale.bits
+        code = self.m.wire(width, self.pipe.controls[port + "0"].part((index + 1) * width - 1, index * width), "scale")
+        return blocks.decode_float(self.m, code, operand.scale)
+
+    def lowest_weight(self, mode: Mode, terms: Term) -> int:
+        """Weight of the sum's lowest bit where every exponent net reads 0 (Number's constant part)."""
+        weight = terms.offset(mode)
+        for side in (mode.weight, mode.activation):
+            if side.scale is not None:
+                weight += -side.scale.bias - side.scale.mantissa_bits
+        return weight
+
+    def grouped(self, signs: list[Net], magnitudes: list[Net], exponents: list[Net]) -> tuple[Net, Net, Net, int]:
+        """Second aligned sum, over the groups of one step: (sign, magnitude, exponent, weight lost below)."""
+        m = self.m
+        top = blocks.maximum(m, exponents)
+        rows = Rows(self.m, GROUP_WINDOW + 1 + ceil_log2(len(signs)))
+        for sign, magnitude, exponent in zip(signs, magnitudes, exponents, strict=True):
+            m.uses("carry_propagate", top.width)
+            distance = m.wire(top.width, top - exponent, "dist")
+            placed = blocks.shift_right(m, magnitude, GROUP_WINDOW, distance, (1 << top.width) - 1)
+            rows.sign_magnitude(sign, placed)
+        total = add(m, rows, "groups")
+        total, top = self.pipe("group", total, top)
+        sign, magnitude = blocks.absolute(m, total)
+        return sign, magnitude, top, GROUP_WINDOW - magnitudes[0].width
+
+    def normalised(
+        self, sign: Net, magnitude: Net, exponent: Net, offsets: list[int], element: FloatElement
+    ) -> Summand:
+        """The sum with its leading one in front and its exponent as in `element`; offsets: lowest weight by mode."""
+        m = self.m
+        shifted, empty = blocks.normalise(m, magnitude)
+        used = [value for mode, value in zip(self.modes, offsets, strict=True) if mode.float_element]
+        base = [value + magnitude.width - 1 + element.bias for value in offsets]
+        lowest = min(used) + element.bias
+        zero_at = max(0, 1 - lowest)
+        highest = max(used) + magnitude.width - 1 + element.bias + (1 << exponent.width) - 1 + zero_at
+        width = max(highest + 1, (1 << element.exponent_bits) + zero_at).bit_length()
+        start = m.select(self.mode, [constant(value + zero_at, width) for value in base], width)
+        present = m.wire(1, magnitude.any(), "present")
+        m.uses("carry_propagate", 2 * width)
+        placed = (exponent + start - empty).grouped()
+        biased = m.wire(width, placed & replicated(width, present), "exp")
+        return Summand(sign, biased, shifted, zero_at)

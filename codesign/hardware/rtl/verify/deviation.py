@@ -1,0 +1,109 @@
+"""How far a unit's sums are from exact ones on the tensors of a real layer, computed by the twin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, log10
+
+import numpy as np
+from torch import Tensor
+
+from codesign.formats import FormatPair, get_format
+from codesign.formats.format import Amax
+from codesign.hardware.arithmetic.overflow import required_bits, resolved
+from codesign.hardware.rtl.verify.codes import OperandCodes, scale_steps, stepped
+from codesign.hardware.rtl.verify.twin import Array, Floats, Twin
+
+MOST_ROWS = MOST_COLUMNS = 16
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """What the accumulator of a unit does to one layer.
+
+    sqnr_db: power of the exact dot products of the quantized operands over that of the unit's
+    difference from them; inf where there is none. against_fp32_db: the same against the FP32 result
+    that quality is measured with. overflow: a fixed-point sum wrapped. steps, outputs: the sample.
+    """
+
+    sqnr_db: float
+    against_fp32_db: float
+    overflow: bool
+    steps: int
+    outputs: int
+
+
+def deviation(
+    pair: FormatPair,
+    accumulator: str,
+    lanes: int,
+    weight: Tensor,
+    activation: Tensor,
+    *,
+    ranges: tuple[Amax | None, Amax | None] = (None, None),
+    bits: int | None = None,
+) -> Deviation:
+    """Deviation of a layer's dot products in a unit of `lanes` products a step.
+
+    weight: [N, K] or [N, T, C], activation: [M, K] or [M, T, C], K = T taps of C channels, in which
+    order the unit sums them. Blocks run along C, the last one of a tap padded; other weights take a
+    scale per row and other activations one for all, as quality does, unless `ranges` (of weight and
+    activation) are given. At most 16 x 16 outputs, evenly spread, are computed.
+    bits: width of a fixed-point accumulator, where a unit of several formats has a wider one.
+    Raises InputError where `Twin` does.
+    """
+    twin = Twin(pair, accumulator, lanes, bits=bits)
+    block = max(twin.mode.weight.block, twin.mode.activation.block)
+    w = OperandCodes.of(get_format(pair.weight), weight[_spread(len(weight), MOST_COLUMNS)], ranges[0], True, block)
+    a = OperandCodes.of(
+        get_format(pair.activation), activation[_spread(len(activation), MOST_ROWS)], ranges[1], False, block
+    )
+    codes = stepped(w.codes, lanes)[..., None], stepped(a.codes, lanes)[:, :, None]
+    scales = (
+        None if w.scale_codes is None else scale_steps(w, lanes)[..., None],
+        None if a.scale_codes is None else scale_steps(a, lanes)[:, :, None],
+    )
+    steps = len(codes[0])
+    unit = np.atleast_2d(w.outer)[..., None].reshape(-1, 1) * a.outer  # scales outside of the unit, [N or 1, 1]
+    if twin.mode.float_element:
+        found = twin.value(twin.run(*codes, np.arange(steps) == 0, *scales)[-1])
+        exact = w.elements @ a.elements.T
+        wrapped = np.zeros(0)
+    else:
+        # the float64 product is not exact for wide fixed-point sums: the same sums without a limit are
+        wide = Twin(pair, accumulator, lanes, bits=required_bits(pair, steps * lanes))
+        summed = twin.run(*codes, np.arange(steps) == 0)[-1]
+        unlimited = wide.run(*codes, np.arange(steps) == 0)[-1]
+        wrapped = summed != unlimited
+        found, exact = twin.value(summed), wide.value(unlimited)
+    single = (w.dequantized @ a.dequantized.T).double().numpy()
+    return Deviation(
+        _decibels(exact * unit, (found - exact) * unit),
+        _decibels(single, found * unit - single),
+        bool(np.any(wrapped)),
+        steps,
+        found.size,
+    )
+
+
+def described(pair: FormatPair, accumulator: str, lanes: int) -> str:
+    """What sums the products of a pair, in words: ``int32``, ``aligned25, fp32``, ``exact blocks, fp32``."""
+    found = resolved(pair, accumulator)
+    if not found.significand:
+        return f"{'int' if found.kind == 'integer' else 'exact'}{found.bits}"
+    if lanes == 1:
+        return f"fp{found.bits}"
+    inside = f"aligned{found.window}" if found.kind == "float" else "exact"
+    return f"{inside}{' blocks' if found.after_block else ''}, fp{found.bits}"
+
+
+def _spread(count: int, most: int) -> Array:
+    """Indices of at most `most` of `count` rows, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+
+
+def _decibels(signal: Floats, noise: Floats) -> float:
+    power, lost = float(np.square(signal).sum()), float(np.square(noise).sum())
+    if lost == 0:
+        return inf
+    return 10 * log10(power / lost) if power else -inf

@@ -1,0 +1,72 @@
+"""Runs a test bench in Icarus Verilog or Verilator: two independent simulators."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from codesign.errors import EnvironmentProblem
+from codesign.hardware.rtl.verify.bench import Checked, write_checks
+
+SIMULATORS = ("iverilog", "verilator")
+_RESULT = re.compile(r"^CHECK (\d+) (\d+) steps (\d+) wrong", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One check in one simulator: steps compared, steps that differed, the first differences as text."""
+
+    steps: int
+    wrong: int
+    detail: str
+
+
+def available(simulator: str) -> bool:
+    return shutil.which(simulator) is not None
+
+
+def simulate(
+    simulator: str, checks: Sequence[Checked], sources: Mapping[str, str], folder: Path, limit_s: float = 1800
+) -> list[Verdict]:
+    """A verdict per check. sources: file name -> Verilog of what is checked; folder: where everything is written.
+
+    Raises EnvironmentProblem where the simulator is missing, refuses the source or does not end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_checks(checks, folder)
+    for name, text in sources.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    files = ["checks.v", *sources]
+    if simulator == "iverilog":
+        _run(["iverilog", "-g2005", "-o", "bench.vvp", "bench.v", *files], folder, limit_s)
+        output = _run(["vvp", "-n", "bench.vvp"], folder, limit_s)
+    else:
+        flags = ["--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", "checks"]
+        _run(["verilator", *flags, "-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0", "main.cpp", *files], folder, limit_s)
+        output = _run(["./obj_dir/Vchecks"], folder, limit_s)
+    found = {int(m[1]): (int(m[2]), int(m[3])) for m in _RESULT.finditer(output)}
+    verdicts = []
+    for index in range(len(checks)):
+        if index not in found:
+            raise EnvironmentProblem(
+                f"{simulator} ended without a verdict on check {index} in {folder}: {output[-300:]}"
+            )
+        detail = "\n".join(line for line in output.splitlines() if line.startswith(f"MISMATCH {index} "))
+        verdicts.append(Verdict(*found[index], detail))
+    return verdicts
+
+
+def _run(command: Sequence[str], folder: Path, limit_s: float) -> str:
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=limit_s)
+    except FileNotFoundError:
+        raise EnvironmentProblem(f"{command[0]} is not installed (apt-get install iverilog verilator)") from None
+    except subprocess.TimeoutExpired:
+        raise EnvironmentProblem(f"{command[0]} did not end within {limit_s:g} s in {folder}") from None
+    if done.returncode != 0:
+        raise EnvironmentProblem(f"{command[0]} failed in {folder}: {(done.stdout + done.stderr).strip()[-600:]}")
+    return done.stdout

@@ -1,0 +1,278 @@
+"""The arithmetic of a dot-product unit in NumPy, bit for bit what its Verilog computes.
+
+Products are exact. Fixed-point and integer sums wrap modulo their width. An aligned sum puts every
+product's magnitude at the top of a window, shifts it right to the largest exponent of the step and
+drops what falls out. A floating-point accumulator adds the (scaled) sum exactly and rounds once, to
+nearest even, keeping subnormals and saturating at the largest finite number. NaN and infinity codes
+are ordinary numbers here as in the hardware: quantizers never write them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from codesign.formats import FloatElement, FormatPair
+from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Side, resolve_modes
+
+Array = npt.NDArray[Any]  # int64, or Python integers (dtype object) where that does not suffice
+Floats = npt.NDArray[np.float64]
+_SMALL = 62  # widths up to this fit int64 with a sign to spare
+_CHUNK = 1 << 15  # products
+_DOUBLE = 53  # widths up to this are exact in float64
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Sums of a step before the accumulator: significand * 2**exponent, [..., groups, *batch]."""
+
+    significand: Array
+    exponent: Array
+
+
+class Twin:
+    """The unit of one mode: `lanes` products a step of a format pair, summed in `accumulator`.
+
+    interleave: independent sums that steps add to in turn. bits: width of a fixed-point or integer
+    accumulator where a unit of several formats has a wider one. Raises InputError like `Unit`.
+    """
+
+    def __init__(
+        self, pair: FormatPair, accumulator: str, lanes: int, interleave: int = 1, bits: int | None = None
+    ) -> None:
+        mode = resolve_modes([pair], accumulator, lanes, [1])[0]
+        if bits is not None and mode.fixed_accumulator:
+            mode = replace(mode, accumulator=replace(mode.accumulator, bits=bits))
+        self.mode = mode
+        self.interleave = interleave if mode.float_element else 1
+
+    def run(
+        self,
+        weight: Array,
+        activation: Array,
+        first: npt.NDArray[np.bool_],
+        weight_scale: Array | None = None,
+        activation_scale: Array | None = None,
+        start: Array | None = None,
+    ) -> Array:
+        """The accumulator after every step, [steps, *batch].
+
+        weight, activation: codes [steps, lanes, *batch] (batches broadcast): two's complement integers
+        (a zero point subtracted before), minifloats as bit patterns; first: [steps], a sum begins;
+        *_scale: codes of block scales [steps, groups of that operand, *batch]; start: accumulators
+        that the first `interleave` steps continue (zeros otherwise), [interleave, *batch].
+        Floating-point accumulators come as IEEE bit patterns (int64), others as signed integers: int64,
+        or Python's own in an array of objects beyond 62 bits.
+        """
+        sums = self.sums(weight, activation, weight_scale, activation_scale)
+        first = np.asarray(first, bool)
+        batch = sums.significand.shape[1:]
+        held = np.zeros(sums.significand.shape, np.float64 if self.mode.float_element else sums.significand.dtype)
+        alone = np.flatnonzero(first)  # a step that begins a sum depends on no other
+        held[alone] = self._added(held[alone], sums.significand[alone], sums.exponent[alone])
+        begun = np.zeros((self.interleave, *batch), held.dtype)
+        if start is not None:
+            begun[:] = self._decoded(np.asarray(start))
+        for step in np.flatnonzero(~first):
+            kept = held[step - self.interleave] if step >= self.interleave else begun[step]
+            one = slice(step, step + 1)
+            held[one] = self._added(np.asarray(kept)[None], sums.significand[one], sums.exponent[one])
+        return self._encoded(held)
+
+    def _added(self, kept: Array, significand: Array, exponent: Array) -> Array:
+        element = self.mode.float_element
+        if element is not None:
+            return _rounded_sum(kept, significand, exponent, element)
+        return _wrapped(kept + significand, self.mode.fixed_accumulator)
+
+    def value(self, accumulator: Array) -> Floats:
+        """The real numbers that accumulators stand for: dot products of element values, block scales applied."""
+        if self.mode.float_element:
+            return np.asarray(self._decoded(accumulator), np.float64)
+        return np.asarray(accumulator, np.float64) * 2.0**self.lowest_weight
+
+    @property
+    def lowest_weight(self) -> int:
+        """Exponent of the weight of the lowest bit of a fixed-point or integer accumulator."""
+        mode = self.mode
+        return mode.exponent_offset + mode.weight.lowest + mode.activation.lowest
+
+    def sums(
+        self, weight: Array, activation: Array, weight_scale: Array | None = None, activation_scale: Array | None = None
+    ) -> Terms:
+        """One number per step, [steps, *batch]: the tree's sum with block scales applied."""
+        size = prod(np.broadcast_shapes(np.shape(weight)[1:], np.shape(activation)[1:]))
+        count = max(1, _CHUNK // max(1, size))  # steps at a time, so that they stay in cache
+        chunks = [
+            self._sums(
+                weight[at],
+                activation[at],
+                None if weight_scale is None else weight_scale[at],
+                None if activation_scale is None else activation_scale[at],
+            )
+            for at in (slice(begin, begin + count) for begin in range(0, len(weight), count))
+        ]
+        return Terms(np.concatenate([c.significand for c in chunks]), np.concatenate([c.exponent for c in chunks]))
+
+    def _sums(
+        self, weight: Array, activation: Array, weight_scale: Array | None, activation_scale: Array | None
+    ) -> Terms:
+        mode = self.mode
+        w_sig, w_exp = _decode(weight, mode.weight, self._wide)
+        a_sig, a_exp = _decode(activation, mode.activation, self._wide)
+        product, exponent = w_sig * a_sig, w_exp + a_exp
+        steps, batch = product.shape[0], product.shape[2:]
+        shape = (steps, mode.groups, mode.products // mode.groups, *batch)
+        product, exponent = product.reshape(shape), np.broadcast_to(exponent, product.shape).reshape(shape)
+        terms = self._summed(product, exponent)
+        if mode.block:
+            terms = self._scaled(terms, weight_scale, activation_scale)
+        if mode.groups == 1:
+            return Terms(terms.significand[:, 0], terms.exponent[:, 0])
+        width = mode.field + (shape[2] - 1).bit_length() + mode.scale_bits
+        return self._aligned(terms.significand, terms.exponent, width - self._spare, GROUP_WINDOW, axis=1)
+
+    @property
+    def _spare(self) -> int:
+        # a two's complement integer sum has its sign within the product's bits
+        return 1 if self.mode.is_integer else 0
+
+    @property
+    def _wide(self) -> bool:
+        """Whether sums need Python integers: they outgrow int64, or the float64 that a rounding starts from."""
+        mode = self.mode
+        width = mode.field + (mode.products // mode.groups - 1).bit_length() + mode.scale_bits
+        return width > _DOUBLE if mode.float_element else max(width, mode.fixed_accumulator) > _SMALL
+
+    def _summed(self, product: Array, exponent: Array) -> Terms:
+        mode = self.mode
+        offset = mode.exponent_offset
+        if mode.is_direct:
+            return Terms(product[:, :, 0], exponent[:, :, 0] + offset)
+        if mode.is_aligned:
+            return self._aligned(product, exponent + offset, mode.product_bits, mode.accumulator.window, axis=2)
+        lowest = mode.weight.lowest + mode.activation.lowest
+        total = (product << (exponent - lowest)).sum(axis=2)
+        return Terms(total, np.full(total.shape, lowest + offset, np.int64))
+
+    @staticmethod
+    def _aligned(significand: Array, exponent: Array, width: int, window: int, axis: int) -> Terms:
+        """Sum over `axis` of magnitudes of `width` bits aligned in `window` bits to the largest exponent."""
+        largest = exponent.max(axis=axis, keepdims=True)
+        magnitude = np.abs(significand)
+        magnitude = magnitude << (window - width) if window >= width else magnitude >> (width - window)
+        distance = largest - exponent
+        kept = magnitude >> (distance if magnitude.dtype == object else np.minimum(distance, 62))
+        total = np.where(significand < 0, -kept, kept).sum(axis=axis)
+        return Terms(total, largest.squeeze(axis) - (window - width))
+
+    def _scaled(self, terms: Terms, weight_scale: Array | None, activation_scale: Array | None) -> Terms:
+        significand, exponent = terms.significand, terms.exponent
+        for side, codes in ((self.mode.weight, weight_scale), (self.mode.activation, activation_scale)):
+            if side.scale is None:
+                continue
+            assert codes is not None, "a block format needs its scales"
+            codes = np.repeat(codes, self.mode.groups // codes.shape[1], axis=1)
+            sig, exp = _decode_float(codes, side.scale, self._wide)
+            significand = significand * sig
+            exponent = exponent + exp - side.scale.bias - side.scale.mantissa_bits
+        return Terms(significand, np.broadcast_to(exponent, significand.shape))
+
+    def _decoded(self, accumulator: Array) -> Array:
+        element = self.mode.float_element
+        if element is None:
+            return accumulator
+        unsigned, native = (np.uint32, np.float32) if element.bits == 32 else (np.uint16, np.float16)
+        return np.asarray(accumulator).astype(unsigned).view(native).astype(np.float64)
+
+    def _encoded(self, held: Array) -> Array:
+        element = self.mode.float_element
+        if element is None:
+            return np.asarray(held, np.int64 if self.mode.fixed_accumulator <= _SMALL else object)
+        unsigned, native = (np.uint32, np.float32) if element.bits == 32 else (np.uint16, np.float16)
+        return np.asarray(held).astype(native).view(unsigned).astype(np.int64)
+
+
+def _decode(codes: Array, side: Side, wide: bool) -> tuple[Array, Array]:
+    """(signed significand, effective exponent) of codes."""
+    if side.element is None:
+        return _sized(codes, wide), np.zeros((1,) * codes.ndim, np.int64)
+    return _decode_float(codes, side.element, wide)
+
+
+def _decode_float(codes: Array, element: FloatElement, wide: bool) -> tuple[Array, Array]:
+    mantissa = element.mantissa_bits
+    codes = np.asarray(codes).astype(np.int64)
+    field = codes >> mantissa & (1 << element.exponent_bits) - 1
+    if mantissa == 0:
+        return _sized(np.ones_like(codes), wide), field
+    significand = (codes & (1 << mantissa) - 1) + ((field > 0).astype(np.int64) << mantissa)
+    if element.signed:
+        significand = np.where(codes >> (element.bits - 1) & 1, -significand, significand)
+    return _sized(significand, wide), np.maximum(field, 1)
+
+
+def _sized(values: Array, wide: bool) -> Array:
+    return values.astype(object) if wide else values.astype(np.int64)
+
+
+def _wrapped(values: Array, bits: int) -> Array:
+    half = 1 << (bits - 1)
+    return (values + half) % (1 << bits) - half
+
+
+def _rounded_sum(kept: Floats, significand: Array, exponent: Array, element: FloatElement) -> Floats:
+    """RNE(kept + significand * 2**exponent) in the element, exact up to the one rounding.
+
+    Significands of up to 53 bits are exact in float64, and so is the error of their float64 sum
+    (Knuth's two-sum). Making an inexact sum odd keeps the later rounding to at most 24 bits right
+    (Boldo and Melquiond 2008). Exponents are clipped where the result is decided anyway: what
+    lies beyond saturates, what lies below 2**-400 can only break a tie, and still does.
+    """
+    if significand.dtype == object:
+        return _rounded_sum_exactly(kept, significand, exponent, element)
+    term = np.ldexp(significand.astype(np.float64), np.clip(exponent, -500, 500).astype(np.int64))
+    total = kept + term
+    part = total - kept
+    error = (kept - (total - part)) + (term - part)
+    even = (total.view(np.int64) & 1) == 0
+    with np.errstate(under="ignore"):
+        neighbour = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
+    odd = np.where((error != 0) & even, neighbour, total)
+    return _narrowed(odd, element)
+
+
+def _narrowed(values: Floats, element: FloatElement) -> Floats:
+    """Values (rounded to odd) to nearest even in the element, saturating; an exact zero is +0."""
+    native = np.float32 if element.bits == 32 else np.float16
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = values.astype(native).astype(np.float64)
+    rounded = np.clip(rounded, -element.max_value, element.max_value)
+    return np.where(values == 0, 0.0, rounded)
+
+
+def _rounded_sum_exactly(kept: Floats, significand: Array, exponent: Array, element: FloatElement) -> Floats:
+    """The same with Python integers, for sums wider than a float64: rounds to odd at 53 bits first."""
+    shape = significand.shape
+    out = np.empty(significand.size, np.float64)
+    kept, exponent = np.broadcast_to(kept, shape), np.broadcast_to(exponent, shape)
+    for i, (a, s, e) in enumerate(zip(kept.flat, significand.flat, exponent.flat, strict=True)):
+        numerator, denominator = float(a).as_integer_ratio()
+        low = min(int(e), -(denominator.bit_length() - 1))
+        total = (numerator << (-low - denominator.bit_length() + 1)) + (int(s) << (int(e) - low))
+        out[i] = _odd(total, low)
+    return _narrowed(out.reshape(shape), element)
+
+
+def _odd(total: int, exponent: int) -> float:
+    """total * 2**exponent as a float64, rounded to odd."""
+    excess = max(abs(total).bit_length() - 53, 0)
+    magnitude = abs(total) >> excess
+    if magnitude << excess != abs(total):
+        magnitude |= 1
+    value = np.ldexp(float(magnitude), max(min(exponent + excess, 900), -1000))
+    return -float(value) if total < 0 else float(value)

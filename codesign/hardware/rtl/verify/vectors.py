@@ -1,0 +1,138 @@
+"""Test vectors of a unit: every pair of codes or a million random ones, corner cases, long accumulations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from codesign.formats import FloatElement
+from codesign.hardware.arithmetic.modes import Mode, Side
+from codesign.hardware.rtl.emit.unit import Unit
+from codesign.hardware.rtl.verify.twin import Twin
+
+EXHAUSTIVE_BITS = 18  # of both codes together: 8-bit ones with zero points subtracted
+RANDOM_PAIRS = 1_000_000
+LONG_STEPS = 1024  # of one accumulation
+
+Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Steps of one mode and the accumulator after each. Codes as in `Twin.run`, without a batch."""
+
+    mode: int
+    first: npt.NDArray[np.bool_]
+    weight: Array
+    activation: Array
+    weight_scale: Array | None
+    activation_scale: Array | None
+    expected: Array
+
+    @property
+    def steps(self) -> int:
+        return len(self.first)
+
+
+def twin_of(unit: Unit, mode: int, interleave: int | None = None) -> Twin:
+    """The model of one mode of a unit: all its products in one step, the unit's accumulator.
+
+    interleave: 1 for sums that are computed one at a time, the unit's where None.
+    """
+    found = unit.modes[mode]
+    fixed = unit.accumulator_bits if found.fixed_accumulator else None
+    return Twin(found.pair, unit.accumulator, found.products, interleave or unit.interleave, fixed)
+
+
+def make(
+    unit: Unit,
+    mode: int,
+    weight: Array,
+    activation: Array,
+    first: npt.NDArray[np.bool_],
+    weight_scale: Array | None = None,
+    activation_scale: Array | None = None,
+) -> Vectors:
+    """Vectors of given codes, with what the twin expects."""
+    expected = twin_of(unit, mode).run(weight, activation, first, weight_scale, activation_scale)
+    return Vectors(mode, first, weight, activation, weight_scale, activation_scale, expected)
+
+
+def verification(unit: Unit, mode: int, seed: int = 0, pairs: int | None = None) -> Vectors:
+    """What a unit is verified with: all pairs of codes (random ones beyond 8 bits), corners, long sums.
+
+    pairs: at most so many pairs of codes instead (a quick check).
+    """
+    rng = np.random.default_rng(seed)
+    found = unit.modes[mode]
+    lanes = found.products
+    bits = found.weight.bits + found.activation.bits
+    everything = bits <= EXHAUSTIVE_BITS
+    order = rng.permutation(1 << bits) if everything else rng.integers(0, 1 << min(bits, 62), RANDOM_PAIRS)
+    order = order[:pairs]
+    order = np.concatenate([order, order[: -len(order) % lanes]])
+    single = (_split(order, found).reshape(2, -1, lanes), np.ones(len(order) // lanes, bool))
+    corners = _corners(found, lanes, rng)
+    long = rng.integers(0, 1 << bits if bits < 62 else 1 << 62, (2 * LONG_STEPS + 7) * lanes)
+    running = np.zeros(2 * LONG_STEPS + 7, bool)
+    running[: unit.interleave] = True
+    running[LONG_STEPS + 3 : LONG_STEPS + 3 + unit.interleave] = True
+    parts = [single, corners, (_split(long, found).reshape(2, -1, lanes), running)]
+    codes = np.concatenate([part[0] for part in parts], axis=1)
+    first = np.concatenate([part[1] for part in parts])
+    steps = len(first)
+    scales = [_scales(found, side, steps, rng) for side in (found.weight, found.activation)]
+    weight, activation = (_signed(codes[i], side) for i, side in enumerate((found.weight, found.activation)))
+    return make(unit, mode, weight, activation, first, *scales)
+
+
+def _split(order: Array, mode: Mode) -> Array:
+    """Weight and activation bit patterns out of one number, [2, n]."""
+    low = mode.activation.bits
+    return np.stack([order >> low & (1 << mode.weight.bits) - 1, order & (1 << low) - 1])
+
+
+def _signed(codes: Array, side: Side) -> Array:
+    if side.element is not None:
+        return codes
+    half = 1 << (side.bits - 1)
+    return (codes + half) % (1 << side.bits) - half
+
+
+def _extremes(side: Side) -> list[int]:
+    """Bit patterns of the largest, smallest and neighbouring magnitudes of both signs."""
+    half = 1 << (side.bits - 1)
+    if side.element is None:
+        return [0, 1, half - 1, half, half + 1, 2 * half - 1]
+    one = 1 << side.element.mantissa_bits
+    return [0, 1, one - 1, one, half - 1, half - one, half, half + 1, half + one, 2 * half - 1]
+
+
+def _corners(mode: Mode, lanes: int, rng: np.random.Generator) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Every pair of extremes in all lanes at once, then mixed over the lanes, isolated and accumulated."""
+    pairs = np.array([(w, a) for w in _extremes(mode.weight) for a in _extremes(mode.activation)]).T
+    same = np.repeat(pairs[:, :, None], lanes, axis=2)
+    mixed = pairs[:, rng.integers(0, pairs.shape[1], (4 * pairs.shape[1], lanes))]
+    codes = np.concatenate([same, same, mixed], axis=1)
+    first = np.ones(codes.shape[1], bool)
+    first[pairs.shape[1] :: 2] = False
+    return codes, first
+
+
+def _scales(mode: Mode, side: Side, steps: int, rng: np.random.Generator) -> Array | None:
+    """Scale codes: mostly around 1, a fifth over the whole range with its ends."""
+    if side.scale is None:
+        return None
+    element: FloatElement = side.scale
+    groups = max(1, mode.products // side.block)
+    # sign and NaN codes are never written by a quantizer
+    most = (1 << (element.exponent_bits + element.mantissa_bits)) - (2 if element.specials == "nan" else 1)
+    middle = element.bias << element.mantissa_bits
+    spread = 4 << element.mantissa_bits
+    near = np.clip(rng.integers(middle - spread, middle + spread + 1, (steps, groups)), 0, most)
+    anywhere = rng.integers(0, most + 1, (steps, groups))
+    ends = rng.choice([0, 1, most - 1, most], (steps, groups))
+    choice = rng.random((steps, groups))
+    return np.where(choice < 0.8, near, np.where(choice < 0.9, anywhere, ends))

@@ -1,0 +1,174 @@
+"""One operator on many accelerators in many format pairs: compute, SRAM and vector unit, by the rules of `schedule`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from codesign.formats import FormatPair
+from codesign.hardware.arithmetic.operands import operands
+from codesign.hardware.chip import memory
+from codesign.hardware.chip.grid import AcceleratorGrid
+from codesign.hardware.schedule.footprint import Footprint
+from codesign.hardware.schedule.traffic import Memory, kinds_of, partial_sum_bytes, traffic
+from codesign.hardware.units.coefficients import table
+from codesign.hardware.units.mac import VECTOR_PAIR, vector_mac
+from codesign.workload.types import Operator
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+BOUNDS = ("compute", "sram", "dram", "flash", "vector")
+_WAITING = ("norm", "softmax")  # vector work that needs whole rows
+_RESULT_BYTES = 2  # bf16 towards the vector unit
+
+
+@dataclass(frozen=True)
+class OperatorCost:
+    """Per pass of the phase, all calls: arrays [E], one entry per (pair, accelerator) of the Machine.
+
+    times: compute, SRAM, DRAM, flash, and of the vector unit beside and after them. cycles: of the array.
+    """
+
+    compute_s: Floats
+    sram_s: Floats
+    dram_s: Floats
+    flash_s: Floats
+    passing_s: Floats
+    waiting_s: Floats
+    cycles: Floats
+    dram_bytes: Floats
+    sram_bytes: Floats
+    mac_j: Floats
+    sram_j: Floats
+    dram_j: Floats
+    flash_j: Floats
+    vector_j: Floats
+
+    @property
+    def latency_s(self) -> Floats:
+        slowest = np.maximum.reduce([self.compute_s, self.sram_s, self.dram_s, self.flash_s, self.passing_s])
+        return np.asarray(slowest + self.waiting_s)
+
+    @property
+    def vector_s(self) -> Floats:
+        return self.passing_s + self.waiting_s
+
+    @property
+    def energy_j(self) -> Floats:
+        return self.mac_j + self.sram_j + self.dram_j + self.flash_j + self.vector_j
+
+
+def supported_pairs(grid: AcceleratorGrid, pairs: Sequence[FormatPair]) -> npt.NDArray[np.bool_]:
+    """Which accelerator runs which pair, bool [A, C]."""
+    return np.array([[unit.supports(pair) for pair in pairs] for unit in grid.units])[grid.unit]
+
+
+class Machine:
+    """Everything of rules 1-6 that does not depend on the operator, for E pairs on accelerators.
+
+    pair, accelerator: int [E], indices into `pairs` and `grid`; each accelerator must support its
+    pair. All other arrays are [E] as well.
+    """
+
+    def __init__(
+        self,
+        grid: AcceleratorGrid,
+        pairs: Sequence[FormatPair],
+        footprint: Footprint,
+        pair: Ints,
+        accelerator: Ints,
+    ) -> None:
+        shapes = [operands(p) for p in pairs]
+        self.weight_bytes = np.array([w.stored_bits / 8 for w, _ in shapes])[pair]  # per element
+        self.input_bytes = np.array([a.stored_bits / 8 for _, a in shapes])[pair]
+        self.rows, self.columns = grid.rows[accelerator], grid.columns[accelerator]
+        self.clock_hz = grid.clock_hz[accelerator]
+        self.vector_lanes = grid.vector_lanes[accelerator]
+        self.footprint = footprint
+        self._units(grid, pairs, pair, accelerator)
+        self._memories(grid, pairs, pair, accelerator)
+
+    def _units(self, grid: AcceleratorGrid, pairs: Sequence[FormatPair], pair: Ints, accelerator: Ints) -> None:
+        rate, energy = np.zeros((len(pairs), len(grid.units))), np.zeros((len(pairs), len(grid.units)))
+        for u, unit in enumerate(grid.units):
+            for c in [c for c, p in enumerate(pairs) if unit.supports(p)]:
+                rate[c, u], energy[c, u] = unit.rate(pairs[c]), unit.energy_pj(pairs[c]).value * 1e-12
+        unit_of = grid.unit[accelerator]
+        lane = [vector_mac(unit).energy_pj(VECTOR_PAIR).value * 1e-12 for unit in grid.units]
+        self.lane_j = np.array(lane)[unit_of]
+        self.depth = rate[pair, unit_of] * grid.dot[accelerator]  # of K per cycle and unit
+        self.mac_j = energy[pair, unit_of]
+
+    def _memories(self, grid: AcceleratorGrid, pairs: Sequence[FormatPair], pair: Ints, accelerator: Ints) -> None:
+        self.sram_bytes_per_s = (memory.sram_bytes_per_cycle(grid) * grid.clock_hz)[accelerator]
+        self.sram_j = memory.sram_j_per_byte(grid)[accelerator]
+        self.dram_bytes_per_s = memory.dram_bytes_per_s(grid)[accelerator]
+        self.dram_j = memory.dram_j_per_byte(grid)[accelerator]
+        self.flash_bytes_per_s = memory.flash_bytes_per_s(grid)[accelerator]
+        self.flash_j = memory.flash_j_per_byte(grid)[accelerator]
+        stored = self.weight_bytes / memory.compression_ratios(grid, pairs)[grid.codec[accelerator], pair]
+        room = np.where(grid.flash > 0, grid.dram_gib * 2.0**30, np.inf)[accelerator]
+        rows = np.stack([grid.sram_bytes[accelerator], self.weight_bytes, self.input_bytes, stored, room])
+        distinct, kind = np.unique(rows, axis=1, return_inverse=True)
+        memories = tuple(Memory(*values) for values in distinct.T.tolist())
+        self.kinds, self.kind = kinds_of(memories, self.footprint), kind.reshape(-1)
+
+    def run(self, op: Operator, passes: int) -> OperatorCost:
+        """The operator's cost; `passes` is how often its layer runs for one result."""
+        found = traffic(op, passes, self.kinds)
+        dram, flash = found.dram[self.kind], found.flash[self.kind]
+        cycles, feed = _mapping(self, op, dram)
+        sram_bytes = feed + dram
+        passing, waiting = self._vector_cycles(op)
+        lane_seconds = 1 / (self.vector_lanes * self.clock_hz)
+        return OperatorCost(
+            compute_s=cycles / self.clock_hz,
+            sram_s=sram_bytes / self.sram_bytes_per_s,
+            dram_s=dram / self.dram_bytes_per_s,
+            flash_s=flash / self.flash_bytes_per_s,
+            passing_s=passing * lane_seconds,
+            waiting_s=waiting * lane_seconds,
+            cycles=cycles,
+            dram_bytes=dram,
+            sram_bytes=sram_bytes,
+            mac_j=op.macs * self.mac_j,
+            sram_j=sram_bytes * self.sram_j,
+            dram_j=dram * self.dram_j,
+            flash_j=flash * self.flash_j,
+            vector_j=(passing + waiting) * self.lane_j,
+        )
+
+    def _vector_cycles(self, op: Operator) -> tuple[float, float]:
+        """Cycles of one lane, of what passes it on the way out and of what waits for whole rows."""
+        each = table("system.yaml", "vector")
+        cycles = {kind: elements * each[kind].value for kind, elements in op.vector_elements.items()}
+        waiting = sum(count for kind, count in cycles.items() if kind in _WAITING)
+        return sum(cycles.values()) - waiting, waiting
+
+
+def _mapping(machine: Machine, op: Operator, dram: Floats) -> tuple[Floats, Floats]:
+    """(cycles, bytes between array and SRAM) of the faster mapping, all products and calls."""
+    repeat = float(op.count * op.calls)
+    n_tiles = np.ceil(op.n / machine.columns)
+    m_tiles = np.ceil(op.m / machine.rows)
+    weights = op.n * op.k * machine.weight_bytes
+    inputs = op.m * op.k * machine.input_bytes * n_tiles
+    results = float(op.m * op.n * _RESULT_BYTES)
+    outputs_stay = np.ceil(op.k / machine.depth) * (m_tiles * n_tiles)
+    outputs_feed = inputs + weights * m_tiles + results
+    partial = partial_sum_bytes()
+    k_tiles = np.ceil(op.k / (machine.depth * machine.rows))
+    weights_stay = k_tiles * (op.m * n_tiles)
+    spills = (k_tiles - 1) * (2.0 * op.m * op.n * partial)
+    weights_feed = inputs + weights + results + spills
+
+    def time(cycles: Floats, feed: Floats) -> Floats:
+        moved = (feed * repeat + dram) / machine.sram_bytes_per_s
+        return np.asarray(np.maximum(cycles * repeat / machine.clock_hz, moved), dtype=np.float64)
+
+    first = time(outputs_stay, outputs_feed) <= time(weights_stay, weights_feed)
+    return np.where(first, outputs_stay, weights_stay) * repeat, np.where(first, outputs_feed, weights_feed) * repeat

@@ -1,0 +1,65 @@
+"""Operands of the bundled networks: which layers were kept, and how often the bits of a format change on them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from codesign.formats import get_format
+from codesign.hardware.arithmetic.modes import Side
+from codesign.hardware.rtl.verify.codes import OperandCodes, stepped
+from codesign.hardware.units.activities import NOISE
+from codesign.hardware.units.coefficients import DATA
+
+OPERANDS = DATA / "operands.npz"  # written by reports/validation/operands.py
+OUTPUTS = 8  # rows and columns of a layer, whose products are the streams
+STEPS = 12  # of each layer
+_LANES = 16  # that operands are spread over to see which bits change
+
+Array = npt.NDArray[np.int64]
+
+
+@cache
+def networks() -> dict[str, list[tuple[Tensor, Tensor]]]:
+    """(streamed [16, K], stationary [16, K]) of some layers of each bundled network (data/operands.npz)."""
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    with np.load(OPERANDS) as stored:
+        for name in stored.files:
+            if name.endswith("/streamed"):
+                layer = name.removesuffix("/streamed")
+                pair = (torch.from_numpy(stored[f"{layer}/{side}"]).float() for side in ("streamed", "stationary"))
+                found.setdefault(name.split("/")[0], []).append((next(pair), next(pair)))
+    return found
+
+
+@cache
+def measured_bits(name: str, side: str, activity: str) -> tuple[float, float]:
+    """What `switching.operand_bits` tables, from the operands: of 16 lanes, over the first steps of each layer."""
+    operand = Side.of(name)
+    if activity == NOISE:
+        streams = [np.random.default_rng(0).integers(0, 1 << operand.bits, (64, _LANES, 2 * OUTPUTS))]
+    else:
+        index = ("activation", "weight").index(side)  # as `networks` has them
+        rows = [pair[index] for pair in networks()[activity]]
+        chosen = [part[:: len(part) // OUTPUTS][:OUTPUTS] for part in rows]
+        coded = [OperandCodes.of(get_format(name), part, None, side == "weight", operand.block) for part in chosen]
+        streams = [stepped(codes.codes, _LANES)[:STEPS] for codes in coded]
+    found = []
+    for codes in streams:
+        bits = _significand(codes, operand)[..., None] >> np.arange(operand.significand) & 1
+        found.append((bits.mean(), (bits[1:] * bits[:-1]).mean()))
+    density, lasting = np.mean(found, axis=0)
+    return float(density), float(lasting)
+
+
+def _significand(codes: Array, side: Side) -> Array:
+    """Bits that are multiplied: two's complement of integers, the magnitude of a minifloat with its hidden bit."""
+    if side.element is None:
+        return codes & (1 << side.bits) - 1
+    kept = side.element.mantissa_bits
+    normal = codes >> kept & (1 << side.element.exponent_bits) - 1 > 0
+    return normal.astype(np.int64) << kept | codes & (1 << kept) - 1

@@ -1,0 +1,85 @@
+"""The shipped coefficients are what the fit of the shipped units gives, within their stated errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from codesign.formats import FormatPair
+from codesign.hardware.calibration.fit.area_delay import Sample, area_error, delay_error, fit_area, fit_delay
+from codesign.hardware.calibration.fit.energy import fit_energy
+from codesign.hardware.calibration.synthesis.energy import Switched
+from codesign.hardware.rtl import Unit, build
+from codesign.hardware.rtl.analyse.parts import PARTS
+from codesign.hardware.units.coefficients import DATA
+from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, load_model
+
+LIBRARIES = {"asap7": SHIPPED_7NM, "sg13g2": SHIPPED[130.0]}
+
+
+def read_units(library: str) -> list[dict[str, Any]]:
+    return list(json.loads((DATA / f"mac_units_{library}.json").read_text()))
+
+
+def samples(library: str) -> list[Sample]:
+    return [
+        Sample(row["family"], synthesised_unit(row), row["clock_ps"], row["parts"], row["area_um2"], row["delay_ps"])
+        for row in read_units(library)
+    ]
+
+
+def synthesised_unit(row: dict[str, Any]) -> Unit:
+    pairs = tuple(FormatPair.parse(text) for text in row["pairs"])
+    return Unit(pairs, row["accumulator"], row["lanes"], frozenset(row["cuts"]), tuple(row["rates"]))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_at_least_120_units_were_synthesised_at_two_clocks(library: str) -> None:
+    rows = read_units(library)
+    for clock in {row["clock_ps"] for row in rows}:
+        assert len({synthesised_unit(row).cut(()).name for row in rows if row["clock_ps"] == clock}) >= 120
+    assert len({row["clock_ps"] for row in rows}) == 2
+    assert load_model(LIBRARIES[library]).provenance["failed"] == []
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_bill_of_materials_of_the_synthesised_units_is_still_the_generators(library: str) -> None:
+    for row in read_units(library)[::8]:
+        assert dict(build(synthesised_unit(row)).parts) == row["parts"]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_area_and_delay_of_synthesised_units_are_within_the_stated_error(library: str) -> None:
+    model, measured = load_model(LIBRARIES[library]), samples(library)
+    areas = sorted(abs(area_error(sample, model.area_um2)) for sample in measured)
+    delays = sorted(abs(delay_error(sample, model.ps)) for sample in measured)
+    assert areas[len(areas) // 2] < 0.04
+    assert areas[-1] < 0.20
+    assert delays[len(delays) // 2] < 0.08
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("how", ["left_out_units", "left_out_families", "several_formats"])
+def test_held_out_errors_meet_their_limits(library: str, how: str) -> None:
+    errors = load_model(LIBRARIES[library]).errors
+    assert errors["area"][how]["median"] <= 0.04
+    assert errors["area"][how]["p90"] <= 0.10
+    assert errors["area"][how]["worst"] <= 0.20
+    assert errors["delay"][how]["median"] <= 0.08
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_stored_model_is_what_the_fit_of_the_stored_units_gives(library: str) -> None:
+    model, measured = load_model(LIBRARIES[library]), samples(library)
+    assert fit_area(measured) == pytest.approx(model.area_um2, abs=2e-5)
+    assert fit_delay(measured) == pytest.approx(model.ps, rel=1e-3, abs=1e-3)
+    switched = [
+        Switched(row["family"], synthesised_unit(row), **energy)
+        for row in read_units(library)
+        for energy in row["energy"]
+    ]
+    settled, excess = fit_energy(switched).reshape(2, 2, len(PARTS))
+    assert settled == pytest.approx(model.energy[:, 1], abs=2e-5)
+    assert settled + excess / 2 == pytest.approx(model.energy[:, 0], abs=2e-5)
