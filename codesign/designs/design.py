@@ -62,7 +62,9 @@ class AcceleratorFacts(Record):
     dram_gib: Annotated[float, Field(gt=0, description="DRAM that networks may take")] | None = None
     flash: Literal["", "ufs3.1", "ufs4.0"] = ""
     codec: Literal["", "huffman", "bitmap"] = ""
-    unit_model: Annotated[str, Field(description="file whose library prices the units; empty: a shipped one")] = ""
+    unit_model: Annotated[Text, Field(description="whose library prices the units, if not a shipped one")] | None = (
+        None
+    )
 
     @classmethod
     def of(cls, accelerator: Accelerator) -> AcceleratorFacts:
@@ -70,10 +72,7 @@ class AcceleratorFacts(Record):
 
     def built(self) -> Accelerator:
         """Raises InputError where no such chip can be built."""
-        return Accelerator.from_dict(self.model_dump(mode="json", exclude_none=True, exclude=self._unset()))
-
-    def _unset(self) -> set[str]:
-        return set() if self.unit_model else {"unit_model"}
+        return Accelerator.from_dict(self.model_dump(mode="json", exclude_none=True))
 
 
 class WorstSum(Record):
