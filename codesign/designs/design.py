@@ -62,9 +62,7 @@ class AcceleratorFacts(Record):
     dram_gib: Annotated[float, Field(gt=0, description="DRAM that networks may take")] | None = None
     flash: Literal["", "ufs3.1", "ufs4.0"] = ""
     codec: Literal["", "huffman", "bitmap"] = ""
-    unit_model: Annotated[Text, Field(description="whose library prices the units, if not a shipped one")] | None = (
-        None
-    )
+    unit_model: Annotated[Text, Field(description="whose library prices the units, if not a shipped one")] | None = None
 
     @classmethod
     def of(cls, accelerator: Accelerator) -> AcceleratorFacts:
