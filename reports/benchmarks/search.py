@@ -193,6 +193,8 @@ def _same_values(records: list[dict[str, Any]]) -> str:
         apart = max(apart, float((np.ptp(points, axis=0) / np.abs(points).min(axis=0)).max()))
     if apart > _APART:
         raise ValueError(f"reference points differ by {apart:.2%}: networks measured otherwise, make all runs again")
+    if apart < 1e-9:
+        return "All runs of a space have the same reference point, of the uniform designs as measured."
     return (
         f"The runs' reference points, from the uniform designs as measured, differ by {apart:.2%} at most: they were "
         "made on machines whose last bits differ."
