@@ -1,4 +1,4 @@
-"""The door: ``codesign COMMAND``. Every command has --json, and --help with an example."""
+"""The command line: ``codesign COMMAND``. Every command has --json, and --help with an example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors that a user can act on. Each has one line of text and an exit code of the door."""
+"""Errors that a user can act on. Each has one line of text and an exit code of the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small trained networks that several rooms' tests share."""
+"""Small trained networks that the tests of several packages share."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One module per command of the door, each with ``run(arguments) -> exit code``."""
+"""One module per command of the command line, each with ``run(arguments) -> exit code``."""

@@ -8,10 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from codesign.errors import InputError
 from codesign.files import read_text
 from codesign.formats.table import get_format
+
+
+class Layered(Protocol):
+    """What knows the layers of a network, and the kind of each: a `Workload`."""
+
+    def layer_kinds(self) -> dict[str, str]: ...
 
 
 @dataclass(frozen=True, order=True)
@@ -87,6 +94,15 @@ class Assignment(Mapping[str, LayerFormats]):
     def of_pairs(cls, pairs: Mapping[str, FormatPair], kinds: Mapping[str, str]) -> Assignment:
         """One pair for all products of a layer; `kinds` as `Workload.layer_kinds` gives them."""
         return cls.of({n: LayerFormats.of_pair(p, attention=kinds[n] == "attention") for n, p in pairs.items()})
+
+    @classmethod
+    def uniform(cls, network: Layered, formats: str) -> Assignment:
+        """One format pair in every layer of a workload: ``"int8"``, ``"int4_g32:int8"``.
+
+        Raises InputError with the nearest name where a format is unknown.
+        """
+        kinds = network.layer_kinds()
+        return cls.of_pairs(dict.fromkeys(kinds, FormatPair.parse(formats).checked()), kinds)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Mapping[str, str]]) -> Assignment:

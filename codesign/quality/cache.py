@@ -12,13 +12,13 @@ from codesign.files import write_atomic
 
 SCHEMA = 1
 # What a measured quality depends on; search, report and export may change without a new measurement.
-_ROOMS = ("formats", "workload", "models", "quality")
+_PACKAGES = ("formats", "workload", "models", "quality")
 _ASIDE = ("train.py", "card.py", "card_text.py")  # made the weights and describe them: those have a fingerprint
 
 
 def deciding_sources(root: Path) -> list[Path]:
     """The files of the package at `root` that a measured quality depends on, in order."""
-    every = (file for room in _ROOMS for file in sorted((root / room).rglob("*.py")))
+    every = (file for package in _PACKAGES for file in sorted((root / package).rglob("*.py")))
     return [file for file in every if file.name not in _ASIDE]
 
 

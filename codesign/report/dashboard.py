@@ -7,8 +7,8 @@ and `optuna.artifacts.upload_artifact` write them (0.21.0 and 5.0.0; tests compa
 
 - a study is often searched where no dashboard is installed, and looked at from another machine;
 - `save_note` takes a running trial, and to make one of a finished trial asks the study's sampler;
-- `upload_artifact` draws a new id each time, so that what is written again, after a lost answer or by the study of the
-  next night, would be there twice. Here an id follows from a name, and what is there already is left alone.
+- `upload_artifact` draws a new id each time, so that what is written again, after a lost answer or by the study's next
+  run, would be there twice. Here an id follows from a name, and what is there already is left alone.
 
 Databases hold this layout, so that later dashboards have to read it. Only attributes of the study are set, as a
 finished trial takes none.
@@ -52,19 +52,19 @@ def write_notes(folder: Path, storage: BaseStorage) -> Path:
     cannot be written.
     """
     files = load_study(folder)
-    shelf = _Shelf(storage, str(files.front.study), folder / FOLDER)
-    places = measured_on(files, shelf.trials())
-    report = shelf.put("report.html", read_text(folder / "report.html"))
-    book = Book(files, places, shelf.study_id, shelf.folder, report, dict(_pictures(files, shelf)))
-    notes = dict.fromkeys(shelf.noted(), "")
+    store = _DashboardStore(storage, str(files.front.study), folder / FOLDER)
+    places = measured_on(files, store.trials())
+    report = store.put("report.html", read_text(folder / "report.html"))
+    book = Book(files, places, store.study_id, store.folder, report, dict(_pictures(files, store)))
+    notes = dict.fromkeys(store.noted(), "")
     notes |= {trial._trial_id: trial_note(book, trial) for trial in book.trials()}
     for trial_id, text in notes.items():
-        shelf.note(trial_id, text)
-    shelf.note(None, study_note(book))
-    return shelf.folder
+        store.note(trial_id, text)
+    store.note(None, study_note(book))
+    return store.folder
 
 
-def _pictures(files: StudyFolder, shelf: _Shelf) -> Iterator[tuple[tuple[str, str], str]]:
+def _pictures(files: StudyFolder, store: _DashboardStore) -> Iterator[tuple[tuple[str, str], str]]:
     """(design, task) -> address of its pictures beside the float network's.
 
     They are called by the design's role, so that those of another design take their place.
@@ -73,10 +73,10 @@ def _pictures(files: StudyFolder, shelf: _Shelf) -> Iterator[tuple[tuple[str, st
         for task, shown in files.examples.items():
             if design is not None and "png" in shown[design][0]:
                 wanted = {k: shown[k] for k in ("input", "float", design, "truth") if k in shown}
-                yield (design, task), shelf.put(f"{role}.{task}.png", sheet(wanted))
+                yield (design, task), store.put(f"{role}.{task}.png", sheet(wanted))
 
 
-class _Shelf:
+class _DashboardStore:
     """The attributes of one study, as they were read last, and its folder of artifacts."""
 
     def __init__(self, storage: BaseStorage, study: str, folder: Path) -> None:

@@ -54,7 +54,7 @@ def search(
 
 
 class _CallableModule(types.ModuleType):
-    """``codesign.search(space, out)``: the room and its one function share the name."""
+    """``codesign.search(space, out)``: the package and its one function share the name."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> StudyFolder:
         return search(*args, **kwargs)

@@ -48,7 +48,7 @@ UNSUPPORTED = (
 
 @dataclass(slots=True)
 class Product:
-    """One matrix product that is about to run.
+    """One matrix product before it runs.
 
     `input` is streamed, `stationary` is the weight, the key or the value. The axes are those of the
     contraction: 1 (channels in) for a convolution's weight ``[out, in/groups, ...]``, 0 for that of a

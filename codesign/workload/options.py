@@ -57,7 +57,7 @@ Image = tuple[int, int]  # height, width
 
 
 class Options(Written):
-    """Values come as written at the door (``"768x512"``, ``"on"``) or as Python values."""
+    """Values come as written on the command line (``"768x512"``, ``"on"``) or as Python values."""
 
     batch: Annotated[
         int, BeforeValidator(_whole(1, 1024)), Field(description="results at a time; MACs and costs are of all")
@@ -134,7 +134,7 @@ class LanguageOptions(Options):
 
 
 def as_written(value: Any) -> str:
-    """An option's value as it is spelled at the door."""
+    """An option's value as it is spelled on the command line."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return image_text(value) if isinstance(value, tuple) else str(value)

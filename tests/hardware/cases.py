@@ -1,4 +1,4 @@
-"""Small workloads and accelerators that the tests of this room share."""
+"""Small workloads and accelerators that the tests of this package share."""
 
 from __future__ import annotations
 

@@ -394,7 +394,7 @@ def test_the_dashboard_serves_notes_pictures_and_report(
 
 
 def test_the_search_writes_notes_and_the_dashboard_names_its_objectives(tmp_path: Path) -> None:
-    """At the door, twice: the second time it only goes on."""
+    """On the command line, twice: the second time it only goes on."""
     (tmp_path / "tiny.yaml").write_text(SPACE.replace("evaluations: 14", "evaluations: 5"))
     command = ["search", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "study"), "--json"]
     assert cli.main(command) == 0

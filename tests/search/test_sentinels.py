@@ -31,7 +31,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def known(once: Path, tmp_path: Path) -> Path:
-    """A study of one night."""
+    """A study of one run."""
     shutil.copytree(once, tmp_path / "known")
     return tmp_path / "known"
 
@@ -83,9 +83,9 @@ def test_the_study_stops_where_they_moved_beyond_it(known: Path, monkeypatch: py
     with pytest.raises(MovedError, match=r"'tiny' cannot go on: the best assignment of tiny measured .* and measures"):
         run_study(study, evaluations=20)
     assert len(study.ledger.study.trials) == before
-    nights = json.loads(study.ledger.study.user_attrs["sentinels"])["nights"]
-    assert len(nights) == 1
-    assert len(nights[0]["values"]) == 3
+    runs = json.loads(study.ledger.study.user_attrs["sentinels"])["runs"]
+    assert len(runs) == 1
+    assert len(runs[0]["values"]) == 3
 
 
 def test_at_the_door_a_moved_sentinel_is_one_line_and_code_1(

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from codesign.quality import Quality
 from codesign.search.queue import queue
 from codesign.search.queue.ledger import Ledger
-from codesign.search.queue.queue import Pulse, Queue
+from codesign.search.queue.queue import Heartbeat, Queue
 from codesign.search.queue.trials import ALIVE, STOPPED, Work
 from codesign.search.queue.worker import Worker
 from codesign.search.space.objectives import Objective
@@ -83,7 +83,7 @@ def test_every_trial_that_is_held_shows_signs_of_life(ledger: Ledger, monkeypatc
     """At once, then again and again, until it is released."""
     monkeypatch.setattr(queue, "BEAT_S", 0.02)
     trials = [trial for trial in ledger.queue.waiting() if ledger.queue.claim(trial)][:2]
-    pulse = Pulse(ledger.queue, "host/1/abc")
+    heartbeat = Heartbeat(ledger.queue, "host/1/abc")
 
     def signs() -> list[int]:
         found = [t.user_attrs.get(ALIVE, "x -1") for t in ledger.study.get_trials(deepcopy=False)]
@@ -96,10 +96,10 @@ def test_every_trial_that_is_held_shows_signs_of_life(ledger: Ledger, monkeypatc
             time.sleep(0.005)
 
     for trial in trials:
-        pulse.hold(trial._trial_id)
+        heartbeat.hold(trial._trial_id)
     wait(lambda: signs()[0] > 2 and signs()[1] > 2)
     assert signs()[2] == -1
-    pulse.release(trials[0]._trial_id)
+    heartbeat.release(trials[0]._trial_id)
     time.sleep(0.05)
     before = signs()
     wait(lambda: signs()[1] > before[1] + 2)

@@ -14,7 +14,7 @@ from codesign.cli import main
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.search.queue import storage as storages
 from codesign.search.queue.storage import open_storage, without_password
-from tests.commands.test_door import SPACE
+from tests.commands.test_cli import SPACE
 from tests.storage.servers import PASSWORD, PostgreSQL
 
 pytestmark = pytest.mark.slow  # together

@@ -131,7 +131,7 @@ class Engine:
         self._archive.add(fresh)
 
     def hint(self, name: str, choice: np.ndarray, quality: float) -> None:
-        """Learn what an assignment is about to lose: no design is made of it, and it is not proposed again."""
+        """Learn what an assignment is expected to lose: no design is made of it, and it is not proposed again."""
         self._known[name].add(choice, quality, self._scales[name].raw(quality))
 
     def belief(self, name: str, choice: np.ndarray) -> tuple[float, float]:

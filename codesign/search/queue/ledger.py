@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from codesign.errors import InputError
 from codesign.search.queue.queue import Queue, Watch
 from codesign.search.queue.state import set_state
-from codesign.search.queue.storage import patient
+from codesign.search.queue.storage import patient, quiet
 from codesign.search.queue.trials import Failure, Record, Work, attributes, outcome, waiting_trial
 from codesign.search.queue.worker import Worker
 from codesign.search.space.objectives import Objective
@@ -42,7 +42,8 @@ class Ledger:
             k: CategoricalDistribution(tuple(v)) for k, v in choices.items()
         }
         self.storage = storage
-        self.resumed = self._open(name, objectives, identity, must_exist)
+        with quiet():
+            self.resumed = self._open(name, objectives, identity, must_exist)
         self.study_id = self.study._study_id
         self.queue = Queue(storage, self.study_id)
         self._watch = Watch()

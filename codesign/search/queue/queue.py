@@ -101,7 +101,7 @@ class Queue:
         return True
 
 
-class Pulse:
+class Heartbeat:
     """Signs of life of a worker, for every trial that it holds: one at once, then one every BEAT_S."""
 
     def __init__(self, queue: Queue, worker: str) -> None:

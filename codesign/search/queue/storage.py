@@ -21,9 +21,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from codesign.errors import EnvironmentProblem
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
 PATIENCE_S = 120.0  # a server that restarts is waited for so long
 _ANSWER_S = 10.0  # a server that does not answer within is not there
 _EXTRAS = {"psycopg": "postgresql", "grpc": "grpc"}  # module -> what of codesign brings it
@@ -40,7 +37,7 @@ def open_storage(url: str) -> BaseStorage:
     Raises EnvironmentProblem (without the password) when the storage does not answer or holds something else.
     """
     try:
-        with _quiet("optuna.storages"):
+        with quiet("optuna.storages", logging.CRITICAL):
             return optuna.storages.get_storage(_opened(url))
     except Exception as error:  # SQLAlchemy, drivers and Optuna raise many kinds; one line of reason is what helps
         raise EnvironmentProblem(f"storage {without_password(url)}: {_reason(error, url)}") from None
@@ -177,11 +174,14 @@ def _reason(error: BaseException, url: str = "") -> str:
 
 
 @contextlib.contextmanager
-def _quiet(logger: str) -> Iterator[None]:
+def quiet(logger: str = "optuna", level: int = logging.WARNING) -> Iterator[None]:
+    """Within the context Optuna says no more than this, and not that we use what it calls experimental."""
     log = logging.getLogger(logger)
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    before = log.level
+    log.setLevel(level)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+            yield
     finally:
-        log.setLevel(level)
+        log.setLevel(before)

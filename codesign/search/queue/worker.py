@@ -23,7 +23,7 @@ from codesign.formats import FormatPair
 from codesign.models import load_task
 from codesign.quality import Evaluator, Quality, UnmeasurableError
 from codesign.quality.cache import code_version
-from codesign.search.queue.queue import Pulse, Queue, signature
+from codesign.search.queue.queue import Heartbeat, Queue, signature
 from codesign.search.queue.state import ENDED, study_state
 from codesign.search.queue.storage import patient
 from codesign.search.queue.trials import WORK, Failure, Record, Work, work_of
@@ -61,7 +61,7 @@ class Worker:
         self._random = random.Random(self.name)
         self._looking = threading.RLock()
         self._writer, self._taker = ThreadPoolExecutor(max_workers=1), ThreadPoolExecutor(max_workers=1)
-        self._pulse = Pulse(queue, self.name)
+        self._heartbeat = Heartbeat(queue, self.name)
         self.done = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -109,7 +109,7 @@ class Worker:
             while self._seen:
                 trial = self._seen.pop(place)
                 if self.queue.claim(trial):
-                    self._pulse.hold(trial._trial_id)
+                    self._heartbeat.hold(trial._trial_id)
                     return trial
                 place = self._random.randrange(max(len(self._seen), 1))
             return None
@@ -122,7 +122,7 @@ class Worker:
 
     def measure(self, trial_id: int, work: Work) -> Record | Failure:
         """Measure a trial that is this worker's, and write what came of it."""
-        self._pulse.hold(trial_id)
+        self._heartbeat.hold(trial_id)
         found = self._measured(work)
         self._write(trial_id, found)
         return found
@@ -143,7 +143,7 @@ class Worker:
             self.queue.fail(trial_id, found.reason)
         else:
             self.done += self.queue.finish(trial_id, found)
-        self._pulse.release(trial_id)
+        self._heartbeat.release(trial_id)
         self._look()
 
     def _quality(self, name: str, work: Work) -> Quality:

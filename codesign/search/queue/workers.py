@@ -23,7 +23,7 @@ _SWITCH_S = 0.0005  # how long a thread waits for Python at most: the worker's m
 _STARTS = 3  # of a worker process that ends by itself
 
 
-class Crew(Protocol):
+class LocalWorkers(Protocol):
     """Workers that take the study's trials while it is led."""
 
     def check(self) -> None:

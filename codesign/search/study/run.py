@@ -18,9 +18,10 @@ from codesign.search.engine.points import Designs, Pool
 from codesign.search.engine.racing import Racing
 from codesign.search.queue.lease import Lease
 from codesign.search.queue.state import ENDED, RUNNING
+from codesign.search.queue.storage import quiet
 from codesign.search.queue.trials import Failure, Work
 from codesign.search.queue.worker import WORKPLACE, Worker, workplace
-from codesign.search.queue.workers import Crew, Processes, Thread
+from codesign.search.queue.workers import LocalWorkers, Processes, Thread
 from codesign.search.samplers.optuna_samplers import Parameters, make_sampler
 from codesign.search.space.axes import hardware_parameters
 from codesign.search.study.progress import Progress
@@ -52,12 +53,12 @@ def run_study(
     """
     started = time.monotonic()
     run = _Run(study, evaluations, None if timeout_s is None else started + timeout_s, progress or (lambda *_: None))
-    with Lease(study.ledger.storage, study.ledger.study_id, study.space.spec.name) as run.lease, _one_thread():
+    with Lease(study.ledger.storage, study.ledger.study_id, study.space.spec.name) as run.lease, _one_thread(), quiet():
         study.sentinels = measure_again(study, run.report)
         _try_metrics(study, run.report)
         _sensitivities(study, run.report)
         if sampler == "codesign":
-            with run.crew():
+            with run.local_workers():
                 _engine(run, make_engine, racing)
         else:
             _black_box(sampler, run)
@@ -89,14 +90,14 @@ class _Run:
         self.report = report
         self.lease: Lease
         self._deadline = deadline
-        self._crew: Crew
+        self._workers: LocalWorkers
 
     @property
     def late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
 
     @contextmanager
-    def crew(self) -> Iterator[None]:
+    def local_workers(self) -> Iterator[None]:
         """Workers at work; each ends its evaluation in the end, whatever that is."""
         study, ledger = self.study, self.study.ledger
         ledger.study.set_user_attr(WORKPLACE, workplace(study.space))
@@ -104,9 +105,9 @@ class _Run:
         if study.workers != 1:
             assert study.storage is not None
             name, cache = study.space.spec.name, study.folder / "evaluations"
-            self._crew = Processes(study.workers, study.storage, name, cache.resolve())
+            self._workers = Processes(study.workers, study.storage, name, cache.resolve())
         else:
-            self._crew = Thread(ledger.queue, study.space.networks, study.evaluators)
+            self._workers = Thread(ledger.queue, study.space.networks, study.evaluators)
         try:
             yield
         finally:
@@ -115,7 +116,7 @@ class _Run:
     def _dismiss(self) -> None:
         """Let every worker, of any machine, finish what it is measuring, and wait for those of this one."""
         self.study.ledger.set_state(ENDED)
-        self._crew.stop()
+        self._workers.stop()
 
     def begin(self, works: Sequence[Work]) -> Sequence[Work]:
         """Put candidates into the queue."""
@@ -132,7 +133,7 @@ class _Run:
             left = ledger.poll(works)
             if not left or self.late:
                 break
-            self._crew.check()
+            self._workers.check()
             self.report("evaluations", study.evaluations + len(works) - left, self.evaluations, works[0].proposed_by)
             looked_s = time.monotonic() - began
             time.sleep(max(pause, _PAUSE * looked_s))

@@ -19,7 +19,7 @@ from codesign.search.study.sentinel import Sentinel
 from codesign.search.study.study import Study
 
 _ATTRIBUTE = "sentinels"
-_NIGHTS = 100  # of which the study remembers what was found
+_RUNS = 100  # of which the study remembers what was found
 
 
 class MovedError(CodesignError):
@@ -40,7 +40,7 @@ def choose(study: Study) -> None:
                 | {key: getattr(measured.qualities[i], key) for key in ("value", "low", "high")}
                 for rank, i in ranks.items()
             ]
-        _write(study, {"chosen": chosen, "torch": torch.__version__, "nights": []})
+        _write(study, {"chosen": chosen, "torch": torch.__version__, "runs": []})
 
 
 def measure_again(study: Study, report: Progress) -> list[Sentinel]:
@@ -59,8 +59,8 @@ def measure_again(study: Study, report: Progress) -> list[Sentinel]:
         now = study.evaluators[name].again(assignment).value
         found.append(Sentinel(name, each["rank"], each["value"], each["low"], each["high"], now))
     report("sentinels", len(wanted), len(wanted), "")
-    night = {"torch": torch.__version__, "values": [s.now for s in found]}
-    written["nights"] = [*written["nights"], night][-_NIGHTS:]
+    run = {"torch": torch.__version__, "values": [s.now for s in found]}
+    written["runs"] = [*written.get("runs", written.pop("nights", [])), run][-_RUNS:]
     _write(study, written)
     gone = next((s for s in found if s.moved in ("worse", "better")), None)
     if gone is not None:

@@ -1,4 +1,4 @@
-"""The door: what a user types, what comes back, and one line for each mistake."""
+"""The command line: what a user types, what comes back, and one line for each mistake."""
 
 from __future__ import annotations
 
