@@ -10,7 +10,7 @@ from codesign.commands.output import human, print_json, print_table
 from codesign.errors import InputError, nearest
 from codesign.export.study import ChosenDesign, read_design
 from codesign.formats import FormatPair
-from codesign.hardware import Accelerator, cost
+from codesign.hardware import cost
 from codesign.models import load_task, workload_called
 from codesign.workload.role_files import write_rules
 from codesign.workload.roles import LABEL, RoleRules, roles
@@ -54,7 +54,7 @@ def _rules(design: ChosenDesign, task: str | None) -> RoleRules:
 
 def _default(design: ChosenDesign, text: str) -> FormatPair:
     """A pair that the design's chip can compute."""
-    pair, known = str(FormatPair.parse(text).checked()), design.record["accelerator"]["pairs"]
+    pair, known = str(FormatPair.parse(text).checked()), design.design.accelerator.pairs
     if pair not in known:
         raise InputError(f"--default {text}: the chip of {design.id} computes {', '.join(known)}{nearest(pair, known)}")
     return FormatPair.parse(pair)
@@ -62,10 +62,10 @@ def _default(design: ChosenDesign, text: str) -> FormatPair:
 
 def _applied(design: ChosenDesign, rules: RoleRules, network: str) -> dict[str, Any]:
     """The cost of another network by the rules on the design's own accelerator."""
-    if not design.hardware_given:
+    if not design.hardware:
         raise InputError(f"{design.folder}: its space has no chip to cost '{network}' on; take codesign cost --rules")
     workload = workload_called(network)
-    result = cost(workload, Accelerator.from_dict(design.record["accelerator"]), rules.apply(workload))
+    result = cost(workload, design.design.accelerator.built(), rules.apply(workload))
     by_layer = roles(workload)
     counts = {role: list(by_layer.values()).count(role) for role in dict.fromkeys(by_layer.values())}
     formats = {role: str(rules.rules.get(role, rules.default)) for role in counts}

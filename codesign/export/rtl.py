@@ -78,7 +78,7 @@ def export_rtl(
     EnvironmentProblem where `out_dir` cannot be written or the simulator fails.
     """
     design = read_design(Path(study_dir), design_id)
-    if not design.hardware_given:
+    if not design.hardware:
         raise InputError(f"{design.folder}: its space has no hardware: there is no array to write")
     chip = _accelerator(design)
     unit = chip.unit.rtl
@@ -161,10 +161,9 @@ def choose_layers(design: ChosenDesign, tasks: Mapping[str, Task]) -> dict[Forma
 
 def _accelerator(design: ChosenDesign) -> Accelerator:
     try:
-        return Accelerator.from_dict(design.record["accelerator"])
-    except (KeyError, TypeError, AttributeError) as error:
-        where = design.folder / "front.json"
-        raise InputError(f"{where}: design '{design.id}' has no readable accelerator ({error})") from None
+        return design.design.accelerator.built()
+    except InputError as error:
+        raise InputError(f"{design.folder}: design '{design.id}' has no chip that can be built: {error}") from None
 
 
 def _operands_of(operands: tuple[Operands, ...], choice: LayerChoice) -> Operands:

@@ -14,6 +14,7 @@ from codesign.formats import FormatPair, LayerFormats, get_format
 from codesign.hardware.rtl.verify.simulate import available
 from codesign.models import load_task
 from codesign.quality.calibration import Ranges
+from tests.designs import design, write_front
 
 pytestmark = pytest.mark.slow  # together
 
@@ -62,13 +63,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study folder with a design in two formats on a chip of three, and one that its chip cannot run."""
     folder = tmp_path_factory.mktemp("study")
     designs: list[dict[str, Any]] = [
-        {"id": "dmixed01", "accelerator": CHIP, "assignments": {"tiny": assigned(to_q="mxfp4", head="mxfp4")}},
-        {"id": "dother02", "accelerator": CHIP, "assignments": {"tiny": assigned(head="mxfp8_e4m3")}},
-        {"id": "dnochip3", "assignments": {"tiny": assigned()}},
+        design("d00000001", {"tiny": assigned(to_q="mxfp4", head="mxfp4")}, CHIP),
+        design("d00000002", {"tiny": assigned(head="mxfp8_e4m3")}, CHIP),
+        design("d00000003", {"tiny": assigned()}, CHIP | {"accumulator": "int3"}),
     ]
-    (folder / "front.json").write_text(json.dumps({"schema_version": 1, "study": "small", "designs": designs}))
-    (folder / "space.yaml").write_text(SPACE)
-    return folder
+    return write_front(folder, designs, SPACE)
 
 
 def simulator() -> str:
@@ -82,7 +81,7 @@ def test_a_design_comes_out_as_an_array_that_passes_on_its_own_layers(
     dataflow: str, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    asked = ["--design", "dmixed01", "--dataflow", dataflow, "-o", str(out), "--check", simulator(), "--json"]
+    asked = ["--design", "d00000001", "--dataflow", dataflow, "-o", str(out), "--check", simulator(), "--json"]
     assert main(["rtl", str(study), *asked]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["wrong"] == [0, 0]
@@ -96,7 +95,7 @@ def test_a_design_comes_out_as_an_array_that_passes_on_its_own_layers(
 def test_each_format_pair_is_checked_on_its_layer_with_most_macs(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["rtl", str(study), "--design", "dmixed01", "-o", str(tmp_path / "out"), "--json"]) == 0
+    assert main(["rtl", str(study), "--design", "d00000001", "-o", str(tmp_path / "out"), "--json"]) == 0
     layers = {layer["pair"]: layer for layer in json.loads(capsys.readouterr().out)["layers"]}
     assert set(layers) == {"int8:int8", "mxfp4:mxfp4"}  # the chip runs fp8_e4m3 as well, the design does not
     assert layers["int8:int8"]["kind"].startswith("attention")
@@ -116,15 +115,15 @@ def test_operands_are_quantized_with_the_ranges_that_quality_uses(
     }
     (tmp_path / "front.json").write_text(json.dumps(read))
     (tmp_path / "space.yaml").write_text(SPACE)
-    facts = export.export_rtl(tmp_path, "dmixed01", tmp_path / "out")
+    facts = export.export_rtl(tmp_path, "d00000001", tmp_path / "out")
     assert [layer["layer"] for layer in facts["layers"]] == ["to_v", *set(assigned()) - set(KINDS)]
     ranges = Ranges(load_task("python:tests.tiny:task"))
     assert seen == [(None, ranges.get(("to_v", "input"), get_format("int8"))), (None, None)]
 
 
 def test_export_writes_the_same_files(study: Path, tmp_path: Path) -> None:
-    assert main(["rtl", str(study), "--design", "dmixed01", "-o", str(tmp_path / "a")]) == 0
-    assert main(["export", str(study), "--design", "dmixed01", "--to", "rtl", "-o", str(tmp_path / "b")]) == 0
+    assert main(["rtl", str(study), "--design", "d00000001", "-o", str(tmp_path / "a")]) == 0
+    assert main(["export", str(study), "--design", "d00000001", "--to", "rtl", "-o", str(tmp_path / "b")]) == 0
     first, second = ({p.name: p.read_text() for p in (tmp_path / name).iterdir()} for name in "ab")
     assert first == second
     assert set(first) >= FILES
@@ -141,21 +140,21 @@ def test_an_array_that_differs_from_its_model_is_exit_code_1(
         return made
 
     monkeypatch.setattr(export, "array", broken)
-    asked = ["rtl", str(study), "--design", "dmixed01", "-o", str(tmp_path / "out"), "--check", simulator()]
+    asked = ["rtl", str(study), "--design", "d00000001", "-o", str(tmp_path / "out"), "--check", simulator()]
     assert main(asked) == 1
-    assert "the array of dmixed01 differs from its model" in capsys.readouterr().err
+    assert "the array of d00000001 differs from its model" in capsys.readouterr().err
 
 
 MISTAKES = {
-    "unknown design": (["{study}", "--design", "dmixed02"], "no design 'dmixed02'; did you mean 'dmixed01'?"),
-    "no study": (["{empty}", "--design", "dmixed01"], "is no study folder: it has no front.json"),
-    "no folder": (["int8", "--design", "dmixed01"], "--design takes a study folder, and int8 is none"),
-    "two arguments": (["{study}", "int8", "--design", "dmixed01"], "one study folder, not 2 arguments"),
+    "unknown design": (["{study}", "--design", "d00000011"], "no design 'd00000011'; did you mean 'd00000001'?"),
+    "no study": (["{empty}", "--design", "d00000001"], "is no study folder: it has no front.json"),
+    "no folder": (["int8", "--design", "d00000001"], "--design takes a study folder, and int8 is none"),
+    "two arguments": (["{study}", "int8", "--design", "d00000001"], "one study folder, not 2 arguments"),
     "study without a design": (["{study}"], "name a design of its front.json with --design ID"),
     "dataflow of a unit": (["int8", "--dataflow", "weight"], "--dataflow goes with a study and --design ID"),
-    "options of a unit": (["{study}", "--design", "dmixed01", "--dot", "8"], "--dot goes with format pairs"),
-    "pair that the chip lacks": (["{study}", "--design", "dother02"], "does not support mxfp8_e4m3:mxfp8_e4m3"),
-    "no accelerator": (["{study}", "--design", "dnochip3"], "has no readable accelerator"),
+    "options of a unit": (["{study}", "--design", "d00000001", "--dot", "8"], "--dot goes with format pairs"),
+    "pair that the chip lacks": (["{study}", "--design", "d00000002"], "does not support mxfp8_e4m3:mxfp8_e4m3"),
+    "no accelerator": (["{study}", "--design", "d00000003"], "has no chip that can be built"),
 }
 
 

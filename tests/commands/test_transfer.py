@@ -10,20 +10,9 @@ import pytest
 from codesign.cli import main
 from codesign.formats import FormatPair, LayerFormats
 from codesign.models import load_task
+from tests import designs
 
-CHIP = {
-    "name": "grid-7",
-    "pairs": ["int8:int8", "int4:int8"],
-    "accumulator": "auto",
-    "dot": 16,
-    "rows": 8,
-    "columns": 8,
-    "sram_bytes": 2**20,
-    "dram": "lpddr5x_8533",
-    "dram_channels": 2,
-    "clock_hz": 1e9,
-    "node_nm": 7,
-}
+CHIP = designs.CHIP | {"pairs": ["int8:int8", "int4:int8"]}
 SPACE = """
 name: small
 tasks: {rewrite: {task: rewrite}}
@@ -44,21 +33,18 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ).to_dict()
         for layer, kind in kinds.items()
     }
-    design = {"id": "d0000001", "accelerator": CHIP, "assignments": {"rewrite": layers}}
-    (folder / "front.json").write_text(json.dumps({"schema_version": 1, "study": "small", "designs": [design]}))
-    (folder / "space.yaml").write_text(SPACE)
-    return folder
+    return designs.write_front(folder, [designs.design("d00000001", {"rewrite": layers}, CHIP)], SPACE)
 
 
 def test_a_design_is_stated_by_role_and_costed_on_another_network_under_its_label(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rules = tmp_path / "rules.yaml"
-    transfer = ["transfer", str(study), "--design", "d0000001", "--to", "llama3.2-1b", "-o", str(rules), "--json"]
+    transfer = ["transfer", str(study), "--design", "d00000001", "--to", "llama3.2-1b", "-o", str(rules), "--json"]
     assert main(transfer) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["label"] == "transferred"
-    assert found["origin"] == {"study": "small", "design": "d0000001", "task": "rewrite"}
+    assert found["origin"] == {"study": "small", "design": "d00000001", "task": "rewrite"}
     assert found["rules"]["ff_up"] == "int4:int8"
     assert found["rules"]["attention_q"] == "int8:int8"
     assert found["layers"]["ff_gate"] == 16
@@ -77,24 +63,24 @@ def test_a_design_is_stated_by_role_and_costed_on_another_network_under_its_labe
 
 
 def test_what_is_printed_says_that_quality_was_not_measured(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["transfer", str(study), "--design", "d0000001", "--to", "llama3.2-1b"]) == 0
+    assert main(["transfer", str(study), "--design", "d00000001", "--to", "llama3.2-1b"]) == 0
     assert "its quality on llama3.2-1b was not measured" in capsys.readouterr().out
 
 
 def test_roles_that_the_design_lacks_are_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["transfer", str(study), "--design", "d0000001", "--to", "sd15-unet"]) == 2
+    assert main(["transfer", str(study), "--design", "d00000001", "--to", "sd15-unet"]) == 2
     error = capsys.readouterr().err
     assert "no rule for these roles of sd15-unet" in error
     assert "resnet_conv" in error
     default = ["--to", "sd15-unet", "--default", "int8"]
-    assert main(["transfer", str(study), "--design", "d0000001", *default]) == 0
+    assert main(["transfer", str(study), "--design", "d00000001", *default]) == 0
     assert "int8:int8 (default)" in capsys.readouterr().out
-    assert main(["transfer", str(study), "--design", "d0000001", *default, "--json"]) == 0
+    assert main(["transfer", str(study), "--design", "d00000001", *default, "--json"]) == 0
     assert "resnet_conv" in json.loads(capsys.readouterr().out)["defaulted"]
 
 
 def test_an_unknown_task_offers_the_nearest(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["transfer", str(study), "--design", "d0000001", "--task", "rewirte"]) == 2
+    assert main(["transfer", str(study), "--design", "d00000001", "--task", "rewirte"]) == 2
     assert "did you mean 'rewrite'" in capsys.readouterr().err
 
 
@@ -102,13 +88,13 @@ def test_an_unknown_default_is_refused_before_anything_is_written(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rules = tmp_path / "rules.yaml"
-    assert main(["transfer", str(study), "--design", "d0000001", "--default", "itn8", "-o", str(rules)]) == 2
+    assert main(["transfer", str(study), "--design", "d00000001", "--default", "itn8", "-o", str(rules)]) == 2
     assert "itn8" in capsys.readouterr().err
-    assert main(["transfer", str(study), "--design", "d0000001", "--default", "int4", "-o", str(rules)]) == 2
+    assert main(["transfer", str(study), "--design", "d00000001", "--default", "int4", "-o", str(rules)]) == 2
     assert "computes int8:int8, int4:int8" in capsys.readouterr().err
     assert not rules.exists()
 
 
 def test_json_names_the_default(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["transfer", str(study), "--design", "d0000001", "--default", "int8", "--json"]) == 0
+    assert main(["transfer", str(study), "--design", "d00000001", "--default", "int8", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["default"] == "int8:int8"

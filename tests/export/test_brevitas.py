@@ -17,6 +17,7 @@ from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
 from codesign.models.custom import CustomTask
 from codesign.quality import Evaluator
 from codesign.quality.quantized import quantize_weight
+from tests.designs import design, write_front
 
 qnn = pytest.importorskip("brevitas.nn")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
@@ -44,16 +45,16 @@ def evaluator(tiny: CustomTask) -> Evaluator:
 def study(tmp_path: Path, tiny: CustomTask, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A study folder with two designs of the tiny network, one of which Brevitas cannot hold."""
     folder = tmp_path / "study"
-    folder.mkdir()
     designs = [
-        {"id": "aaaa1111", "assignments": {"tiny": assign(evaluator, "int8", "int4:fp8_e4m3").to_dict()}},
-        {"id": "bbbb2222", "assignments": {"tiny": assign(evaluator, "int8", "nvfp4").to_dict()}},
+        design("daaaa1111", {"tiny": assign(evaluator, "int8", "int4:fp8_e4m3").to_dict()}),
+        design("dbbbb2222", {"tiny": assign(evaluator, "int8", "nvfp4").to_dict()}),
     ]
-    (folder / "front.json").write_text(json.dumps({"schema_version": 1, "study": "small", "designs": designs}))
-    (folder / "space.yaml").write_text(
+    write_front(
+        folder,
+        designs,
         "name: small\ntasks:\n  tiny: {task: 'python:tiny:make'}\npairs: [int8]\n"
         "hardware: {units: {sets: [[int8]]}, rows: [4], columns: [4], sram_kib: [64]}\n"
-        "objectives: [tiny.quality, area_mm2]\n"
+        "objectives: [tiny.quality, area_mm2]\n",
     )
     monkeypatch.setattr(bundle, "load_task", lambda spec, **_: tiny)
     return folder
@@ -145,7 +146,7 @@ def test_operand_that_was_always_zero_stays_zero() -> None:
 
 
 def test_written_network_is_read_again(study: Path, tiny: CustomTask, evaluator: Evaluator, tmp_path: Path) -> None:
-    written = export_design(study, "aaaa1111", "brevitas", tmp_path / "out")
+    written = export_design(study, "daaaa1111", "brevitas", tmp_path / "out")
     facts = written["tasks"]["tiny"]
     assert facts["psnr_db"] > 60
     assert facts["layers"] == len(evaluator.layers)
@@ -159,7 +160,7 @@ def test_weights_come_from_the_folder(study: Path, tiny: CustomTask, tmp_path: P
     """A network of the same shape with other weights must not leak into what is loaded."""
     import copy
 
-    path = export_design(study, "aaaa1111", "brevitas", tmp_path / "out")["tasks"]["tiny"]["path"]
+    path = export_design(study, "daaaa1111", "brevitas", tmp_path / "out")["tasks"]["tiny"]["path"]
     other = copy.deepcopy(tiny.module)
     with torch.no_grad():
         for parameter in other.parameters():
@@ -169,9 +170,9 @@ def test_weights_come_from_the_folder(study: Path, tiny: CustomTask, tmp_path: P
 
 
 def test_manifest_says_formats_ranges_and_versions(study: Path, evaluator: Evaluator, tmp_path: Path) -> None:
-    path = Path(export_design(study, "aaaa1111", "brevitas", tmp_path / "out")["tasks"]["tiny"]["path"])
+    path = Path(export_design(study, "daaaa1111", "brevitas", tmp_path / "out")["tasks"]["tiny"]["path"])
     manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text())
-    assert (manifest["design"], manifest["study"]) == ("aaaa1111", "small")
+    assert (manifest["design"], manifest["study"]) == ("daaaa1111", "small")
     assert set(manifest["formats"]) == set(evaluator.layers)
     assert manifest["brevitas"]
     layer = next(iter(manifest["ranges"]))
@@ -181,13 +182,13 @@ def test_manifest_says_formats_ranges_and_versions(study: Path, evaluator: Evalu
 
 
 def test_unknown_design_offers_the_nearest(study: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no design 'aaaa1112'; did you mean 'aaaa1111'"):
-        export_design(study, "aaaa1112", "brevitas", tmp_path / "out")
+    with pytest.raises(InputError, match="no design 'daaaa1112'; did you mean 'daaaa1111'"):
+        export_design(study, "daaaa1112", "brevitas", tmp_path / "out")
 
 
 def test_unsupported_design_writes_nothing(study: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"design 'bbbb2222', tiny: layer '\w+': Brevitas has no format 'nvfp4'"):
-        export_design(study, "bbbb2222", "brevitas", tmp_path / "out")
+    with pytest.raises(InputError, match=r"design 'dbbbb2222', tiny: layer '\w+': Brevitas has no format 'nvfp4'"):
+        export_design(study, "dbbbb2222", "brevitas", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -199,24 +200,24 @@ def test_network_that_differs_is_not_written(study: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr(bundle, "operand_ranges", wrong)
     with pytest.raises(CodesignError, match="differs from the measured one"):
-        export_design(study, "aaaa1111", "brevitas", tmp_path / "out")
+        export_design(study, "daaaa1111", "brevitas", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_missing_brevitas_says_what_to_install(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "brevitas.nn", None)
     with pytest.raises(InputError, match=r"pip install codesign\[brevitas\]"):
-        export_design(study, "aaaa1111", "brevitas", tmp_path / "out")
+        export_design(study, "daaaa1111", "brevitas", tmp_path / "out")
 
 
 def test_broken_front_is_one_line(study: Path, tmp_path: Path) -> None:
     (study / "front.json").write_text("{broken")
-    with pytest.raises(InputError, match=r"front\.json: not the front of a study"):
-        export_design(study, "aaaa1111", "brevitas", tmp_path / "out")
+    with pytest.raises(InputError, match=r"front\.json:1: broken JSON"):
+        export_design(study, "daaaa1111", "brevitas", tmp_path / "out")
 
 
 def test_broken_weights_are_one_line(study: Path, tmp_path: Path) -> None:
-    path = Path(export_design(study, "aaaa1111", "brevitas", tmp_path / "out")["tasks"]["tiny"]["path"])
+    path = Path(export_design(study, "daaaa1111", "brevitas", tmp_path / "out")["tasks"]["tiny"]["path"])
     (path / "model.safetensors").write_bytes(b"not a tensor file")
     with pytest.raises(InputError, match=r"model\.safetensors: does not fit"):
         load_brevitas(path)
