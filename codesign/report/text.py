@@ -75,7 +75,7 @@ def _searched(files: StudyFolder) -> str:
     front, details, apart = files.front, files.record, ""
     if details.told_apart is not None:  # a study from before it is still read
         apart = f"{details.told_apart:,} of them better than any cheaper one by more than noise, "
-    over = f" over {details.hardware_count:,} accelerators" if files.hardware else ", formats alone,"
+    over = f" over {details.hardware_count:,} accelerators" if files.hardware else " of formats alone"
     return (
         f"{front.evaluations} measured candidates{over} "
         f"(10^{details.log10_designs:.0f} possible designs); the front holds {front.front_size:,} designs, "

@@ -59,9 +59,11 @@ function scale(values, from, to) {
 function frame(svg, w, h, m, x, y, unitX, unitY, labelX, labelY) {
   svg.setAttribute("viewBox", `0 0 ${w} ${h}`);
   svg.replaceChildren();
-  for (const t of x.ticks) svg.append(el("line", { x1: x.map(t), x2: x.map(t), y1: m.t, y2: h - m.b, class: "axis" }), el("text", { x: x.map(t), y: h - m.b + 16, "text-anchor": "middle", class: "tick" }, human(t, unitX)));
-  for (const t of y.ticks) svg.append(el("line", { x1: m.l, x2: w - m.r, y1: y.map(t), y2: y.map(t), class: "axis" }), el("text", { x: m.l - 6, y: y.map(t) + 4, "text-anchor": "end", class: "tick" }, human(t, unitY)));
-  svg.append(el("text", { x: (m.l + w - m.r) / 2, y: h - 4, "text-anchor": "middle" }, labelX), el("text", { x: 4, y: 12 }, labelY));
+  const [tickX, tickY] = [unitX, unitY].map(u => u.length > 4 ? "" : u); // a long unit stands with the name instead
+  const named = (label, unit, tick) => unit && !tick ? `${label} (${unit})` : label;
+  for (const t of x.ticks) svg.append(el("line", { x1: x.map(t), x2: x.map(t), y1: m.t, y2: h - m.b, class: "axis" }), el("text", { x: x.map(t), y: h - m.b + 16, "text-anchor": "middle", class: "tick" }, human(t, tickX)));
+  for (const t of y.ticks) svg.append(el("line", { x1: m.l, x2: w - m.r, y1: y.map(t), y2: y.map(t), class: "axis" }), el("text", { x: m.l - 6, y: y.map(t) + 4, "text-anchor": "end", class: "tick" }, human(t, tickY)));
+  svg.append(el("text", { x: (m.l + w - m.r) / 2, y: h - 4, "text-anchor": "middle" }, named(labelX, unitX, tickX)), el("text", { x: 4, y: 12 }, named(labelY, unitY, tickY)));
 }
 function drawScatter() {
   const [kx, ky, kc] = ["x", "y", "c"].map(a => $("axis-" + a).value);
