@@ -226,7 +226,7 @@ def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p = _command(commands, "export", "build a design's networks for another tool, or its array as Verilog", example)
     p.add_argument("study", type=Path, metavar="DIR")
     p.add_argument("--design", required=True, metavar="ID", help="a design of front.json")
-    p.add_argument("--to", required=True, choices=["brevitas", "rtl"])
+    p.add_argument("--to", required=True, metavar="TOOL", help="brevitas, rtl, or an installed package's own")
     p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
 
 

@@ -15,8 +15,10 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(written)
     elif arguments.to == "rtl":
         print(f"{arguments.out}: {rtl_text(written)}")
-    else:
+    elif arguments.to == "brevitas":
         for task, facts in written["tasks"].items():
             psnr = f"PSNR to the evaluated network {facts['psnr_db']:.1f} dB"
             print(f"{task}: {facts['path']} ({facts['layers']} layers, {psnr})")
+    else:
+        print("\n".join(f"{key}: {value}" for key, value in written.items()))
     return 0

@@ -17,10 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from codesign.errors import CodesignError, EnvironmentProblem, InputError, nearest
+from codesign.errors import CodesignError, EnvironmentProblem, InputError
 from codesign.export.brevitas import OperandRanges, build, check_formats, operand_ranges
 from codesign.export.quantizers import require_brevitas
-from codesign.export.rtl import export_rtl
 from codesign.export.study import ChosenDesign, read_design
 from codesign.files import read_text, write_atomic
 from codesign.formats import Assignment, get_format
@@ -32,7 +31,6 @@ SCHEMA_VERSION = 1
 LEAST_PSNR_DB = 60.0
 EQUAL_PSNR_DB = 200.0  # stands for bit-identical outputs, whose PSNR is infinite: JSON has no infinity
 MANIFEST, WEIGHTS = "manifest.json", "model.safetensors"
-TARGETS = ("brevitas", "rtl")
 
 
 @dataclass(frozen=True)
@@ -46,20 +44,13 @@ class Exported:
     psnr_db: float
 
 
-def export_design(study_dir: Path, design_id: str, to: str, out_dir: Path) -> dict[str, Any]:
-    """Write a design for another tool, and say what was written.
-
-    to="brevitas": each network to ``out_dir/<task>``; returns ``{"tasks": {task: {path, layers, psnr_db}}}``.
+def export_brevitas(study_dir: Path, design_id: str, out_dir: Path) -> dict[str, Any]:
+    """Write each network of a design to ``out_dir/<task>``; returns ``{"tasks": {task: {path, layers, psnr_db}}}``.
 
     Every network is built and compared with the measured one on the evaluation batch before the first file
-    is written. to="rtl": the array with its bench to `out_dir`, see `export_rtl`.
-    Raises InputError on an unknown design, target or format, EnvironmentProblem where
+    is written. Raises InputError on an unknown design or format, EnvironmentProblem where
     `out_dir` cannot be written, CodesignError where the two networks differ (below LEAST_PSNR_DB).
     """
-    if to not in TARGETS:
-        raise InputError(f"unknown export '{to}'{nearest(to, TARGETS)}")
-    if to == "rtl":
-        return {"to": to} | export_rtl(study_dir, design_id, out_dir)
     require_brevitas()
     design = read_design(Path(study_dir), design_id)
     for task_name, assignment in design.assignments.items():
@@ -78,7 +69,7 @@ def export_design(study_dir: Path, design_id: str, to: str, out_dir: Path) -> di
         folder = Path(out_dir) / name
         _write(folder, result, design, name)
         facts[name] = {"path": str(folder), "layers": len(result.assignment), "psnr_db": result.psnr_db}
-    return {"design": design.id, "to": to, "tasks": facts}
+    return {"design": design.id, "tasks": facts}
 
 
 def export_task(

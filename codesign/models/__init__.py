@@ -1,9 +1,14 @@
-"""Networks that can be scored: the bundled tasks by name, a user's own by ``python:module:function``."""
+"""Networks that can be scored: bundled tasks and those of installed packages by name, a user's own by function.
+
+A package adds a task by an entry point of the group ``codesign.tasks``: its name is the task's, its object a function
+that returns a `Task`, or what a ``python:module:function`` returns.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from codesign.errors import InputError, nearest
@@ -12,7 +17,17 @@ from codesign.workload import Workload
 
 BUNDLED = {"restore": "codesign.models.restore", "rewrite": "codesign.models.rewrite"}
 
-__all__ = ["BUNDLED", "Direction", "Outputs", "Samples", "Task", "is_task", "load_task", "workload_called"]
+__all__ = [
+    "BUNDLED",
+    "Direction",
+    "Outputs",
+    "Samples",
+    "Task",
+    "installed_tasks",
+    "is_task",
+    "load_task",
+    "workload_called",
+]
 
 
 def load_task(spec: str, *, name: str | None = None, search_path: Path | None = None) -> Task:
@@ -24,17 +39,27 @@ def load_task(spec: str, *, name: str | None = None, search_path: Path | None = 
         from codesign.models.custom import load_custom
 
         return load_custom(spec, name=name, search_path=search_path)
+    if spec in (installed := installed_tasks()):
+        from codesign.models.custom import as_task
+
+        return as_task(spec, name or spec, installed[spec].load()())
     if spec not in BUNDLED:
-        raise InputError(f"unknown task '{spec}'{nearest(spec, [*BUNDLED, 'python:package.module:function'])}")
+        known = [*BUNDLED, *installed, "python:package.module:function"]
+        raise InputError(f"unknown task '{spec}'{nearest(spec, known)}")
     load: Callable[[], Task] = importlib.import_module(BUNDLED[spec]).load
     task = load()
     task.name = name or task.name
     return task
 
 
+def installed_tasks() -> dict[str, EntryPoint]:
+    """Tasks that installed packages add; a bundled one's name is taken."""
+    return {point.name: point for point in entry_points(group="codesign.tasks") if point.name not in BUNDLED}
+
+
 def is_task(name: str) -> bool:
     """Whether `name` is that of a task, which has a network to run, and not of a network known by its shapes."""
-    return name in BUNDLED or name.startswith("python:")
+    return name in BUNDLED or name.startswith("python:") or name in installed_tasks()
 
 
 def workload_called(name: str, *, search_path: Path | None = None) -> Workload:

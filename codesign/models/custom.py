@@ -142,7 +142,7 @@ def _held(metric: Any) -> list[Any]:
     return [item for item in held if isinstance(item, (Tensor, np.ndarray, list, tuple, dict))]
 
 
-def load_custom(spec: str, *, name: str | None = None, search_path: Path | None = None) -> CustomTask:
+def load_custom(spec: str, *, name: str | None = None, search_path: Path | None = None) -> Task:
     """Import and call the function that `spec` names; raises InputError where it does not fit."""
     module_name, _, function_name = spec.removeprefix("python:").partition(":")
     if not module_name or not function_name:
@@ -157,13 +157,23 @@ def load_custom(spec: str, *, name: str | None = None, search_path: Path | None 
     function = getattr(library, function_name, None)
     if not callable(function):
         raise InputError(f"'{spec}': no function '{function_name}'{nearest(function_name, vars(library))}")
-    result = function()
+    return as_task(spec, name or function_name, function())
+
+
+def as_task(spec: str, name: str, result: Any) -> Task:
+    """The task `name` of what a user's function returned: a Task, or the four things that make one.
+
+    Raises InputError, which names `spec`, where it is neither.
+    """
+    if isinstance(result, Task):
+        result.name = name
+        return result
     if not (isinstance(result, tuple) and len(result) == 4 and isinstance(result[0], nn.Module)):
         raise InputError(f"'{spec}' must return (module, calibration, evaluation, metric)")
     module, calibration, evaluation, metric = result
     if metric is not None and not isinstance(metric, Loss) and not callable(metric):
         raise InputError(f"'{spec}': the metric must be a function, a Loss or None, found {type(metric).__name__}")
-    return CustomTask(name or function_name, module, calibration, evaluation, metric)
+    return CustomTask(name, module, calibration, evaluation, metric)
 
 
 def _call(module: nn.Module, inputs: Any) -> Any:

@@ -1,0 +1,41 @@
+"""The exports that there are, by name: ours, and those of installed packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from codesign.errors import InputError, nearest
+from codesign.export.bundle import export_brevitas
+from codesign.export.rtl import export_rtl
+
+GROUP = "codesign.exporters"  # of entry points
+
+
+class Exporter(Protocol):
+    """Writes a design of a study's folder for another tool.
+
+    Returns what was written, as JSON types; raises InputError where the tool cannot hold the design.
+    """
+
+    def __call__(self, study_dir: Path, design_id: str, out_dir: Path, /) -> dict[str, Any]: ...
+
+
+OWN: Mapping[str, Exporter] = MappingProxyType({"brevitas": export_brevitas, "rtl": export_rtl})
+
+
+def export_design(study_dir: Path, design_id: str, to: str, out_dir: Path) -> dict[str, Any]:
+    """Write a design by the exporter called `to`, and say what was written, `to` included.
+
+    Raises InputError on an unknown one, with the nearest, and what the exporter raises.
+    """
+    installed = {point.name: point for point in entry_points(group=GROUP)}
+    if to in OWN:
+        return {"to": to} | OWN[to](study_dir, design_id, out_dir)
+    if to not in installed:
+        raise InputError(f"unknown export '{to}'{nearest(to, [*OWN, *installed])}")
+    exporter: Exporter = installed[to].load()
+    return {"to": to} | exporter(study_dir, design_id, out_dir)
