@@ -25,15 +25,14 @@ _PROPOSED = "codesign:proposed"  # system attribute of a trial: the choice of ev
 _NETWORK = "network"
 _LEAST = 1e-12  # of a loss: its logarithm is learned
 _MARGIN = 0.05  # of the reference point beyond the worst uniform design
-_PROPOSING = threading.Lock()  # threads of one study share its sampler; of the module, so that a sampler can be pickled
 
 
 class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not followed
     """Proposes a format for every layer from costs, sensitivities and what was measured.
 
     In the objective each layer is one ``trial.suggest_categorical(layer, choices)``; a trial may suggest fewer layers,
-    or offer fewer choices, than are known here. Any other parameter is left to `others`. Of the study's objectives one
-    is measured (what the formats do to the network), the others are sums over layers that `costs` gives.
+    or offer fewer choices, than are known here. Any other parameter is left to `independent_sampler`. Of the study's
+    objectives one is measured (what the formats do to the network), the others are sums over layers that `costs` gives.
 
         costs: one mapping a costed objective, in the study's order: layer -> choice -> cost.
         sensitivities: layer -> choice -> what the loss grows by if this layer alone takes the choice. Without them the
@@ -41,6 +40,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         measured: place of the measured objective among the study's.
         without_loss: value of the measured objective of the float network, from which a loss is counted; 0 for a
             mean squared error or a divergence, the accuracy of the float network for an accuracy.
+        independent_sampler: of parameters that are no layer's; default: Optuna's random one.
         seed: of everything that is drawn; the same seed and the same results give the same proposals.
         batch: proposals that are made at once; 1 learns from every trial, more is faster.
 
@@ -56,22 +56,31 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         measured: int = 0,
         without_loss: float = 0.0,
         seed: int | None = None,
-        others: BaseSampler | None = None,
+        independent_sampler: BaseSampler | None = None,
         batch: int = 1,
     ) -> None:
         self._layers = _Layers.of(costs, sensitivities)
         self._measured = measured
         self._without_loss = without_loss
         self._seed = int(np.random.default_rng(seed).integers(2**31))
-        self._others = others or RandomSampler(seed=self._seed)
+        self._independent_sampler = independent_sampler or RandomSampler(seed=self._seed)
         self._batch = batch
         self._engine: Engine | None = None
         self._told: set[int] = set()
         self._waiting: list[np.ndarray] = []
         self._current: dict[int, np.ndarray] = {}  # proposals of trials that run in this process
+        self._proposing = threading.Lock()  # threads of one study share its sampler
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock, which cannot be pickled."""
+        return {key: value for key, value in self.__dict__.items() if key != "_proposing"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._proposing = threading.Lock()
 
     def reseed_rng(self) -> None:
-        self._others.reseed_rng()
+        self._independent_sampler.reseed_rng()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {}  # layers are proposed together, and asked for one by one: each may then offer fewer choices
@@ -86,7 +95,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
     ) -> Any:
         layer = self._layers.place.get(param_name)
         if layer is None or not isinstance(param_distribution, CategoricalDistribution):
-            return self._others.sample_independent(study, trial, param_name, param_distribution)
+            return self._independent_sampler.sample_independent(study, trial, param_name, param_distribution)
         offered = {str(c): c for c in param_distribution.choices}
         unknown = set(offered) - set(self._layers.choices)
         if unknown:
@@ -104,16 +113,16 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
                 f"the study has {len(study.directions)} objectives; with {len(self._layers.costs)} costs and one that "
                 f"is measured it must have {1 + len(self._layers.costs)}"
             )
-        self._others.before_trial(study, trial)
+        self._independent_sampler.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._current.pop(trial.number, None)
-        self._others.after_trial(study, trial, state, values)
+        self._independent_sampler.after_trial(study, trial, state, values)
 
     def _proposal(self, study: Study, trial: FrozenTrial) -> np.ndarray:
         """The choice of every layer for this trial, int [L]; made when the first of them is asked for."""
         if trial.number not in self._current:
-            with _PROPOSING:
+            with self._proposing:
                 choice = self._next(study, trial.number)
                 study._storage.set_trial_system_attr(trial._trial_id, _PROPOSED, json.dumps(choice.tolist()))
             self._current[trial.number] = choice
