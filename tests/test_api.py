@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,7 +87,9 @@ def test_a_uniform_assignment_of_an_unknown_format_offers_the_nearest() -> None:
 def test_a_script_of_a_users_own_passes_mypy_strict(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "script.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    # an editable install is found by an import hook, which mypy does not run; an installed wheel needs no path
+    environment = os.environ | {"MYPYPATH": str(Path(codesign.__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
