@@ -118,7 +118,7 @@ def test_what_is_not_finite_is_refused_with_its_layer(value: float) -> None:
 
 def test_an_unknown_rule_offers_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'minmax'"):
-        Ranges(linear_task(torch.ones(1, 2, 3)), "minmaxx")  # type: ignore[arg-type]
+        Ranges(linear_task(torch.ones(1, 2, 3)), "minmaxx")  # type: ignore[arg-type]  # the mistake is tested
 
 
 def test_few_elements_are_kept_as_they_are() -> None:

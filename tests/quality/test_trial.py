@@ -23,7 +23,7 @@ def test_a_distance_from_the_float_network_is_zero_there() -> None:
 
 def test_a_loss_takes_a_function() -> None:
     with pytest.raises(InputError, match=r"a Loss is of a function .* not of NoneType"):
-        Loss(None)  # type: ignore[arg-type]
+        Loss(None)  # type: ignore[arg-type]  # the mistake is tested
 
 
 def test_labels_belong_to_the_data() -> None:
@@ -53,12 +53,12 @@ def test_what_is_no_loss_is_refused_in_words(name: str) -> None:
 
 def test_an_unknown_scale_offers_the_nearest() -> None:
     with pytest.raises(InputError, match="unknown scale 'log' of a loss; did you mean 'log10'"):
-        Loss(lambda y, r: y, "log")  # type: ignore[arg-type]
+        Loss(lambda y, r: y, "log")  # type: ignore[arg-type]  # the mistake is tested
 
 
 @pytest.mark.parametrize(("scale", "value", "raw"), [("raw", 0.25, 0.25), ("log10", -3.0, 1e-3), ("db", -30.0, 1e-3)])
 def test_a_scale_leads_to_the_raw_loss_and_back(tiny: CustomTask, scale: str, value: float, raw: float) -> None:
-    loss = Loss(lambda y, r: y[:, 0], scale)  # type: ignore[arg-type]
+    loss = Loss(lambda y, r: y[:, 0], scale)  # type: ignore[arg-type]  # parametrised as text
     task = CustomTask("net", tiny.module, tiny._calibration, tiny._evaluation, loss)
     assert task.raw(value) == pytest.approx(raw)
     assert task.from_raw(task.raw(value)) == pytest.approx(value)

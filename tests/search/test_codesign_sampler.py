@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import pickle  # users keep samplers of Optuna with it; only its own bytes are read here
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,6 +5,7 @@ Nothing is put in parentheses or cut to a width by itself: `grouped` and `Module
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -21,13 +22,13 @@ class Operation(NamedTuple):
     size: int = 0
 
 
-class Operand:
+class Operand(abc.ABC):
     """What operators apply to: a net or an expression."""
 
     @property
+    @abc.abstractmethod
     def expression(self) -> Expression:
         """What it reads as on the right of an assignment."""
-        raise NotImplementedError
 
     def __add__(self, other: Operand) -> Expression:
         return _binary(self, "+", other)
