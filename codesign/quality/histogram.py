@@ -1,6 +1,6 @@
 """Every element of a tensor that is too large to keep: its values and how often each occurs.
 
-Up to `EXACT` elements are kept as they are. More are counted by their float32 bits rounded to TensorFloat-32 (8
+Up to `EXACT` elements in all are kept as they are. More are counted by their float32 bits rounded to TensorFloat-32 (8
 exponent and 10 mantissa bits; NVIDIA, A100 white paper, 2020), half away from zero: no element is left out, none moves
 by more than 2**-11 of itself, and zeros, powers of two and the tail keep their place. Counts are integers, so that the
 order of calls and the number of threads change nothing.
@@ -36,7 +36,7 @@ class Histogram:
             self._merge()
 
     def rows(self) -> tuple[Tensor, Tensor]:
-        """(values float32 [n], counts int64 [n]); n is at most `EXACT`, or as many TF32 numbers as occurred."""
+        """(values float32 [n], counts int64 [n]): at most `EXACT` elements, or the TF32 numbers that occurred."""
         self._merge()
         return self._values, self._counts
 
@@ -45,7 +45,7 @@ class Histogram:
             return
         parts = [(self._values, self._counts), *self._waiting]
         self._values, self._counts = (torch.cat(column) for column in zip(*parts, strict=True))
-        if len(self._values) > EXACT:
+        if int(self._counts.sum()) > EXACT:
             self._values, self._counts = _joined(self._values, self._counts)
         self._waiting, self._waiting_rows = [], 0
 

@@ -153,3 +153,14 @@ def test_half_precision_counts_like_float32() -> None:
     histograms[0].add(x)
     histograms[1].add(x.float())
     assert all(torch.equal(a, b) for a, b in zip(*(h.rows() for h in histograms), strict=True))
+
+
+def test_counts_do_not_depend_on_the_order_and_size_of_calls() -> None:
+    x = heavy_tailed((210_000, 1), seed=12, channels=0).flatten()
+    found = []
+    for parts in ([x], [x[:200_000], x[200_000:]], [x[200_000:], x[:200_000]], list(x.split(30_000))):
+        histogram = Histogram()
+        for part in parts:
+            histogram.add(part)
+        found.append(histogram.rows())
+    assert all(torch.equal(values, found[0][0]) and torch.equal(counts, found[0][1]) for values, counts in found[1:])
