@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from codesign.designs import Design, Metric, StudyFolder
 from codesign.files import read_text
-from codesign.report.text import accumulation, assumptions, chip, formats_of, human, summary
+from codesign.report.text import accumulation, assumptions, chip, human, summary
 
 
 def markdown(files: StudyFolder) -> str:
@@ -81,9 +81,7 @@ def _design(files: StudyFolder, design: Design) -> str:
         parts.append(f"### {task}")
         if rows:
             parts.append(table(["metric", "value", "95 %", "unit", "n", "against float, paired"], rows))
-        parts.append(
-            "Layers: " + ", ".join(f"{n} x {pair}" for pair, n in formats_of(design, task).most_common()) + "."
-        )
+        parts.append("Layers: " + ", ".join(f"{n} x {pair}" for pair, n in design.pairs(task).most_common()) + ".")
         parts.append(table(["layers, in order", "formats"], _runs(files, design, task)))
     return "\n\n".join(parts)
 

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from codesign.designs import Candidate, Design, Goal, StudyFolder
 from codesign.errors import InputError
 from codesign.report.markdown import table
-from codesign.report.text import chip, formats_of, human, summary
+from codesign.report.text import chip, human, summary
 from codesign.search.queue.trials import Record, outcome
 
 _WIDE = 110  # characters of a line of an example
@@ -143,7 +143,7 @@ def _section(book: Book, design: Design, trial: FrozenTrial) -> str:
         place = book.places[design.id][task]
         elsewhere = "" if place.number == trial.number else f", measured by {book.link(place)}"
         found = "{metric} {value:.4g} {unit} (95 %: {low:.4g} to {high:.4g}, n {n})".format(**quality.model_dump())
-        pairs = ", ".join(f"{n} x {pair}" for pair, n in formats_of(design, task).most_common())
+        pairs = ", ".join(f"{n} x {pair}" for pair, n in design.pairs(task).most_common())
         lines += [f"- {task}: {found}{elsewhere}", f"  - layers: {pairs}"]
     here = [t for t, place in book.places[design.id].items() if place.number == trial.number]
     shown = [_examples(book, design.id, task) for task in here if design.id in files.examples.get(task, ())]

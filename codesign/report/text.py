@@ -32,11 +32,6 @@ def human(value: float, unit: str) -> str:
     return f"{value:.4g} {unit}".strip()
 
 
-def formats_of(design: Design, task: str) -> Counter[str]:
-    """How many layers take each pair."""
-    return design.pairs(task)
-
-
 def chip(accelerator: AcceleratorFacts) -> str:
     """One line about an accelerator."""
     macs = accelerator.rows * accelerator.columns * accelerator.dot

@@ -27,7 +27,7 @@ from codesign.errors import InputError
 from codesign.formats import Assignment
 from codesign.report import load_study, write_report
 from codesign.report.dashboard import BOUNDARY, write_notes
-from codesign.report.text import chip, formats_of
+from codesign.report.text import chip
 from codesign.search.queue.storage import open_storage
 from codesign.search.queue.trials import MEASURED, Work, attributes, measured
 from tests.report.synthetic import METRICS, OBJECTIVES, write_study
@@ -138,7 +138,7 @@ def test_every_reported_design_stands_in_the_note_of_its_trial(folder: Path, sto
         for task, quality in design.quality.items():
             interval = f"(95 %: {quality.low:.4g} to {quality.high:.4g}, n 32)"
             assert f"- {task}: {METRICS[task][0][0]} {quality.value:.4g} {quality.unit} {interval}\n" in section
-            for pair, count in formats_of(design, task).items():
+            for pair, count in design.pairs(task).items():
                 assert f"{count} x {pair}" in section
 
 

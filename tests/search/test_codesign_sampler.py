@@ -114,7 +114,7 @@ def test_threads_share_it(seed: int) -> None:
 def test_it_can_be_kept_with_pickle() -> None:
     study = study_of(CodesignSampler([COSTS], seed=0))
     study.optimize(objective, n_trials=6)
-    study.sampler = pickle.loads(pickle.dumps(study.sampler))
+    study.sampler = pickle.loads(pickle.dumps(study.sampler))  # its own bytes, as a user's copy
     study.optimize(objective, n_trials=2)
     assert len(study.trials) == 8
 
