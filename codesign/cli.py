@@ -95,8 +95,11 @@ def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--out", type=Path, metavar="DIR", help="study folder (default: reports/studies/NAME)")
     p.add_argument("--evaluations", type=_positive, metavar="N", help="candidates to measure (default: the file's)")
     p.add_argument("--timeout", type=_duration, metavar="6h", help="start no evaluation after this time (90s, 20m, 6h)")
-    samplers = ["codesign", "nsga2", "nsga3", "tpe", "gp", "random"]
-    p.add_argument("--sampler", default="codesign", choices=samplers, help="the engine, or one of Optuna's to compare")
+    samplers = (
+        "what proposes candidates: codesign (default), one of Optuna's (nsga2, nsga3, tpe, gp, random), an installed "
+        "package's, or python:module:function"
+    )
+    p.add_argument("--sampler", default="codesign", metavar="NAME", help=samplers)
     p.add_argument("--storage", metavar="URL", help="Optuna storage (default: $CODESIGN_STORAGE, or SQLite in DIR)")
     p.add_argument("--resume", action="store_true", help="go on with the study in DIR; it must exist")
     p.add_argument(

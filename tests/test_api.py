@@ -30,7 +30,8 @@ fmt: codesign.Format = codesign.get_format("mxfp4")
 loss = codesign.Loss(lambda outputs, reference: (outputs - reference).square().mean(dim=1), scale="raw")
 
 
-def first_area(study: codesign.StudyFolder) -> float:
+def first_area(space: codesign.SearchSpace) -> float:
+    study: codesign.Study = codesign.search(space, workers=2, sampler="nsga2")
     design: codesign.Design = study.front[0]
     return design.cost.area_mm2
 """

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 from codesign.commands.output import SearchProgress, print_json
-from codesign.designs import StudyFolder
+from codesign.designs import Study
 from codesign.errors import InputError
 from codesign.report import write_report
 from codesign.report.dashboard import write_notes
 from codesign.search import SearchSpace, load_space, open_study, run_study, run_sweep, write_results, write_sweep
+from codesign.search.api import STUDIES
 from codesign.search.queue.workers import STORAGE_VARIABLE
 from codesign.search.results.records import UNFOLDED, batch_norms
 
@@ -30,7 +31,7 @@ _MEASURING = {
 
 def run(arguments: argparse.Namespace) -> int:
     space = load_space(arguments.space, ranges=arguments.ranges)
-    folder: Path = arguments.out or Path("reports/studies") / space.spec.name
+    folder: Path = arguments.out or STUDIES / space.spec.name
     if space.fixed:
         return _sweep(space, folder, arguments)
     study = open_study(
@@ -89,7 +90,7 @@ def _sweep(space: SearchSpace, folder: Path, arguments: argparse.Namespace) -> i
 
 def _tell(
     arguments: argparse.Namespace,
-    written: StudyFolder,
+    written: Study,
     work: str,
     paths: dict[str, Path],
     folder: Path,

@@ -3,7 +3,7 @@
 from codesign.designs.candidate import Candidate
 from codesign.designs.cost import Component, DesignCost, LayerCost, TaskCost
 from codesign.designs.design import AcceleratorFacts, Design, Metric, WorstSum
-from codesign.designs.folder import StudyFolder, load_study, save_study
+from codesign.designs.folder import Study, load_study, save_study
 from codesign.designs.front import Front, Goal, TaskFacts
 from codesign.designs.record import Accumulators, Baseline, LayerFacts, NetworkRecord, ProgressPoint, StudyRecord
 
@@ -22,7 +22,7 @@ __all__ = [
     "Metric",
     "NetworkRecord",
     "ProgressPoint",
-    "StudyFolder",
+    "Study",
     "StudyRecord",
     "TaskCost",
     "TaskFacts",

@@ -21,7 +21,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class StudyFolder:
+class Study:
     """What a study left: its front, its record, and what a person may look at."""
 
     folder: Path
@@ -50,7 +50,7 @@ class StudyFolder:
         return self.front.design(self.record.chosen)
 
 
-def load_study(folder: Path) -> StudyFolder:
+def load_study(folder: Path) -> Study:
     """Read a study's folder; raises InputError with one line when it is none, or is damaged."""
     front = load_front(folder)
     record = _checked(folder / DETAILS, _json(folder / DETAILS), StudyRecord)
@@ -61,7 +61,7 @@ def load_study(folder: Path) -> StudyFolder:
     examples = _json(folder / EXAMPLES)
     if not isinstance(examples, dict):
         raise InputError(f"{folder / EXAMPLES}: expected examples by network, found {type(examples).__name__}")
-    return StudyFolder(folder, front, record, examples)
+    return Study(folder, front, record, examples)
 
 
 def load_front(folder: Path) -> Front:
@@ -79,7 +79,7 @@ def load_front(folder: Path) -> Front:
     return _checked(path, data, Front)
 
 
-def save_study(study: StudyFolder, space: str, tables: dict[str, str]) -> None:
+def save_study(study: Study, space: str, tables: dict[str, str]) -> None:
     """Write a study's folder; `space` is the text of its space file, `tables` are further files by name.
 
     front.json comes last: who finds it finds a whole study.

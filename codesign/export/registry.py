@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 from codesign.errors import InputError, nearest
 from codesign.export.bundle import export_brevitas
 from codesign.export.rtl import export_rtl
+from codesign.plugins import installed
 
 GROUP = "codesign.exporters"  # of entry points
 
@@ -32,10 +32,10 @@ def export_design(study_dir: Path, design_id: str, to: str, out_dir: Path) -> di
 
     Raises InputError on an unknown one, with the nearest, and what the exporter raises.
     """
-    installed = {point.name: point for point in entry_points(group=GROUP)}
+    others = installed(GROUP)
     if to in OWN:
         return {"to": to} | OWN[to](study_dir, design_id, out_dir)
-    if to not in installed:
-        raise InputError(f"unknown export '{to}'{nearest(to, [*OWN, *installed])}")
-    exporter: Exporter = installed[to].load()
+    if to not in others:
+        raise InputError(f"unknown export '{to}'{nearest(to, [*OWN, *others])}")
+    exporter: Exporter = others[to].load()
     return {"to": to} | exporter(study_dir, design_id, out_dir)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from codesign.hardware.chip.accelerator import Accelerator, dram_types
 from codesign.hardware.chip.grid import AcceleratorGrid
@@ -12,6 +12,7 @@ from codesign.hardware.schedule.totals import AssignmentTotals
 from codesign.hardware.units.coefficients import Interval
 from codesign.hardware.units.mac import MacUnit
 from codesign.hardware.units.mac_costs import MacCosts, mac_costs
+from codesign.namespace import on_first_use
 
 if TYPE_CHECKING:
     from codesign.hardware.chip.files import load_accelerator, presets
@@ -34,10 +35,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """`load_accelerator` and `presets` on first use: pydantic, which reads the files, is slow to import."""
-    if name in ("load_accelerator", "presets"):
-        from codesign.hardware.chip import files
-
-        return getattr(files, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# pydantic, which reads the files, is slow to import
+__getattr__ = on_first_use(__name__, {"codesign.hardware.chip.files": ("load_accelerator", "presets")})

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from codesign.errors import InputError, nearest
 from codesign.models.task import Direction, Outputs, Samples, Task
+from codesign.plugins import installed
 from codesign.workload import Workload
 
 BUNDLED = {"restore": "codesign.models.restore", "rewrite": "codesign.models.rewrite"}
@@ -39,12 +40,12 @@ def load_task(spec: str, *, name: str | None = None, search_path: Path | None = 
         from codesign.models.custom import load_custom
 
         return load_custom(spec, name=name, search_path=search_path)
-    if spec in (installed := installed_tasks()):
+    if spec in (others := installed_tasks()):
         from codesign.models.custom import as_task
 
-        return as_task(spec, name or spec, installed[spec].load()())
+        return as_task(spec, name or spec, others[spec].load()())
     if spec not in BUNDLED:
-        known = [*BUNDLED, *installed, "python:package.module:function"]
+        known = [*BUNDLED, *others, "python:package.module:function"]
         raise InputError(f"unknown task '{spec}'{nearest(spec, known)}")
     load: Callable[[], Task] = importlib.import_module(BUNDLED[spec]).load
     task = load()
@@ -54,7 +55,7 @@ def load_task(spec: str, *, name: str | None = None, search_path: Path | None = 
 
 def installed_tasks() -> dict[str, EntryPoint]:
     """Tasks that installed packages add; a bundled one's name is taken."""
-    return {point.name: point for point in entry_points(group="codesign.tasks") if point.name not in BUNDLED}
+    return {name: point for name, point in installed("codesign.tasks").items() if name not in BUNDLED}
 
 
 def is_task(name: str) -> bool:

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from codesign.errors import InputError, nearest
 from codesign.models.task import SCALES, Outputs, Part, Samples, Scale, Task
+from codesign.plugins import importable, named_object
 from codesign.workload import Workload, trace
 
 _LEAST_WHOLE = 24  # samples of which a part says something
@@ -144,20 +143,9 @@ def _held(metric: Any) -> list[Any]:
 
 def load_custom(spec: str, *, name: str | None = None, search_path: Path | None = None) -> Task:
     """Import and call the function that `spec` names; raises InputError where it does not fit."""
-    module_name, _, function_name = spec.removeprefix("python:").partition(":")
-    if not module_name or not function_name:
-        raise InputError(f"'{spec}': expected python:package.module:function")
-    for folder in (Path.cwd(), search_path):
-        if folder is not None and str(folder.resolve()) not in sys.path:
-            sys.path.append(str(folder.resolve()))
-    try:
-        library = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InputError(f"'{spec}': cannot import {module_name} ({error})") from None
-    function = getattr(library, function_name, None)
-    if not callable(function):
-        raise InputError(f"'{spec}': no function '{function_name}'{nearest(function_name, vars(library))}")
-    return as_task(spec, name or function_name, function())
+    with importable(search_path):
+        function = named_object(spec)
+        return as_task(spec, name or spec.rpartition(":")[2], function())
 
 
 def as_task(spec: str, name: str, result: Any) -> Task:

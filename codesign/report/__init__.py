@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from string import Template
 
-from codesign.designs import StudyFolder, load_study
+from codesign.designs import Study, load_study
 from codesign.files import csv_text, read_text, write_atomic
 from codesign.report.markdown import markdown
 from codesign.report.text import assumptions, summary
 
 _TEMPLATE = Path(__file__).parent / "template"
 
-__all__ = ["StudyFolder", "load_study", "write_report"]
+__all__ = ["Study", "load_study", "write_report"]
 
 
 def write_report(folder: Path) -> tuple[Path, Path]:
@@ -29,7 +29,7 @@ def write_report(folder: Path) -> tuple[Path, Path]:
     return targets
 
 
-def html(files: StudyFolder) -> str:
+def html(files: Study) -> str:
     """One self-contained page: template, style, script and the study's data."""
     data = {
         "front": files.front.model_dump(mode="json", exclude_none=True),
@@ -45,7 +45,7 @@ def html(files: StudyFolder) -> str:
     return Template(read_text(_TEMPLATE / "report.html")).substitute(parts, title=title, data=embedded)
 
 
-def front_csv(files: StudyFolder) -> str:
+def front_csv(files: Study) -> str:
     """The reported designs, flat."""
     rows = []
     for d in files.front:

@@ -28,7 +28,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from codesign.designs import StudyFolder, load_study
+from codesign.designs import Study, load_study
 from codesign.errors import InputError
 from codesign.files import read_text, write_atomic
 from codesign.report.notes import Book, measured_on, study_note, trial_note
@@ -64,7 +64,7 @@ def write_notes(folder: Path, storage: BaseStorage) -> Path:
     return store.folder
 
 
-def _pictures(files: StudyFolder, store: _DashboardStore) -> Iterator[tuple[tuple[str, str], str]]:
+def _pictures(files: Study, store: _DashboardStore) -> Iterator[tuple[tuple[str, str], str]]:
     """(design, task) -> address of its pictures beside the float network's.
 
     They are called by the design's role, so that those of another design take their place.

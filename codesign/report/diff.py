@@ -11,7 +11,7 @@ from typing import Any, Literal
 import moocore
 import numpy as np
 
-from codesign.designs import Design, Metric, StudyFolder, load_study
+from codesign.designs import Design, Metric, Study, load_study
 from codesign.errors import InputError
 from codesign.formats import Assignment, LayerFormats
 from codesign.report.markdown import table
@@ -118,17 +118,17 @@ def compare(old: Path, new: Path) -> Difference:
     )
 
 
-def _told_apart(files: StudyFolder) -> StudyFolder:
+def _told_apart(files: Study) -> Study:
     """The study with the designs alone that are told apart from cheaper ones: others are its noise."""
     designs = tuple(design for design in files.front if design.told_apart)
     return replace(files, front=files.front.model_copy(update={"designs": designs}))
 
 
-def _objectives(files: StudyFolder) -> list[str]:
+def _objectives(files: Study) -> list[str]:
     return [o.name for o in files.front.objectives]
 
 
-def _comparable(old: StudyFolder, new: StudyFolder) -> None:
+def _comparable(old: Study, new: Study) -> None:
     """Raises InputError where the numbers of the two studies mean different things."""
     if _objectives(old) != _objectives(new):
         lists = [", ".join(_objectives(files)) for files in (old, new)]
@@ -143,7 +143,7 @@ def _comparable(old: StudyFolder, new: StudyFolder) -> None:
                 )
 
 
-def _measures(files: StudyFolder, task: str) -> dict[str, str]:
+def _measures(files: Study, task: str) -> dict[str, str]:
     """What the quality of a network is; a study from before more was written had one rule for ranges."""
     if not files.measured or task not in files.record.tasks:
         return {}
@@ -153,7 +153,7 @@ def _measures(files: StudyFolder, task: str) -> dict[str, str]:
     return {"metric": measured.metric, "unit": measured.unit} | unit | more
 
 
-def _notes(old: StudyFolder, new: StudyFolder) -> list[str]:
+def _notes(old: Study, new: Study) -> list[str]:
     """What else differs, and may be why."""
     what = {"space_hash": "search space", "code_version": "code", "seed": "seed", "evaluations": "evaluations"}
     what["reference_point"] = "own reference point (the larger one serves both)"
@@ -177,7 +177,7 @@ def _dominated(point: np.ndarray, by: np.ndarray) -> bool:
     return bool(((by <= point).all(axis=1) & (by < point).any(axis=1)).any())
 
 
-def _drawn_changes(old: StudyFolder, new: StudyFolder, reference: np.ndarray) -> np.ndarray:
+def _drawn_changes(old: Study, new: Study, reference: np.ndarray) -> np.ndarray:
     """Differences of hypervolume, [DRAWS], with all qualities drawn from their intervals."""
     rng = np.random.default_rng(0)
     draws: dict[str, np.ndarray] = {}
@@ -202,7 +202,7 @@ def _in_words(design: Design, task: str) -> str:
     return task + design.assignments[task].digest()
 
 
-def _remeasured(old: StudyFolder, new: StudyFolder) -> list[Remeasured]:
+def _remeasured(old: Study, new: Study) -> list[Remeasured]:
     """Every network that both studies measured in the same formats, where the values differ."""
     before = {_in_words(design, task): quality for design in old.front for task, quality in design.quality.items()}
     found: dict[str, Remeasured] = {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from codesign.designs import Design, Metric, StudyFolder
+from codesign.designs import Design, Metric, Study
 from codesign.files import read_text
 from codesign.report.text import accumulation, assumptions, chip, human, summary
 
 
-def markdown(files: StudyFolder) -> str:
+def markdown(files: Study) -> str:
     """The whole report."""
     front, verb = files.front, "measures" if files.measured else "prices"
     parts = [
@@ -33,7 +33,7 @@ def markdown(files: StudyFolder) -> str:
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
-def _ranges(files: StudyFolder) -> str:
+def _ranges(files: Study) -> str:
     """The option that gives every task the ranges that it had, where the space's file may say others."""
     rules = {task.ranges for task in files.front.tasks.values()}
     space = files.folder / "space.yaml"
@@ -49,7 +49,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def _front(files: StudyFolder) -> str:
+def _front(files: Study) -> str:
     objectives = files.front.objectives
     rows = [
         [
@@ -69,7 +69,7 @@ def _front(files: StudyFolder) -> str:
     return table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
-def _design(files: StudyFolder, design: Design) -> str:
+def _design(files: Study, design: Design) -> str:
     parts = _chip(design) if files.hardware else [f"`{design.id}`: formats alone."]
     if sums := "; ".join(f"{task}: {accumulation(worst)}" for task, worst in design.accumulator.items()):
         parts.append(f"Accumulator, the worst layer's sums over their error: {sums}.")
@@ -103,7 +103,7 @@ def _delta(metric: Metric) -> str:
     return f"{metric.delta:+.4g} ({metric.delta_low:+.4g} to {metric.delta_high:+.4g})"
 
 
-def _runs(files: StudyFolder, design: Design, task: str) -> list[list[str]]:
+def _runs(files: Study, design: Design, task: str) -> list[list[str]]:
     """Consecutive layers of one pair in one row."""
     layers = [layer.name for layer in files.record.tasks[task].layers]
     formats = design.assignments[task]
@@ -115,7 +115,7 @@ def _runs(files: StudyFolder, design: Design, task: str) -> list[list[str]]:
     return [[", ".join(run), key] for key, run in ((k, list(g)) for k, g in itertools.groupby(layers, pair))]
 
 
-def _baselines(files: StudyFolder) -> str:
+def _baselines(files: Study) -> str:
     objectives = files.front.objectives
     rows = [
         [
@@ -133,7 +133,7 @@ def _baselines(files: StudyFolder) -> str:
     return f"{title}\n\n{table(columns, rows)}"
 
 
-def _examples(files: StudyFolder) -> str:
+def _examples(files: Study) -> str:
     parts = []
     for task, shown in files.examples.items():
         texts = {key: items for key, items in shown.items() if items and "text" in items[0]}

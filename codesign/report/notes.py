@@ -15,7 +15,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from codesign.designs import Candidate, Design, Goal, StudyFolder
+from codesign.designs import Candidate, Design, Goal, Study
 from codesign.errors import InputError
 from codesign.report.markdown import table
 from codesign.report.text import chip, human, summary
@@ -32,7 +32,7 @@ class Book:
     artifacts: their folder; report: address of report.html; pictures: (design, task) -> address.
     """
 
-    files: StudyFolder
+    files: Study
     places: Places
     study_id: int
     artifacts: Path
@@ -49,7 +49,7 @@ class Book:
         return f"[trial {trial.number}](/dashboard/studies/{self.study_id}/trials?numbers={trial.number})"
 
 
-def measured_on(files: StudyFolder, trials: Sequence[FrozenTrial]) -> Places:
+def measured_on(files: Study, trials: Sequence[FrozenTrial]) -> Places:
     """The trial of each network of each design: one trial for all of them where there is one, better still if it is the
     design; else the first.
 
@@ -171,16 +171,16 @@ def _plain(text: str) -> str:
     return "\\\n    ".join(re.sub(r"([\\`*_\[\]<>$~#&|+-])", r"\\\1", line) for line in lines)
 
 
-def _name(files: StudyFolder, design: Design) -> str:
+def _name(files: Study, design: Design) -> str:
     mine = files.roles(design)
     return ", ".join([f"`{design.id}`", *mine, *(["as good as a cheaper one"] if not design.told_apart else [])])
 
 
-def _values(files: StudyFolder, design: Design) -> list[str]:
+def _values(files: Study, design: Design) -> list[str]:
     return [human(design.objectives[o.name], o.unit) for o in files.front.objectives]
 
 
-def _unit(files: StudyFolder, objective: Goal) -> str:
+def _unit(files: Study, objective: Goal) -> str:
     """An objective's unit; of a quality its metric."""
     task, _, field = objective.name.rpartition(".")
     if field != "quality":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from codesign.designs import AcceleratorFacts, Design, StudyFolder, WorstSum
+from codesign.designs import AcceleratorFacts, Design, Study, WorstSum
 from codesign.search.results.records import UNFOLDED
 from codesign.search.space.objectives import MEANING
 
@@ -53,7 +53,7 @@ def accumulation(worst: WorstSum) -> str:
     return f"{worst.sqnr_db:.0f} dB in {worst.layer} ({worst.accumulator})"
 
 
-def _accumulators(files: StudyFolder) -> str:
+def _accumulators(files: Study) -> str:
     """The worst layer of all reported designs, and how many designs were left out."""
     found = files.record.accumulators
     every = [(w.sqnr_db, t, w) for d in files.front for t, w in d.accumulator.items() if w.sqnr_db is not None]
@@ -66,7 +66,7 @@ def _accumulators(files: StudyFolder) -> str:
     return f"{text}; {left_out}."
 
 
-def _searched(files: StudyFolder) -> str:
+def _searched(files: Study) -> str:
     front, details, apart = files.front, files.record, ""
     if details.told_apart is not None:  # a study from before it is still read
         apart = f"{details.told_apart:,} of them better than any cheaper one by more than noise, "
@@ -78,13 +78,13 @@ def _searched(files: StudyFolder) -> str:
     )
 
 
-def _alike(files: StudyFolder) -> str:
+def _alike(files: Study) -> str:
     """How many designs are marked."""
     count = sum(not design.told_apart for design in files.front)
     return f"; {count} of these, marked, are as good as a cheaper one within noise" if count else ""
 
 
-def _qualities(files: StudyFolder) -> list[str]:
+def _qualities(files: Study) -> list[str]:
     """What quality is, in words."""
     found = []
     for name, task in files.record.tasks.items():
@@ -97,7 +97,7 @@ def _qualities(files: StudyFolder) -> list[str]:
     return found
 
 
-def _priced(files: StudyFolder) -> str:
+def _priced(files: Study) -> str:
     front, details = files.front, files.record
     return (
         f"Every one of {details.hardware_count:,} accelerators was priced with the given formats: "
@@ -107,7 +107,7 @@ def _priced(files: StudyFolder) -> str:
     )
 
 
-def _given_formats(files: StudyFolder) -> list[str]:
+def _given_formats(files: Study) -> list[str]:
     """Which of its given formats each network has on the whole front."""
     found = []
     for task, counts in files.record.formats.items():
@@ -116,7 +116,7 @@ def _given_formats(files: StudyFolder) -> list[str]:
     return found
 
 
-def _against_int8(files: StudyFolder, chosen: Design) -> list[str]:
+def _against_int8(files: Study, chosen: Design) -> list[str]:
     reference = next((b for b in files.record.baselines if b.label == "uniform int8:int8"), None)
     if reference is None:
         return []
@@ -130,7 +130,7 @@ def _against_int8(files: StudyFolder, chosen: Design) -> list[str]:
     return [f"Against INT8 everywhere{' on its own balanced chip' if files.hardware else ''}: {'; '.join(parts)}."]
 
 
-def _beaten(files: StudyFolder) -> str:
+def _beaten(files: Study) -> str:
     baselines = files.record.baselines
     beaten = [b for b in baselines if b.share_dominated == 1.0]
     return (
@@ -139,7 +139,7 @@ def _beaten(files: StudyFolder) -> str:
     )
 
 
-def _sentinels(files: StudyFolder) -> list[str]:
+def _sentinels(files: Study) -> list[str]:
     """Of a study that went on: what was measured again before anything new."""
     again = files.record.sentinels
     moved = [f"the {s.rank} of {s.task} {s.before:.6g} -> {s.now:.6g}" for s in again if s.moved != "no"]
@@ -153,7 +153,7 @@ def _sentinels(files: StudyFolder) -> list[str]:
     ]
 
 
-def summary(files: StudyFolder) -> list[str]:
+def summary(files: Study) -> list[str]:
     """What the study found, in sentences made from its numbers."""
     chosen = files.chosen
     what = chip(chosen.accelerator) if files.hardware else "formats alone, as the space gave no hardware"
@@ -168,7 +168,7 @@ def summary(files: StudyFolder) -> list[str]:
     return [_priced(files), balanced, *_given_formats(files), pairs]
 
 
-def assumptions(files: StudyFolder) -> list[str]:
+def assumptions(files: Study) -> list[str]:
     """What the numbers of this study rest on."""
     unfolded = [
         f"{name}: {UNFOLDED.format(count)}" for name, task in files.record.tasks.items() if (count := task.batch_norms)
@@ -178,7 +178,7 @@ def assumptions(files: StudyFolder) -> list[str]:
     return [*(of_quality if files.measured else _OF_GIVEN_FORMATS), *unfolded, *of_cost, *_bitops(files)]
 
 
-def _bitops(files: StudyFolder) -> list[str]:
+def _bitops(files: Study) -> list[str]:
     """Which bits an objective counts that is named after them."""
     named = [o.name for o in files.front.objectives if o.name.endswith("bitops")]
     return [f"{' and '.join(named)}: {MEANING['bitops']}."] if named else []

@@ -1,72 +1,30 @@
-"""Where the front is: the search space, the engine, the study."""
+"""Where the front is: `space`, `engine`, `samplers`, `queue`, `study`, `results`; and `search`, which runs them all."""
 
 from __future__ import annotations
 
-import sys
-import types
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from codesign.designs import StudyFolder
-from codesign.quality.calibration import RangeRule
-from codesign.search.results.sweep import Sweep, run_sweep, write_sweep
-from codesign.search.results.write import write_results
-from codesign.search.samplers.codesign_sampler import CodesignSampler
-from codesign.search.space.resolve import SearchSpace, load_space
-from codesign.search.study.progress import Progress
-from codesign.search.study.run import run_study
-from codesign.search.study.study import Study, open_study
+from codesign.namespace import on_first_use
+from codesign.search.api import search
 
-
-def search(
-    space: SearchSpace | str | Path,
-    out: str | Path,
-    *,
-    evaluations: int | None = None,
-    timeout_s: float | None = None,
-    seed: int = 0,
-    ranges: RangeRule | None = None,
-    storage: str | None = None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> StudyFolder:
-    """Search `space`, write the study's folder `out` and return what it holds: ``search(...).front[0].accelerator``.
-
-    Where the space gives the formats of its networks, every accelerator is priced; `seed` and `progress` count alone.
-
-    Args:
-        space: a resolved SearchSpace, or the path of a YAML file.
-        evaluations: measured candidates; default: what the file says.
-        timeout_s: no new evaluation starts after this many seconds.
-        ranges: what clips the activations of every task, whatever the file says: mse, minmax or percentile.
-        storage: Optuna storage URL; default: SQLite in `out`.
-    Raises:
-        InputError: the space, or a study of another space in `out`.
-        EnvironmentProblem: folder or storage cannot be used.
-    """
-    resolved = space if isinstance(space, SearchSpace) else load_space(Path(space), ranges=ranges)
-    if resolved.fixed:
-        return write_sweep(run_sweep(resolved, Path(out), seed=seed, progress=progress), progress)
-    study = open_study(resolved, Path(out), seed=seed, storage=storage, resume=resume)
-    count = evaluations or resolved.spec.search.evaluations
-    run_study(study, evaluations=count, timeout_s=timeout_s, progress=progress)
-    return write_results(study, progress)
-
-
-class _CallableModule(types.ModuleType):
-    """``codesign.search(space, out)``: the package and its one function share the name."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> StudyFolder:
-        return search(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallableModule
+if TYPE_CHECKING:
+    from codesign.search.results.sweep import Sweep, run_sweep, write_sweep
+    from codesign.search.results.write import write_results
+    from codesign.search.samplers.codesign_sampler import CodesignSampler
+    from codesign.search.samplers.strategy import Problem, Result, Strategy
+    from codesign.search.space.resolve import SearchSpace, load_space
+    from codesign.search.study.progress import Progress
+    from codesign.search.study.run import run_study
+    from codesign.search.study.study import OpenStudy, open_study
 
 __all__ = [
     "CodesignSampler",
+    "OpenStudy",
+    "Problem",
     "Progress",
+    "Result",
     "SearchSpace",
-    "Study",
+    "Strategy",
     "Sweep",
     "load_space",
     "open_study",
@@ -76,3 +34,17 @@ __all__ = [
     "write_results",
     "write_sweep",
 ]
+
+__getattr__ = on_first_use(
+    __name__,
+    {
+        "codesign.search.results.sweep": ("Sweep", "run_sweep", "write_sweep"),
+        "codesign.search.results.write": ("write_results",),
+        "codesign.search.samplers.codesign_sampler": ("CodesignSampler",),
+        "codesign.search.samplers.strategy": ("Problem", "Result", "Strategy"),
+        "codesign.search.space.resolve": ("SearchSpace", "load_space"),
+        "codesign.search.study.progress": ("Progress",),
+        "codesign.search.study.run": ("run_study",),
+        "codesign.search.study.study": ("OpenStudy", "open_study"),
+    },
+)

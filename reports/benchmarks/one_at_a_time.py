@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from codesign.search import Study
+from codesign.search import OpenStudy
 from codesign.search.engine.allocation import lagrangian, price_range
 from codesign.search.engine.points import Pool
 
 _PRICES = 400
 
 
-def one_at_a_time(study: Study, evaluations: int) -> list[tuple[int, float]]:
+def one_at_a_time(study: OpenStudy, evaluations: int) -> list[tuple[int, float]]:
     """(evaluations, hypervolume) of a study of one network whose uniform designs were measured.
 
     The other layers stay in the uniform format of least loss. Raises ValueError where `evaluations` do not suffice.
@@ -43,6 +43,6 @@ def one_at_a_time(study: Study, evaluations: int) -> list[tuple[int, float]]:
     return [*found, (len(known), _volume(study, name, known))]
 
 
-def _volume(study: Study, name: str, known: list[tuple[np.ndarray, float]]) -> float:
+def _volume(study: OpenStudy, name: str, known: list[tuple[np.ndarray, float]]) -> float:
     pool = Pool(np.array([row for row, _ in known]), np.array([value for _, value in known]))
     return study.hypervolume(study.combiner.front({name: pool}))

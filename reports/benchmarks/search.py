@@ -19,6 +19,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -32,11 +33,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from one_at_a_time import one_at_a_time
 
 from codesign.quality.cache import code_version
-from codesign.search import Study, load_space, open_study, run_study
-from codesign.search.engine.engine import Engine
+from codesign.search import OpenStudy, load_space, open_study, run_study
 from codesign.search.engine.pareto import hypervolume
 from codesign.search.engine.points import Pool
 from codesign.search.engine.scale import log_losses
+from codesign.search.samplers.engine_strategy import EngineStrategy
+from codesign.search.samplers.strategy import Problem
 from codesign.search.study.scales import loss_scales
 
 HERE = Path(__file__).parent
@@ -83,7 +85,7 @@ def run(name: str, sampler: str, seed: int, evaluations: int, cache: Path) -> di
     }
 
 
-def log_volumes(study: Study) -> list[tuple[int, float]]:
+def log_volumes(study: OpenStudy) -> list[tuple[int, float]]:
     """Hypervolume after so many evaluations with losses as logarithms: a factor counts the same anywhere."""
     scales, qualities = loss_scales(study), study.space.objectives
     found, records = [], [r for r in study.ledger.records() if r.values]
@@ -105,23 +107,23 @@ def log_volumes(study: Study) -> list[tuple[int, float]]:
     return found
 
 
-def _search(study: Study, engine: str, evaluations: int) -> None:
+def _search(study: OpenStudy, engine: str, evaluations: int) -> None:
     """The engine, or one without a part of it."""
 
-    def made(
-        networks: Any, combiner: Any, tables: Any, reference: np.ndarray, scales: Any, *, seed: int, log_losses: bool
-    ) -> Engine:
+    def made(problem: Problem) -> EngineStrategy:
         if engine == "no_sensitivities":
-            tables = {name: _shared_evenly(study, name) for name in tables}
-        log_losses &= engine != "linear_losses"
-        learn = engine != "no_surrogate"
-        return Engine(networks, combiner, tables, reference, scales, seed=seed, learn=learn, log_losses=log_losses)
+            problem = replace(problem, tables={name: _shared_evenly(study, name) for name in problem.tables})
+        return EngineStrategy(
+            problem,
+            race=engine != "no_fidelity",
+            learn=engine != "no_surrogate",
+            log_losses=False if engine == "linear_losses" else None,
+        )
 
-    fidelity = engine != "no_fidelity"
-    run_study(study, evaluations=evaluations, progress=_progress, racing=fidelity, make_engine=made)
+    run_study(study, evaluations=evaluations, progress=_progress, sampler=made)
 
 
-def _shared_evenly(study: Study, name: str) -> np.ndarray:
+def _shared_evenly(study: OpenStudy, name: str) -> np.ndarray:
     """What is known without sensitivities: the uniform designs' losses, from every layer the same."""
     network, measured = study.space.networks[name], study.measured[name]
     table = np.full(network.allowed.shape, np.nan)

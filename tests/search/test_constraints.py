@@ -14,6 +14,8 @@ from codesign.search.engine.allocation import lagrangian, least_within, price_ra
 from codesign.search.engine.combiner import Combiner
 from codesign.search.engine.costs import AdditiveCosts
 from codesign.search.engine.proposals import within_budgets
+from codesign.search.samplers.optuna_strategy import SAMPLERS, OptunaStrategy
+from codesign.search.samplers.strategy import Problem
 from codesign.search.space.objectives import Objective
 from codesign.search.space.ties import groups, summed, tied
 from tests.search.test_search import SPACE
@@ -219,10 +221,18 @@ def test_samplers_of_optuna_are_told_which_trials_keep_the_budget(space_file: Pa
     limit = float(np.median([d.objectives["tiny.latency_s"] for d in free.front]))
     space_file.write_text(SPACE + f"budgets: {{tiny.latency_s: {limit}}}\n")
     study = open_study(load_space(space_file), tmp_path / "study", seed=0)
-    run_study(study, evaluations=8, sampler="nsga2")
-    for trial in study.ledger.study.trials:
+    asked: list[OptunaStrategy] = []
+
+    def nsga2(problem: Problem) -> OptunaStrategy:
+        asked.append(OptunaStrategy(problem, SAMPLERS["nsga2"]))
+        return asked[0]
+
+    run_study(study, evaluations=8, sampler=nsga2)
+    trials = asked[0].study.trials
+    assert len(trials) == 8
+    for trial in trials:
         assert trial.constraints["tiny.latency_s"] == pytest.approx(trial.values[2] / limit - 1)
-    assert {trial.constraints["tiny.latency_s"] <= 0 for trial in study.ledger.study.trials} == {True, False}
+    assert {trial.constraints["tiny.latency_s"] <= 0 for trial in trials} == {True, False}
 
 
 def test_distinct_rows_are_those_of_numpy() -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from codesign.search.engine.pareto import Coverage, hypervolume, nondominated
 from codesign.search.engine.points import Pool
 from codesign.search.engine.surrogate import Surrogate
 from codesign.search.queue.workers import Processes
-from codesign.search.samplers.optuna_samplers import Parameters
+from codesign.search.samplers.optuna_strategy import SAMPLERS, OptunaStrategy, Parameters
+from codesign.search.samplers.strategy import Problem
 from codesign.search.space.axes import hardware_parameters
 
 SPACE = """
@@ -230,11 +232,11 @@ def test_same_seed_same_front(finished: Path, space_file: Path, tmp_path: Path) 
     assert without_time(json.loads(as_json(again.front))) == without_time(first)
 
 
-def test_package_has_the_search_by_name() -> None:
+def test_the_search_is_a_function_of_the_package_also_after_its_parts_were_imported() -> None:
     import codesign
 
-    assert callable(codesign.search)
-    assert codesign.search.search is search
+    assert codesign.search is search
+    assert isinstance(search, types.FunctionType)
     assert codesign.get_format("mxfp4").bits_per_element == 4.25
 
 
@@ -327,8 +329,14 @@ def test_optuna_samplers_run_on_the_same_space(space_file: Path, tmp_path: Path,
 
 def test_uniform_designs_are_parents_of_the_first_generation(space_file: Path, tmp_path: Path) -> None:
     study = open_study(load_space(space_file), tmp_path / "study", seed=0)
-    run_study(study, evaluations=6, sampler="nsga2")
-    trials = study.ledger.study.trials
+    asked: list[OptunaStrategy] = []
+
+    def nsga2(problem: Problem) -> OptunaStrategy:
+        asked.append(OptunaStrategy(problem, SAMPLERS["nsga2"]))
+        return asked[0]
+
+    run_study(study, evaluations=6, sampler=nsga2)
+    trials = asked[0].study.trials
     assert [t.system_attrs["NSGAIISampler:generation"] for t in trials] == [0] * 6
     formats = [{t.params[name] for name in t.params if name.startswith("tiny/")} for t in trials]
     assert formats[:4] == [{"int8:int8"}, {"int4:int8"}, {"fp8_e4m3:fp8_e4m3"}, {"mxfp4:mxfp4"}]
@@ -340,7 +348,7 @@ def test_a_trial_names_the_accelerator_that_it_was_made_for(space_file: Path, tm
     space_file.write_text(space_file.read_text().replace("  rows:", more))
     space = load_space(space_file)
     axes = open_study(space, tmp_path / "study").ledger.distributions
-    parameters = Parameters(space, axes)
+    parameters = Parameters(space)
     for index, accelerator in enumerate(space.grid):
         named = hardware_parameters(space, index)
         trial = optuna.trial.create_trial(params=named, distributions=axes, value=0)

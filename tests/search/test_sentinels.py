@@ -15,7 +15,7 @@ from codesign.quality import Evaluator, Quality
 from codesign.search import load_space, open_study, run_study
 from codesign.search.study.sentinel import Sentinel
 from codesign.search.study.sentinels import MovedError
-from codesign.search.study.study import Study
+from codesign.search.study.study import OpenStudy
 from tests.search.test_search import SPACE
 
 pytestmark = pytest.mark.slow  # together
@@ -36,7 +36,7 @@ def known(once: Path, tmp_path: Path) -> Path:
     return tmp_path / "known"
 
 
-def opened(folder: Path) -> Study:
+def opened(folder: Path) -> OpenStudy:
     return open_study(load_space(folder / "tiny.yaml"), folder / "study", seed=0, resume=True)
 
 

@@ -13,7 +13,7 @@ from codesign.formats import Assignment
 from codesign.quality import Evaluator, Quality
 from codesign.search import load_space, open_study, run_study
 from codesign.search.study import run
-from codesign.search.study.study import Study
+from codesign.search.study.study import OpenStudy
 from tests.search.test_search import SPACE
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ class Timed(Evaluator):
         return super().__call__(assignment, **options)
 
 
-def opened(folder: Path, **options: Any) -> Study:
+def opened(folder: Path, **options: Any) -> OpenStudy:
     (folder / "tiny.yaml").write_text(SPACE)
     return open_study(load_space(folder / "tiny.yaml"), folder / "study", seed=0, **options)
 

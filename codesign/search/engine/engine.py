@@ -48,11 +48,13 @@ class Proposal:
     """An accelerator and a choice of pairs, int [L], for every network.
 
     useful_below: value of a network's metric beyond which none of the designs it was proposed for is on the front.
+    enough: value of that metric on a part of the samples beyond which the others need not be run.
     """
 
     accelerator: int
     choices: dict[str, np.ndarray]
     useful_below: dict[str, float] = field(default_factory=dict)
+    enough: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

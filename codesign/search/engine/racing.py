@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import norm
 
-from codesign.quality import Evaluator, Quality
+from codesign.quality import Quality
 from codesign.search.engine.engine import Engine, Proposal
 from codesign.search.engine.scale import Scale
 
@@ -29,12 +29,6 @@ class Racing:
         self._shares = shares
         self._factors: dict[str, list[float]] = {name: [] for name in scales}  # logarithms
         self._learned = dict.fromkeys(scales, 0)
-
-    @classmethod
-    def of(cls, scales: Mapping[str, Scale], evaluators: Mapping[str, Evaluator]) -> Racing:
-        """Of the networks whose task has a part."""
-        parts = {n: evaluator.part for n, evaluator in evaluators.items()}
-        return cls(scales, {n: p.share for n, p in parts.items() if p})
 
     def learn(self, name: str, qualities: Sequence[Quality]) -> None:
         """Every assignment that was measured whole, in order; those of which no part is known say nothing."""

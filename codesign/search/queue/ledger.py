@@ -13,8 +13,7 @@ from codesign.errors import InputError
 from codesign.search.queue.queue import Queue, Watch
 from codesign.search.queue.state import set_state
 from codesign.search.queue.storage import patient, quiet
-from codesign.search.queue.trials import Failure, Record, Work, attributes, outcome, waiting_trial
-from codesign.search.queue.worker import Worker
+from codesign.search.queue.trials import Failure, Record, Work, outcome, waiting_trial
 from codesign.search.space.objectives import Objective
 
 _LATER = ("ranges",)  # attributes that studies of before do not have
@@ -158,16 +157,6 @@ class Ledger:
     @patient
     def _trial(self, trial_id: int) -> FrozenTrial:
         return self.storage.get_trial(trial_id)
-
-    def take(self, trial: optuna.Trial, work: Work, worker: Worker) -> None:
-        """Measure in this process a trial that a sampler asked for; what is known already is not measured again."""
-        for key, value in attributes(work).items():
-            trial.set_user_attr(key, value)
-        known = self._outcomes.get(work.key)
-        if isinstance(known, Record):
-            self.queue.finish(trial._trial_id, known)
-        else:
-            self._outcomes[work.key] = worker.measure(trial._trial_id, work)
 
     def set_state(self, state: str) -> None:
         """Tell workers whether there is more to come."""

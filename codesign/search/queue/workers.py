@@ -19,7 +19,6 @@ from codesign.search.space.network import Network
 
 STORAGE_VARIABLE = "CODESIGN_STORAGE"  # not an argument: every user of a machine sees those, and a password in them
 PARENT_VARIABLE = "CODESIGN_PARENT"  # a worker ends with the process that started it
-_SWITCH_S = 0.0005  # how long a thread waits for Python at most: the worker's must not wait for the engine's
 _STARTS = 3  # of a worker process that ends by itself
 
 
@@ -40,8 +39,6 @@ class Thread:
         self._worker = Worker(queue, networks, evaluators)
         self._ended = threading.Event()
         self._error: BaseException | None = None
-        self._interval = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH_S)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -58,7 +55,6 @@ class Thread:
     def stop(self) -> None:
         self._ended.set()
         self._thread.join()
-        sys.setswitchinterval(self._interval)
 
 
 class Processes:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from codesign.designs import Accumulators, Baseline, Design, NetworkRecord, StudyFolder, StudyRecord, save_study
+from codesign.designs import Accumulators, Baseline, Design, NetworkRecord, Study, StudyRecord, save_study
 from codesign.errors import InputError
 from codesign.files import csv_text, make_folder, read_text
 from codesign.hardware import AcceleratorGrid, AssignmentTotals
@@ -118,7 +118,7 @@ def _front(space: SearchSpace, parts: list[Designs]) -> Designs:
     return merged.take(np.flatnonzero(nondominated(merged.objectives)))
 
 
-def write_sweep(found: Sweep, progress: Progress | None = None) -> StudyFolder:
+def write_sweep(found: Sweep, progress: Progress | None = None) -> Study:
     """Write the study's folder of a sweep, fronts.csv included, and return what it holds."""
     report = progress or (lambda *_: None)
     space, started = found.space, time.monotonic()
@@ -139,7 +139,7 @@ def write_sweep(found: Sweep, progress: Progress | None = None) -> StudyFolder:
     )
     timings = {"pricing": found.seconds, "designs": time.monotonic() - started}
     record = _record(found, designs, designs[balanced(shown)].id, timings)
-    written = StudyFolder(found.folder, front, record, {})
+    written = Study(found.folder, front, record, {})
     save_study(written, read_text(space.path), {"fronts.csv": _fronts_csv(found)})
     return written
 

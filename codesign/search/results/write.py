@@ -18,7 +18,7 @@ from codesign.designs import (
     Design,
     Metric,
     NetworkRecord,
-    StudyFolder,
+    Study,
     StudyRecord,
     WorstSum,
     save_study,
@@ -38,10 +38,10 @@ from codesign.search.space.axes import grid_parameters
 from codesign.search.study.acceptance import Accepted, accepted
 from codesign.search.study.progress import Progress
 from codesign.search.study.representatives import balanced, unit_box
-from codesign.search.study.study import Study
+from codesign.search.study.study import OpenStudy
 
 
-def write_results(study: Study, progress: Progress | None = None) -> StudyFolder:
+def write_results(study: OpenStudy, progress: Progress | None = None) -> Study:
     """Measure every metric of the designs to report, write the study's folder, and return what it holds."""
     report = progress or (lambda *_: None)
     started = time.monotonic()
@@ -66,20 +66,20 @@ def write_results(study: Study, progress: Progress | None = None) -> StudyFolder
     )
     examples = _examples(study, [designs[i] for i in dict.fromkeys((chosen, worst))])
     record = _record(study, found, designs[chosen].id, designs[worst].id, baselines)
-    written = StudyFolder(study.folder, front, record, examples)
+    written = Study(study.folder, front, record, examples)
     reported = dict(zip(found.rows.tolist(), designs, strict=True))
     tables = {"trials.csv": _trials_csv(study), "fronts.csv": _front_csv(study, found, reported)}
     save_study(written, read_text(study.space.path), tables)
     return written
 
 
-def _lowest_quality(study: Study, front: Designs) -> int:
+def _lowest_quality(study: OpenStudy, front: Designs) -> int:
     columns = [i for i, o in enumerate(study.space.objectives) if o.is_quality]
     return int(unit_box(front.objectives)[:, columns or [0]].sum(axis=1).argmax())
 
 
 def _design(
-    study: Study,
+    study: OpenStudy,
     designs: Designs,
     row: int,
     accumulator: Mapping[str, WorstSum] = MappingProxyType({}),
@@ -105,14 +105,14 @@ def _design(
     )
 
 
-def _baselines(study: Study, designs: Sequence[Design]) -> tuple[Baseline, ...]:
+def _baselines(study: OpenStudy, designs: Sequence[Design]) -> tuple[Baseline, ...]:
     """Each uniform format on each accelerator built for it alone: the best by every objective, and what beats it."""
     mixed = [design for design in designs if len(design.formats()) > 1]
     found = (_baseline(study, column, mixed) for column in range(len(study.space.pairs)))
     return tuple(baseline for baseline in found if baseline is not None)
 
 
-def _baseline(study: Study, column: int, mixed: Sequence[Design]) -> Baseline | None:
+def _baseline(study: OpenStudy, column: int, mixed: Sequence[Design]) -> Baseline | None:
     """The one of a pair; None where it was not measured throughout, or no unit is built for it alone."""
     space, pools = study.space, study.pools()
     index = {n: i for n in space.networks if (i := _uniform_index(study, n, column)) is not None}
@@ -141,12 +141,12 @@ def _baseline(study: Study, column: int, mixed: Sequence[Design]) -> Baseline | 
     )
 
 
-def _uniform_index(study: Study, name: str, column: int) -> int | None:
+def _uniform_index(study: OpenStudy, name: str, column: int) -> int | None:
     choice = np.full(len(study.space.networks[name].layers), column)
     return next((i for i, c in enumerate(study.measured[name].choices) if (c == choice).all()), None)
 
 
-def _share_dominated(study: Study, uniform: Designs) -> float:
+def _share_dominated(study: OpenStudy, uniform: Designs) -> float:
     """Share of a uniform format's own front that mixed designs of this study dominate."""
     pools = study.pools()
     keep = {n: np.array([i for i, c in enumerate(p.choices) if len(set(c.tolist())) > 1]) for n, p in pools.items()}
@@ -170,7 +170,7 @@ def _why(share: float, count: int, *, of_chips: bool) -> str:
     )
 
 
-def _record(study: Study, found: Accepted, chosen: str, worst: str, baselines: tuple[Baseline, ...]) -> StudyRecord:
+def _record(study: OpenStudy, found: Accepted, chosen: str, worst: str, baselines: tuple[Baseline, ...]) -> StudyRecord:
     space = study.space
     return StudyRecord(
         tasks={name: _network(study, name) for name in space.networks},
@@ -197,7 +197,7 @@ def _record(study: Study, found: Accepted, chosen: str, worst: str, baselines: t
     )
 
 
-def _network(study: Study, name: str) -> NetworkRecord:
+def _network(study: OpenStudy, name: str) -> NetworkRecord:
     network = study.space.networks[name]
     floats = [Metric.of(quality).alone() for quality in study.evaluators[name].float_metrics()]
     return NetworkRecord(
@@ -209,7 +209,7 @@ def _network(study: Study, name: str) -> NetworkRecord:
     )
 
 
-def _sensitivity_table(study: Study, name: str) -> dict[str, dict[str, float]]:
+def _sensitivity_table(study: OpenStudy, name: str) -> dict[str, dict[str, float]]:
     network, table = study.space.networks[name], study.tables[name]
     return {
         layer: {str(p): float(v) for p, v in zip(network.pairs, row, strict=True) if np.isfinite(v)}
@@ -217,7 +217,7 @@ def _sensitivity_table(study: Study, name: str) -> dict[str, dict[str, float]]:
     }
 
 
-def _examples(study: Study, picked: Sequence[Design]) -> Examples:
+def _examples(study: OpenStudy, picked: Sequence[Design]) -> Examples:
     """Pictures and texts of the float network and of these designs, where a task can show them."""
     found: Examples = {}
     for name, network in study.space.networks.items():
@@ -243,7 +243,7 @@ def _encoded(item: dict[str, Any]) -> dict[str, str]:
     return {"label": item["label"], "png": base64.b64encode(buffer.getvalue()).decode()}
 
 
-def _front_csv(study: Study, found: Accepted, reported: Mapping[int, Design]) -> str:
+def _front_csv(study: OpenStudy, found: Accepted, reported: Mapping[int, Design]) -> str:
     """Every design of the front: objectives, digests of its assignments as in trials.csv, parameters of its chip."""
     rows, front, space = [], found.front, study.space
     digests = {
@@ -261,7 +261,7 @@ def _front_csv(study: Study, found: Accepted, reported: Mapping[int, Design]) ->
     return csv_text(rows)
 
 
-def _trials_csv(study: Study) -> str:
+def _trials_csv(study: OpenStudy) -> str:
     """One row per measured trial, in the ledger's order, with the formats of every layer: column TASK.LAYER."""
     rows = []
     for number, record in enumerate(study.ledger.records()):

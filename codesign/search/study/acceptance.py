@@ -16,7 +16,7 @@ from codesign.search.study.accumulation import sums_alike
 from codesign.search.study.noise import told_apart
 from codesign.search.study.progress import Progress
 from codesign.search.study.representatives import representatives
-from codesign.search.study.study import Study
+from codesign.search.study.study import OpenStudy
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Accepted:
     accumulators: list[dict[str, WorstSum]]
 
 
-def accepted(study: Study, report: Progress) -> Accepted:
+def accepted(study: OpenStudy, report: Progress) -> Accepted:
     """What may be reported of a study: designs that are told apart from cheaper ones stand for the front; where there
     is room for more, so do those that are as good as a cheaper one within the noise of their comparison.
 
@@ -70,7 +70,7 @@ def accepted(study: Study, report: Progress) -> Accepted:
             return Accepted(front, apart, rows, accumulators)
 
 
-def _reported(study: Study, front: Designs, apart: np.ndarray) -> np.ndarray:
+def _reported(study: OpenStudy, front: Designs, apart: np.ndarray) -> np.ndarray:
     """Rows of the front to report, ascending: first of those that are told apart, then of the others."""
     limit, found = study.space.spec.search.front_size, np.zeros(0, dtype=np.int64)
     for group in (np.flatnonzero(apart), np.flatnonzero(~apart)):
@@ -79,7 +79,7 @@ def _reported(study: Study, front: Designs, apart: np.ndarray) -> np.ndarray:
     return np.sort(found)
 
 
-def _resamples(study: Study, designs: Designs) -> list[np.ndarray]:
+def _resamples(study: OpenStudy, designs: Designs) -> list[np.ndarray]:
     """Of each quality among the objectives its values on the common resamples, [designs, draws]."""
     found = []
     for objective in study.space.objectives:
@@ -91,7 +91,7 @@ def _resamples(study: Study, designs: Designs) -> list[np.ndarray]:
     return found
 
 
-def _layer_sqnr(study: Study, name: str, index: int, unit: MacUnit) -> np.ndarray:
+def _layer_sqnr(study: OpenStudy, name: str, index: int, unit: MacUnit) -> np.ndarray:
     """dB of every layer of a measured assignment on a unit, inf where exact."""
     network, choice = study.space.networks[name], study.measured[name].choices[index]
     return np.array(
@@ -102,7 +102,7 @@ def _layer_sqnr(study: Study, name: str, index: int, unit: MacUnit) -> np.ndarra
     )
 
 
-def _worst(study: Study, name: str, index: int, unit: MacUnit, sqnr: np.ndarray) -> WorstSum:
+def _worst(study: OpenStudy, name: str, index: int, unit: MacUnit, sqnr: np.ndarray) -> WorstSum:
     """The layer that loses most."""
     network, layer = study.space.networks[name], int(sqnr.argmin())
     pair = network.pairs[study.measured[name].choices[index][layer]]
@@ -114,7 +114,7 @@ def _worst(study: Study, name: str, index: int, unit: MacUnit, sqnr: np.ndarray)
     )
 
 
-def _refuse(study: Study, name: str, layer: int, column: int, unit: MacUnit) -> None:
+def _refuse(study: OpenStudy, name: str, layer: int, column: int, unit: MacUnit) -> None:
     """Leave out of the front all designs that sum this layer in this way."""
     for index, other in enumerate(study.space.grid.units):
         if sums_alike(unit, other, study.space.pairs[column]):

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
 from codesign.designs import Candidate
-from codesign.errors import InputError
 from codesign.quality import Quality, sensitivities, try_metric
-from codesign.search.engine.engine import Engine, Proposal
+from codesign.search.engine.engine import Proposal
 from codesign.search.engine.points import Designs, Pool
-from codesign.search.engine.racing import Racing
 from codesign.search.queue.lease import Lease
 from codesign.search.queue.state import ENDED, RUNNING
 from codesign.search.queue.storage import quiet
 from codesign.search.queue.trials import Failure, Work
-from codesign.search.queue.worker import WORKPLACE, Worker, workplace
+from codesign.search.queue.worker import WORKPLACE, workplace
 from codesign.search.queue.workers import LocalWorkers, Processes, Thread
-from codesign.search.samplers.optuna_samplers import Parameters, make_sampler
+from codesign.search.samplers.registry import ENGINE, strategy_factory
+from codesign.search.samplers.strategy import Problem, Result, StrategyFactory
 from codesign.search.space.axes import hardware_parameters
 from codesign.search.study.progress import Progress
 from codesign.search.study.scales import loss_scales
 from codesign.search.study.sentinels import choose, measure_again
-from codesign.search.study.study import Measured, Study
+from codesign.search.study.study import OpenStudy
 from codesign.search.study.uniform import reference_point, uniform_designs
 
 _POLL_S = (0.02, 0.1)  # between two looks at what workers found, growing
@@ -35,33 +35,30 @@ _PAUSE = 4  # times as long as a look took, at least: a large batch is a large l
 
 
 def run_study(
-    study: Study,
+    study: OpenStudy,
     *,
     evaluations: int,
     timeout_s: float | None = None,
-    sampler: str = "codesign",
+    sampler: str | StrategyFactory = ENGINE,
     progress: Progress | None = None,
-    racing: bool = True,
-    make_engine: Callable[..., Engine] = Engine,
-) -> Study:
-    """Measure up to `evaluations` candidates: the uniform formats, then batches proposed by the engine.
+) -> OpenStudy:
+    """Measure up to `evaluations` candidates: the uniform formats, then what the strategy proposes.
 
     Everything is decided by the seed and by what was measured, in the order of proposals; a resumed study walks the
     same path and finds the finished trials in the ledger instead of measuring them again, whoever measured them.
-    racing: candidates that are hopeless on a part of the samples are spared the others. make_engine: another engine.
-    Raises InputError where another process searches this study, MovedError where its sentinels came out otherwise.
+    sampler: name of a strategy (`codesign.search.samplers.registry`), or what makes one of a `Problem`.
+    Raises InputError on an unknown sampler and where another process searches this study, MovedError where its
+    sentinels came out otherwise.
     """
     started = time.monotonic()
+    make = strategy_factory(sampler, search_path=study.space.path.parent) if isinstance(sampler, str) else sampler
     run = _Run(study, evaluations, None if timeout_s is None else started + timeout_s, progress or (lambda *_: None))
     with Lease(study.ledger.storage, study.ledger.study_id, study.space.spec.name) as run.lease, _one_thread(), quiet():
         study.sentinels = measure_again(study, run.report)
         _try_metrics(study, run.report)
         _sensitivities(study, run.report)
-        if sampler == "codesign":
-            with run.local_workers():
-                _engine(run, make_engine, racing)
-        else:
-            _black_box(sampler, run)
+        with run.local_workers():
+            _rounds(run, make, _label(sampler))
         choose(study)
     if not len(study.reference):
         study.reference = reference_point(study)
@@ -81,10 +78,17 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+class Queued(NamedTuple):
+    """A proposal, and the trial that it became."""
+
+    proposal: Proposal
+    work: Work
+
+
 class _Run:
     """One call of `run_study`: what it may spend, who measures, and what they were given."""
 
-    def __init__(self, study: Study, evaluations: int, deadline: float | None, report: Progress) -> None:
+    def __init__(self, study: OpenStudy, evaluations: int, deadline: float | None, report: Progress) -> None:
         self.study = study
         self.evaluations = evaluations
         self.report = report
@@ -118,16 +122,18 @@ class _Run:
         self.study.ledger.set_state(ENDED)
         self._workers.stop()
 
-    def begin(self, works: Sequence[Work]) -> Sequence[Work]:
+    def begin(self, proposals: Sequence[Proposal], proposed_by: Sequence[str]) -> list[Queued]:
         """Put candidates into the queue."""
         self.lease.check()
-        for work in works:
-            self.study.ledger.add(work)
-        return works
+        queued = [Queued(p, _work(self.study, p, by)) for p, by in zip(proposals, proposed_by, strict=True)]
+        for each in queued:
+            self.study.ledger.add(each.work)
+        return queued
 
-    def end(self, works: Sequence[Work]) -> list[Work]:
-        """Wait for candidates and count them, in order; those that have no quality, with the reason noted."""
+    def end(self, queued: Sequence[Queued]) -> list[Result]:
+        """Wait for candidates and count them, in order; where the time was up before, only what is known by then."""
         ledger, study, pause = self.study.ledger, self.study, _POLL_S[0]
+        works = [each.work for each in queued]
         while True:
             began = time.monotonic()
             left = ledger.poll(works)
@@ -141,138 +147,88 @@ class _Run:
         if left:
             self._dismiss()  # the time is up: what is being measured counts still
             ledger.poll(works)
-        return [work for work in works if count(study, work, self.report, self.evaluations) is False]
+        return [found for each in queued if (found := self._count(each)) is not None]
+
+    def _count(self, queued: Queued) -> Result | None:
+        """Take what came of a candidate into the study; None while that is unknown."""
+        study, proposal = self.study, queued.proposal
+        found = study.ledger.get(queued.work.key)
+        if found is None:
+            return None
+        study.evaluations += 1
+        self.report("evaluations", study.evaluations, self.evaluations, queued.work.proposed_by)
+        if isinstance(found, Failure):
+            study.failures.append(f"{found.key}: {found.reason}")
+            return Result(proposal, {}, ())
+        quality = {name: Quality.from_dict(fields) for name, fields in found.quality.items()}
+        for name, one in quality.items():
+            study.measured[name].add(proposal.choices[name], one)
+        return Result(proposal, quality, found.values)
 
 
-def count(study: Study, work: Work, report: Progress, total: int) -> bool | None:
-    """Take what came of a candidate into the study: True, False where it has no quality, None while unknown."""
-    found = study.ledger.get(work.key)
-    if found is None:
-        return None
-    study.evaluations += 1
-    report("evaluations", study.evaluations, total, work.proposed_by)
-    if isinstance(found, Failure):
-        study.failures.append(f"{found.key}: {found.reason}")
-        return False
-    for name, quality in found.quality.items():
-        study.measured[name].add(np.array(work.assignments[name]), Quality.from_dict(quality))
-    return True
+def _label(sampler: str | StrategyFactory) -> str:
+    """What a trial says that it was proposed by."""
+    if isinstance(sampler, str):
+        return "engine" if sampler == ENGINE else sampler
+    return str(getattr(sampler, "__name__", "a strategy"))
 
 
-def _engine(run: _Run, make_engine: Callable[..., Engine], race: bool) -> None:
-    """Rounds of: propose, queue, count the round before, which was measured meanwhile."""
-    study = run.study
-    run.end(run.begin([_work(study, *uniform) for uniform in uniform_designs(study)[: run.evaluations]]))
+def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
+    """The uniform designs; then rounds of: propose, queue, count the round before, which was measured meanwhile."""
+    study, search = run.study, run.study.space.spec.search
+    uniform = uniform_designs(study)[: run.evaluations]
+    results = run.end(run.begin([proposal for proposal, _ in uniform], [label for _, label in uniform]))
     study.reference = reference_point(study)
-    scales = loss_scales(study)
-    racing = Racing.of(scales, study.evaluators) if race else None
-    engine = make_engine(
-        study.space.networks,
-        study.combiner,
-        study.tables,
-        study.reference,
-        scales,
-        seed=study.seed,
-        log_losses=study.space.spec.search.losses == "log",
-    )
-    asked: list[Proposal] = []
-    queued: Sequence[Work] = []
+    strategy = make(_problem(study))
+    queued: list[Queued] = []
     while True:
-        _tell(engine, racing, study.measured)
-        remember(study, engine.front)
+        strategy.tell(results)
+        remember(study, strategy.front())
         if run.late:
-            return
+            break
         room = run.evaluations - study.evaluations - len(queued)
-        batch = engine.propose(min(study.space.spec.search.batch, room), asked) if room else []
-        enough = [racing.enough(engine, proposal) if racing else {} for proposal in batch]
-        works = run.begin([_work(study, p, "engine", limits) for p, limits in zip(batch, enough, strict=True)])
-        for failed in run.end(queued):
-            engine.avoid({n: np.array(c) for n, c in failed.assignments.items()})
-        if not works and not queued:
-            return  # nothing is left to measure
-        asked, queued = batch, works
+        asked = strategy.propose(min(search.batch, room), [each.proposal for each in queued]) if room else []
+        begun = run.begin(asked, [proposed_by] * len(asked))
+        results = run.end(queued)
+        if not begun and not queued:
+            break  # nothing is left to measure
+        queued = begun
+    remember(study, strategy.front(), at_the_end=True)
 
 
-def _tell(engine: Engine, racing: Racing | None, measured: Mapping[str, Measured]) -> None:
-    """Everything that was measured; what is known already counts once."""
-    engine.tell(
-        {n: m.choices for n, m in measured.items()}, {n: [q.value for q in m.qualities] for n, m in measured.items()}
+def _problem(study: OpenStudy) -> Problem:
+    """What a strategy is given, once the uniform designs were measured."""
+    parts = {name: evaluator.part for name, evaluator in study.evaluators.items()}
+    return Problem(
+        space=study.space,
+        combiner=study.combiner,
+        tables=study.tables,
+        reference=study.reference,
+        scales=loss_scales(study),
+        shares={name: part.share for name, part in parts.items() if part},
+        seed=study.seed,
+        workers=study.workers,
     )
-    if racing is None:
-        return
-    for name, found in measured.items():
-        racing.learn(name, found.qualities)
-        for choice, quality in found.given_up:
-            engine.hint(name, choice, racing.whole(name, quality.value))
 
 
-def _black_box(sampler: str, run: _Run) -> None:
-    """One of Optuna's samplers, a parameter per layer, in the same ledger.
-
-    It asks for the uniform designs too: enqueued before it has the study, they would not count as its first generation.
-    """
-    study, ledger = run.study, run.study.ledger
-    if study.workers != 1:
-        raise InputError(f"--sampler {sampler} asks for one trial after another: take --workers 1")
-    parameters = Parameters(study.space, ledger.distributions)
-    ledger.study.sampler = make_sampler(sampler, study.seed)
-    worker = Worker(ledger.queue, study.space.networks, study.evaluators)
-    for record in ledger.records():  # of a resumed study
-        for name, quality in record.quality.items():
-            study.measured[name].add(np.array(record.assignments[name]), Quality.from_dict(quality))
-    study.evaluations = sum(t.state.is_finished() for t in ledger.study.get_trials(deepcopy=False))
-    waiting = [p for p, _ in uniform_designs(study)][study.evaluations :]
-    while study.evaluations < run.evaluations and not run.late:
-        run.lease.check()
-        if waiting:
-            given, waiting = waiting[0], waiting[1:]
-            hardware = hardware_parameters(study.space, given.accelerator)
-            ledger.study.enqueue_trial(parameters.named(hardware, given.choices))
-        trial = ledger.study.ask(parameters.distributions())
-        _ = (
-            trial.relative_params
-        )  # Optuna asks lazily, of a trial with given parameters never: it would be of no generation
-        accelerator = parameters.accelerator(trial)
-        choices = parameters.choices(trial, study.combiner.support_of(accelerator))
-        work = _work(study, Proposal(accelerator, choices), sampler)
-        for name, excess in _excess(study, accelerator, choices).items():
-            trial.set_constraint(name, excess)
-        ledger.take(trial, work, worker)
-        count(study, work, run.report, run.evaluations)
-        if not waiting and not len(study.reference):
-            study.reference = reference_point(study)
-        if len(study.reference) and study.evaluations % study.space.spec.search.batch == 0:
-            remember(study)
+def remember(study: OpenStudy, front: Designs | None = None, *, at_the_end: bool = False) -> None:
+    """Note how large the front is now (which `front` is, where it is known): once a batch, later less often."""
+    before = int(study.history[-1]["evaluations"]) if study.history else 0
+    every = 1 if front is not None or at_the_end or not study.history else study.space.spec.search.batch
+    due = before + 1 if at_the_end else max(before + every, 1.02 * before)
+    if study.evaluations >= due:
+        found = study.front() if front is None else front
+        study.history.append({"evaluations": study.evaluations, "hypervolume": study.hypervolume(found)})
 
 
-def _excess(study: Study, accelerator: int, choices: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """By budget of a cost: the share by which the design exceeds it, negative where it keeps it, as Optuna wants it."""
-    budgets = [(objective, limit) for objective, limit in study.space.budgets if not objective.is_quality]
-    pools = {n: Pool(choice[None], np.array([np.nan])) for n, choice in choices.items()}
-    values = study.combiner.values(np.array([accelerator]), pools, [objective for objective, _ in budgets])[0]
-    return {o.name: min(float(v / limit - 1), 1e30) for (o, limit), v in zip(budgets, values, strict=True)}
-
-
-def remember(study: Study, front: Designs | None = None) -> None:
-    """Note how large the front is now (which `front` is, where it is known); less often where that takes longer."""
-    before = study.history[-1]["evaluations"] if study.history else 0
-    if study.evaluations >= max(before + 1, 1.02 * before):
-        study.history.append(
-            {
-                "evaluations": study.evaluations,
-                "hypervolume": study.hypervolume(study.front() if front is None else front),
-            }
-        )
-
-
-def _try_metrics(study: Study, report: Progress) -> None:
+def _try_metrics(study: OpenStudy, report: Progress) -> None:
     """Raises InputError where the deciding metric of a network is no loss that could be searched by."""
     for i, (name, evaluator) in enumerate(study.evaluators.items()):
         report("metrics tried", i, len(study.evaluators), name)
         study.float_qualities[name] = try_metric(evaluator)
 
 
-def _sensitivities(study: Study, report: Progress) -> None:
+def _sensitivities(study: OpenStudy, report: Progress) -> None:
     """One table per network, from the cache where this very network was seen before."""
     started = time.monotonic()
     for i, (name, network) in enumerate(study.space.networks.items()):
@@ -287,7 +243,7 @@ def _sensitivities(study: Study, report: Progress) -> None:
     study.timings["sensitivities"] = time.monotonic() - started
 
 
-def _work(study: Study, proposal: Proposal, proposed_by: str, enough: dict[str, float] | None = None) -> Work:
+def _work(study: OpenStudy, proposal: Proposal, proposed_by: str) -> Work:
     """The proposal as a trial: its costs are known, its quality is what a worker finds."""
     space, accelerator = study.space, proposal.accelerator
     candidate = Candidate(accelerator, {n: net.assignment(proposal.choices[n]) for n, net in space.networks.items()})
@@ -301,5 +257,5 @@ def _work(study: Study, proposal: Proposal, proposed_by: str, enough: dict[str, 
         ),
         hardware=hardware_parameters(space, accelerator),
         proposed_by=proposed_by,
-        enough=enough or {},
+        enough=proposal.enough,
     )

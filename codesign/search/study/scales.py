@@ -6,12 +6,12 @@ import numpy as np
 
 from codesign.quality import Quality
 from codesign.search.engine.scale import AboveFloat
-from codesign.search.study.study import Study
+from codesign.search.study.study import OpenStudy
 
 _LEAST = 0.1  # of the least positive loss of a uniform design: what lies below is as good
 
 
-def loss_scales(study: Study) -> dict[str, AboveFloat]:
+def loss_scales(study: OpenStudy) -> dict[str, AboveFloat]:
     """The scale of every network, from its float value and from the uniform designs that were measured."""
     found = {}
     for name, network in study.space.networks.items():

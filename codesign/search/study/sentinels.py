@@ -16,7 +16,7 @@ from codesign.errors import CodesignError
 from codesign.search.queue.storage import patient
 from codesign.search.study.progress import Progress
 from codesign.search.study.sentinel import Sentinel
-from codesign.search.study.study import Study
+from codesign.search.study.study import OpenStudy
 
 _ATTRIBUTE = "sentinels"
 _RUNS = 100  # of which the study remembers what was found
@@ -28,7 +28,7 @@ class MovedError(CodesignError):
     exit_code = 1
 
 
-def choose(study: Study) -> None:
+def choose(study: OpenStudy) -> None:
     """Note which assignments are measured again from now on: of every network the best, the middle and the worst."""
     if study.measured and all(m.choices for m in study.measured.values()) and not _written(study):
         chosen: dict[str, list[dict[str, Any]]] = {}
@@ -43,7 +43,7 @@ def choose(study: Study) -> None:
         _write(study, {"chosen": chosen, "torch": torch.__version__, "runs": []})
 
 
-def measure_again(study: Study, report: Progress) -> list[Sentinel]:
+def measure_again(study: OpenStudy, report: Progress) -> list[Sentinel]:
     """The sentinels of a study that goes on, measured anew past every cache; [] where none were chosen yet.
 
     Raises MovedError where one lies outside its interval; what was found is noted in the study either way.
@@ -75,11 +75,11 @@ def measure_again(study: Study, report: Progress) -> list[Sentinel]:
 
 
 @patient
-def _written(study: Study) -> dict[str, Any]:
+def _written(study: OpenStudy) -> dict[str, Any]:
     text = study.ledger.storage.get_study_user_attrs(study.ledger.study_id).get(_ATTRIBUTE)
     return dict(json.loads(text)) if text else {}
 
 
 @patient
-def _write(study: Study, content: dict[str, Any]) -> None:
+def _write(study: OpenStudy, content: dict[str, Any]) -> None:
     study.ledger.storage.set_study_user_attr(study.ledger.study_id, _ATTRIBUTE, json.dumps(content))

@@ -15,6 +15,7 @@ from codesign.hardware import cost_tables
 from codesign.quality import Evaluator, Quality
 from codesign.quality.cache import code_version
 from codesign.search.engine.combiner import Combiner
+from codesign.search.engine.measured import Measured
 from codesign.search.engine.pareto import hypervolume
 from codesign.search.engine.points import Designs, Pool
 from codesign.search.queue.ledger import Ledger
@@ -26,31 +27,7 @@ from codesign.search.study.sentinel import Sentinel
 
 
 @dataclass
-class Measured:
-    """Assignments of one network that were measured: choices, deciding Quality, by content.
-
-    given_up: those that were hopeless on a part of the samples.
-    """
-
-    choices: list[np.ndarray] = field(default_factory=list)
-    qualities: list[Quality] = field(default_factory=list)
-    known: dict[bytes, float] = field(default_factory=dict)
-    given_up: list[tuple[np.ndarray, Quality]] = field(default_factory=list)
-
-    def add(self, choice: np.ndarray, quality: Quality) -> None:
-        if quality.of_part:
-            self.given_up.append((choice, quality))
-        elif choice.tobytes() not in self.known:
-            self.choices.append(choice)
-            self.qualities.append(quality)
-            self.known[choice.tobytes()] = quality.value
-
-    def pool(self) -> Pool:
-        return Pool(np.array(self.choices), np.array([q.value for q in self.qualities]))
-
-
-@dataclass
-class Study:
+class OpenStudy:
     """A running or finished search; `designs` and `measured` are what came out of it."""
 
     space: SearchSpace
@@ -93,7 +70,7 @@ def open_study(
     resume: bool = False,
     workers: int = 1,
     evaluators: Mapping[str, Evaluator] | None = None,
-) -> Study:
+) -> OpenStudy:
     """Load or create the study of `space` in `folder`; raises InputError if it is another space's.
 
     storage: URL (default: SQLite in `folder`), or one that is open, for one worker. workers: processes that evaluate;
@@ -129,6 +106,6 @@ def open_study(
     )
     tables = {name: cost_tables(n.workload, space.grid, space.pairs) for name, n in space.networks.items()}
     combiner = Combiner(tables, space.objectives, space.budgets, space.grid.unit)
-    study = Study(space, seed, folder, ledger, url, workers, evaluators, combiner, Accumulation(evaluators))
+    study = OpenStudy(space, seed, folder, ledger, url, workers, evaluators, combiner, Accumulation(evaluators))
     study.measured = {name: Measured() for name in space.networks}
     return study

@@ -9,10 +9,10 @@ from codesign.search.engine.combiner import Combiner
 from codesign.search.engine.engine import Proposal
 from codesign.search.engine.points import Pool
 from codesign.search.space.ties import summed
-from codesign.search.study.study import Study
+from codesign.search.study.study import OpenStudy
 
 
-def uniform_designs(study: Study) -> list[tuple[Proposal, str]]:
+def uniform_designs(study: OpenStudy) -> list[tuple[Proposal, str]]:
     """One per pair: this pair in every layer (where allowed, else the least sensitive allowed one), and its name."""
     found = []
     for column, pair in enumerate(study.space.pairs):
@@ -38,7 +38,7 @@ def _smallest_support(combiner: Combiner, choices: dict[str, np.ndarray]) -> int
     return int(members[len(members) // 2])
 
 
-def reference_point(study: Study) -> np.ndarray:
+def reference_point(study: OpenStudy) -> np.ndarray:
     """The corner that bounds the hypervolume: the worst of each objective over the uniform designs' front, + 5 %.
 
     Fixed by the uniform designs, which every run of this space shares.

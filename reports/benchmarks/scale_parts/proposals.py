@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,6 +18,7 @@ import overhead
 
 from codesign.search import SearchSpace, load_space, open_study, run_study
 from codesign.search.engine.engine import Engine
+from codesign.search.samplers.engine_strategy import EngineStrategy
 
 EVALUATIONS = 516  # of the phone's space, 16 of them uniform
 CHECKED = (78, 156, 391)  # evaluations of the enumerated problem, of the shares that enumerated.py notes
@@ -36,7 +38,7 @@ def batches(sizes: list[int]) -> list[dict[str, Any]]:
             storage = optuna.storages.InMemoryStorage()
             study = open_study(space, Path(folder), storage=storage, evaluators=evaluators)
             study.tables = tables
-            run_study(study, evaluations=EVALUATIONS, racing=False)
+            run_study(study, evaluations=EVALUATIONS, sampler=partial(EngineStrategy, race=False))
         row = {"batch": size, "rounds": len(timed.sizes), "mean_batch": float(np.mean(timed.sizes))}
         row |= {"evaluations": study.evaluations, "ms_per_batch": 1000 * timed.seconds / len(timed.sizes)}
         found.append(row | {"hypervolume": study.hypervolume(study.front())})

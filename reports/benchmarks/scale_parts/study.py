@@ -6,6 +6,7 @@ import multiprocessing
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from codesign.search import load_space, open_study, run_study
 from codesign.search.queue.ledger import Ledger
 from codesign.search.queue.state import ENDED, RUNNING
 from codesign.search.queue.storage import open_storage
+from codesign.search.samplers.engine_strategy import EngineStrategy
 
 _FORK = multiprocessing.get_context("fork")
 WORKERS, SECONDS = 4, 0.1  # of each evaluation
@@ -57,7 +59,7 @@ def study(place: Place) -> dict[str, Any]:
         led.tables = tables
         tallies[LEADER].of(led.ledger.storage)
         with _Watched(place) as connections:
-            run_study(led, evaluations=HISTORY + COUNTED, progress=look, racing=False)
+            run_study(led, evaluations=HISTORY + COUNTED, progress=look, sampler=partial(EngineStrategy, race=False))
         for process in crew:
             process.join()
     return {

@@ -1,0 +1,48 @@
+"""What other people's code adds: an object that ``python:module:name`` names, or an installed package's entry point."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from codesign.errors import InputError, nearest
+
+PREFIX = "python:"
+
+
+def installed(group: str) -> dict[str, EntryPoint]:
+    """Entry points of a group, by name."""
+    return {point.name: point for point in entry_points(group=group)}
+
+
+@contextmanager
+def importable(*folders: Path | None) -> Iterator[None]:
+    """Modules in the working folder, then in `folders`, can be imported meanwhile, after all that is installed."""
+    added = [str(folder.resolve()) for folder in (Path.cwd(), *folders) if folder is not None]
+    added = [folder for folder in dict.fromkeys(added) if folder not in sys.path]
+    sys.path.extend(added)
+    try:
+        yield
+    finally:
+        for folder in set(added) & set(sys.path):
+            sys.path.remove(folder)
+
+
+def named_object(spec: str) -> Any:
+    """What ``python:package.module:name`` names; raises InputError, with the nearest name, where there is none."""
+    module_name, _, name = spec.removeprefix(PREFIX).partition(":")
+    if not module_name or not name:
+        raise InputError(f"'{spec}': expected python:package.module:function")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"'{spec}': cannot import {module_name} ({error})") from None
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise InputError(f"'{spec}': no function '{name}'{nearest(name, vars(module))}")
+    return found

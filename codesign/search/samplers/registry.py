@@ -1,0 +1,36 @@
+"""Strategies by name: the engine, Optuna's samplers, and those of other packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from codesign.errors import InputError, nearest
+from codesign.plugins import PREFIX, importable, installed, named_object
+from codesign.search.samplers.engine_strategy import EngineStrategy
+from codesign.search.samplers.optuna_strategy import OPTUNA_STRATEGIES
+from codesign.search.samplers.strategy import StrategyFactory
+
+GROUP = "codesign.strategies"  # of entry points
+ENGINE = "codesign"
+STRATEGIES: Mapping[str, StrategyFactory] = MappingProxyType({ENGINE: EngineStrategy, **OPTUNA_STRATEGIES})
+
+
+def strategy_factory(name: str, *, search_path: Path | None = None) -> StrategyFactory:
+    """What makes the strategy called `name`: ours, an installed package's, or a ``python:module:function``.
+
+    search_path: a folder in which a user's module is looked for, beside the working folder. Raises InputError on an
+    unknown name, with the nearest.
+    """
+    if name in STRATEGIES:
+        return STRATEGIES[name]
+    if name.startswith(PREFIX):
+        with importable(search_path):
+            found: StrategyFactory = named_object(name)
+            return found
+    others = installed(GROUP)
+    if name not in others:
+        raise InputError(f"unknown sampler '{name}'{nearest(name, [*STRATEGIES, *others, PREFIX + 'module:function'])}")
+    loaded: StrategyFactory = others[name].load()
+    return loaded
