@@ -40,8 +40,8 @@ def volume(study: optuna.Study) -> float:
 def test_it_beats_random_choices_with_and_without_sensitivities() -> None:
     volumes = []
     for sampler in (
-        CodesignSampler([COSTS], sensitivities=LOSSES, seed=0, batch=4),
-        CodesignSampler([COSTS], seed=0, batch=4),
+        CodesignSampler({"cost": COSTS}, sensitivities=LOSSES, seed=0, batch=4),
+        CodesignSampler({"cost": COSTS}, seed=0, batch=4),
         optuna.samplers.RandomSampler(seed=0),
     ):
         study = study_of(sampler)
@@ -53,7 +53,7 @@ def test_it_beats_random_choices_with_and_without_sensitivities() -> None:
 def test_same_seed_same_trials() -> None:
     found = []
     for _ in range(2):
-        study = study_of(CodesignSampler([COSTS], seed=7, batch=2))
+        study = study_of(CodesignSampler({"cost": COSTS}, seed=7, batch=2))
         study.optimize(objective, n_trials=12)
         found.append([t.params for t in study.trials])
     assert found[0] == found[1]
@@ -61,10 +61,10 @@ def test_same_seed_same_trials() -> None:
 
 
 def test_another_process_goes_on_with_what_was_measured() -> None:
-    study = study_of(CodesignSampler([COSTS], seed=0))
+    study = study_of(CodesignSampler({"cost": COSTS}, seed=0))
     study.optimize(objective, n_trials=10)
     before = {tuple(t.params.values()) for t in study.trials}
-    study.sampler = CodesignSampler([COSTS], seed=1)
+    study.sampler = CodesignSampler({"cost": COSTS}, seed=1)
     study.optimize(objective, n_trials=5)
     after = [tuple(t.params.values()) for t in study.trials[10:]]
     assert len(set(after)) == 5
@@ -85,7 +85,7 @@ def test_define_by_run() -> None:
             raise ValueError("out of memory")
         return rate * sum(LOSSES[n][f] for n, f in taken.items()), sum(COSTS[n][f] for n, f in taken.items())
 
-    study = study_of(CodesignSampler([COSTS], seed=0))
+    study = study_of(CodesignSampler({"cost": COSTS}, seed=0))
     study.optimize(conditional, n_trials=20, catch=ValueError)
     assert [t.state for t in study.trials].count(TrialState.COMPLETE) == 19
     assert {t.params["layer0"] for t in study.trials} <= {"int6", "int4"}
@@ -96,23 +96,49 @@ def test_an_objective_that_is_maximised_counts_from_the_float_network() -> None:
         loss, cost = objective(trial)
         return cost, 0.9 - loss
 
-    sampler = CodesignSampler([COSTS], measured=1, without_loss=0.9, seed=0)
+    sampler = CodesignSampler({"cost": COSTS}, measured=1, without_loss=0.9, seed=0)
     mirrored = study_of(sampler, ["minimize", "maximize"])
     mirrored.optimize(accuracy, n_trials=15)
-    plain = study_of(CodesignSampler([COSTS], seed=0))
+    plain = study_of(CodesignSampler({"cost": COSTS}, seed=0))
     plain.optimize(objective, n_trials=15)
     assert [t.params for t in mirrored.trials][:6] == [t.params for t in plain.trials][:6]
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # names are, in Optuna's words
+def test_costs_belong_to_objectives_by_name_in_any_order() -> None:
+    weights = {n: {f: 1.0 if f == "int8" else 2.0 for f in FORMATS} for n in SIZES}
+
+    def three(trial: optuna.Trial) -> tuple[float, float, float]:
+        loss, cost = objective(trial)
+        return sum(weights[n][trial.params[n]] for n in SIZES), loss, cost
+
+    found = []
+    for costs in ({"quality": COSTS, "area_mm2": weights}, {"area_mm2": weights, "quality": COSTS}):
+        study = study_of(CodesignSampler(costs, sensitivities=LOSSES, seed=0), ["minimize"] * 3)
+        study.set_metric_names(["area_mm2", "loss", "quality"])
+        study.optimize(three, n_trials=12)
+        found.append({tuple(t.params.values()) for t in study.trials[4:]})
+        assert all(t.values[2] == pytest.approx(sum(COSTS[n][f] for n, f in t.params.items())) for t in study.trials)
+    assert len(found[0]) == len(found[1]) == 8
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # names are, in Optuna's words
+def test_a_cost_of_an_objective_that_the_study_lacks_is_refused() -> None:
+    study = study_of(CodesignSampler({"bit": COSTS}))
+    study.set_metric_names(["loss", "bits"])
+    with pytest.raises(InputError, match="costs: 'bit' is no objective of the study; did you mean 'bits'"):
+        study.optimize(objective, n_trials=1)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_threads_share_it(seed: int) -> None:
-    study = study_of(CodesignSampler([COSTS], seed=seed))
+    study = study_of(CodesignSampler({"cost": COSTS}, seed=seed))
     study.optimize(objective, n_trials=16, n_jobs=4)
     assert len({tuple(t.params.values()) for t in study.trials}) == 16  # nothing is measured twice
 
 
 def test_it_can_be_kept_with_pickle() -> None:
-    study = study_of(CodesignSampler([COSTS], seed=0))
+    study = study_of(CodesignSampler({"cost": COSTS}, seed=0))
     study.optimize(objective, n_trials=6)
     study.sampler = pickle.loads(pickle.dumps(study.sampler))  # its own bytes, as a user's copy
     study.optimize(objective, n_trials=2)
@@ -121,12 +147,12 @@ def test_it_can_be_kept_with_pickle() -> None:
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(InputError, match="layer 'layer99' has no cost; did you mean"):
-        CodesignSampler([COSTS], sensitivities={"layer99": {"int8": 1.0}})
+        CodesignSampler({"cost": COSTS}, sensitivities={"layer99": {"int8": 1.0}})
     with pytest.raises(InputError, match="unknown choice 'int5'; did you mean"):
-        CodesignSampler([COSTS, {"layer0": {"int5": 1.0}}])
+        CodesignSampler({"cost": COSTS, "area": {"layer0": {"int5": 1.0}}})
     with pytest.raises(InputError, match="the study has 3 objectives"):
-        study_of(CodesignSampler([COSTS]), ["minimize"] * 3).optimize(objective, n_trials=1)
+        study_of(CodesignSampler({"cost": COSTS}), ["minimize"] * 3).optimize(objective, n_trials=1)
     with pytest.raises(InputError, match="'int9' is not a choice whose cost is known; did you mean"):
-        study_of(CodesignSampler([COSTS])).optimize(
+        study_of(CodesignSampler({"cost": COSTS})).optimize(
             lambda t: t.suggest_categorical("layer0", ["int9", "int8"]), n_trials=1
         )

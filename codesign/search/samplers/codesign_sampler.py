@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +34,11 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
     or offer fewer choices, than are known here. Any other parameter is left to `independent_sampler`. Of the study's
     objectives one is measured (what the formats do to the network), the others are sums over layers that `costs` gives.
 
-        costs: one mapping a costed objective, in the study's order: layer -> choice -> cost.
+        costs: objective -> layer -> choice -> cost. Objectives have the names of ``study.set_metric_names``; where the
+            study has none, costs stand in the order of its objectives.
         sensitivities: layer -> choice -> what the loss grows by if this layer alone takes the choice. Without them the
             study begins with one trial a choice, taken in every layer.
-        measured: place of the measured objective among the study's.
+        measured: place of the measured objective among those of a study without names; else the one that `costs` lacks.
         without_loss: value of the measured objective of the float network, from which a loss is counted; 0 for a
             mean squared error or a divergence, the accuracy of the float network for an accuracy.
         independent_sampler: of parameters that are no layer's; default: Optuna's random one.
@@ -50,7 +51,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
 
     def __init__(
         self,
-        costs: Sequence[Mapping[str, Mapping[str, float]]],
+        costs: Mapping[str, Mapping[str, Mapping[str, float]]],
         *,
         sensitivities: Mapping[str, Mapping[str, float]] | None = None,
         measured: int = 0,
@@ -108,16 +109,31 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         return offered[min(offered, key=lambda name: (table[self._layers.choices.index(name)], name))]
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        if len(study.directions) != 1 + len(self._layers.costs):
-            raise InputError(
-                f"the study has {len(study.directions)} objectives; with {len(self._layers.costs)} costs and one that "
-                f"is measured it must have {1 + len(self._layers.costs)}"
-            )
+        self._objectives(study)
         self._independent_sampler.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._current.pop(trial.number, None)
         self._independent_sampler.after_trial(study, trial, state, values)
+
+    def _objectives(self, study: Study) -> list[str]:
+        """The study's objectives in order: names of costs, and "" for the one that is measured.
+
+        Raises InputError where they are not one more than the costs, or have other names.
+        """
+        costs, count = list(self._layers.costs), len(study.directions)
+        if count != 1 + len(costs):
+            raise InputError(
+                f"the study has {count} objectives; with {len(costs)} costs and one that is measured it must have "
+                f"{1 + len(costs)}"
+            )
+        if study.metric_names is None:
+            costs.insert(self._measured, "")
+            return costs
+        for name in costs:
+            if name not in study.metric_names:
+                raise InputError(f"costs: '{name}' is no objective of the study{nearest(name, study.metric_names)}")
+        return [name if name in costs else "" for name in study.metric_names]
 
     def _proposal(self, study: Study, trial: FrozenTrial) -> np.ndarray:
         """The choice of every layer for this trial, int [L]; made when the first of them is asked for."""
@@ -146,8 +162,8 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         if self._engine is None:
             if len(uniform) < 2:
                 return []
-            self._engine = self._begun(uniform)
-        choices, values = [], []
+            self._engine = self._begun(uniform, self._objectives(study))
+        loss, choices, values = self._loss_of(study), [], []
         for trial, taken in self._trials(study, TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED):
             if trial.number in self._told:
                 continue
@@ -156,20 +172,20 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
                 self._engine.avoid({_NETWORK: taken})
             else:
                 choices.append(taken)
-                values.append(self._loss(study, trial.values[self._measured]))
+                values.append(loss(trial))
         self._engine.tell({_NETWORK: choices}, {_NETWORK: values})
         pending = [Proposal(0, {_NETWORK: choice}) for _, choice in self._trials(study, TrialState.RUNNING)]
         return [proposal.choices[_NETWORK] for proposal in self._engine.propose(self._batch, pending)]
 
-    def _begun(self, uniform: dict[bytes, float]) -> Engine:
+    def _begun(self, uniform: dict[bytes, float], names: Sequence[str]) -> Engine:
         layers = self._layers
-        objectives = [Objective(f"cost{i}", "", _NETWORK, f"cost{i}") for i in range(len(layers.costs))]
-        objectives.insert(self._measured, Objective("loss", "", _NETWORK, "quality"))
-        costs = AdditiveCosts({f"cost{i}": table for i, table in enumerate(layers.costs)})
+        fields = {name: f"cost{i}" for i, name in enumerate(layers.costs)}  # theirs may be called as ours are
+        objectives = [Objective(name or "loss", "", _NETWORK, fields.get(name, "quality")) for name in names]
+        costs = AdditiveCosts({fields[name]: table for name, table in layers.costs.items()})
         combiner = Combiner({_NETWORK: costs}, objectives, (), np.zeros(1, dtype=np.int64))
-        totals = costs.totals([o.field for o in objectives if not o.is_quality], layers.uniform)
-        corner = [float(values.max()) for values in totals.values()]
-        corner.insert(self._measured, max(uniform.values()))
+        sums = costs.totals(list(fields.values()), layers.uniform)
+        totals = {name: sums[field] for name, field in fields.items()}
+        corner = [float(totals[name].max()) if name else max(uniform.values()) for name in names]
         reference = np.array(corner) * (1 + _MARGIN) + _LEAST
         network = _Network(layers.names, layers.allowed)
         tables, scales = {_NETWORK: layers.losses(uniform)}, {_NETWORK: _Raw()}
@@ -177,9 +193,9 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
 
     def _uniform(self, study: Study) -> dict[bytes, float]:
         """Losses of the finished trials that took one choice throughout, by assignment."""
-        wanted = {choice.tobytes() for choice in self._layers.uniform}
+        loss, wanted = self._loss_of(study), {choice.tobytes() for choice in self._layers.uniform}
         return {
-            choice.tobytes(): self._loss(study, trial.values[self._measured])
+            choice.tobytes(): loss(trial)
             for trial, choice in self._trials(study, TrialState.COMPLETE)
             if choice.tobytes() in wanted
         }
@@ -189,10 +205,11 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         trials = study.get_trials(deepcopy=False, states=states)
         return [(trial, choice) for trial in trials if (choice := self._layers.taken(trial)) is not None]
 
-    def _loss(self, study: Study, value: float) -> float:
-        """Distance from the float network, by the objective's direction."""
-        sign = -1 if study.directions[self._measured] == StudyDirection.MAXIMIZE else 1
-        return max(sign * (value - self._without_loss), _LEAST)
+    def _loss_of(self, study: Study) -> Callable[[FrozenTrial], float]:
+        """Distance of a trial from the float network, by the direction of the objective that is measured."""
+        measured = self._objectives(study).index("")
+        sign = -1 if study.directions[measured] == StudyDirection.MAXIMIZE else 1
+        return lambda trial: max(float(sign * (trial.values[measured] - self._without_loss)), _LEAST)
 
 
 @dataclass(frozen=True)
@@ -221,39 +238,33 @@ class _Network:
 
 @dataclass(frozen=True)
 class _Layers:
-    """Layers and choices by name, what they cost [L, C] each, and what they are believed to lose."""
+    """Layers and choices by name, what they cost [L, C] by objective, and what they are believed to lose."""
 
     names: tuple[str, ...]
     choices: tuple[str, ...]
     allowed: np.ndarray  # bool [L, C]
-    costs: tuple[np.ndarray, ...]
+    costs: dict[str, np.ndarray]
     sensitivities: np.ndarray | None
 
     @classmethod
     def of(
         cls,
-        costs: Sequence[Mapping[str, Mapping[str, float]]],
+        costs: Mapping[str, Mapping[str, Mapping[str, float]]],
         sensitivities: Mapping[str, Mapping[str, float]] | None,
     ) -> _Layers:
-        if not costs or not costs[0]:
-            raise InputError(
-                "costs: give one mapping, layer -> choice -> cost, for every objective that is not measured"
-            )
-        names = tuple(costs[0])
-        choices = tuple(dict.fromkeys(str(c) for row in costs[0].values() for c in row))
-        tables = []
-        for source, what in [
-            *((c, "costs") for c in costs),
-            *([(sensitivities, "sensitivities")] if sensitivities else []),
-        ]:
-            tables.append(_table(source, names, choices, what))
-        allowed = np.isfinite(tables[0])
-        for table in tables:
+        if not isinstance(costs, Mapping) or not all(costs.values()) or not costs:
+            raise InputError("costs: give objective -> layer -> choice -> cost, for each that is not measured")
+        first = next(iter(costs.values()))
+        names = tuple(first)
+        choices = tuple(dict.fromkeys(str(c) for row in first.values() for c in row))
+        tables = {name: _table(source, names, choices, f"costs: {name}") for name, source in costs.items()}
+        sensitive = _table(sensitivities, names, choices, "sensitivities") if sensitivities else None
+        allowed = np.isfinite(next(iter(tables.values())))
+        for table in [*tables.values(), *([] if sensitive is None else [sensitive])]:
             if (np.isfinite(table) != allowed).any():
                 layer = names[int(np.argwhere(np.isfinite(table) != allowed)[0][0])]
                 raise InputError(f"{layer}: costs and sensitivities must name the same choices")
-        sensitive = np.maximum(tables.pop(), _LEAST) if sensitivities else None
-        return cls(names, choices, allowed, tuple(tables), sensitive)
+        return cls(names, choices, allowed, tables, None if sensitive is None else np.maximum(sensitive, _LEAST))
 
     @property
     def place(self) -> dict[str, int]:
@@ -262,7 +273,7 @@ class _Layers:
     @property
     def uniform(self) -> np.ndarray:
         """One choice throughout, the layer's dearest where it may not take it; int [C', L]."""
-        dearest = np.where(self.allowed, self.costs[0], -np.inf).argmax(axis=1)
+        dearest = np.where(self.allowed, next(iter(self.costs.values())), -np.inf).argmax(axis=1)
         rows = [np.where(self.allowed[:, c], c, dearest) for c in range(len(self.choices))]
         return np.unique(np.array(rows), axis=0)
 
