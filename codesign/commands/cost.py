@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from math import isinf
-from typing import Any
 
 from codesign.commands.output import assignment_for, human, print_json, print_table
 from codesign.files import csv_text, write_atomic
-from codesign.hardware import Accelerator, AcceleratorGrid, cost, load_accelerator
+from codesign.hardware import Accelerator, AcceleratorGrid, Cost, cost, load_accelerator
 from codesign.hardware.chip import memory
 from codesign.hardware.schedule.roofline import RooflinePoint, bound_shares, roofline
 from codesign.hardware.schedule.what_if import Variant, what_if
@@ -35,15 +34,15 @@ def run(arguments: argparse.Namespace) -> int:
     accelerator = load_accelerator(arguments.accelerator)
     assignment = assignment_for(workload, arguments)
     transferred = {"label": LABEL, "origin": dict(load_rules(arguments.rules).origin)} if arguments.rules else {}
-    result = cost(workload, accelerator, assignment).to_dict()
+    result = cost(workload, accelerator, assignment)
     points = roofline(workload, accelerator, assignment)
     variants = what_if(workload, accelerator, assignment)
     if arguments.csv:
         write_atomic(arguments.csv, csv_text([point.to_dict() for point in points]))
     norms = batch_norms(task) if task is not None else 0
     if arguments.json:
-        more: dict[str, Any] = {"roofline": [p.to_dict() for p in points], "what_if": [v.to_dict() for v in variants]}
-        print_json(result | more | transferred | ({"batch_norms": norms} if norms else {}))
+        more = {"roofline": [p.to_dict() for p in points], "what_if": [v.to_dict() for v in variants]}
+        print_json(result.to_dict() | more | transferred | ({"batch_norms": norms} if norms else {}))
         return 0
     if norms:
         print(f"{norms} batch normalisations are priced on the vector unit; a chip folds them into the convolutions")
@@ -52,20 +51,20 @@ def run(arguments: argparse.Namespace) -> int:
     print_table(
         f"{arguments.workload} on {accelerator.name}",
         ["", "value"],
-        [[k, human(result[k], u)] for k, u in _UNITS.items()],
+        [[k, human(getattr(result, k), u)] for k, u in _UNITS.items()],
     )
-    passes = [[phase, human(s, "s")] for phase, s in result["latency_per_pass_s"].items()]
+    passes = [[phase, human(s, "s")] for phase, s in result.latency_per_pass_s.items()]
     print_table("latency of one pass", ["phase", "latency"], passes)
     print_table("memories", ["", ""], _memories(accelerator, result))
     parts = [
         [
-            c["name"],
-            human(c["area_mm2"], "mm2"),
-            f"{c['area_mm2'] / result['area_mm2']:.1%}",
-            human(c["energy_j"], "J"),
-            f"{c['energy_j'] / result['energy_j']:.1%}",
+            c.name,
+            human(c.area_mm2, "mm2"),
+            f"{c.area_mm2 / result.area_mm2:.1%}",
+            human(c.energy_j, "J"),
+            f"{c.energy_j / result.energy_j:.1%}",
         ]
-        for c in result["components"]
+        for c in result.components
     ]
     print_table("components", ["component", "area", "share", "energy", "share"], parts)
     shares = [[bound, f"{share:.1%}"] for bound, share in bound_shares(points).items()]
@@ -75,14 +74,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _memories(accelerator: Accelerator, result: dict[str, Any]) -> list[list[str]]:
+def _memories(accelerator: Accelerator, result: Cost) -> list[list[str]]:
     """What is there, and how much of it is used."""
     grid = AcceleratorGrid.of([accelerator])
     rows = [
         ["SRAM", f"{accelerator.sram_bytes / 1024:g} KiB in {memory.sram_banks(grid)[0]:g} banks"],
         ["DRAM", f"{accelerator.dram_channels} x {accelerator.dram}, {memory.dram_price_class(grid)[0]}"],
         ["sustained", human(float(memory.dram_bytes_per_s(grid)[0]), "B") + "/s"],
-        ["of DRAM used", f"{result['dram_capacity_bytes'] / 2**30:.3g} of {accelerator.dram_gib:.3g} GiB"],
+        ["of DRAM used", f"{result.dram_capacity_bytes / 2**30:.3g} of {accelerator.dram_gib:.3g} GiB"],
     ]
     if accelerator.flash:
         rows.append(["flash", f"{accelerator.flash}, {human(float(memory.flash_bytes_per_s(grid)[0]), 'B')}/s"])
@@ -110,7 +109,7 @@ def _print_roofline(points: list[RooflinePoint], most: int) -> None:
     print_table(f"roofline: slowest {len(rows)} of {len(points)} operators", columns, rows)
 
 
-def _print_what_if(result: dict[str, Any], variants: list[Variant]) -> None:
+def _print_what_if(result: Cost, variants: list[Variant]) -> None:
     """Each figure over that of the design as it is."""
     rows, problems = [], []
     for variant in variants:
@@ -119,7 +118,7 @@ def _print_what_if(result: dict[str, Any], variants: list[Variant]) -> None:
             problems.append(f"{variant.name}: {variant.problem}")
             rows.append([name, *["-"] * len(_COMPARED)])
         else:
-            rows.append([name, *(f"{getattr(variant, key) / result[key]:.2f}x" for key in _COMPARED)])
+            rows.append([name, *(f"{getattr(variant, key) / getattr(result, key):.2f}x" for key in _COMPARED)])
     print_table("what if", ["change", *_COMPARED.values()], rows)
     print("* every layer in these formats: another quality, not measured here")
     for problem in problems:

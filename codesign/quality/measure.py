@@ -44,7 +44,7 @@ class Quality:
     of_part: bool = False
     draws: tuple[float, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """JSON form; parts and draws only where there is something to say of them."""
         fields = asdict(self)
         unsaid = {"part": self.part is None, "of_part": not self.of_part, "draws": not self.draws}

@@ -77,7 +77,7 @@ def measured_on(files: Study, trials: Sequence[FrozenTrial]) -> Places:
 def _shared(record: Record, wanted: Mapping[str, str]) -> list[str]:
     """The networks that the trial measured as wanted, on all samples."""
     digests = Candidate.digests(record.key)
-    return [t for t, digest in wanted.items() if digests.get(t) == digest and not record.quality[t].get("of_part")]
+    return [t for t, digest in wanted.items() if digests.get(t) == digest and not record.quality[t].of_part]
 
 
 def _is_design(trial: FrozenTrial, design: Design) -> bool:

@@ -100,7 +100,7 @@ def log_volumes(study: OpenStudy) -> list[tuple[int, float]]:
     for count in (n for n in CHECKPOINTS if 0.9 * n <= study.evaluations):
         pools = {}
         for name in study.space.networks:
-            known = {tuple(r.assignments[name]): r.quality[name]["value"] for r in records[:count]}
+            known = {tuple(r.assignments[name]): r.quality[name].value for r in records[:count]}
             pools[name] = Pool(np.array(list(known)), np.array(list(known.values())))
         front = study.combiner.front(pools)
         found.append((count, hypervolume(logs(front.objectives), logs(study.reference[None])[0])))

@@ -263,7 +263,7 @@ def test_every_reported_design_was_measured(finished: Path) -> None:
         assert design["objectives"]["area_mm2"] == pytest.approx(again.area_mm2)
         assert design["objectives"]["tiny.latency_s"] == pytest.approx(again.latency_s)
         pairs = {str(p) for p in Accelerator.from_dict(design["accelerator"]).pairs}
-        assert {layer["pair"] for layer in again.layers} <= pairs
+        assert {layer.pair for layer in again.layers} <= pairs
 
 
 def test_study_is_an_optuna_study_with_one_trial_per_candidate(finished: Path) -> None:

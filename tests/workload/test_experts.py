@@ -65,7 +65,7 @@ def test_the_chip_stores_all_experts_and_moves_two_a_token() -> None:
     result = cost(workload, replace(load_accelerator("phone-npu-large"), dram_gib=32), Assignment.of(chosen))
     bytes_each = 4.5 / 8
     assert result.weight_bytes / (workload.parameters * bytes_each) == pytest.approx(1, rel=0.01)
-    moved = next(layer["dram_bytes"] for layer in result.layers if layer["name"] == ONE.replace("gate", "up"))
+    moved = next(layer.dram_bytes for layer in result.layers if layer.name == ONE.replace("gate", "up"))
     assert moved / (10 * MATRIX * bytes_each) == pytest.approx(1, rel=0.1)  # 8 in the prefill, 2 in the decode pass
 
 

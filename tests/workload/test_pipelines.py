@@ -81,7 +81,7 @@ def test_a_part_takes_formats_of_its_own_and_the_cost_has_its_phases() -> None:
     chosen = {n: LayerFormats.of_pair(FormatPair.parse(p), attention=kinds[n] == "attention") for n, p in pairs.items()}
     result = cost(workload, load_accelerator("phone-npu-large"), Assignment.of(chosen))
     assert list(result.latency_per_pass_s) == ["text", "denoise", "decode_image"]
-    by_layer = {layer["name"]: layer["pair"] for layer in result.layers}
+    by_layer = {layer.name: layer.pair for layer in result.layers}
     assert by_layer["unet.conv_in"] == "int4_g32:int8"
     assert by_layer["vae.conv_in"] == "int8:int8"
 

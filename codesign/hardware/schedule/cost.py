@@ -5,17 +5,45 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from codesign.errors import InputError
-from codesign.formats import Assignment, FormatPair
+from codesign.formats import Assignment
 from codesign.hardware.chip.accelerator import Accelerator
-from codesign.hardware.chip.area import COMPONENTS, areas
+from codesign.hardware.chip.area import COMPONENTS, Areas, areas
 from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.chip.memory import compression_ratios
-from codesign.hardware.schedule.footprint import network_sizes
+from codesign.hardware.schedule.footprint import NetworkSizes, network_sizes
 from codesign.hardware.schedule.operators import PricedOperator, price_operators
 from codesign.workload.types import Workload
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer, of one result, all passes."""
+
+    name: str
+    kind: str
+    pair: str
+    """weight:activation, several where its products differ."""
+    macs: int
+    latency_s: float
+    bound: str
+    """What most of the latency waits for: compute, sram, dram, vector or flash."""
+    energy_j: float
+    dram_bytes: float
+    utilisation: float
+    """Of the array's lanes over the layer's latency."""
+
+
+@dataclass(frozen=True)
+class ComponentCost:
+    """A part of the chip, or a flash beside it: its area with the model's interval, its energy for one result."""
+
+    name: str
+    area_mm2: float
+    area_low_mm2: float
+    area_high_mm2: float
+    energy_j: float
 
 
 @dataclass(frozen=True)
@@ -25,9 +53,7 @@ class Cost:
     Per result, all phases times their repeats: macs, latency_s, energy_j, dram_bytes, bitops
     (MACs x weight bits x activation bits). parameters, weight_bytes (layers' weights, scales
     counted) and dram_capacity_bytes (weights, other parameters in bf16, KV cache, largest pair of
-    activation tensors) are sizes. latency_per_pass_s: phase -> seconds of one pass. layers:
-    name, kind, pair, macs, latency_s, bound, energy_j, dram_bytes, utilisation (of the array's
-    lanes over the layer's latency). components: name, area_mm2 with low and high, energy_j.
+    activation tensors) are sizes. latency_per_pass_s: phase -> seconds of one pass.
     """
 
     parameters: int
@@ -42,10 +68,11 @@ class Cost:
     dram_capacity_bytes: float
     weight_bytes: float
     bitops: float
-    layers: list[dict[str, Any]]
-    components: list[dict[str, Any]]
+    layers: list[LayerCost]
+    components: list[ComponentCost]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
+        """JSON form."""
         return asdict(self)
 
 
@@ -72,18 +99,18 @@ class _Layer:
         self.peak_macs += seconds * one.peak_macs_per_s
         self.bound_s[one.bound] += seconds
 
-    def record(self, name: str) -> dict[str, Any]:
-        return {
-            "name": name,
-            "kind": self.kind,
-            "pair": " ".join(self.pairs),
-            "macs": self.macs,
-            "latency_s": self.latency_s,
-            "bound": max(self.bound_s, key=lambda bound: self.bound_s[bound]),
-            "energy_j": self.energy_j,
-            "dram_bytes": self.dram_bytes,
-            "utilisation": self.macs / self.peak_macs if self.peak_macs else 0.0,
-        }
+    def cost(self, name: str) -> LayerCost:
+        return LayerCost(
+            name=name,
+            kind=self.kind,
+            pair=" ".join(self.pairs),
+            macs=self.macs,
+            latency_s=self.latency_s,
+            bound=max(self.bound_s, key=lambda bound: self.bound_s[bound]),
+            energy_j=self.energy_j,
+            dram_bytes=self.dram_bytes,
+            utilisation=self.macs / self.peak_macs if self.peak_macs else 0.0,
+        )
 
 
 def cost(workload: Workload, accelerator: Accelerator, assignment: Assignment) -> Cost:
@@ -102,6 +129,8 @@ def cost(workload: Workload, accelerator: Accelerator, assignment: Assignment) -
         per_pass[one.operator.phase] += one.latency_s
         for component, joules in one.energy_j.items():
             energy[component] += one.repeat * joules
+    area = areas(AcceleratorGrid.of([accelerator]))
+    sizes = network_sizes(workload, [one.pair for one in priced])
     return Cost(
         parameters=workload.parameters,
         macs=workload.macs(),
@@ -109,39 +138,36 @@ def cost(workload: Workload, accelerator: Accelerator, assignment: Assignment) -
         latency_per_pass_s=per_pass,
         energy_j=sum(layer.energy_j for layer in layers.values()),
         dram_bytes=sum(layer.dram_bytes for layer in layers.values()),
-        layers=[layer.record(name) for name, layer in layers.items()],
-        **_areas(accelerator, energy),
-        **_sizes(workload, accelerator, [one.pair for one in priced]),
+        layers=[layer.cost(name) for name, layer in layers.items()],
+        area_mm2=float(area.value[0].sum()),
+        area_low_mm2=float(area.low[0].sum()),
+        area_high_mm2=float(area.high[0].sum()),
+        components=_components(area, energy),
+        dram_capacity_bytes=_capacity(workload, accelerator, sizes),
+        weight_bytes=sum(sizes.weight_bytes.values()),
+        bitops=sizes.bitops,
     )
 
 
-def _areas(accelerator: Accelerator, energy: Mapping[str, float]) -> dict[str, Any]:
-    """The area with its interval, and the components."""
-    area = areas(AcceleratorGrid.of([accelerator]))
-    ends = {"area_mm2": area.value[0], "area_low_mm2": area.low[0], "area_high_mm2": area.high[0]}
-    components = [
-        {"name": name} | {end: float(values[i]) for end, values in ends.items()} | {"energy_j": energy.get(name, 0.0)}
+def _components(area: Areas, energy: Mapping[str, float]) -> list[ComponentCost]:
+    """What is on the chip, then what takes energy elsewhere: a flash is no part of the chip."""
+    value, low, high = (ends[0].tolist() for ends in (area.value, area.low, area.high))
+    found = [
+        ComponentCost(name, value[i], low[i], high[i], energy.get(name, 0.0))
         for i, name in enumerate(COMPONENTS)
-        if area.value[0, i] > 0
+        if value[i] > 0
     ]
-    elsewhere = [name for name in energy if name not in COMPONENTS]  # a flash is no part of the chip
-    components += [{"name": name} | dict.fromkeys(ends, 0.0) | {"energy_j": energy[name]} for name in elsewhere]
-    return {end: float(values.sum()) for end, values in ends.items()} | {"components": components}
+    elsewhere = [name for name in energy if name not in COMPONENTS]
+    return found + [ComponentCost(name, 0.0, 0.0, 0.0, energy[name]) for name in elsewhere]
 
 
-def _sizes(workload: Workload, accelerator: Accelerator, chosen: list[FormatPair]) -> dict[str, Any]:
-    """dram_capacity_bytes, weight_bytes and bitops; raises InputError where the DRAM does not hold what has to be
-    there."""
-    sizes = network_sizes(workload, chosen)
+def _capacity(workload: Workload, accelerator: Accelerator, sizes: NetworkSizes) -> float:
+    """dram_capacity_bytes; raises InputError where the DRAM does not hold what has to be there."""
     grid, pairs = AcceleratorGrid.of([accelerator]), tuple(sizes.weight_bytes)
     ratios = compression_ratios(grid, pairs)[grid.codec[0]].tolist()
     stored = sum(size / ratio for size, ratio in zip(sizes.weight_bytes.values(), ratios, strict=True))
     _check_capacity(workload, accelerator, stored, sizes.other_bytes)
-    return {
-        "dram_capacity_bytes": stored + sizes.other_bytes,
-        "weight_bytes": sum(sizes.weight_bytes.values()),
-        "bitops": sizes.bitops,
-    }
+    return float(stored + sizes.other_bytes)
 
 
 def _check_capacity(workload: Workload, accelerator: Accelerator, weights: float, others: float) -> None:

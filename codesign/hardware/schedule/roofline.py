@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from math import inf
-from typing import Any
 
 from codesign.formats import Assignment
 from codesign.hardware.chip.accelerator import Accelerator
@@ -34,7 +33,7 @@ class RooflinePoint:
     bound: str
     share: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """JSON form; None stands for an infinite intensity."""
         return asdict(self) | {"macs_per_byte": None if self.macs_per_byte == inf else self.macs_per_byte}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
 
 from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair, LayerFormats
@@ -51,7 +50,7 @@ class Variant:
     dram_bytes: float | None = None
     dram_capacity_bytes: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
 

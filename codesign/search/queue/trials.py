@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from codesign.quality import Quality
 
 WORK, MEASURED, FAILED, ALIVE, STOPPED = "work", "measured", "failed_because", "alive", "stopped"
 
@@ -29,23 +30,23 @@ class Work:
     proposed_by: str
     enough: dict[str, float] = field(default_factory=dict)
 
-    def values(self, quality: Mapping[str, Mapping[str, Any]]) -> tuple[float, ...]:
+    def values(self, quality: Mapping[str, Quality]) -> tuple[float, ...]:
         """All objectives, with the measured qualities; none where one is that of a part of the samples."""
-        if any(fields.get("of_part") for fields in quality.values()):
+        if any(one.of_part for one in quality.values()):
             return ()
-        return tuple(float(quality[v]["value"]) if isinstance(v, str) else v for v in self.objectives)
+        return tuple(quality[v].value if isinstance(v, str) else v for v in self.objectives)
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished trial; `quality` maps a task to the fields of its deciding `Quality`.
+    """A finished trial. quality: the deciding one of every network.
 
     values: of the objectives; empty where a network was given up on a part of its samples, and the trial pruned.
     """
 
     key: str
     values: tuple[float, ...]
-    quality: dict[str, dict[str, Any]]
+    quality: dict[str, Quality]
     assignments: dict[str, list[int]]
     hardware: dict[str, str]
     proposed_by: str
@@ -60,7 +61,7 @@ class Failure:
     reason: str
 
 
-def attributes(work: Work) -> dict[str, Any]:
+def attributes(work: Work) -> dict[str, str]:
     """The trial's user attributes that say what to measure: few, as a database writes each by itself."""
     written = asdict(work)
     del written["hardware"]  # the trial's parameters
@@ -90,9 +91,9 @@ def work_of(trial: FrozenTrial) -> Work:
     )
 
 
-def measured(quality: Mapping[str, Mapping[str, Any]], seconds: float) -> str:
+def measured(quality: Mapping[str, Quality], seconds: float) -> str:
     """The one attribute that a finished trial has more."""
-    return json.dumps({"quality": quality, "seconds": seconds})
+    return json.dumps({"quality": {name: one.to_dict() for name, one in quality.items()}, "seconds": seconds})
 
 
 def outcome(trial: FrozenTrial) -> Record | Failure | None:
@@ -106,6 +107,5 @@ def outcome(trial: FrozenTrial) -> Record | Failure | None:
         return None
     work, found = work_of(trial), json.loads(attrs[MEASURED])
     values: Sequence[float] = trial.values or ()
-    return Record(
-        work.key, tuple(values), found["quality"], work.assignments, work.hardware, work.proposed_by, found["seconds"]
-    )
+    quality = {name: Quality.from_dict(fields) for name, fields in found["quality"].items()}
+    return Record(work.key, tuple(values), quality, work.assignments, work.hardware, work.proposed_by, found["seconds"])

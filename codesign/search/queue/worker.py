@@ -130,7 +130,7 @@ class Worker:
     def _measured(self, work: Work) -> Record | Failure:
         started = time.monotonic()
         try:
-            quality = {name: self._quality(name, work).to_dict() for name in work.assignments}
+            quality = {name: self._quality(name, work) for name in work.assignments}
         except UnmeasurableError as error:
             return Failure(work.key, str(error))
         seconds = time.monotonic() - started

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,12 +14,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from codesign.designs import (
     AcceleratorFacts,
     Candidate,
+    Component,
     Design,
     DesignCost,
     Front,
     Goal,
     LayerFacts,
     Metric,
+    TaskCost,
     TaskFacts,
     WorstSum,
 )
@@ -32,7 +33,7 @@ from codesign.quality import Quality
 from codesign.quality.cache import code_version
 from codesign.search.engine.pareto import hypervolume
 from codesign.search.engine.points import Designs
-from codesign.search.space.objectives import TASK_FIELDS, TOTAL_FIELDS, objective_value
+from codesign.search.space.objectives import SUMMED, objective_value
 from codesign.search.space.resolve import SearchSpace
 from codesign.workload import Workload
 
@@ -107,7 +108,7 @@ def design_of(
         objectives={o.name: objective_value(o, values, totals) for o in space.objectives},
         quality={n: Metric.of(q).alone() for n, q in quality.items()},
         metrics={n: tuple(map(Metric.of, found)) for n, found in metrics.items()},
-        cost=DesignCost.model_validate(totals),
+        cost=totals,
         accelerator=AcceleratorFacts.of(accelerator),
         assignments=dict(assignments),
         accumulator=dict(accumulator),
@@ -116,22 +117,28 @@ def design_of(
     )
 
 
-def _totals(costs: Mapping[str, Cost]) -> dict[str, Any]:
+def _totals(costs: Mapping[str, Cost]) -> DesignCost:
     """Cost of the whole design: the chip once, everything else summed over the networks."""
-    tasks = {name: asdict(one) for name, one in costs.items()}
-    first = next(iter(tasks.values()))
-    total: dict[str, Any] = {key: first[key] for key in ("area_mm2", "area_low_mm2", "area_high_mm2")}
-    for field in TOTAL_FIELDS:
-        if field != "area_mm2":
-            total[field] = sum(record[field] for record in tasks.values())
+    first, networks = next(iter(costs.values())), list(costs.values())
     energy: dict[str, float] = {}
-    for record in tasks.values():
-        for part in record["components"]:
-            energy[part["name"]] = energy.get(part["name"], 0.0) + part["energy_j"]
-    total["components"] = [{**part, "energy_j": energy[part["name"]]} for part in first["components"]]
-    keep = ("parameters", "macs", "latency_per_pass_s", "layers", *TASK_FIELDS)
-    total["tasks"] = {n: {k: r[k] for k in keep if k in r} for n, r in tasks.items()}
-    return total
+    for part in (part for network in networks for part in network.components):
+        energy[part.name] = energy.get(part.name, 0.0) + part.energy_j
+    components = tuple(
+        Component.model_validate(asdict(part) | {"energy_j": energy[part.name]}) for part in first.components
+    )
+    return DesignCost(
+        area_mm2=first.area_mm2,
+        area_low_mm2=first.area_low_mm2,
+        area_high_mm2=first.area_high_mm2,
+        components=components,
+        tasks={name: _task_cost(network) for name, network in costs.items()},
+        **{field: sum(getattr(network, field) for network in networks) for field in SUMMED},
+    )
+
+
+def _task_cost(network: Cost) -> TaskCost:
+    fields = asdict(network)
+    return TaskCost.model_validate({key: fields[key] for key in TaskCost.model_fields})
 
 
 def layer_table(workload: Workload) -> tuple[LayerFacts, ...]:

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -203,8 +202,9 @@ def _fronts_csv(found: Sweep) -> str:
     for choice, own in found.fronts.items():
         labels = {f"{n}.formats": space.fixed[n].labels[s] for n, s in zip(names, choice, strict=True)}
         for accelerator, values in zip(own.accelerator, own.objectives, strict=True):
-            row: dict[str, Any] = {"accelerator": f"grid-{accelerator}"}
+            row: dict[str, object] = {"accelerator": f"grid-{accelerator}"}
             row["on_front"] = int((accelerator, *choice) in best)
-            row |= {o.name: float(v) for o, v in zip(space.objectives, values, strict=True)} | labels
+            row |= {o.name: float(v) for o, v in zip(space.objectives, values, strict=True)}
+            row |= labels
             rows.append(row | grid_parameters(space.grid, accelerator))
     return csv_text(rows)

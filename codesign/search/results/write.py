@@ -6,6 +6,7 @@ import base64
 import io
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
@@ -185,7 +186,7 @@ def _record(study: OpenStudy, found: Accepted, chosen: str, worst: str, baseline
         hardware_count=len(space.grid),
         log10_designs=space.size(),
         failures=tuple(study.failures),
-        sentinels=tuple(SentinelRecord(**s.to_dict()) for s in study.sentinels),
+        sentinels=tuple(SentinelRecord(**asdict(s), moved=s.moved) for s in study.sentinels),
         accumulators=Accumulators(
             threshold_db=space.spec.accumulator_sqnr_db,
             layers_measured=len(study.accumulation),
@@ -251,7 +252,7 @@ def _front_csv(study: OpenStudy, found: Accepted, reported: Mapping[int, Design]
         for name, network in space.networks.items()
     }
     for i, (accelerator, values) in enumerate(zip(front.accelerator, front.objectives, strict=True)):
-        row: dict[str, Any] = {
+        row: dict[str, object] = {
             "reported": reported[i].id if i in reported else "",
             "told_apart": int(found.apart[i]),
         }
@@ -265,12 +266,16 @@ def _trials_csv(study: OpenStudy) -> str:
     """One row per measured trial, in the ledger's order, with the formats of every layer: column TASK.LAYER."""
     rows = []
     for number, record in enumerate(study.ledger.records()):
-        row: dict[str, Any] = {"number": number, "proposed_by": record.proposed_by, "seconds": f"{record.seconds:.3f}"}
+        row: dict[str, object] = {
+            "number": number,
+            "proposed_by": record.proposed_by,
+            "seconds": f"{record.seconds:.3f}",
+        }
         row["state"] = "complete" if record.values else "pruned"  # on a part of the samples, of which its quality is
         row |= {o.name: repr(v) for o, v in zip(study.space.objectives, record.values, strict=False)}
         row |= {f"{task}.assignment": digest for task, digest in Candidate.digests(record.key).items()}
         for task, quality in record.quality.items():
-            row |= {f"{task}.{quality['metric']}.{k}": quality[k] for k in ("value", "low", "high", "n")}
+            row |= {f"{task}.{quality.metric}.{k}": getattr(quality, k) for k in ("value", "low", "high", "n")}
         row |= record.hardware
         for task, network in study.space.networks.items():
             chosen = (str(network.pairs[c]) for c in record.assignments[task])

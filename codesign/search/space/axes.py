@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -45,10 +44,14 @@ def hardware_parameters(space: SearchSpace, index: int) -> dict[str, str]:
     return {axis: values[int(i)] for (axis, values), i in zip(choices.items(), position, strict=True)}
 
 
-def grid_parameters(grid: AcceleratorGrid, index: int) -> dict[str, Any]:
+def grid_parameters(grid: AcceleratorGrid, index: int) -> dict[str, object]:
     """What `Accelerator.to_dict` says, without making one: its checks take longer than all else here."""
     unit = grid.units[grid.unit[index]]
-    found: dict[str, Any] = {"pairs": "+".join(map(str, unit.pairs)), "accumulator": unit.accumulator, "dot": unit.dot}
+    found: dict[str, object] = {
+        "pairs": "+".join(map(str, unit.pairs)),
+        "accumulator": unit.accumulator,
+        "dot": unit.dot,
+    }
     found |= {key: getattr(grid, key)[index] for key in _NUMBERS}
     named = {"dram": grid.drams[grid.dram[index]], "flash": FLASHES[grid.flash[index]]}
     return found | named | {"codec": CODECS[grid.codec[index]]}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
+from codesign.designs import DesignCost
 from codesign.errors import InputError, nearest
 from codesign.workload import Workload
 
@@ -39,7 +39,8 @@ MEANING = {
 WITHOUT_HARDWARE = ("quality", "weight_bytes", "bitops")
 # ... and for the whole design: the sum over tasks, except the area, which all tasks share.
 _PER_TASK_ONLY = ("quality", "latency_per_token_s")
-TOTAL_FIELDS = {"area_mm2": "mm2"} | {k: v for k, v in TASK_FIELDS.items() if k not in _PER_TASK_ONLY}
+SUMMED = tuple(field for field in TASK_FIELDS if field not in _PER_TASK_ONLY)
+TOTAL_FIELDS = {"area_mm2": "mm2"} | {field: TASK_FIELDS[field] for field in SUMMED}
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,14 @@ def column(
     return quality[objective.task] if objective.is_quality else costs[objective.task][objective.field]
 
 
-def objective_value(objective: Objective, quality: Mapping[str, float], cost: Mapping[str, Any]) -> float:
+def objective_value(objective: Objective, quality: Mapping[str, float], cost: DesignCost) -> float:
     """The number of `objective` in a design's cost record (front.json) and deciding qualities."""
     if objective.is_quality:
         assert objective.task is not None
         return quality[objective.task]
     if objective.task is None:
-        return float(cost[objective.field])
-    record = cost["tasks"][objective.task]
+        return float(getattr(cost, objective.field))
+    network = cost.tasks[objective.task]
     if objective.field == "latency_per_token_s":
-        return float(record["latency_per_pass_s"]["decode"])
-    return float(record[objective.field])
+        return network.latency_per_pass_s["decode"]
+    return float(getattr(network, objective.field))

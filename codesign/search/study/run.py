@@ -12,7 +12,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from codesign.designs import Candidate
-from codesign.quality import Quality, sensitivities, try_metric
+from codesign.quality import sensitivities, try_metric
 from codesign.search.engine.engine import Proposal
 from codesign.search.engine.points import Designs, Pool
 from codesign.search.queue.lease import Lease
@@ -160,10 +160,9 @@ class _Run:
         if isinstance(found, Failure):
             study.failures.append(f"{found.key}: {found.reason}")
             return Result(proposal, {}, ())
-        quality = {name: Quality.from_dict(fields) for name, fields in found.quality.items()}
-        for name, one in quality.items():
-            study.measured[name].add(proposal.choices[name], one)
-        return Result(proposal, quality, found.values)
+        for name, quality in found.quality.items():
+            study.measured[name].add(proposal.choices[name], quality)
+        return Result(proposal, found.quality, found.values)
 
 
 def _label(sampler: str | StrategyFactory) -> str:

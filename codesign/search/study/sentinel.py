@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 _DIGITS = 1e-9  # relative difference that rounding in a file may make
 
@@ -29,6 +29,3 @@ class Sentinel:
         if self.low <= self.now <= self.high:
             return "within noise"
         return "worse" if self.now > self.before else "better"
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"moved": self.moved}

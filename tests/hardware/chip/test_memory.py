@@ -87,8 +87,8 @@ def test_a_model_larger_than_dram_is_refused_by_how_much_and_runs_in_fewer_bits_
         cost(workload, chip(dram_gib=1.5), _uniform(INT8))
     assert cost(workload, chip(INT8, W4A8, dram_gib=1.5), _uniform(W4A8)).dram_capacity_bytes < 1.5 * GIB
     streamed = cost(workload, chip(dram_gib=1.5, dram_channels=4, flash="ufs4.0"), _uniform(INT8))
-    assert streamed.layers[0]["bound"] == "flash"
-    assert next(c for c in streamed.components if c["name"] == "flash")["energy_j"] > 0
+    assert streamed.layers[0].bound == "flash"
+    assert next(c for c in streamed.components if c.name == "flash").energy_j > 0
 
 
 def test_tables_know_which_designs_fit() -> None:

@@ -92,12 +92,12 @@ def test_unsupported_pairs_cost_infinitely_much() -> None:
 
 def test_layers_and_components_add_up_to_the_totals() -> None:
     found = cost(decoder(), chip(), uniform(decoder(), INT8))
-    assert sum(layer["latency_s"] for layer in found.layers) == pytest.approx(found.latency_s)
-    assert sum(layer["energy_j"] for layer in found.layers) == pytest.approx(found.energy_j)
-    assert sum(layer["dram_bytes"] for layer in found.layers) == pytest.approx(found.dram_bytes)
-    assert sum(layer["macs"] for layer in found.layers) == found.macs
-    assert sum(part["area_mm2"] for part in found.components) == pytest.approx(found.area_mm2)
-    assert sum(part["energy_j"] for part in found.components) == pytest.approx(found.energy_j)
+    assert sum(layer.latency_s for layer in found.layers) == pytest.approx(found.latency_s)
+    assert sum(layer.energy_j for layer in found.layers) == pytest.approx(found.energy_j)
+    assert sum(layer.dram_bytes for layer in found.layers) == pytest.approx(found.dram_bytes)
+    assert sum(layer.macs for layer in found.layers) == found.macs
+    assert sum(part.area_mm2 for part in found.components) == pytest.approx(found.area_mm2)
+    assert sum(part.energy_j for part in found.components) == pytest.approx(found.energy_j)
     assert found.area_low_mm2 < found.area_mm2 < found.area_high_mm2
 
 
@@ -110,8 +110,8 @@ def test_latency_of_a_result_is_its_passes() -> None:
 def test_utilisation_lies_between_zero_and_one() -> None:
     for pair in PAIRS:
         found = cost(unet(), chip(*PAIRS), uniform(unet(), pair))
-        assert all(0 < layer["utilisation"] <= 1 for layer in found.layers)
-        assert all(layer["bound"] in ("compute", "sram", "dram", "vector") for layer in found.layers)
+        assert all(0 < layer.utilisation <= 1 for layer in found.layers)
+        assert all(layer.bound in ("compute", "sram", "dram", "vector") for layer in found.layers)
 
 
 def test_weights_and_bit_operations_by_hand() -> None:
@@ -146,7 +146,7 @@ def test_key_and_value_may_differ_in_format() -> None:
     formats = dict(uniform(network, INT8).layers)
     formats["attention"] = LayerFormats(activation="int8", key="int8", value="int4_g32")
     found = cost(network, chip(INT8, W4A8), Assignment.of(formats))
-    assert next(x for x in found.layers if x["name"] == "attention")["pair"] == "int8:int8 int4_g32:int8"
+    assert next(x for x in found.layers if x.name == "attention").pair == "int8:int8 int4_g32:int8"
 
 
 def test_an_unsupported_pair_names_layer_pair_and_what_is_supported() -> None:

@@ -36,7 +36,7 @@ def test_shares_of_bounds_agree_with_the_cost_of_the_layers() -> None:
     workload = decoder()
     shares = bound_shares(roofline(workload, chip(), uniform(workload, INT8)))
     assert sum(shares.values()) == pytest.approx(1)
-    assert set(shares) >= {layer["bound"] for layer in cost(workload, chip(), uniform(workload, INT8)).layers}
+    assert set(shares) >= {layer.bound for layer in cost(workload, chip(), uniform(workload, INT8)).layers}
 
 
 def test_an_operator_without_traffic_has_an_infinite_intensity_that_json_can_hold() -> None:
@@ -64,7 +64,7 @@ def test_four_bits_change_energy_of_macs_traffic_capacity_and_latency() -> None:
     """Each by its own part: MAC energy, DRAM bytes, what DRAM holds, and the time of a decoder bound by DRAM."""
     workload = decoder()
     eight, four = (cost(workload, chip(pair), uniform(workload, pair)) for pair in (INT8, INT4))
-    parts = {c["name"]: (c["energy_j"], d["energy_j"]) for c, d in zip(eight.components, four.components, strict=True)}
+    parts = {c.name: (c.energy_j, d.energy_j) for c, d in zip(eight.components, four.components, strict=True)}
     assert parts["mac_array"][1] < parts["mac_array"][0]
     assert parts["dram_interface"][1] < 0.75 * parts["dram_interface"][0]
     assert four.dram_bytes < 0.75 * eight.dram_bytes
