@@ -58,7 +58,7 @@ def quality(value: float = 1.0) -> Quality:
 
 
 def record(work: Work) -> Record:
-    found = {TASK: quality().to_dict()}
+    found = {TASK: quality()}
     return Record(work.key, work.values(found), found, work.assignments, work.hardware, work.proposed_by, 1.0)
 
 
