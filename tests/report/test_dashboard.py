@@ -25,6 +25,7 @@ from codesign import cli
 from codesign.designs import Candidate, Design
 from codesign.errors import InputError
 from codesign.formats import Assignment
+from codesign.quality import Quality
 from codesign.report import load_study, write_report
 from codesign.report.dashboard import BOUNDARY, write_notes
 from codesign.report.text import chip
@@ -66,7 +67,7 @@ def _trial(
 ) -> FrozenTrial:
     """One that measured these assignments on an accelerator, with the values of `design`."""
     key = Candidate(accelerator, assignments).key
-    quality = {t: q.model_dump() | ({"of_part": True} if of_part else {}) for t, q in design.quality.items()}
+    quality = {t: Quality.from_dict(q.model_dump() | {"of_part": of_part}) for t, q in design.quality.items()}
     work = Work(key, {task: [0] for task in assignments}, (), {}, "engine")
     return create_trial(
         state=TrialState.PRUNED if of_part else TrialState.COMPLETE,
