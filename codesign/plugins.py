@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from codesign.errors import InputError, nearest
 
 PREFIX = "python:"
+T = TypeVar("T")
 
 
 def installed(group: str) -> dict[str, EntryPoint]:
     """Entry points of a group, by name."""
     return {point.name: point for point in entry_points(group=group)}
+
+
+def by_name(kind: str, name: str, own: Mapping[str, T], group: str, *more: str) -> T:
+    """The `kind` of thing called `name`: one of ours, or of an installed package's; it may not take our names.
+
+    Raises InputError on an unknown one, with the nearest of them and of `more`.
+    """
+    if name in own:
+        return own[name]
+    others = installed(group)
+    if name not in others:
+        raise InputError(f"unknown {kind} '{name}'{nearest(name, [*own, *others, *more])}")
+    found: T = others[name].load()
+    return found
 
 
 @contextmanager

@@ -7,10 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from codesign.errors import InputError, nearest
 from codesign.export.bundle import export_brevitas
 from codesign.export.rtl import export_rtl
-from codesign.plugins import installed
+from codesign.plugins import by_name
 
 GROUP = "codesign.exporters"  # of entry points
 
@@ -32,10 +31,4 @@ def export_design(study_dir: Path, design_id: str, to: str, out_dir: Path) -> di
 
     Raises InputError on an unknown one, with the nearest, and what the exporter raises.
     """
-    others = installed(GROUP)
-    if to in OWN:
-        return {"to": to} | OWN[to](study_dir, design_id, out_dir)
-    if to not in others:
-        raise InputError(f"unknown export '{to}'{nearest(to, [*OWN, *others])}")
-    exporter: Exporter = others[to].load()
-    return {"to": to} | exporter(study_dir, design_id, out_dir)
+    return {"to": to} | by_name("export", to, OWN, GROUP)(study_dir, design_id, out_dir)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from codesign.errors import InputError, nearest
 from codesign.models.task import Direction, Outputs, Samples, Task
-from codesign.plugins import installed
+from codesign.plugins import PREFIX, installed
 from codesign.workload import Workload
 
 BUNDLED = {"restore": "codesign.models.restore", "rewrite": "codesign.models.rewrite"}
@@ -36,7 +36,7 @@ def load_task(spec: str, *, name: str | None = None, search_path: Path | None = 
 
     Raises InputError on an unknown name, or when the user's function is missing or returns something else.
     """
-    if spec.startswith("python:"):
+    if spec.startswith(PREFIX):
         from codesign.models.custom import load_custom
 
         return load_custom(spec, name=name, search_path=search_path)
@@ -60,7 +60,7 @@ def installed_tasks() -> dict[str, EntryPoint]:
 
 def is_task(name: str) -> bool:
     """Whether `name` is that of a task, which has a network to run, and not of a network known by its shapes."""
-    return name in BUNDLED or name.startswith("python:") or name in installed_tasks()
+    return name in BUNDLED or name.startswith(PREFIX) or name in installed_tasks()
 
 
 def workload_called(name: str, *, search_path: Path | None = None) -> Workload:

@@ -28,14 +28,12 @@ class Racing:
         self._scales = scales
         self._shares = shares
         self._factors: dict[str, list[float]] = {name: [] for name in scales}  # logarithms
-        self._learned = dict.fromkeys(scales, 0)
 
     def learn(self, name: str, qualities: Sequence[Quality]) -> None:
-        """Every assignment that was measured whole, in order; those of which no part is known say nothing."""
-        for quality in qualities[self._learned[name] :]:
+        """More assignments that were measured whole, each once, in order; those without a part say nothing."""
+        for quality in qualities:
             if quality.part is not None:
                 self._factors[name].append(self._log(name, quality.value) - self._log(name, quality.part))
-        self._learned[name] = len(qualities)
 
     def whole(self, name: str, part: float) -> float:
         """The metric's expected value on all samples where it is `part` on the part."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -123,22 +123,15 @@ def _totals(costs: Mapping[str, Cost]) -> DesignCost:
     energy: dict[str, float] = {}
     for part in (part for network in networks for part in network.components):
         energy[part.name] = energy.get(part.name, 0.0) + part.energy_j
-    components = tuple(
-        Component.model_validate(asdict(part) | {"energy_j": energy[part.name]}) for part in first.components
-    )
+    components = [replace(part, energy_j=energy[part.name]) for part in first.components]
     return DesignCost(
         area_mm2=first.area_mm2,
         area_low_mm2=first.area_low_mm2,
         area_high_mm2=first.area_high_mm2,
-        components=components,
-        tasks={name: _task_cost(network) for name, network in costs.items()},
+        components=tuple(Component.model_validate(part, from_attributes=True) for part in components),
+        tasks={name: TaskCost.model_validate(network, from_attributes=True) for name, network in costs.items()},
         **{field: sum(getattr(network, field) for network in networks) for field in SUMMED},
     )
-
-
-def _task_cost(network: Cost) -> TaskCost:
-    fields = asdict(network)
-    return TaskCost.model_validate({key: fields[key] for key in TaskCost.model_fields})
 
 
 def layer_table(workload: Workload) -> tuple[LayerFacts, ...]:

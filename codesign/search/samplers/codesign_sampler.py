@@ -127,13 +127,14 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
                 f"the study has {count} objectives; with {len(costs)} costs and one that is measured it must have "
                 f"{1 + len(costs)}"
             )
-        if study.metric_names is None:
+        named = study.metric_names  # asks the storage
+        if named is None:
             costs.insert(self._measured, "")
             return costs
         for name in costs:
-            if name not in study.metric_names:
-                raise InputError(f"costs: '{name}' is no objective of the study{nearest(name, study.metric_names)}")
-        return [name if name in costs else "" for name in study.metric_names]
+            if name not in named:
+                raise InputError(f"costs: '{name}' is no objective of the study{nearest(name, named)}")
+        return [name if name in costs else "" for name in named]
 
     def _proposal(self, study: Study, trial: FrozenTrial) -> np.ndarray:
         """The choice of every layer for this trial, int [L]; made when the first of them is asked for."""

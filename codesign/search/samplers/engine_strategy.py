@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from codesign.quality import Quality
 from codesign.search.engine.engine import Engine, Proposal
-from codesign.search.engine.measured import Measured
 from codesign.search.engine.points import Designs
 from codesign.search.engine.racing import Racing
 from codesign.search.samplers.strategy import Problem, Result
@@ -24,7 +26,7 @@ class EngineStrategy:
     ) -> None:
         networks = problem.space.networks
         self._racing = Racing(problem.scales, problem.shares) if race else None
-        self._measured = {name: Measured() for name in networks}
+        self._known: dict[str, set[bytes]] = {name: set() for name in networks}  # assignments measured whole
         self._engine = Engine(
             networks,
             problem.combiner,
@@ -37,18 +39,28 @@ class EngineStrategy:
         )
 
     def tell(self, results: Sequence[Result]) -> None:
+        whole: dict[str, list[tuple[np.ndarray, Quality]]] = {name: [] for name in self._known}
+        parts: list[tuple[str, np.ndarray, Quality]] = []
         for result in results:
-            for name, quality in result.quality.items():
-                self._measured[name].add(result.proposal.choices[name], quality)
+            choices = result.proposal.choices
             if not result.quality:
-                self._engine.avoid(result.proposal.choices)
-        known = self._measured.items()
-        self._engine.tell({n: m.choices for n, m in known}, {n: [q.value for q in m.qualities] for n, m in known})
-        if self._racing is not None:
-            for name, measured in known:
-                self._racing.learn(name, measured.qualities)
-                for choice, quality in measured.given_up:
-                    self._engine.hint(name, choice, self._racing.whole(name, quality.value))
+                self._engine.avoid(choices)
+            for name, quality in result.quality.items():
+                if quality.of_part:
+                    parts.append((name, choices[name], quality))
+                elif (content := choices[name].tobytes()) not in self._known[name]:
+                    self._known[name].add(content)
+                    whole[name].append((choices[name], quality))
+        self._engine.tell(
+            {name: [choice for choice, _ in new] for name, new in whole.items()},
+            {name: [quality.value for _, quality in new] for name, new in whole.items()},
+        )
+        if self._racing is None:
+            return
+        for name, new in whole.items():
+            self._racing.learn(name, [quality for _, quality in new])
+        for name, choice, quality in parts:
+            self._engine.hint(name, choice, self._racing.whole(name, quality.value))
 
     def propose(self, size: int, pending: Sequence[Proposal]) -> list[Proposal]:
         found = self._engine.propose(size, pending)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from codesign.errors import InputError, nearest
-from codesign.plugins import PREFIX, importable, installed, named_object
+from codesign.plugins import PREFIX, by_name, importable, named_object
 from codesign.search.samplers.engine_strategy import EngineStrategy
 from codesign.search.samplers.optuna_strategy import OPTUNA_STRATEGIES
 from codesign.search.samplers.strategy import StrategyFactory
@@ -23,14 +22,8 @@ def strategy_factory(name: str, *, search_path: Path | None = None) -> StrategyF
     search_path: a folder in which a user's module is looked for, beside the working folder. Raises InputError on an
     unknown name, with the nearest.
     """
-    if name in STRATEGIES:
-        return STRATEGIES[name]
     if name.startswith(PREFIX):
         with importable(search_path):
             found: StrategyFactory = named_object(name)
             return found
-    others = installed(GROUP)
-    if name not in others:
-        raise InputError(f"unknown sampler '{name}'{nearest(name, [*STRATEGIES, *others, PREFIX + 'module:function'])}")
-    loaded: StrategyFactory = others[name].load()
-    return loaded
+    return by_name("sampler", name, STRATEGIES, GROUP, f"{PREFIX}module:function")

@@ -122,10 +122,10 @@ class _Run:
         self.study.ledger.set_state(ENDED)
         self._workers.stop()
 
-    def begin(self, proposals: Sequence[Proposal], proposed_by: Sequence[str]) -> list[Queued]:
-        """Put candidates into the queue."""
+    def begin(self, proposals: Sequence[tuple[Proposal, str]]) -> list[Queued]:
+        """Put candidates into the queue, each with what it was proposed by."""
         self.lease.check()
-        queued = [Queued(p, _work(self.study, p, by)) for p, by in zip(proposals, proposed_by, strict=True)]
+        queued = [Queued(proposal, _work(self.study, proposal, by)) for proposal, by in proposals]
         for each in queued:
             self.study.ledger.add(each.work)
         return queued
@@ -175,8 +175,7 @@ def _label(sampler: str | StrategyFactory) -> str:
 def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
     """The uniform designs; then rounds of: propose, queue, count the round before, which was measured meanwhile."""
     study, search = run.study, run.study.space.spec.search
-    uniform = uniform_designs(study)[: run.evaluations]
-    results = run.end(run.begin([proposal for proposal, _ in uniform], [label for _, label in uniform]))
+    results = run.end(run.begin(uniform_designs(study)[: run.evaluations]))
     study.reference = reference_point(study)
     strategy = make(_problem(study))
     queued: list[Queued] = []
@@ -187,7 +186,7 @@ def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
             break
         room = run.evaluations - study.evaluations - len(queued)
         asked = strategy.propose(min(search.batch, room), [each.proposal for each in queued]) if room else []
-        begun = run.begin(asked, [proposed_by] * len(asked))
+        begun = run.begin([(proposal, proposed_by) for proposal in asked])
         results = run.end(queued)
         if not begun and not queued:
             break  # nothing is left to measure
@@ -212,9 +211,10 @@ def _problem(study: OpenStudy) -> Problem:
 
 def remember(study: OpenStudy, front: Designs | None = None, *, at_the_end: bool = False) -> None:
     """Note how large the front is now (which `front` is, where it is known): once a batch, later less often."""
-    before = int(study.history[-1]["evaluations"]) if study.history else 0
-    every = 1 if front is not None or at_the_end or not study.history else study.space.spec.search.batch
-    due = before + 1 if at_the_end else max(before + every, 1.02 * before)
+    before = study.history[-1]["evaluations"] if study.history else 0
+    due = before + 1
+    if study.history and not at_the_end:
+        due = max(before + (study.space.spec.search.batch if front is None else 1), 1.02 * before)
     if study.evaluations >= due:
         found = study.front() if front is None else front
         study.history.append({"evaluations": study.evaluations, "hypervolume": study.hypervolume(found)})
