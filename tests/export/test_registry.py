@@ -9,6 +9,7 @@ import pytest
 
 from codesign.cli import main
 from tests.designs import design, write_front
+from tests.packages import install_package
 
 MODULE = """
 from codesign.designs.folder import load_front
@@ -26,12 +27,7 @@ def shopping_list(study_dir, design_id, out_dir):
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A study, and a package from outside as pip leaves it in site-packages."""
     site = tmp_path / "site"
-    (site / "shopping-1.0.dist-info").mkdir(parents=True)
-    (site / "shopping.py").write_text(MODULE)
-    (site / "shopping-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: shopping\nVersion: 1.0\n")
-    (site / "shopping-1.0.dist-info" / "entry_points.txt").write_text(
-        "[codesign.exporters]\nshopping = shopping:shopping_list\n"
-    )
+    install_package(site, "shopping", MODULE, "[codesign.exporters]\nshopping = shopping:shopping_list\n")
     monkeypatch.syspath_prepend(site)
     layers = {"net": {"a": {"weight": "int8", "activation": "int8"}}}
     return write_front(tmp_path / "study", [design("d00000001", layers)], "name: small\n")

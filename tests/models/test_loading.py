@@ -9,6 +9,7 @@ import pytest
 from codesign.errors import InputError
 from codesign.models import is_task, load_task, workload_called
 from codesign.models.custom import CustomTask
+from tests.packages import install_package
 
 MODULE = """
 from tests.conftest import make_tiny_task
@@ -37,11 +38,7 @@ restore = plugged:nothing
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package from outside that adds tasks, as pip leaves it in site-packages."""
-    (tmp_path / "plugged.py").write_text(MODULE)
-    facts = tmp_path / "plugged-1.0.dist-info"
-    facts.mkdir()
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
-    (facts / "entry_points.txt").write_text(POINTS)
+    install_package(tmp_path, "plugged", MODULE, POINTS)
     monkeypatch.syspath_prepend(tmp_path)
 
 

@@ -32,7 +32,7 @@ from codesign.report.text import chip
 from codesign.search.queue.storage import open_storage
 from codesign.search.queue.trials import MEASURED, Work, attributes, measured
 from tests.report.synthetic import METRICS, OBJECTIVES, write_study
-from tests.search.test_search import SPACE
+from tests.search import SPACE
 from tests.storage.servers import PostgreSQL, postgresql, storage_kinds
 
 pytestmark = pytest.mark.slow  # together

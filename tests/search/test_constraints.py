@@ -14,21 +14,13 @@ from codesign.search.engine.allocation import lagrangian, least_within, price_ra
 from codesign.search.engine.combiner import Combiner
 from codesign.search.engine.costs import AdditiveCosts
 from codesign.search.engine.proposals import within_budgets
-from codesign.search.samplers.optuna_strategy import SAMPLERS, OptunaStrategy
-from codesign.search.samplers.strategy import Problem
+from codesign.search.samplers.optuna_strategy import OPTUNA_STRATEGIES
 from codesign.search.space.objectives import Objective
 from codesign.search.space.ties import groups, summed, tied
-from tests.search.test_search import SPACE
+from tests.search import SPACE, Kept
 
 LAYERS = ["in", "block.0.to_q", "block.0.to_k", "block.1.to_q", "block.1.to_k", "out"]
 TIES = "tasks:\n  tiny:\n    task: python:tests.tiny:task\n    ties: [[to_q, to_k, to_v]]\n"
-
-
-@pytest.fixture
-def space_file(tmp_path: Path) -> Path:
-    file = tmp_path / "tiny.yaml"
-    file.write_text(SPACE)
-    return file
 
 
 def with_ties(file: Path, ties: str = TIES) -> Path:
@@ -221,14 +213,9 @@ def test_samplers_of_optuna_are_told_which_trials_keep_the_budget(space_file: Pa
     limit = float(np.median([d.objectives["tiny.latency_s"] for d in free.front]))
     space_file.write_text(SPACE + f"budgets: {{tiny.latency_s: {limit}}}\n")
     study = open_study(load_space(space_file), tmp_path / "study", seed=0)
-    asked: list[OptunaStrategy] = []
-
-    def nsga2(problem: Problem) -> OptunaStrategy:
-        asked.append(OptunaStrategy(problem, SAMPLERS["nsga2"]))
-        return asked[0]
-
+    nsga2 = Kept(OPTUNA_STRATEGIES["nsga2"])
     run_study(study, evaluations=8, sampler=nsga2)
-    trials = asked[0].study.trials
+    trials = nsga2.strategy.study.trials
     assert len(trials) == 8
     for trial in trials:
         assert trial.constraints["tiny.latency_s"] == pytest.approx(trial.values[2] / limit - 1)

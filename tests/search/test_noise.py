@@ -15,7 +15,7 @@ from codesign.search import load_space, open_study, run_study, write_results
 from codesign.search.engine.points import Designs
 from codesign.search.space.objectives import Objective
 from codesign.search.study.noise import told_apart
-from tests.search.test_search import SPACE
+from tests.search import SPACE
 
 OBJECTIVES = [Objective("net.quality", "", "net", "quality"), Objective("area_mm2", "mm2", None, "area_mm2")]
 

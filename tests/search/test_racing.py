@@ -18,7 +18,7 @@ from codesign.search.engine.engine import Proposal
 from codesign.search.engine.racing import Racing
 from codesign.search.results.write import write_results
 from codesign.search.space.network import Network
-from tests.search.test_search import SPACE
+from tests.search import SPACE
 
 
 class Believing:

@@ -14,7 +14,7 @@ from codesign.search.engine.engine import Engine
 from codesign.search.engine.scale import AboveFloat, log_losses
 from codesign.search.engine.surrogate import Surrogate
 from codesign.search.study.scales import loss_scales
-from tests.search.test_search import SPACE
+from tests.search import SPACE
 
 
 class Plain:

@@ -26,32 +26,9 @@ from codesign.search.engine.pareto import Coverage, hypervolume, nondominated
 from codesign.search.engine.points import Pool
 from codesign.search.engine.surrogate import Surrogate
 from codesign.search.queue.workers import Processes
-from codesign.search.samplers.optuna_strategy import SAMPLERS, OptunaStrategy, Parameters
-from codesign.search.samplers.strategy import Problem
+from codesign.search.samplers.optuna_strategy import OPTUNA_STRATEGIES, Parameters
 from codesign.search.space.axes import hardware_parameters
-
-SPACE = """
-name: tiny
-tasks:
-  tiny: {task: "python:tests.tiny:task"}
-pairs: [int8, "int4:int8", fp8_e4m3, mxfp4]
-hardware:
-  units:
-    sets: [[int8], [fp8_e4m3], [mxfp4]]
-    subsets_of: [[int8, "int4:int8", mxfp4]]
-  rows: [2, 4]
-  columns: [2, 4]
-  sram_kib: [4, 16]
-objectives: [tiny.quality, area_mm2, tiny.latency_s]
-search: {evaluations: 14, batch: 4, front_size: 12}
-"""
-
-
-@pytest.fixture
-def space_file(tmp_path: Path) -> Path:
-    file = tmp_path / "tiny.yaml"
-    file.write_text(SPACE)
-    return file
+from tests.search import SPACE, Kept
 
 
 def without_time(front: dict) -> dict:
@@ -329,14 +306,9 @@ def test_optuna_samplers_run_on_the_same_space(space_file: Path, tmp_path: Path,
 
 def test_uniform_designs_are_parents_of_the_first_generation(space_file: Path, tmp_path: Path) -> None:
     study = open_study(load_space(space_file), tmp_path / "study", seed=0)
-    asked: list[OptunaStrategy] = []
-
-    def nsga2(problem: Problem) -> OptunaStrategy:
-        asked.append(OptunaStrategy(problem, SAMPLERS["nsga2"]))
-        return asked[0]
-
+    nsga2 = Kept(OPTUNA_STRATEGIES["nsga2"])
     run_study(study, evaluations=6, sampler=nsga2)
-    trials = asked[0].study.trials
+    trials = nsga2.strategy.study.trials
     assert [t.system_attrs["NSGAIISampler:generation"] for t in trials] == [0] * 6
     formats = [{t.params[name] for name in t.params if name.startswith("tiny/")} for t in trials]
     assert formats[:4] == [{"int8:int8"}, {"int4:int8"}, {"fp8_e4m3:fp8_e4m3"}, {"mxfp4:mxfp4"}]

@@ -16,7 +16,7 @@ from codesign.search import load_space, open_study, run_study
 from codesign.search.study.sentinel import Sentinel
 from codesign.search.study.sentinels import MovedError
 from codesign.search.study.study import OpenStudy
-from tests.search.test_search import SPACE
+from tests.search import SPACE
 
 pytestmark = pytest.mark.slow  # together
 

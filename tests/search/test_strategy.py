@@ -15,7 +15,8 @@ from codesign.errors import InputError
 from codesign.search import Problem, Result, load_space, open_study, run_study, search
 from codesign.search.engine.engine import Proposal
 from codesign.search.samplers.registry import strategy_factory
-from tests.search.test_search import SPACE
+from tests.packages import install_package
+from tests.search import Kept
 
 MODULE = """
 from tests.search.test_strategy import LastLayers
@@ -54,25 +55,13 @@ class LastLayers:
         return set(self.problem.space.pairs[:2]) <= set(self.problem.space.grid.units[unit].pairs)
 
 
-@pytest.fixture
-def space_file(tmp_path: Path) -> Path:
-    file = tmp_path / "tiny.yaml"
-    file.write_text(SPACE)
-    return file
-
-
 def test_a_strategy_of_a_user_is_asked_until_it_has_nothing_more(space_file: Path, tmp_path: Path) -> None:
-    made: list[LastLayers] = []
-
-    def strategy(problem: Problem) -> LastLayers:
-        made.append(LastLayers(problem))
-        return made[0]
-
+    strategy = Kept(LastLayers)
     study = open_study(load_space(space_file), tmp_path / "study", seed=0)
     layers = len(study.space.networks["tiny"].layers)
     run_study(study, evaluations=50, sampler=strategy)
     assert study.evaluations == 4 + layers - 1
-    told = made[0].told
+    told = strategy.strategy.told
     assert [int((r.proposal.choices["tiny"] == 1).sum()) for r in told[4:]] == list(range(1, layers))
     assert all(len(r.values) == 3 and r.values[0] == r.quality["tiny"].value for r in told)
 
@@ -96,11 +85,7 @@ def test_a_strategy_is_named_on_the_command_line_and_each_trial_says_it(space_fi
 
 
 def test_an_installed_package_adds_a_strategy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = tmp_path / "proposing-1.0.dist-info"
-    facts.mkdir()
-    (tmp_path / "proposing.py").write_text(MODULE)
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: proposing\nVersion: 1.0\n")
-    (facts / "entry_points.txt").write_text("[codesign.strategies]\nlast_layers = proposing:strategy\n")
+    install_package(tmp_path, "proposing", MODULE, "[codesign.strategies]\nlast_layers = proposing:strategy\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert strategy_factory("last_layers").__name__ == "strategy"
     with pytest.raises(InputError, match="unknown sampler 'last_layer'; did you mean 'last_layers'"):

@@ -14,7 +14,7 @@ from codesign.quality import Evaluator, Quality
 from codesign.search import load_space, open_study, run_study
 from codesign.search.study import run
 from codesign.search.study.study import OpenStudy
-from tests.search.test_search import SPACE
+from tests.search import SPACE
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from codesign.formats import FormatPair, get_format
 from codesign.models import load_task
 from codesign.quality.calibration import Ranges
 from codesign.search import load_space
-from tests.search.test_search import SPACE
+from tests.search import SPACE
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "codesign" / "designs" / "front.schema.json").read_text())
 
