@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterable
 
 import numpy as np
@@ -42,7 +44,13 @@ def stripes(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def make_tiny_task() -> CustomTask:
-    """The tiny network, trained for about a second, against its own float output; the same in every process."""
+    """A copy of the tiny network, against its own float output; the same in every process."""
+    return copy.deepcopy(_trained_tiny())
+
+
+@functools.cache
+def _trained_tiny() -> CustomTask:
+    """Trained for about a second, once a process: hundreds of tests begin with it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums of several threads may differ in their last bits, and so would what is trained
     try:
