@@ -81,19 +81,17 @@ def test_a_ragged_last_block_is_a_short_block(name: str, block: int) -> None:
 
 
 def test_a_plain_format_takes_one_scale_per_slice_along_the_axis() -> None:
-    x = gaussian(4, 6) * torch.tensor([1.0, 10, 100, 1000])[:, None]
-    q = get_format("int8").quantize(x, axis=1)
+    q = get_format("int8").quantize(torch.tensor([[1.27, -0.634], [-254.0, 63.4]]), axis=1)
     assert q.scales is not None
-    assert torch.equal(q.scales, x.abs().amax(1, keepdim=True) / 127)
-    assert q.codes.abs().amax(1).tolist() == [127] * 4
+    torch.testing.assert_close(q.scales, torch.tensor([[0.01], [2.0]]))
+    assert q.codes.tolist() == [[127, -63], [-127, 32]]
 
 
 def test_a_plain_format_takes_one_scale_for_the_tensor_without_an_axis() -> None:
-    x = gaussian(4, 6)
-    q = get_format("fp8_e4m3").quantize(x)
+    q = get_format("fp8_e4m3").quantize(torch.tensor([[224.0, -1.0], [0.5, 3.0]]))
     assert q.scales is not None
     assert q.scales.shape == ()
-    assert float(q.scales) == float(x.abs().max() / 448)
+    assert float(q.scales) == 0.5  # the largest number of E4M3 is 448
 
 
 @pytest.mark.parametrize("name", ["int8", "int4_zp", "fp8_e4m3", "nvfp4", "mxfp4", "int4_g32"])
@@ -199,7 +197,6 @@ def test_bits_per_element_count_the_scales_of_blocks(name: str, bits: float) -> 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_format_is_found_by_its_own_name(name: str) -> None:
     assert get_format(name).name == name
-    assert get_format(name) == get_format(name)
 
 
 def test_a_default_rule_adds_nothing_to_the_name() -> None:

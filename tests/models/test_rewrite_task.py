@@ -18,6 +18,7 @@ from codesign.models.rewrite.dataset import heldout_rows, load_data
 from codesign.models.rewrite.generate import texts
 from codesign.models.rewrite.metrics import chrf
 from codesign.models.rewrite.network import Decoder
+from codesign.models.rewrite.tokens import END_ID, pad_rows
 from codesign.models.task import Outputs
 
 CARD = json.loads(Path(card.HERE, "card.json").read_text(encoding="utf-8"))
@@ -118,10 +119,21 @@ def test_chrf_equals_sacrebleus_corpus_score_on_any_resample_of_rows() -> None:
 
 
 def test_exact_match_counts_the_answers_that_equal_the_target(task: RewriteTask, reference: Outputs) -> None:
-    samples = task.score(reference, reference, full=True)[3]
+    """Of the wanted answers, but for the first 24 of 96, which lack their last token."""
+    answers = [answer[:-1] if i < 24 else answer for i, answer in enumerate(task.data.rewrites.targets())]
+    generated = torch.from_numpy(pad_rows(answers, fill=END_ID).astype(np.int64))
+    samples = task.score({**reference, "generated": generated}, reference, full=True)[3]
+    assert samples.values.tolist() == [0.0] * 24 + [1.0] * 72
+    assert samples.reduce(samples.values) == 0.75
+
+
+def test_an_example_is_a_message_with_its_task_the_wanted_answer_and_the_written_one(
+    task: RewriteTask, reference: Outputs
+) -> None:
     examples = task.example_rewrites(reference)
-    assert samples.reduce(samples.values) == np.mean([wanted == written for _, wanted, written in examples])
+    assert len(examples) == 96
     assert examples[0][0].split(":")[0] in ("shorten", "casual->polite", "polite->casual")
+    assert examples[0][1] == texts(task.data.rewrites.targets()[:1])[0]
 
 
 def test_sources_hold_the_message_without_special_tokens(task: RewriteTask) -> None:
