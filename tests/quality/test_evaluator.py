@@ -153,7 +153,7 @@ def test_foreign_network_never_hits_the_cache(tiny: CustomTask, tmp_path: Path) 
 
 
 def test_sensitivities_predict_measured_losses(evaluator: Evaluator) -> None:
-    """One layer at a time: the estimate orders (layer, pair) as measurement does, and its sums are of the right size."""
+    """One layer at a time: the estimate orders (layer, pair) as measurement does, and its sums have their size."""
     pairs = [FormatPair.parse(p) for p in ("int8", "int4", "int3", "mxfp4", "fp8_e4m3", "int2:int8")]
     table = sensitivities(evaluator, pairs, probes=8)
     measured = []
