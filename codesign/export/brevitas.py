@@ -174,7 +174,7 @@ class _ActivationProducts(ProductInterceptor):
     """Leaves Brevitas' own layers alone, whose operands are quantized tensors, not plain ones."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if any(not issubclass(kind, Tensor) for kind in types):
             return func(*args, **(kwargs or {}))

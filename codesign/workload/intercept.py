@@ -37,7 +37,6 @@ from codesign.workload.einsum import Contraction, contraction
 from codesign.workload.naming import CallStack, Frame, WeightNames, numbered
 
 Arguments = tuple[Any, ...]
-Keywords = dict[str, Any]
 
 # products that are neither convolution, linear layer nor half of an attention
 UNSUPPORTED = (
@@ -122,7 +121,7 @@ class ProductInterceptor(TorchFunctionMode):
     # ---- the mode ---------------------------------------------------------------------------
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Arguments = (), kwargs: Keywords | None = None
+        self, func: Callable[..., Any], types: Any, args: Arguments = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         entry = self._table.get(func)
         if entry is None:
@@ -154,15 +153,15 @@ class ProductInterceptor(TorchFunctionMode):
 
     # ---- one method for each kind of function ------------------------------------------------
 
-    def _conv(self, func: Callable[..., Any], args: Arguments, kwargs: Keywords) -> Any:
+    def _conv(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         (x, w), rest, kwargs = _operands(args, kwargs, ("input", "weight"))
         return self._weighted(func, "conv", x, w, rest, kwargs, 1 - w.ndim, 1)
 
-    def _conv_transpose(self, func: Callable[..., Any], args: Arguments, kwargs: Keywords) -> Any:
+    def _conv_transpose(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         (x, w), rest, kwargs = _operands(args, kwargs, ("input", "weight"))
         return self._weighted(func, "conv", x, w, rest, kwargs, 1 - w.ndim, 0)
 
-    def _linear(self, func: Callable[..., Any], args: Arguments, kwargs: Keywords) -> Any:
+    def _linear(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         (x, w), rest, kwargs = _operands(args, kwargs, ("input", "weight"))
         return self._weighted(func, "linear", x, w, rest, kwargs, -1, -1)
 
@@ -173,7 +172,7 @@ class ProductInterceptor(TorchFunctionMode):
         x: Tensor,
         w: Tensor,
         rest: Arguments,
-        kwargs: Keywords,
+        kwargs: Mapping[str, Any],
         input_axis: int,
         stationary_axis: int,
     ) -> Any:
@@ -189,7 +188,7 @@ class ProductInterceptor(TorchFunctionMode):
             self.after(product, output)
         return output
 
-    def _attention(self, func: Callable[..., Any], args: Arguments, kwargs: Keywords) -> Any:
+    def _attention(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         (q, k, v), args, kwargs = _operands(args, kwargs, ("query", "key", "value"))
         if not self._stack:
             return func(q, k, v, *args, **kwargs)
@@ -216,12 +215,12 @@ class ProductInterceptor(TorchFunctionMode):
         qk(q, k, keep)
         return pv(scores, v, lambda _, v: func(*operands, v, *args, **kwargs))
 
-    def _matmul(self, func: Callable[..., Any], args: Arguments, kwargs: Keywords) -> Tensor:
+    def _matmul(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Tensor:
         other = "mat2" if func.__name__ in ("mm", "bmm") else "other"
         (a, b), args, kwargs = _operands(args, kwargs, ("input", other))
         return self._two_operands(func, a, b, lambda a, b: func(a, b, *args, **kwargs))
 
-    def _matmul_add(self, func: Callable[..., Any], args: Arguments, kwargs: Keywords) -> Tensor:
+    def _matmul_add(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Tensor:
         names = ("batch1", "batch2") if func.__name__ == "baddbmm" else ("mat1", "mat2")
         (c, a, b), args, kwargs = _operands(args, kwargs, ("input", *names))
         return self._two_operands(func, a, b, lambda a, b: func(c, a, b, *args, **kwargs))
@@ -255,7 +254,7 @@ class ProductInterceptor(TorchFunctionMode):
             return self._run(Product(layer, kind, function, b, a, -2, -1), lambda b, a: compute(a, b))
         return self._run(Product(layer, kind, function, a, b, -1, -2), compute)
 
-    def _einsum(self, func: Callable[..., Any], args: Arguments, kwargs: Keywords) -> Any:
+    def _einsum(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         operands = args[1:] if len(args) != 2 or isinstance(args[1], Tensor) else tuple(args[1])
         if not isinstance(args[0], str) or len(operands) > 2:
             self._refuse(func, "of more than two operands, or without an equation")
@@ -281,12 +280,12 @@ class ProductInterceptor(TorchFunctionMode):
             return self._run(swapped, lambda b, a: func(args[0], a, b))
         return self._run(Product(layer, kind, "einsum", a, b, *axes, labels), lambda a, b: func(args[0], a, b))
 
-    def _composite(self, func: Callable[..., Any], args: Arguments, kwargs: Keywords) -> Any:
+    def _composite(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         """Run a Python function of torch with the mode on inside of it."""
         with _Reentered(self):
             return _OPENED[func](*args, **kwargs)
 
-    def _unsupported(self, func: Callable[..., Any], args: Arguments, kwargs: Keywords) -> Any:
+    def _unsupported(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         self._refuse(func, "(neither convolution, linear nor attention): write it with those, as torch.nn.Linear")
         return func(*args, **kwargs)
 
@@ -354,9 +353,11 @@ def _functions(*names: str) -> list[Callable[..., Any]]:
     return [getattr(space, name) for space in spaces for name in names if hasattr(space, name)]
 
 
-def _operands(args: Arguments, kwargs: Keywords, names: tuple[str, ...]) -> tuple[Arguments, Arguments, Keywords]:
+def _operands(
+    args: Arguments, kwargs: Mapping[str, Any], names: tuple[str, ...]
+) -> tuple[Arguments, Arguments, Mapping[str, Any]]:
     """The leading operands, given by position or name; then the remaining arguments."""
     if len(args) >= len(names):
         return args[: len(names)], args[len(names) :], kwargs
-    kwargs = dict(kwargs)
-    return (*args, *(kwargs.pop(name) for name in names[len(args) :])), (), kwargs
+    rest = dict(kwargs)
+    return (*args, *(rest.pop(name) for name in names[len(args) :])), (), rest

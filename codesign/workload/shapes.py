@@ -5,7 +5,7 @@ torch finds the same shapes with Python decompositions; their import alone takes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ class ShapesOnly(TorchFunctionMode):
         self._seen = seen
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         found = None if kwargs.get("inplace") or "out" in kwargs else _shaped(func, args, kwargs)
@@ -43,7 +43,7 @@ class ShapesOnly(TorchFunctionMode):
         return found
 
 
-def _shaped(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+def _shaped(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
     if func in _RULES:
         return _RULES[func](*args, **kwargs)
     name = _name(func)

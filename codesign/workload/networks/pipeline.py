@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from codesign.workload.catalogue import AnyEntry, PipelineEntry, catalogue
 from codesign.workload.options import DiffusionOptions
@@ -35,7 +34,7 @@ def pipeline_workload(name: str, entry: PipelineEntry, part: Callable[..., Workl
     return Workload(name, tuple(operators), repeats, parameters, waiting)
 
 
-def _options(part: AnyEntry, options: DiffusionOptions) -> dict[str, Any]:
+def _options(part: AnyEntry, options: DiffusionOptions) -> dict[str, object]:
     if part.kind == "text-encoder":
         return {"batch": options.prompts}
     return {key: value for key, value in dict(options).items() if key in type(part.options).model_fields}
