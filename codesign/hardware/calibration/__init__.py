@@ -2,6 +2,7 @@
 
 from codesign.hardware.calibration.liberty.cells import cells_delay, verilog_models
 from codesign.hardware.calibration.liberty.library import Cell, FlipFlop, Library, read_liberty, write_merged
+from codesign.hardware.calibration.synthesis.batch import Job, Outcome, job_key, synthesize_many
 from codesign.hardware.calibration.synthesis.netlist import (
     Activity,
     EnergyResult,
@@ -11,15 +12,11 @@ from codesign.hardware.calibration.synthesis.netlist import (
     switching,
 )
 from codesign.hardware.calibration.synthesis.yosys import (
-    Job,
-    Outcome,
     Synthesis,
     SynthesisFailed,
     Tool,
     find_yosys,
-    job_key,
     synthesize,
-    synthesize_many,
 )
 
 __all__ = [

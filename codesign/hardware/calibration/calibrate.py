@@ -23,9 +23,10 @@ from codesign.hardware.calibration.fit.energy import energy_errors, energy_model
 from codesign.hardware.calibration.liberty.cells import cells_delay
 from codesign.hardware.calibration.liberty.library import Library, read_liberty, write_merged
 from codesign.hardware.calibration.synthesis import energy
+from codesign.hardware.calibration.synthesis.batch import Job, Outcome, synthesize_many
 from codesign.hardware.calibration.synthesis.energy import Switched
 from codesign.hardware.calibration.synthesis.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
-from codesign.hardware.calibration.synthesis.yosys import Job, Outcome, Tool, find_yosys, synthesize, synthesize_many
+from codesign.hardware.calibration.synthesis.yosys import Tool, find_yosys, synthesize
 from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.rtl.analyse.timing import KINDS
 from codesign.hardware.rtl.emit.unit import Unit, build

