@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 
 import yaml
 
 from codesign.commands.output import SearchProgress, print_json, print_table
 from codesign.files import write_atomic
 from codesign.hardware.calibration.calibrate import Calibration, calibrate
+from codesign.hardware.units.unit_model import UnitModelFile
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -25,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     model = found.model()
     write_atomic(arguments.out / "mac_model.yaml", model_text(model))
-    write_atomic(arguments.out / "units.json", json.dumps(found.results(), indent=0) + "\n")
+    write_atomic(arguments.out / "units.json", json.dumps([asdict(row) for row in found.results()], indent=0) + "\n")
     if arguments.json:
         print_json(model)
         return 0
@@ -34,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def model_text(model: dict[str, object]) -> str:
+def model_text(model: UnitModelFile) -> str:
     head = "# Written by `codesign calibrate`; do not edit. errors: relative.\n"
     return head + yaml.safe_dump(model, sort_keys=False, width=140)
 

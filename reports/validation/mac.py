@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +236,7 @@ def measured() -> dict[str, Any]:
     return {
         "libraries": {
             name: {
-                "provenance": load_model(file).provenance,
+                "provenance": asdict(load_model(file).provenance),
                 "errors": load_model(file).errors,
                 "families": by_family(name),
                 "sharing": sharing(name),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.formats import FormatPair
@@ -24,20 +23,43 @@ from codesign.hardware.calibration.liberty.cells import cells_delay
 from codesign.hardware.calibration.liberty.library import Library, read_liberty, write_merged
 from codesign.hardware.calibration.synthesis import energy
 from codesign.hardware.calibration.synthesis.batch import Job, Outcome, synthesize_many
-from codesign.hardware.calibration.synthesis.energy import Switched
+from codesign.hardware.calibration.synthesis.energy import Simulated, Switched
 from codesign.hardware.calibration.synthesis.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
 from codesign.hardware.calibration.synthesis.yosys import Tool, find_yosys, synthesize
 from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.rtl.analyse.timing import KINDS
 from codesign.hardware.rtl.emit.unit import Unit, build
+from codesign.hardware.units.coefficients import CoefficientRow
 from codesign.hardware.units.operand_streams import OPERANDS
+from codesign.hardware.units.unit_model import Fitted, Provenance, UnitModelFile
 
 PROBE = Unit((FormatPair.parse("int8"),), "int32", 1)
 _PERIODS = (2.5, 1.25)  # the two clock targets, in delays of the probe
 _LEAST_SAMPLES = 2 * len(PARTS)
-_ENERGY_KEYS = ("mode", "activity", "settled_fj", "glitching_fj", "clock_fj", "leakage_nw")
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, what
+
+
+@dataclass(frozen=True)
+class MeasuredUnit:
+    """A row of units.json: a synthesised unit with what was measured of it.
+
+    rates: products a lane and cycle by mode; cuts: the steps that registers follow; clock_ps: what it was mapped for;
+    area_um2: of its cells, before placement; delay_ps: its longest path mapped for speed, None where the tool reports
+    none; parts: one-bit cells by kind; energy: of units of the first clock, by mode and activity.
+    """
+
+    family: str
+    pairs: list[str]
+    rates: list[int]
+    accumulator: str
+    lanes: int
+    cuts: list[str]
+    clock_ps: float
+    area_um2: float
+    delay_ps: float | None
+    parts: dict[str, int]
+    energy: list[Simulated]
 
 
 @dataclass(frozen=True)
@@ -57,40 +79,40 @@ class Calibration:
     failures: tuple[tuple[str, str], ...]
     synthesis_s: float
 
-    def model(self) -> dict[str, Any]:
-        """Coefficients and errors with provenance: the sections of a unit model's file."""
+    def model(self) -> UnitModelFile:
+        """Coefficients and errors with provenance."""
         source = f"codesign calibrate: {self.library.name}, {self.tool.version}"
         timed = [sample for sample in self.samples if sample.delay_ps]
         levels = _rows(dict(zip(KINDS, fit_delay(timed), strict=True)), "ps per logic level", source) if timed else {}
         area = fit_area(self.samples)
         return {
-            "provenance": self.provenance(),
+            "provenance": asdict(self.provenance()),
             "area_um2": _rows(dict(zip(PARTS, area, strict=True)), "um2 per one-bit part", source),
             "level_ps": levels or _planned_levels(self.clocks_ps),
             **energy_model(self.switched, area, source),
             "errors": self.errors(),
         }
 
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Provenance:
         units = [sample.unit for sample in self.samples]
         modes = [mode for unit in units for mode in unit.modes]
-        return {
-            "library": self.library.name,
-            "voltage_v": self.library.voltage_v,
-            "sha256": self.library.sha256,
-            "tool": self.tool.version,
-            "script": self.script,
-            "clocks_ps": list(self.clocks_ps),
-            "units": len(self.samples),
-            "synthesis_s": round(self.synthesis_s),
-            "fitted": {
-                "lanes": max(unit.lanes for unit in units),
-                "significand_bits": max(max(m.weight.significand, m.activation.significand) for m in modes),
-                "formats": max(len(unit.pairs) for unit in units),
-                "accumulator_bits": max(unit.accumulator_bits for unit in units),
-            },
-            "failed": [f"{name}: {reason}" for name, reason in self.failures],
-        }
+        return Provenance(
+            library=self.library.name,
+            voltage_v=self.library.voltage_v,
+            sha256=self.library.sha256,
+            tool=self.tool.version,
+            script=self.script,
+            clocks_ps=self.clocks_ps,
+            units=len(self.samples),
+            synthesis_s=round(self.synthesis_s),
+            fitted=Fitted(
+                lanes=max(unit.lanes for unit in units),
+                significand_bits=max(max(m.weight.significand, m.activation.significand) for m in modes),
+                formats=max(len(unit.pairs) for unit in units),
+                accumulator_bits=max(unit.accumulator_bits for unit in units),
+            ),
+            failed=tuple(f"{name}: {reason}" for name, reason in self.failures),
+        )
 
     def errors(self) -> dict[str, dict[str, dict[str, float]]]:
         """Relative errors of area and delay, each in-sample, on left-out units, families and shared units."""
@@ -123,26 +145,26 @@ class Calibration:
             found["energy"] = energy_errors(self.switched)
         return found
 
-    def results(self) -> list[dict[str, Any]]:
-        """The raw measurements, one row a unit."""
+    def results(self) -> list[MeasuredUnit]:
+        """The raw measurements."""
         return [
-            {
-                "family": sample.family,
-                "pairs": [str(pair) for pair in sample.unit.pairs],
-                "rates": list(sample.unit.rates),
-                "accumulator": sample.unit.accumulator,
-                "lanes": sample.unit.lanes,
-                "cuts": sorted(sample.unit.cuts),
-                "clock_ps": sample.clock_ps,
-                "area_um2": round(sample.area_um2, 4),
-                "delay_ps": None if sample.delay_ps is None else round(sample.delay_ps, 2),
-                "parts": dict(sample.parts),
-                "energy": [
-                    {key: getattr(row, key) for key in _ENERGY_KEYS}
+            MeasuredUnit(
+                family=sample.family,
+                pairs=[str(pair) for pair in sample.unit.pairs],
+                rates=list(sample.unit.rates),
+                accumulator=sample.unit.accumulator,
+                lanes=sample.unit.lanes,
+                cuts=sorted(sample.unit.cuts),
+                clock_ps=sample.clock_ps,
+                area_um2=round(sample.area_um2, 4),
+                delay_ps=None if sample.delay_ps is None else round(sample.delay_ps, 2),
+                parts=dict(sample.parts),
+                energy=[
+                    row.simulated
                     for row in self.switched
                     if row.unit == sample.unit and sample.clock_ps == self.clocks_ps[0]
                 ],
-            }
+            )
             for sample in self.samples
         ]
 
@@ -224,18 +246,18 @@ def _sorted_out(
     return tuple(samples), tuple(failures)
 
 
-def _rows(values: dict[str, Any], unit: str, source: str) -> dict[str, dict[str, Any]]:
+def _rows(values: Mapping[str, float], unit: str, source: str, quality: str = "fitted") -> dict[str, CoefficientRow]:
     return {
-        name: {"value": round(float(value), 5), "unit": unit, "source": source, "quality": "fitted"}
+        name: {"value": round(float(value), 5), "unit": unit, "source": source, "quality": quality}
         for name, value in values.items()
     }
 
 
-def _planned_levels(clocks_ps: Sequence[float]) -> dict[str, dict[str, Any]]:
+def _planned_levels(clocks_ps: Sequence[float]) -> dict[str, CoefficientRow]:
     """What the grid was cut with, where the tool reports no delays."""
     scale = max(clocks_ps) / _PERIODS[0] / PLANNED_PROBE_PS
-    rows = _rows({kind: ps * scale for kind, ps in PLANNED_LEVEL_PS.items()}, "ps per logic level", "not measured")
-    return {kind: row | {"quality": "assumption"} for kind, row in rows.items()}
+    planned = {kind: ps * scale for kind, ps in PLANNED_LEVEL_PS.items()}
+    return _rows(planned, "ps per logic level", "not measured", "assumption")
 
 
 def _of(wanted: Sequence[Sample], errors: Sequence[float], samples: Sequence[Sample]) -> list[float]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,17 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
+class CoefficientRow(TypedDict):
+    """A coefficient as a data file has it; without `low` and `high` its interval is the value."""
+
+    value: float
+    low: NotRequired[float]
+    high: NotRequired[float]
+    unit: str
+    source: str
+    quality: str
+
+
 @dataclass(frozen=True)
 class Coefficient:
     """One number of the model with its provenance."""
@@ -55,7 +66,7 @@ class Coefficient:
         return Interval(self.value, self.low, self.high)
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Coefficient:
+    def of(cls, row: CoefficientRow) -> Coefficient:
         """Raises ValueError where provenance is missing or the interval does not hold the value."""
         missing = [key for key in ("value", "unit", "source", "quality") if key not in row]
         if missing:

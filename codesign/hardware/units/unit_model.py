@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from codesign.hardware.rtl.analyse.parts import PARTS, counts_of, own_parts
 from codesign.hardware.rtl.analyse.timing import KINDS, Plan, Steps, unit_paths
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.units.activities import NOISE, activities
-from codesign.hardware.units.coefficients import DATA, Coefficient, Interval, read_data
+from codesign.hardware.units.coefficients import DATA, Coefficient, CoefficientRow, Interval, read_data
 from codesign.hardware.units.switching import product_activity
 
 SHIPPED_7NM = "mac_model_asap7.yaml"
@@ -50,6 +50,52 @@ class Cuts:
         return plan
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """The largest units that the coefficients are fitted to, each in one respect."""
+
+    lanes: int
+    significand_bits: int
+    formats: int
+    accumulator_bits: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What the coefficients are fitted to: the cell library, the synthesiser with its script, and how many units.
+
+    clocks_ps: the clock targets; synthesis_s: seconds of all runs together, None in files from before it was kept;
+    failed: units that were not synthesised, each with the reason.
+    """
+
+    library: str
+    voltage_v: float
+    sha256: str
+    tool: str
+    script: str
+    clocks_ps: tuple[float, ...]
+    units: int
+    synthesis_s: int | None = None
+    fitted: Fitted
+    failed: tuple[str, ...]
+
+
+class EnergySections(TypedDict, total=False):
+    """Of a unit model's file, by share and part, and clock, leakage and idle_share; missing where none was measured."""
+
+    energy_fj: dict[str, dict[str, CoefficientRow]]
+    energy: dict[str, CoefficientRow]
+
+
+class UnitModelFile(EnergySections):
+    """A unit model's file, as `codesign calibrate` writes it; errors: relative, by what, how evaluated and quantile."""
+
+    provenance: dict[str, object]
+    area_um2: dict[str, CoefficientRow]
+    level_ps: dict[str, CoefficientRow]
+    errors: dict[str, dict[str, dict[str, float]]]
+
+
 @dataclass(frozen=True, eq=False)
 class UnitModel:
     """Coefficients of one library, at its own node.
@@ -68,7 +114,7 @@ class UnitModel:
     leakage: Interval
     idle: Interval
     errors: Mapping[str, Mapping[str, Mapping[str, float]]]
-    provenance: Mapping[str, Any]
+    provenance: Provenance
 
     @property
     def activities(self) -> tuple[str, ...]:
@@ -126,13 +172,13 @@ class UnitModel:
 
     def extrapolation(self, unit: Unit) -> tuple[str, ...]:
         """In what respects the unit lies beyond every one that the coefficients are fitted to; empty within."""
-        limits = self.provenance["fitted"]
+        limits = self.provenance.fitted
         widest = max(max(mode.weight.significand, mode.activation.significand) for mode in unit.modes)
         found = {
-            "dot length": (unit.lanes, limits["lanes"]),
-            "bits of a multiplier's operand": (widest, limits["significand_bits"]),
-            "formats": (len(unit.pairs), limits["formats"]),
-            "bits of the accumulator": (unit.accumulator_bits, limits["accumulator_bits"]),
+            "dot length": (unit.lanes, limits.lanes),
+            "bits of a multiplier's operand": (widest, limits.significand_bits),
+            "formats": (len(unit.pairs), limits.formats),
+            "bits of the accumulator": (unit.accumulator_bits, limits.accumulator_bits),
         }
         return tuple(f"{what} {has}, fitted up to {most}" for what, (has, most) in found.items() if has > most)
 
@@ -168,10 +214,15 @@ def load_model(name: str) -> UnitModel:
             leakage=other["leakage"],
             idle=other["idle_share"],
             errors=data["errors"],
-            provenance=data["provenance"],
+            provenance=_provenance(data["provenance"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{name}: not a complete unit model ({error}); write it with codesign calibrate") from None
+
+
+def _provenance(written: Any) -> Provenance:
+    lists = {key: tuple(written[key]) for key in ("clocks_ps", "failed")}
+    return Provenance(**{**written, **lists, "fitted": Fitted(**written["fitted"])})
 
 
 def _frozen(values: Vector) -> Vector:

@@ -8,7 +8,6 @@ glitches of equal gate delays (`synthesis.energy`); the value is the middle of t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
@@ -16,7 +15,8 @@ from scipy.optimize import nnls
 from codesign.hardware.calibration.fit.area_delay import Vector, held_out, summaries
 from codesign.hardware.calibration.synthesis.energy import Switched
 from codesign.hardware.rtl.analyse.parts import PARTS, counts_of
-from codesign.hardware.units.unit_model import SHARES
+from codesign.hardware.units.coefficients import CoefficientRow
+from codesign.hardware.units.unit_model import SHARES, EnergySections
 
 _PRIOR_WEIGHT = 0.02  # of a part's own size against one unit, as for area: decides only what the units leave open
 _ROUNDS = 20  # of new weights: by then the coefficients of both shipped libraries move by less than 1e-9 fJ
@@ -98,15 +98,21 @@ def energy_errors(rows: Sequence[Switched]) -> dict[str, dict[str, float]]:
     return summaries(found)
 
 
-def energy_model(rows: Sequence[Switched], area_um2: Vector, source: str) -> dict[str, Any]:
-    """Sections energy_fj (by share and part) and energy (clock, leakage, idle_share) of a unit model's file.
+def energy_model(rows: Sequence[Switched], area_um2: Vector, source: str) -> EnergySections:
+    """The sections of a unit model's file that say what switching takes; none without rows.
 
     area_um2: of one cell of each part.
     """
 
-    def entry(value: float, low: float, high: float, unit: str) -> dict[str, Any]:
-        digits = {"value": round(float(value), 5), "low": round(float(low), 5), "high": round(float(high), 5)}
-        return digits | {"unit": unit, "source": source, "quality": "fitted"}
+    def entry(value: float, low: float, high: float, unit: str) -> CoefficientRow:
+        return {
+            "value": round(float(value), 5),
+            "low": round(float(low), 5),
+            "high": round(float(high), 5),
+            "unit": unit,
+            "source": source,
+            "quality": "fitted",
+        }
 
     if not rows:
         return {}

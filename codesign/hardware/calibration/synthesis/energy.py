@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,21 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Simulated:
+    """A unit in one mode under an activity, as energy.jsonl and units.json hold it: fJ a cycle, nW at rest.
+
+    settled_fj: without glitches, glitching_fj: with them; the clock's energy comes in addition to either.
+    """
+
+    mode: int
+    activity: str
+    settled_fj: float
+    glitching_fj: float
+    clock_fj: float
+    leakage_nw: float
+
+
+@dataclass(frozen=True)
 class Switched:
     """fJ of one cycle of a unit in one mode under an activity, without and with glitches; its clock; nW at rest."""
 
@@ -55,6 +70,15 @@ class Switched:
     glitching_fj: float
     clock_fj: float
     leakage_nw: float
+
+    @classmethod
+    def of(cls, job: Job, found: Simulated) -> Switched:
+        return cls(job.family, job.unit, **asdict(found))
+
+    @property
+    def simulated(self) -> Simulated:
+        """Without the unit."""
+        return Simulated(self.mode, self.activity, self.settled_fj, self.glitching_fj, self.clock_fj, self.leakage_nw)
 
     @property
     def own(self) -> Vector:
@@ -86,11 +110,11 @@ def measure(
     """Simulate every job. liberty: files of the library with its power tables; folder: keeps energy.jsonl, from which
     a second call goes on."""
     log = folder / "energy.jsonl"
-    known: dict[str, list[dict[str, Any]]] = {}
+    known: dict[str, list[Simulated]] = {}
     if log.exists():
         for line in log.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            known[row["key"]] = row["rows"]
+            known[row["key"]] = [Simulated(**fields) for fields in row["rows"]]
     missing = [job for job in jobs if job.key not in known]
     # a fresh interpreter each: torch does not survive a fork of its threads
     with ProcessPoolExecutor(max(1, parallel), get_context("spawn")) as pool:
@@ -99,11 +123,12 @@ def measure(
             for done, future in enumerate(as_completed(running), 1):
                 job = running[future]
                 known[job.key] = future.result()
-                file.write(json.dumps({"key": job.key, "rows": known[job.key]}) + "\n")
+                rows = [asdict(found) for found in known[job.key]]
+                file.write(json.dumps({"key": job.key, "rows": rows}) + "\n")
                 file.flush()
                 if progress:
                     progress(job.unit.name, len(jobs) - len(missing) + done, len(jobs))
-    return tuple(Switched(job.family, job.unit, **row) for job in jobs for row in known[job.key])
+    return tuple(Switched.of(job, found) for job in jobs for found in known[job.key])
 
 
 @lru_cache(maxsize=1)
@@ -112,7 +137,7 @@ def _library(liberty: tuple[Path, ...]) -> Library:
     return read_liberty(*liberty)
 
 
-def _simulate(job: Job, liberty: tuple[Path, ...]) -> list[dict[str, Any]]:
+def _simulate(job: Job, liberty: tuple[Path, ...]) -> list[Simulated]:
     library = _library(liberty)
     netlist = read_netlist(job.netlist, "unit", library)
     wire = wire_ff(netlist)
@@ -120,14 +145,17 @@ def _simulate(job: Job, liberty: tuple[Path, ...]) -> list[dict[str, Any]]:
     for mode in range(len(job.unit.modes)):
         for activity in activities():
             toggles = switching(netlist, stimulus(job.unit, mode, activity), count_from=_SETTLED_AFTER)
-            energy = asdict(energy_fj(toggles, netlist, library, wire))
-            named = {
-                "settled_fj": energy["zero_delay_fj"],
-                "glitching_fj": energy["unit_delay_fj"],
-                "clock_fj": energy["clock_fj"],
-                "leakage_nw": energy["leakage_nw"],
-            }
-            rows.append({"mode": mode, "activity": activity} | {key: round(v, 4) for key, v in named.items()})
+            energy = energy_fj(toggles, netlist, library, wire)
+            rows.append(
+                Simulated(
+                    mode,
+                    activity,
+                    settled_fj=round(energy.zero_delay_fj, 4),
+                    glitching_fj=round(energy.unit_delay_fj, 4),
+                    clock_fj=round(energy.clock_fj, 4),
+                    leakage_nw=round(energy.leakage_nw, 4),
+                )
+            )
     return rows
 
 
