@@ -66,7 +66,7 @@ class AcceleratorFacts(Record):
 
     @classmethod
     def of(cls, accelerator: Accelerator) -> AcceleratorFacts:
-        return cls(**accelerator.to_dict())
+        return cls.model_validate(accelerator.to_dict())
 
     def built(self) -> Accelerator:
         """Raises InputError where no such chip can be built."""

@@ -127,7 +127,7 @@ class Accelerator:
             tuple(self.pairs), self.accumulator, self.dot, self.node_nm, self.clock_hz / 1e9, self.unit_model
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """JSON form, the fields of the contract; inverse of `from_dict`."""
         fields = {key: getattr(self, key) for key in self.__dataclass_fields__ if key != "unit_model"}
         own = {"unit_model": self.unit_model} if self.unit_model else {}
