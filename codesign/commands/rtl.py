@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codesign.commands.output import print_json
 from codesign.errors import CodesignError, InputError
@@ -16,6 +15,9 @@ from codesign.hardware.rtl import build
 from codesign.hardware.rtl.verify.bench import Check, write_checks
 from codesign.hardware.rtl.verify.simulate import simulate
 from codesign.hardware.rtl.verify.vectors import verification
+
+if TYPE_CHECKING:  # the export loads networks, which a unit of format pairs does without
+    from codesign.export.rtl import WrittenArray
 
 _READ_ME = """\
 unit.v        the compute unit {name}: {pairs}, {accumulator}, dot-{lanes}
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _unit(arguments)
 
 
-def rtl_text(facts: Mapping[str, Any]) -> str:
+def rtl_text(facts: WrittenArray) -> str:
     """An exported array in one line, and one for each layer that its bench multiplies."""
     lines = [f"{facts['rows']} x {facts['columns']} units {facts['unit']}, {facts['dataflow']}s stay"]
     for index, layer in enumerate(facts["layers"]):
@@ -79,7 +81,7 @@ def _array(arguments: argparse.Namespace) -> int:
     if given:
         raise InputError(f"{given[0]} goes with format pairs: a design has its own unit")
     facts = export_rtl(study, arguments.design, arguments.out, arguments.dataflow or "output", arguments.check)
-    facts |= {"folder": str(arguments.out)}
+    facts["folder"] = str(arguments.out)
     if arguments.json:
         print_json(facts)
     else:

@@ -10,7 +10,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import torch
 from safetensors import SafetensorError
@@ -44,8 +44,24 @@ class Exported:
     psnr_db: float
 
 
-def export_brevitas(study_dir: Path, design_id: str, out_dir: Path) -> dict[str, Any]:
-    """Write each network of a design to ``out_dir/<task>``; returns ``{"tasks": {task: {path, layers, psnr_db}}}``.
+class WrittenNetwork(TypedDict):
+    """A network as `export --json` has it: its folder, how many layers were quantized, PSNR to the measured outputs."""
+
+    path: str
+    layers: int
+    psnr_db: float
+
+
+class WrittenNetworks(TypedDict):
+    """The networks of a design, by task; `to` is the exporter's name, which `export_design` adds."""
+
+    to: NotRequired[str]
+    design: str
+    tasks: dict[str, WrittenNetwork]
+
+
+def export_brevitas(study_dir: Path, design_id: str, out_dir: Path) -> WrittenNetworks:
+    """Write each network of a design to ``out_dir/<task>``; returns what was written.
 
     Every network is built and compared with the measured one on the evaluation batch before the first file
     is written. Raises InputError on an unknown design or format, EnvironmentProblem where
@@ -64,7 +80,7 @@ def export_brevitas(study_dir: Path, design_id: str, out_dir: Path) -> dict[str,
         )
         for name, assignment in design.assignments.items()
     }
-    facts = {}
+    facts: dict[str, WrittenNetwork] = {}
     for name, result in exported.items():
         folder = Path(out_dir) / name
         _write(folder, result, design, name)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.export.study import ChosenDesign, read_design
@@ -68,9 +68,53 @@ class LayerChoice:
     macs: int
 
 
+class WrittenLayer(TypedDict):
+    """A layer that the bench multiplies, in layer.json.
+
+    mode: of the unit; macs: for one result; streamed, stationary: shapes of the operands that were sampled;
+    products_per_step: of one dot product; steps: of the whole matrices; compared: rows of results.
+    """
+
+    mode: int
+    pair: str
+    task: str
+    layer: str
+    kind: str
+    macs: int
+    streamed: list[int]
+    stationary: list[int]
+    products_per_step: int
+    steps: int
+    compared: int
+
+
+class WrittenArray(TypedDict):
+    """layer.json, and what the commands add to it in their own JSON.
+
+    corner: [rows, columns] that the bench multiplies on; modes: format pairs of the unit; latency: clocks, and
+    interleave: sums in turn, both by mode. to: the exporter's name; wrong: rows of results that differ, by layer.
+    """
+
+    to: NotRequired[str]
+    design: str
+    study: str
+    dataflow: str
+    rows: int
+    columns: int
+    corner: list[int]
+    unit: str
+    modes: list[str]
+    latency: list[int]
+    interleave: list[int]
+    layers: list[WrittenLayer]
+    simulator: NotRequired[str]
+    wrong: NotRequired[list[int]]
+    folder: NotRequired[str]
+
+
 def export_rtl(
     study_dir: Path, design_id: str, out_dir: Path, dataflow: str = "output", simulator: str | None = None
-) -> dict[str, Any]:
+) -> WrittenArray:
     """Write the array of a design with its bench to `out_dir`; run it where a simulator is named.
 
     Returns what layer.json says, and with a simulator `wrong`, rows of results that differ, by mode.
@@ -90,7 +134,8 @@ def export_rtl(
     names = {choice.task for choice in chosen.values()}
     evaluators = {name: Evaluator(tasks[name], ranges=design.ranges[name]) for name in names}
     operands = {name: sample_operands(tasks[name]) for name in evaluators}
-    checks, layers = [], []
+    checks: list[ArrayCheck] = []
+    layers: list[WrittenLayer] = []
     for mode, pair in enumerate(unit.pairs):
         if pair not in chosen:
             continue
@@ -103,22 +148,8 @@ def export_rtl(
         matrices = Matrices.of(unit.modes[mode], part.stationary, part.streamed, ranges)
         check = ArrayCheck(made, mode, matrices)
         checks.append(check)
-        layers.append(
-            {
-                "mode": mode,
-                "pair": str(pair),
-                "task": choice.task,
-                "layer": choice.layer,
-                "kind": choice.kind,
-                "macs": choice.macs,
-                "streamed": list(part.streamed.shape),
-                "stationary": list(part.stationary.shape),
-                "products_per_step": unit.modes[mode].products,
-                "steps": matrices.steps,
-                "compared": check.compared,
-            }
-        )
-    facts: dict[str, Any] = {
+        layers.append(_layer(check, choice, part, pair))
+    facts: WrittenArray = {
         "design": design.id,
         "study": design.study,
         "dataflow": dataflow,
@@ -134,8 +165,25 @@ def export_rtl(
     sources = {"array.v": made.text, "unit.v": made.built.text}
     _write(Path(out_dir), facts, sources, checks)
     verdicts: list[Verdict] = simulate(simulator, checks, sources, Path(out_dir)) if simulator else []
-    tested = {"simulator": simulator, "wrong": [verdict.wrong for verdict in verdicts]} if simulator else {}
-    return facts | tested
+    if simulator:
+        facts["simulator"], facts["wrong"] = simulator, [verdict.wrong for verdict in verdicts]
+    return facts
+
+
+def _layer(check: ArrayCheck, choice: LayerChoice, part: Operands, pair: FormatPair) -> WrittenLayer:
+    return {
+        "mode": check.mode,
+        "pair": str(pair),
+        "task": choice.task,
+        "layer": choice.layer,
+        "kind": choice.kind,
+        "macs": choice.macs,
+        "streamed": list(part.streamed.shape),
+        "stationary": list(part.stationary.shape),
+        "products_per_step": check.cells.unit.modes[check.mode].products,
+        "steps": check.matrices.steps,
+        "compared": check.compared,
+    }
 
 
 def choose_layers(design: ChosenDesign, tasks: Mapping[str, Task]) -> dict[FormatPair, LayerChoice]:
@@ -181,11 +229,20 @@ def _range(evaluator: Evaluator, site: Site | None, name: str) -> Amax | None:
     return evaluator.network.ranges.get(site, form)
 
 
-def _write(folder: Path, facts: dict[str, Any], sources: Mapping[str, str], checks: list[ArrayCheck]) -> None:
+def _write(folder: Path, facts: WrittenArray, sources: Mapping[str, str], checks: list[ArrayCheck]) -> None:
     made = checks[0].cells
-    listed = {key: ", ".join(map(str, facts[key])) for key in ("latency", "interleave")}
-    corner = " x ".join(map(str, facts["corner"]))
-    text = READ_ME.format(**facts | listed | {"corner": corner}, protocol=_PROTOCOL[made.dataflow])
+    text = READ_ME.format(
+        design=facts["design"],
+        study=facts["study"],
+        rows=facts["rows"],
+        columns=facts["columns"],
+        dataflow=facts["dataflow"],
+        unit=facts["unit"],
+        corner=" x ".join(map(str, facts["corner"])),
+        latency=", ".join(map(str, facts["latency"])),
+        interleave=", ".join(map(str, facts["interleave"])),
+        protocol=_PROTOCOL[made.dataflow],
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_checks(checks, folder)
