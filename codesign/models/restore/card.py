@@ -10,18 +10,17 @@ import argparse
 import json
 import platform
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from codesign.errors import InputError
 from codesign.files import read_text, write_atomic
+from codesign.models.card import claim
 from codesign.models.restore import card_text
+from codesign.models.restore.card_text import Card, NetworkFacts, PhaseFacts, PhotographFacts, TrainingFacts
 from codesign.models.restore.dataset import DATA, Batch, load_samples
 from codesign.models.restore.diffusion import KAPPA, STUDENT_STEPS, TEACHER_STEPS, TEMPERATURE
 from codesign.models.restore.network import HOLE_TRUST, TASKS, RestoreUNet
@@ -33,7 +32,6 @@ from codesign.models.task import Samples
 HERE = Path(__file__).parent
 WEIGHTS = {"student": DATA / "restore.safetensors", "teacher": DATA / "teacher.safetensors"}
 SEED = 0  # of the noise
-RESAMPLES = 1000
 # What the network must do better than, by metric: (claim, row, other row, metric)
 COMPARISONS = (
     ("super-resolution against bicubic", "student_4", "input", "psnr_super_resolution"),
@@ -48,21 +46,7 @@ COMPARISONS = (
         for task in ("super_resolution", "deblur", "inpaint", "outpaint")
     ),
 )
-Claim = dict[str, float | int]
 Rows = dict[str, dict[str, Samples]]
-
-
-def claim(samples: Samples) -> Claim:
-    """Value of a metric, its 95 % percentile-bootstrap interval over crops, and the number of crops."""
-    rows = samples.values
-    draws = np.random.default_rng(0).integers(0, len(rows), size=(RESAMPLES, len(rows)))
-    low, high = np.quantile([samples.reduce(rows[d]) for d in draws], [0.025, 0.975])
-    return {
-        "value": round(samples.reduce(rows), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-        "n": len(rows),
-    }
 
 
 def held_out() -> Batch:
@@ -127,10 +111,12 @@ def difference(rows: Rows, ours: str, other: str, metric: str) -> Samples:
     return Samples(metric, a.unit, a.direction, a.values - b.values, a.reduce)
 
 
-def describe_training(run: Path, note: str) -> dict[str, Any]:
+def describe_training(run: Path, note: str) -> TrainingFacts:
     """What the log of a run says of each phase: steps, minutes, last loss (mean of 100 steps)."""
     log = [json.loads(line) for line in read_text(run / "log.jsonl").splitlines()]
-    last = {row["phase"]: {k: row[k] for k in ("step", "minutes", "loss")} for row in log}
+    last: dict[str, PhaseFacts] = {
+        row["phase"]: {"step": row["step"], "minutes": row["minutes"], "loss": row["loss"]} for row in log
+    }
     return {
         "seed": log[-1]["seed"],
         "compiled": log[-1]["compiled"],
@@ -150,7 +136,7 @@ def install(run: Path) -> None:
         path.chmod(0o644)
 
 
-def describe(task: RestoreTask) -> dict[str, Any]:
+def describe(task: RestoreTask) -> NetworkFacts:
     """Size and shape of the network."""
     workload = task.workload()
     return {
@@ -164,8 +150,8 @@ def describe(task: RestoreTask) -> dict[str, Any]:
     }
 
 
-def _listed(photographs: tuple[Photograph, ...]) -> list[dict[str, Any]]:
-    return [asdict(p) for p in photographs]
+def _listed(photographs: tuple[Photograph, ...]) -> list[PhotographFacts]:
+    return [{"name": p.name, "credit": p.credit, "licence": p.licence, "weight": p.weight} for p in photographs]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -180,7 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         training = json.loads(read_text(HERE / "card.json"))["training"]
     rows = measure()
-    card = {
+    card: Card = {
         "network": describe(load()),
         "photographs": {"held_out": _listed(HELD_OUT), "training": _listed(TRAINING)},
         "training": training,

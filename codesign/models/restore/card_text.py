@@ -2,9 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
-Card = dict[str, Any]
+from codesign.models.card import Claim, bracket
+
+
+class NetworkFacts(TypedDict):
+    """Size and shape of the network.
+
+    layers: how many, by kind; weights_bytes: of the file, by phase of training; kappa, temperature: the noise at
+    time 1, and how much of it a sample takes; hole_trust: share of the change that is applied inside a hole.
+    """
+
+    parameters: int
+    layers: dict[str, int]
+    macs_per_image: int
+    kappa: float
+    temperature: float
+    hole_trust: float
+    weights_bytes: dict[str, int]
+
+
+class PhotographFacts(TypedDict):
+    """A photograph, by whom and under which terms; weight: how often training draws it."""
+
+    name: str
+    credit: str
+    licence: str
+    weight: float
+
+
+class PhaseFacts(TypedDict):
+    """The end of a phase of training; loss: mean of the last 100 steps."""
+
+    step: int
+    minutes: float
+    loss: float
+
+
+class TrainingFacts(TypedDict):
+    """How the weights were trained, and on what machine; note: a remark, empty without one."""
+
+    seed: int
+    compiled: bool
+    images_per_step: int
+    phases: dict[str, PhaseFacts]
+    note: str
+    torch: str
+    machine: str
+
+
+class Card(TypedDict):
+    """card.json.
+
+    photographs: by use; hole_change_left: by task, share of the change inside a hole that stays; quality: by way to
+    restore and metric; comparisons: gains in PSNR, dB.
+    """
+
+    network: NetworkFacts
+    photographs: dict[str, list[PhotographFacts]]
+    training: TrainingFacts
+    hole_change_left: dict[str, float]
+    quality: dict[str, dict[str, Claim]]
+    comparisons: dict[str, Claim]
+
+
 _ROWS = {
     "input": "input (bicubic, blurred, prefilled)",
     "biharmonic": "biharmonic fill",
@@ -121,18 +183,14 @@ def _quality(card: Card) -> str:
             cells = [_cell(card["quality"][row], row, task, pattern, digits) for task in tasks]
             lines.append(f"| {label} | {' | '.join(cells)} |")
     lines += ["", "| gain, crop by crop, dB of PSNR | mean |", "|---|---|"]
-    lines += [f"| {name} | {_bracket(c, 2, '+')} |" for name, c in card["comparisons"].items()]
+    lines += [f"| {name} | {bracket(c, 2, '+')} |" for name, c in card["comparisons"].items()]
     return "\n".join(lines)
 
 
-def _cell(claims: Card, row: str, task: str, pattern: str, digits: int) -> str:
+def _cell(claims: dict[str, Claim], row: str, task: str, pattern: str, digits: int) -> str:
     if task in _NOT_FOR.get(row, ()):
         return "-"
-    return _bracket(claims[pattern.format(task)], digits)
-
-
-def _bracket(claim: Card, digits: int, sign: str = "") -> str:
-    return f"{claim['value']:{sign}.{digits}f} [{claim['low']:.{digits}f}, {claim['high']:.{digits}f}]"
+    return bracket(claims[pattern.format(task)], digits)
 
 
 LIMITS = """## Limits

@@ -12,19 +12,20 @@ import platform
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from codesign.files import write_atomic
+from codesign.models.card import claim
 from codesign.models.rewrite import card_text
+from codesign.models.rewrite.card_text import Answer, Card, DataFacts, Measured, RewriteClaims, Sizes, TrainingFacts
 from codesign.models.rewrite.corpus import documents
 from codesign.models.rewrite.dataset import RewriteRows, heldout_rows, load_data, prose_windows
 from codesign.models.rewrite.generate import generate, texts
 from codesign.models.rewrite.generator import HELDOUT_NAMES, HELDOUT_PAIRS, HELDOUT_PHRASINGS, HELDOUT_SPLITS
 from codesign.models.rewrite.metrics import chrf, exact_match, perplexity
-from codesign.models.rewrite.network import Decoder
+from codesign.models.rewrite.network import Decoder, DecoderConfig
 from codesign.models.rewrite.task import Forced, load_network
 from codesign.models.rewrite.templates import BODIES, EXTRAS, NAMES
 from codesign.models.rewrite.tokens import DATA
@@ -33,18 +34,7 @@ from codesign.models.task import Samples
 
 HERE = Path(__file__).parent
 PER_SPLIT, SEED = 300, 1  # messages measured for each held-out split; not the committed ones (seed 0)
-RESAMPLES = 1000
 BATCH = 100
-Claim = dict[str, float | int]
-
-
-def claim(samples: Samples) -> Claim:
-    """Value of a metric, its 95 % percentile-bootstrap interval over rows, and the number of rows."""
-    rows = samples.values
-    draws = np.random.default_rng(0).integers(0, len(rows), size=(RESAMPLES, len(rows)))
-    low, high = np.quantile([samples.reduce(rows[d]) for d in draws], [0.025, 0.975])
-    value = samples.reduce(rows)
-    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4), "n": len(rows)}
 
 
 @torch.inference_mode()
@@ -66,11 +56,12 @@ def write_answers(network: Decoder, rows: RewriteRows) -> list[str]:
     return [text for part in parts for text in texts(generate(network, network.config, part))]
 
 
-def rewrite_claims(network: Decoder, rows: RewriteRows) -> tuple[dict[str, dict[str, Claim]], list[dict[str, str]]]:
+def rewrite_claims(network: Decoder, rows: RewriteRows) -> tuple[dict[str, RewriteClaims], list[Answer]]:
     """exact_match, chrf and the chrf of an untouched source for each held-out split; and three examples of each."""
     written, wanted = write_answers(network, rows), texts(rows.targets())
     sources = texts([p[1:-1] for p in rows.prompts()])
-    claims, examples = {}, []
+    claims: dict[str, RewriteClaims] = {}
+    examples: list[Answer] = []
     for index, split in enumerate(HELDOUT_SPLITS):
         chosen = np.flatnonzero(rows.split == index)
         ours, goal, source = ([column[i] for i in chosen] for column in (written, wanted, sources))
@@ -83,15 +74,13 @@ def rewrite_claims(network: Decoder, rows: RewriteRows) -> tuple[dict[str, dict[
     return claims, examples
 
 
-def _examples(
-    split: str, sources: Sequence[str], wanted: Sequence[str], written: Sequence[str]
-) -> list[dict[str, str]]:
+def _examples(split: str, sources: Sequence[str], wanted: Sequence[str], written: Sequence[str]) -> list[Answer]:
     """The first two answers of a split, whatever they are, and its first wrong one after them."""
     wrong = [i for i in range(2, len(wanted)) if wanted[i] != written[i]][:1]
     return [{"split": split, "source": sources[i], "wanted": wanted[i], "written": written[i]} for i in (0, 1, *wrong)]
 
 
-def measure(network: Decoder) -> dict[str, Any]:
+def measure(network: Decoder) -> Measured:
     """All claims about the float network: on large samples, and on the committed rows that reports use."""
     committed = load_data()
     claims, examples = rewrite_claims(network, heldout_rows(PER_SPLIT, SEED))
@@ -111,7 +100,7 @@ def measure(network: Decoder) -> dict[str, Any]:
     }
 
 
-def describe_data() -> dict[str, Any]:
+def describe_data() -> DataFacts:
     """Sizes of corpus and grammar."""
     prose = {split: documents(split) for split in ("train", "heldout")}
     return {
@@ -129,7 +118,7 @@ def describe_data() -> dict[str, Any]:
     }
 
 
-def describe_training(run: Path) -> dict[str, Any]:
+def describe_training(run: Path, note: str) -> TrainingFacts:
     """What the log of a run says: steps, minutes, last losses (mean of 100 steps)."""
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     last = log[-1]
@@ -147,6 +136,20 @@ def describe_training(run: Path) -> dict[str, Any]:
         "rewrite_loss": round(last["rewrite"], 4),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, one core",
+        "note": note,
+    }
+
+
+def describe_config(config: DecoderConfig) -> Sizes:
+    return {
+        "vocab": config.vocab,
+        "hidden": config.hidden,
+        "layers": config.layers,
+        "heads": config.heads,
+        "kv_heads": config.kv_heads,
+        "intermediate": config.intermediate,
+        "max_positions": config.max_positions,
+        "rope_theta": config.rope_theta,
     }
 
 
@@ -170,14 +173,14 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.run:
         install(given.run)
-        training = describe_training(given.run) | {"note": given.note}
+        training = describe_training(given.run, given.note)
     else:
         training = json.loads((HERE / "card.json").read_text(encoding="utf-8"))["training"]
     network = load_network()
-    card = {
+    card: Card = {
         "parameters": sum(p.numel() for p in network.parameters()),
         "weights_bytes": (DATA / "rewrite.safetensors").stat().st_size,
-        "config": vars(network.config),
+        "config": describe_config(network.config),
         "data": describe_data(),
         "training": training,
         **measure(network),

@@ -2,9 +2,119 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
-Card = dict[str, Any]
+from codesign.models.card import Claim, bracket
+
+
+class Sizes(TypedDict):
+    """The decoder's configuration: tokens, channels, layers, heads; rope_theta: base of the rotary positions."""
+
+    vocab: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    intermediate: int
+    max_positions: int
+    rope_theta: float
+
+
+class ProseFacts(TypedDict):
+    """Size of a split of the prose."""
+
+    documents: int
+    characters: int
+
+
+class GrammarFacts(TypedDict):
+    """How many words and sentences the grammar has, and how many of them training never shows."""
+
+    names: int
+    heldout_names: int
+    bodies: int
+    extras: int
+    heldout_pairs: int
+    phrasings: int
+    heldout_phrasings: int
+
+
+class DataFacts(TypedDict):
+    """What was trained and measured on; python: the version whose library is the prose, which is given by split."""
+
+    python: str
+    prose: dict[str, ProseFacts]
+    grammar: GrammarFacts
+
+
+class TrainingFacts(TypedDict):
+    """How the weights were trained, and on what machine.
+
+    source_weight: of a message's source in the loss; invented_names: share of the names, from step invented_from_step
+    on; losses: nats per token, mean of the last 100 steps; note: a remark, empty without one.
+    """
+
+    seed: int
+    steps: int
+    minutes: float
+    threads: int
+    tokens_per_step: int
+    source_weight: float
+    invented_names: float
+    invented_from_step: int
+    prose_loss: float
+    rewrite_loss: float
+    torch: str
+    machine: str
+    note: str
+
+
+class RewriteClaims(TypedDict):
+    """What is claimed of a held-out split; chrf_of_source: of handing the source back unchanged."""
+
+    exact_match: Claim
+    chrf: Claim
+    chrf_of_source: Claim
+
+
+class CommittedClaims(TypedDict):
+    """What is claimed on the rows that reports use; rewrites: by split."""
+
+    perplexity: Claim
+    rewrites: dict[str, RewriteClaims]
+
+
+class QualityClaims(CommittedClaims):
+    """What is claimed on larger samples."""
+
+    bits_per_byte: float
+
+
+class Answer(TypedDict):
+    """A message of a held-out split, what it should become and what the network wrote."""
+
+    split: str
+    source: str
+    wanted: str
+    written: str
+
+
+class Measured(TypedDict):
+    """All that is measured for the card."""
+
+    quality: QualityClaims
+    committed_rows: CommittedClaims
+    examples: list[Answer]
+
+
+class Card(Measured):
+    """card.json; weights_bytes: of the file."""
+
+    parameters: int
+    weights_bytes: int
+    config: Sizes
+    data: DataFacts
+    training: TrainingFacts
 
 
 def render(card: Card) -> str:
@@ -93,10 +203,10 @@ def _quality(card: Card) -> str:
     lines += [_split_row(name, s) for name, s in q["rewrites"].items()]
     lines += [
         "",
-        f"Held-out prose: perplexity {_bracket(q['perplexity'])} per token over {q['perplexity']['n']} windows of 128",
+        f"Held-out prose: perplexity {bracket(q['perplexity'])} per token over {q['perplexity']['n']} windows of 128",
         f"tokens; {q['bits_per_byte']:.3f} bits per byte.",
         "",
-        f"On the rows of `data/evaluation.npz`: perplexity {_bracket(c['perplexity'])} over",
+        f"On the rows of `data/evaluation.npz`: perplexity {bracket(c['perplexity'])} over",
         f"{c['perplexity']['n']} windows, and",
         "",
         "| split | exact match | chrF | chrF of the source | n |",
@@ -106,14 +216,13 @@ def _quality(card: Card) -> str:
     return "\n".join(lines)
 
 
-def _split_row(name: str, s: Card) -> str:
-    exact = {k: 100 * v for k, v in s["exact_match"].items()}
-    cells = [f"{_bracket(exact, 1)} %", _bracket(s["chrf"], 1), f"{s['chrf_of_source']['value']:.1f}"]
+def _split_row(name: str, s: RewriteClaims) -> str:
+    cells = [
+        f"{bracket(s['exact_match'], 1, times=100)} %",
+        bracket(s["chrf"], 1),
+        f"{s['chrf_of_source']['value']:.1f}",
+    ]
     return f"| {name} | {' | '.join(cells)} | {s['exact_match']['n']} |"
-
-
-def _bracket(claim: Card, digits: int = 2) -> str:
-    return f"{claim['value']:.{digits}f} [{claim['low']:.{digits}f}, {claim['high']:.{digits}f}]"
 
 
 def _examples(card: Card) -> str:

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import yaml
 
-_GRAMMAR: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("grammar.yaml").read_text(encoding="utf-8"))
+
+class _Phrasings(TypedDict):
+    """An intent in `grammar.yaml`."""
+
+    casual: list[str]
+    polite: list[str]
+    short: str
+
+
+class _Grammar(TypedDict):
+    """`grammar.yaml`; greetings: by register; closings: [casual, polite]; syllable: by place in a name."""
+
+    names: str
+    slots: dict[str, list[str]]
+    bodies: dict[str, _Phrasings]
+    extras: dict[str, _Phrasings]
+    greetings: dict[str, list[str]]
+    closings: list[list[str]]
+    syllable: dict[str, list[str]]
+
+
+_GRAMMAR: _Grammar = yaml.safe_load(Path(__file__).with_name("grammar.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -27,7 +48,7 @@ class Intent:
         return self.casual if register == "casual" else self.polite
 
 
-def _intents(table: dict[str, Any]) -> tuple[Intent, ...]:
+def _intents(table: dict[str, _Phrasings]) -> tuple[Intent, ...]:
     return tuple(Intent(name, tuple(t["casual"]), tuple(t["polite"]), t["short"]) for name, t in table.items())
 
 
