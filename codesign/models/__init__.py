@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from codesign.errors import InputError, nearest
-from codesign.models.task import Direction, Outputs, Samples, Task
+from codesign.models.task import Direction, Example, ImageExample, Outputs, Samples, Task, TextExample
 from codesign.plugins import PREFIX, installed
 from codesign.workload import Workload
 
@@ -21,9 +21,12 @@ BUNDLED = {"restore": "codesign.models.restore", "rewrite": "codesign.models.rew
 __all__ = [
     "BUNDLED",
     "Direction",
+    "Example",
+    "ImageExample",
     "Outputs",
     "Samples",
     "Task",
+    "TextExample",
     "installed_tasks",
     "is_task",
     "load_task",

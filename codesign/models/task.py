@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -51,6 +51,26 @@ class Part:
     task: Task
     rows: np.ndarray
     share: float
+
+
+@dataclass(frozen=True, eq=False)
+class ImageExample:
+    """A picture to look at; image: uint8 [H, W, 3]."""
+
+    label: str
+    image: np.ndarray
+
+
+@dataclass(frozen=True)
+class TextExample:
+    """A text that was asked for from a source, the right answer, and what was written."""
+
+    source: str
+    target: str
+    text: str
+
+
+Example = ImageExample | TextExample
 
 
 class Task(abc.ABC):
@@ -105,11 +125,11 @@ class Task(abc.ABC):
     def data_arrays(self) -> Iterable[np.ndarray]:
         """Calibration and evaluation data, for `fingerprint`."""
 
-    def examples(self, outputs: Outputs, *, reference: bool = False) -> dict[str, list[dict[str, Any]]]:
+    def examples(self, outputs: Outputs, *, reference: bool = False) -> dict[str, list[Example]]:
         """What a person may look at, from outputs of ``run(full=True)``; {} where there is nothing to show.
 
-        Key ``output`` holds items {label, image: uint8 [H,W,3]} or {source, target, text}; with
-        ``reference`` there are also the task's own, such as ``input`` and ``truth``.
+        Key ``output`` holds what the network made; with ``reference`` there are also the task's own, such as
+        ``input`` and ``truth``, item by item the same.
         """
         return {}
 

@@ -249,18 +249,18 @@ def test_the_fingerprint_changes_with_weights_and_seed(task: RestoreTask) -> Non
 def test_examples_show_two_crops_of_each_task(task: RestoreTask, full: Outputs) -> None:
     shown = task.examples(full)
     assert list(shown) == ["output"]
-    assert [e["label"] for e in shown["output"]][:3] == ["super_resolution 1", "super_resolution 2", "deblur 1"]
+    assert [e.label for e in shown["output"]][:3] == ["super_resolution 1", "super_resolution 2", "deblur 1"]
     assert len(shown["output"]) == 2 * len(TASKS)
-    assert all(e["image"].shape == (64, 64, 3) and e["image"].dtype == np.uint8 for e in shown["output"])
+    assert all(e.image.shape == (64, 64, 3) and e.image.dtype == np.uint8 for e in shown["output"])
 
 
 def test_examples_with_reference_show_the_input_with_grey_holes_and_the_truth(task: RestoreTask, full: Outputs) -> None:
     shown = task.examples(full, reference=True)
     assert set(shown) == {"output", "input", "truth"}
-    assert [e["label"] for e in shown["input"]] == [e["label"] for e in shown["truth"]]
-    hole = (shown["input"][4]["image"] == 128).all(axis=2)
+    assert [e.label for e in shown["input"]] == [e.label for e in shown["truth"]]
+    hole = (shown["input"][4].image == 128).all(axis=2)
     assert hole.sum() >= 64
-    known = (shown["input"][4]["image"] == shown["truth"][4]["image"]).all(axis=2)
+    known = (shown["input"][4].image == shown["truth"][4].image).all(axis=2)
     assert (known | hole).all()
 
 

@@ -7,7 +7,6 @@ import functools
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from codesign.models.restore.dataset import DATA, Batch, SampleSet, load_samples
 from codesign.models.restore.diffusion import STUDENT_STEPS, sample
 from codesign.models.restore.network import HOLE_TRUST, TASKS, RestoreUNet
 from codesign.models.restore.photographs import SIZE
-from codesign.models.task import Outputs, Part, Samples, Task
+from codesign.models.task import Example, ImageExample, Outputs, Part, Samples, Task
 from codesign.workload import Workload, trace
 
 DECIDING_CROPS = 6  # of the held-out crops; the full report adds the others
@@ -102,7 +101,7 @@ class RestoreTask(Task):
         for part in self._sets:
             yield from (part.clean, part.degraded, part.mask)
 
-    def examples(self, outputs: Outputs, reference: bool = False) -> dict[str, list[dict[str, Any]]]:
+    def examples(self, outputs: Outputs, reference: bool = False) -> dict[str, list[Example]]:
         """Labelled pictures, uint8 [SIZE, SIZE, 3], of outputs of ``run(full=True)``: two crops for each task.
 
         Key ``output``; with `reference` also ``input`` (missing pixels grey) and ``truth``.
@@ -208,6 +207,6 @@ def _example_rows() -> list[tuple[int, str]]:
     ]
 
 
-def _example(images: Tensor, row: int, label: str) -> dict[str, Any]:
+def _example(images: Tensor, row: int, label: str) -> ImageExample:
     pixels = (images[row].clamp(0, 1) * 255).round().to(torch.uint8)
-    return {"label": label, "image": pixels.permute(1, 2, 0).contiguous().numpy()}
+    return ImageExample(label, pixels.permute(1, 2, 0).contiguous().numpy())

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from codesign.models.rewrite.generate import generate, texts
 from codesign.models.rewrite.metrics import chrf, exact_match, perplexity, ratio_of_sums
 from codesign.models.rewrite.network import Decoder, DecoderConfig, KvCache
 from codesign.models.rewrite.tokens import DATA, SPECIAL
-from codesign.models.task import Outputs, Part, Samples, Task
+from codesign.models.task import Example, Outputs, Part, Samples, Task, TextExample
 from codesign.workload.types import Workload
 
 DECIDING_PROSE, DECIDING_REWRITES = 12, 30  # rows of the deciding metric; the full report adds the others
@@ -169,10 +168,10 @@ class RewriteTask(Task):
             values: Iterable[object] = (getattr(part, f.name) for f in fields(part))
             yield from (v for v in values if isinstance(v, np.ndarray))
 
-    def examples(self, outputs: Outputs, *, reference: bool = False) -> dict[str, list[dict[str, Any]]]:
+    def examples(self, outputs: Outputs, *, reference: bool = False) -> dict[str, list[Example]]:
         """The first held-out messages: source, the right answer, and what was written."""
         rows = self.example_rewrites(outputs)[:_EXAMPLES]
-        return {"output": [{"source": s, "target": t, "text": w} for s, t, w in rows]}
+        return {"output": [TextExample(*row) for row in rows]}
 
     def example_rewrites(self, outputs: Outputs) -> list[tuple[str, str, str]]:
         """(source with its task, wanted, written) of every held-out message, from outputs of ``run(full=True)``."""

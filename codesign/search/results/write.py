@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from codesign.designs import (
 from codesign.designs.folder import Examples
 from codesign.designs.record import FloatMetric, ProgressPoint, SentinelRecord
 from codesign.files import csv_text, read_text
+from codesign.models import Example, TextExample
 from codesign.search.engine.points import Designs, Pool
 from codesign.search.results.records import (
     batch_norms,
@@ -233,15 +233,15 @@ def _examples(study: OpenStudy, picked: Sequence[Design]) -> Examples:
     return found
 
 
-def _encoded(item: dict[str, Any]) -> dict[str, str]:
+def _encoded(item: Example) -> dict[str, str]:
     """JSON form of an example: an image array becomes a PNG in base64."""
-    if "image" not in item:
-        return item
+    if isinstance(item, TextExample):
+        return asdict(item)
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(item["image"]).save(buffer, "PNG")
-    return {"label": item["label"], "png": base64.b64encode(buffer.getvalue()).decode()}
+    Image.fromarray(item.image).save(buffer, "PNG")
+    return {"label": item.label, "png": base64.b64encode(buffer.getvalue()).decode()}
 
 
 def _front_csv(study: OpenStudy, found: Accepted, reported: Mapping[int, Design]) -> str:
