@@ -14,7 +14,8 @@ from codesign.files import write_atomic
 from codesign.formats import FormatPair, get_format
 from codesign.formats.format import Amax
 from codesign.hardware.chip.accelerator import Accelerator
-from codesign.hardware.rtl.emit.array import array
+from codesign.hardware.rtl.emit.array import Array, array
+from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.rtl.verify.array_bench import ArrayCheck, Matrices
 from codesign.hardware.rtl.verify.bench import write_checks
 from codesign.hardware.rtl.verify.simulate import Verdict, simulate
@@ -117,7 +118,7 @@ def export_rtl(
 ) -> WrittenArray:
     """Write the array of a design with its bench to `out_dir`; run it where a simulator is named.
 
-    Returns what layer.json says, and with a simulator `wrong`, rows of results that differ, by mode.
+    Returns what layer.json says, and with a simulator `wrong`, rows of results that differ, by layer.
     Raises InputError on an unknown design or dataflow, and on a design without a readable accelerator,
     EnvironmentProblem where `out_dir` cannot be written or the simulator fails.
     """
@@ -131,24 +132,7 @@ def export_rtl(
     chosen = choose_layers(design, tasks)
     for pair in chosen:
         chip.unit.rate(pair)  # a pair that the unit lacks fails here
-    names = {choice.task for choice in chosen.values()}
-    evaluators = {name: Evaluator(tasks[name], ranges=design.ranges[name]) for name in names}
-    operands = {name: sample_operands(tasks[name]) for name in evaluators}
-    checks: list[ArrayCheck] = []
-    layers: list[WrittenLayer] = []
-    for mode, pair in enumerate(unit.pairs):
-        if pair not in chosen:
-            continue
-        choice = chosen[pair]
-        part = _operands_of(operands[choice.task], choice)
-        ranges = (
-            _range(evaluators[choice.task], part.stationary_site, pair.weight),
-            _range(evaluators[choice.task], part.site, pair.activation),
-        )
-        matrices = Matrices.of(unit.modes[mode], part.stationary, part.streamed, ranges)
-        check = ArrayCheck(made, mode, matrices)
-        checks.append(check)
-        layers.append(_layer(check, choice, part, pair))
+    checks, layers = _checks(design, made, unit, tasks, chosen)
     facts: WrittenArray = {
         "design": design.id,
         "study": design.study,
@@ -168,6 +152,34 @@ def export_rtl(
     if simulator:
         facts["simulator"], facts["wrong"] = simulator, [verdict.wrong for verdict in verdicts]
     return facts
+
+
+def _checks(
+    design: ChosenDesign,
+    made: Array,
+    unit: Unit,
+    tasks: Mapping[str, Task],
+    chosen: Mapping[FormatPair, LayerChoice],
+) -> tuple[list[ArrayCheck], list[WrittenLayer]]:
+    """Of the layer chosen for each mode, in the unit's order: what the bench multiplies, and how layer.json puts it."""
+    names = {choice.task for choice in chosen.values()}
+    evaluators = {name: Evaluator(tasks[name], ranges=design.ranges[name]) for name in names}
+    operands = {name: sample_operands(tasks[name]) for name in evaluators}
+    checks: list[ArrayCheck] = []
+    layers: list[WrittenLayer] = []
+    for mode, pair in enumerate(unit.pairs):
+        if pair not in chosen:
+            continue
+        choice = chosen[pair]
+        part = _operands_of(operands[choice.task], choice)
+        ranges = (
+            _range(evaluators[choice.task], part.stationary_site, pair.weight),
+            _range(evaluators[choice.task], part.site, pair.activation),
+        )
+        matrices = Matrices.of(unit.modes[mode], part.stationary, part.streamed, ranges)
+        checks.append(ArrayCheck(made, mode, matrices))
+        layers.append(_layer(checks[-1], choice, part, pair))
+    return checks, layers
 
 
 def _layer(check: ArrayCheck, choice: LayerChoice, part: Operands, pair: FormatPair) -> WrittenLayer:

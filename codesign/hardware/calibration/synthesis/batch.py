@@ -146,20 +146,11 @@ def synthesize_many(
         if progress:
             progress(outcomes[index], done, len(jobs))
     stop = threading.Event()
-
-    def work(key: str) -> tuple[Synthesis | None, SynthesisFailed | None]:
-        job = jobs[todo[key][0]]
-        try:
-            folder = workdir / key[:16]
-            return synthesize(job.verilog, job.top, job.liberty, job.clock_ps, job.limit_s, folder, tool, stop), None
-        except SynthesisFailed as failure:
-            return None, SynthesisFailed(job.name, failure.reason, failure.log)
-        except OSError as error:
-            return None, SynthesisFailed(job.name, f"cannot be run ({error.strerror or error})")
-
     with ThreadPoolExecutor(max(1, parallel)) as pool:
         try:
-            futures = {pool.submit(work, key): key for key in todo}
+            futures = {
+                pool.submit(_tried, jobs[same[0]], workdir / key[:16], tool, stop): key for key, same in todo.items()
+            }
             for future in as_completed(futures):
                 key = futures[future]
                 synthesis, failure = future.result()
@@ -173,6 +164,18 @@ def synthesize_many(
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return [outcomes[index] for index in range(len(jobs))]
+
+
+def _tried(
+    job: Job, folder: Path, tool: Tool, stop: threading.Event
+) -> tuple[Synthesis | None, SynthesisFailed | None]:
+    """Exactly one of the two is there."""
+    try:
+        return synthesize(job.verilog, job.top, job.liberty, job.clock_ps, job.limit_s, folder, tool, stop), None
+    except SynthesisFailed as failure:
+        return None, SynthesisFailed(job.name, failure.reason, failure.log)
+    except OSError as error:
+        return None, SynthesisFailed(job.name, f"cannot be run ({error.strerror or error})")
 
 
 def _append(results: Path, record: Record) -> None:
