@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from codesign.errors import InputError
 from codesign.formats import FormatPair, format_names
 from codesign.hardware import MacUnit
 from codesign.hardware.units.activities import NOISE, OPERAND_BITS, activities
 from codesign.hardware.units.coefficients import DATA
-from codesign.hardware.units.unit_model import SHIPPED_7NM
+from codesign.hardware.units.unit_model import SHIPPED_7NM, load_model
 
 
 def area(pair: str, accumulator: str = "auto", dot: int = 1, node: float = 7) -> float:
@@ -226,3 +227,12 @@ def test_impossible_units_are_refused(pairs: list[str], changes: dict[str, Any],
 def test_an_unsupported_pair_is_refused_with_what_is_supported() -> None:
     with pytest.raises(InputError, match=r"does not support bf16:bf16; it supports int8:int8"):
         MacUnit((FormatPair.parse("int8"),)).rate(FormatPair.parse("bf16"))
+
+
+def test_a_model_from_before_the_time_of_synthesis_was_kept_is_read(tmp_path: Path) -> None:
+    shipped = yaml.safe_load((DATA / SHIPPED_7NM).read_text(encoding="utf-8"))
+    del shipped["provenance"]["synthesis_s"]
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(shipped))
+    found = load_model(str(tmp_path / "model.yaml"))
+    assert found.provenance.synthesis_s is None
+    assert found.provenance.fitted == load_model(SHIPPED_7NM).provenance.fitted

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from codesign.errors import InputError
-from codesign.hardware.calibration.synthesis.batch import Job, Outcome, job_key, synthesize_many
+from codesign.hardware.calibration.synthesis.batch import Job, Outcome, Record, job_key, synthesize_many
 from codesign.hardware.calibration.synthesis.yosys import SynthesisFailed, Tool, find_yosys, synthesize
 from tests.hardware.calibration import tiny
 
@@ -228,3 +228,13 @@ def test_without_any_tool_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert find_yosys() is None
     with pytest.raises(InputError, match="no yosys found"):
         synthesize_many([job("a", merged)], tmp_path / "work")
+
+
+def test_a_record_says_what_its_line_in_the_file_says() -> None:
+    job = '{"key": "k", "name": "a", "clock_ps": 1000, "limit_s": 20'
+    made = (
+        '"area_um2": 2.5, "cells": {"inv": 1}, "flip_flops": 0, "delay_ps": null, "seconds": 0.1, "tool": "Yosys", '
+        '"script": "stat", "netlist_json": "k/netlist.json", "netlist_verilog": "k/netlist.v"'
+    )
+    for line in (f'{job}, "synthesis": {{{made}}}}}', f'{job}, "reason": "timed out after 20 s", "log": ["x"]}}'):
+        assert Record.parse(line).line() == line
