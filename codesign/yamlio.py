@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from codesign.errors import InputError, nearest
 from codesign.files import read_text
@@ -21,6 +21,12 @@ class Written(BaseModel):
 
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def with_fields(base: type[Written], name: str, fields: Mapping[str, Any]) -> Any:
+    """A model with fields that are known when it runs: key -> (type, default, or ... where it must be written)."""
+    made: Any = create_model  # whose overloads cannot say it
+    return made(name, __base__=base, **fields)
 
 
 def load_yaml(path: Path, model: type[M]) -> M:

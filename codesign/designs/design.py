@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -60,9 +60,10 @@ class AcceleratorFacts(Record):
     node_nm: Positive
     vector_lanes: AtLeastOne | None = None
     dram_gib: Annotated[float, Field(gt=0, description="DRAM that networks may take")] | None = None
-    flash: Literal["", "ufs3.1", "ufs4.0"] = ""
-    codec: Literal["", "huffman", "bitmap"] = ""
+    flash: str = ""
+    codec: str = ""
     unit_model: Annotated[Text, Field(description="whose library prices the units, if not a shipped one")] | None = None
+    others: Annotated[dict[str, float], Field(description="axes that other packages add, not usual")] | None = None
 
     @classmethod
     def of(cls, accelerator: Accelerator) -> AcceleratorFacts:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codesign.hardware.chip.accelerator import Accelerator, dram_types
+from codesign.hardware.chip.accelerator import Accelerator
+from codesign.hardware.chip.axes import Axis
 from codesign.hardware.chip.grid import AcceleratorGrid
+from codesign.hardware.chip.memory_types import dram_types
 from codesign.hardware.schedule.cost import Cost, cost
 from codesign.hardware.schedule.tables import CostTables, cost_tables
 from codesign.hardware.schedule.totals import AssignmentTotals
@@ -21,6 +23,7 @@ __all__ = [
     "Accelerator",
     "AcceleratorGrid",
     "AssignmentTotals",
+    "Axis",
     "Cost",
     "CostTables",
     "Interval",

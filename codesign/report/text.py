@@ -39,6 +39,7 @@ def chip(accelerator: AcceleratorFacts) -> str:
     lanes = f"{a.vector_lanes} vector lanes; " if a.vector_lanes else ""
     memory = f" ({a.dram_gib:g} GiB)" if a.dram_gib else ""
     others = "".join(f"{what} {name}; " for name, what in ((a.flash, "flash"), (a.codec, "weights in")) if name)
+    others += "".join(f"{axis} {value:g}; " for axis, value in (a.others or {}).items())
     return (
         f"{a.rows} x {a.columns} units of dot-{a.dot} ({macs:,} MACs a cycle) for {', '.join(a.pairs)}; "
         f"{a.sram_bytes / 1024:g} KiB SRAM; {a.dram_channels} x {a.dram}{memory}; {others}{lanes}"

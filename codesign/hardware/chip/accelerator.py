@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
+from types import MappingProxyType
+from typing import Annotated, Any, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
+from codesign.hardware.chip.axes import Axis, others
+from codesign.hardware.chip.memory_types import memory_type
 from codesign.hardware.units.coefficients import at_node, table
 from codesign.hardware.units.mac import MacUnit
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-
-_SIZES = ("rows", "columns", "sram_bytes", "dram_channels", "clock_hz")
-FLASHES = ("", "ufs3.1", "ufs4.0")  # behind the DRAM; the first of each is none
-CODECS = ("", "huffman", "bitmap")  # of weights in DRAM and flash
-
-
-def dram_types() -> tuple[str, ...]:
-    """Names of the DRAM types that the model knows."""
-    return tuple(table("memory.yaml", "dram_gb_per_s"))
 
 
 def default_vector_lanes(columns: Ints, lanes: Ints) -> Ints:
@@ -40,14 +35,8 @@ def default_dram_gib(channels: Ints, drams: Sequence[str], dram: Ints, gib: Floa
     if (gib < 0).any():
         raise InputError(f"dram_gib must be positive, not {gib[gib < 0][0]:g}")
     usable = table("memory.yaml", "dram")["usable"].value
-    each = np.array([table("memory.yaml", "dram_gib_per_channel")[name].value for name in drams])[dram]
+    each = np.array([memory_type("dram", name).gib_per_channel.value for name in drams])[dram]
     return np.where(gib > 0, gib, channels * each * usable)
-
-
-def check_name(key: str, name: str, known: Sequence[str]) -> None:
-    """Raises InputError on a name that is not known, with the nearest one."""
-    if name not in known:
-        raise InputError(f"unknown {key} '{name}'{nearest(name, [n for n in known if n])}")
 
 
 def check_node(node_nm: float) -> None:
@@ -72,43 +61,39 @@ def check_clock(unit: MacUnit) -> None:
 
 @dataclass(frozen=True)
 class Accelerator:
-    """One parametric chip.
+    """One parametric chip; `Axis` says what a field means and how files write it.
 
-    pairs: format pairs that every unit runs; accumulator, dot, node_nm: as in `MacUnit`;
-    rows x columns: units in the array; sram_bytes: on-chip memory; dram, dram_channels: type and
-    count of channels; clock_hz: of the array, which its units are cut for, and the SRAM; unit_model: as in
-    `MacUnit`; vector_lanes: of the bf16 vector unit, in proportion to the columns where it is 0; dram_gib: DRAM
-    that networks may take, in proportion to the channels where it is 0; flash: one of FLASHES, from which weights
-    stream that find no place there; codec: one of CODECS, which weights in DRAM and flash are compressed with.
-    Raises InputError on an unknown name, a size that is not positive, a node without memories,
-    and a clock that the unit cannot hold.
+    Raises InputError on an unknown name, a size that is not positive, a node without memories, and a clock that the
+    unit cannot hold.
     """
 
     name: str
-    pairs: tuple[FormatPair, ...]
-    accumulator: str
-    dot: int
-    rows: int
-    columns: int
-    sram_bytes: int
-    dram: str
-    dram_channels: int
-    clock_hz: float
+    pairs: tuple[FormatPair, ...]  # that every unit runs
+    accumulator: Annotated[str, Axis("of a unit's sums, as in `MacUnit`", usual="auto")]
+    dot: Annotated[int, Axis("lanes of a unit at rate 1", usual=16)]
+    rows: Annotated[int, Axis("units down the array")]
+    columns: Annotated[int, Axis("units across the array")]
+    sram_bytes: Annotated[int, Axis("on-chip memory", key="sram_kib", scale=1024)]
+    dram: Annotated[str, Axis("DRAM type: its name, or the file of another", usual="lpddr5x_8533", memory="dram")]
+    dram_channels: Annotated[int, Axis("channels of DRAM", usual=1)]
+    # of the array, which its units are cut for, and of the SRAM
+    clock_hz: Annotated[float, Axis("clock of array and SRAM", usual=1000.0, key="clock_mhz", scale=1e6)]
     node_nm: float
-    unit_model: str = ""
-    vector_lanes: int = 0
-    dram_gib: float = 0.0
-    flash: str = ""
-    codec: str = ""
+    unit_model: str = ""  # as in `MacUnit`
+    vector_lanes: Annotated[int, Axis("of the bf16 vector unit", usual=0, zero="in proportion to the columns")] = 0
+    dram_gib: Annotated[float, Axis("DRAM for networks", usual=0.0, zero="in proportion to the channels")] = 0.0
+    # weights stream from it that find no place in the DRAM
+    flash: Annotated[str, Axis("behind the DRAM; empty: none", usual="", memory="flash")] = ""
+    codec: Annotated[str, Axis("of weights in DRAM and flash; empty: none", usual="", memory="codec")] = ""
+    others: tuple[tuple[str, float], ...] = ()  # values of axes that other packages add, where not the usual ones
 
     def __post_init__(self) -> None:
-        for key in _SIZES:
-            if not getattr(self, key) > 0:
-                raise InputError(f"accelerator {self.name}: {key} must be positive, not {getattr(self, key)}")
-        unit = self.unit
         try:
-            for key, known in (("dram", dram_types()), ("flash", FLASHES), ("codec", CODECS)):
-                check_name(key, getattr(self, key), known)
+            for axis in AXES.values():
+                check_value(axis, getattr(self, axis.name))
+            for name, value in self.others:
+                check_value(axis_named(name), value)
+            unit = self.unit
             check_node(self.node_nm)
             check_clock(unit)
             lanes = default_vector_lanes(np.array([self.columns]), np.array([self.vector_lanes]))
@@ -129,10 +114,51 @@ class Accelerator:
 
     def to_dict(self) -> dict[str, object]:
         """JSON form, the fields of the contract; inverse of `from_dict`."""
-        fields = {key: getattr(self, key) for key in self.__dataclass_fields__ if key != "unit_model"}
-        own = {"unit_model": self.unit_model} if self.unit_model else {}
-        return fields | {"pairs": [str(pair) for pair in self.pairs]} | own
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        found |= {"pairs": [str(pair) for pair in self.pairs], "others": dict(self.others)}
+        return {key: value for key, value in found.items() if value or key not in ("unit_model", "others")}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Accelerator:
-        return cls(**(data | {"pairs": tuple(FormatPair.parse(pair) for pair in data["pairs"])}))
+    def from_dict(cls, data: Mapping[str, Any]) -> Accelerator:
+        pairs = tuple(FormatPair.parse(pair) for pair in data["pairs"])
+        return cls(**{**data, "pairs": pairs, "others": tuple(sorted(data.get("others", {}).items()))})
+
+
+def _own_axes() -> dict[str, Axis]:
+    """Of the fields of `Accelerator`, as a grid enumerates them: the clock innermost, as it is the units' as well."""
+    hints = get_type_hints(Accelerator, include_extras=True)
+    found: dict[str, Axis] = {}
+    for field in fields(Accelerator):
+        kind, *notes = get_args(hints[field.name]) or (None,)
+        for axis in (note for note in notes if isinstance(note, Axis)):
+            default = None if field.default is MISSING else field.default
+            found[field.name] = replace(axis, name=field.name, kind=kind, default=default)
+    clock = found.pop("clock_hz")
+    return found | {"clock_hz": clock}
+
+
+AXES: Mapping[str, Axis] = MappingProxyType(_own_axes())
+
+
+@cache
+def all_axes() -> Mapping[str, Axis]:
+    """AXES, and those of installed packages, which may not take their names; the clock last."""
+    added = {name: replace(axis, name=name, default=axis.usual) for name, axis in others().items() if name not in AXES}
+    own = dict(AXES)
+    clock = own.pop("clock_hz")
+    return MappingProxyType(own | added | {"clock_hz": clock})
+
+
+def axis_named(name: str) -> Axis:
+    """Raises InputError on an unknown one, with the nearest."""
+    if name not in all_axes():
+        raise InputError(f"unknown hardware axis '{name}'{nearest(name, all_axes())}")
+    return all_axes()[name]
+
+
+def check_value(axis: Axis, value: float | str) -> None:
+    """Raises InputError on a number that is not positive and a memory type that is not known."""
+    if not isinstance(value, str):
+        axis.check(value)
+    elif axis.memory and value != axis.default:
+        memory_type(axis.memory, value)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from codesign.hardware.chip.axes import COMPONENTS
 from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.chip.memory import decoder_mm2, dram_interface_mm2, sram_mm2
 from codesign.hardware.units.coefficients import Interval, table
 from codesign.hardware.units.mac import MacUnit, vector_mac
 
 Floats = npt.NDArray[np.float64]
-
-COMPONENTS = ("mac_array", "vector_unit", "control", "sram", "dram_interface", "decoder")
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,8 @@ def areas(grid: AcceleratorGrid) -> Areas:
 
     mac_array: unit area x rows x columns over the placement density, times what an array has beside its
     units; vector_unit: bf16 lanes; control: a share of both; sram: banks; dram_interface: the accelerator's share
-    of PHY and controller of each channel; decoder: of compressed weights.
+    of PHY and controller of each channel; decoder: of compressed weights. Each times what
+    axes of other packages scale it by.
     Sources: data/mac_model_*.yaml, memory.yaml, nodes.yaml, system.yaml.
     """
     ends = {end: _areas(grid, end) for end in ("value", "low", "high")}
@@ -52,7 +52,8 @@ def _areas(grid: AcceleratorGrid, end: str) -> Floats:
     vector = lane_mm2 * macs_per_lane * grid.vector_lanes
     control = (macs + vector) * float(getattr(system["control"], end))
     charged = dram_interface_mm2(grid, end) * float(getattr(system["dram_interface_share"], end))
-    return np.stack([macs, vector, control, sram_mm2(grid, end), charged, decoder_mm2(grid, end)], axis=1)
+    found = (macs, vector, control, sram_mm2(grid, end), charged, decoder_mm2(grid, end))
+    return np.stack([area * grid.factors(part) for part, area in zip(COMPONENTS, found, strict=True)], axis=1)
 
 
 def _per_unit(grid: AcceleratorGrid, of: Callable[[MacUnit], Interval], end: str) -> Floats:

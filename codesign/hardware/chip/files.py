@@ -2,47 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
-from codesign.hardware.chip.accelerator import (
-    CODECS,
-    FLASHES,
-    Accelerator,
-    check_clock,
-    check_name,
-    check_node,
-    dram_types,
-)
+from codesign.hardware.chip.accelerator import AXES, Accelerator, all_axes, check_clock, check_node, check_value
+from codesign.hardware.chip.axes import Axis
+from codesign.hardware.chip.memory_types import is_file
 from codesign.hardware.units.coefficients import DATA
 from codesign.hardware.units.mac import MacUnit
-from codesign.yamlio import Written, line_of, load_yaml
+from codesign.yamlio import Written, load_yaml, naming, with_fields
 
 
-class _AcceleratorFile(Written):
-    """What a person writes."""
+class _Other(Written):
+    """What a person writes beside the axes."""
 
     name: str
     pairs: list[str] = Field(min_length=1)
     accumulator: str = "auto"
-    dot: PositiveInt
-    rows: PositiveInt
-    columns: PositiveInt
-    sram_kib: PositiveFloat
-    dram: str
-    dram_channels: PositiveInt
-    clock_mhz: PositiveFloat
     node_nm: PositiveFloat
-    vector_lanes: NonNegativeInt = 0
-    dram_gib: NonNegativeFloat = 0
-    flash: str = ""
-    codec: str = ""
     unit_model: str = ""  # a file that `codesign calibrate` wrote, beside this one
+
+
+def written_value(axis: Axis) -> Any:
+    """The type of an axis's value in a file: a name, or a number that is positive unless 0 stands for something."""
+    if axis.kind is str:
+        return str
+    whole = axis.kind is int and axis.scale == 1
+    return Annotated[int if whole else float, Field(ge=0) if axis.zero else Field(gt=0)]
+
+
+def memory_name(path: Path, axis: Axis, written: str) -> str:
+    """A shipped memory type's name, or the absolute path of the file that the file `path` names."""
+    return beside(path, written) if axis.memory and is_file(written) else written
+
+
+_AcceleratorFile = with_fields(
+    _Other,
+    "AcceleratorFile",
+    {
+        axis.key: (written_value(axis), ... if axis.default is None else axis.default)
+        for axis in all_axes().values()
+        if axis.key not in _Other.model_fields
+    },
+)
 
 
 def presets() -> dict[str, Path]:
@@ -64,24 +70,18 @@ def load_accelerator(source: Path | str) -> Accelerator:
             raise InputError(f"no accelerator file or preset '{source}'{nearest(str(source), known)}")
     written = load_yaml(path, _AcceleratorFile)
     pairs = tuple(FormatPair.parse(text) for text in written.pairs)
-    _check(path, written, pairs)
+    values = {axis.name: axis.value(getattr(written, axis.key)) for axis in all_axes().values()}
+    values = {name: _checked(path, all_axes()[name], value) for name, value in values.items()}
+    model = beside(path, written.unit_model)
+    _check_unit(path, written, pairs, model)
+    others = {name: values.pop(name) for name in list(values) if name not in AXES}
     return Accelerator(
         name=written.name,
         pairs=pairs,
-        accumulator=written.accumulator,
-        dot=written.dot,
-        rows=written.rows,
-        columns=written.columns,
-        sram_bytes=round(written.sram_kib * 1024),
-        dram=written.dram,
-        dram_channels=written.dram_channels,
-        clock_hz=written.clock_mhz * 1e6,
         node_nm=written.node_nm,
-        unit_model=beside(path, written.unit_model),
-        vector_lanes=written.vector_lanes,
-        dram_gib=written.dram_gib,
-        flash=written.flash,
-        codec=written.codec,
+        unit_model=model,
+        others=tuple(sorted((name, value) for name, value in others.items() if value != all_axes()[name].usual)),
+        **values,
     )
 
 
@@ -90,33 +90,28 @@ def beside(path: Path, name: str) -> str:
     return str((path.parent / name).resolve()) if name else ""
 
 
-def _check(path: Path, written: _AcceleratorFile, pairs: tuple[FormatPair, ...]) -> None:
+def _checked(path: Path, axis: Axis, value: Any) -> Any:
+    """A value of an axis as the accelerator has it; raises InputError with the line of an unknown memory type."""
+    found = memory_name(path, axis, value) if isinstance(value, str) else value
+    with naming(path, axis.key):
+        check_value(axis, found)
+    return found
+
+
+def _check_unit(path: Path, written: Any, pairs: tuple[FormatPair, ...], model: str) -> None:
     """Try each key that a unit depends on by itself, so that the error can name its line."""
     for i, pair in enumerate(pairs):
-        with _naming(path, "pairs", i):
+        with naming(path, "pairs", i):
             MacUnit((pair,))
-    with _naming(path, "dot"):
+    with naming(path, "dot"):
         MacUnit(pairs, dot=written.dot)
-    with _naming(path, "node_nm"):
+    with naming(path, "node_nm"):
         check_node(written.node_nm)
         MacUnit(pairs, node_nm=written.node_nm)
-    model = beside(path, written.unit_model)
-    with _naming(path, "unit_model"):
+    with naming(path, "unit_model"):
         assert MacUnit(pairs, unit_model=model).model
-    with _naming(path, "accumulator"):
+    with naming(path, "accumulator"):
         MacUnit(pairs, written.accumulator)
-    with _naming(path, "clock_mhz"):
+    with naming(path, "clock_mhz"):
         clock_ghz = written.clock_mhz / 1e3
         check_clock(MacUnit(pairs, written.accumulator, written.dot, written.node_nm, clock_ghz, model))
-    for key, known in (("dram", dram_types()), ("flash", FLASHES), ("codec", CODECS)):
-        with _naming(path, key):
-            check_name(key, getattr(written, key), known)
-
-
-@contextmanager
-def _naming(path: Path, *key: str | int) -> Iterator[None]:
-    """Puts file, line and key in front of an InputError raised inside."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}:{line_of(path, *key)}: {'.'.join(map(str, key))}: {error}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, overload
 
@@ -14,76 +14,46 @@ import numpy.typing as npt
 from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware.chip.accelerator import (
-    CODECS,
-    FLASHES,
+    AXES,
     Accelerator,
+    all_axes,
+    axis_named,
     check_clock,
-    check_name,
     check_node,
+    check_value,
     default_dram_gib,
     default_vector_lanes,
-    dram_types,
 )
+from codesign.hardware.chip.axes import Axis
 from codesign.hardware.units.mac import MacUnit
 
+Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-_ARRAYS = (
-    "unit",
-    "dram",
-    "vector_lanes",
-    "dram_gib",
-    "flash",
-    "codec",
-    "rows",
-    "columns",
-    "sram_bytes",
-    "dram_channels",
-    "clock_hz",
-)
-
-
-def _check_ranges(
-    positive: Mapping[str, Sequence[float]], names: Mapping[str, Sequence[str]], others: Mapping[str, Sequence[Any]]
-) -> None:
-    """Raises InputError on an empty list, on what is not positive and on an unknown name."""
-    for key, values in {**positive, **names, **others}.items():
-        if not len(values):
-            raise InputError(f"hardware.{key}: no value listed")
-    for key, sizes in positive.items():
-        bad = [v for v in sizes if not v > 0]
-        if bad:
-            raise InputError(f"hardware.{key}: must be positive, not {bad[0]}")
-    known = {"dram": dram_types(), "flash": FLASHES, "codec": CODECS}
-    for key, listed in names.items():
-        for name in listed:
-            check_name(f"hardware.{key}", name, known[key])
+_OF_THE_UNIT = ("accumulator", "dot")  # with the pairs and the clock
 
 
 @dataclass(frozen=True)
 class AcceleratorGrid:
     """A accelerators as parallel arrays [A]; ``grid[i]`` is the i-th Accelerator.
 
-    units: the distinct (pairs, accumulator, dot, node, clock) of the grid; unit: int index into it per
-    accelerator; drams: the distinct DRAM types; dram: int index into it per accelerator; flash, codec: indices into
-    FLASHES and CODECS.
+    units: the distinct (pairs, accumulator, dot, node, clock) of the grid; unit: int index into it per accelerator.
+    values: of every other axis, and of the clock, an array [A]: numbers, or int indices into `names` of that axis.
+    Each is an attribute as well: ``grid.rows``. labels: the accelerators' own names, if they have them.
     """
 
     units: tuple[MacUnit, ...]
     unit: Ints
-    rows: Ints
-    columns: Ints
-    sram_bytes: Ints
-    drams: tuple[str, ...]
-    dram: Ints
-    dram_channels: Ints
-    clock_hz: Floats
-    vector_lanes: Ints
-    dram_gib: Floats
-    flash: Ints
-    codec: Ints
-    names: tuple[str, ...] = ()
+    values: Mapping[str, Array]
+    names: Mapping[str, tuple[str, ...]]
+    labels: tuple[str, ...] = ()
+
+    def __getattr__(self, axis: str) -> Array:
+        values: Mapping[str, Array] = self.__dict__.get("values", {})  # empty while a copy is being made
+        if axis not in values:
+            raise AttributeError(f"an accelerator grid has no axis '{axis}'")
+        return values[axis]
 
     def __len__(self) -> int:
         return len(self.unit)
@@ -98,34 +68,29 @@ class AcceleratorGrid:
     def __getitem__(self, index: Any) -> Accelerator | AcceleratorGrid:
         """One Accelerator for an integer; a smaller grid for an index array, mask or slice."""
         if isinstance(index, (slice, np.ndarray)):
-            return self._take(index)
+            positions = np.arange(len(self))[index]
+            labels = tuple(self.labels[i] if self.labels else f"grid-{i}" for i in positions)
+            values = {axis: array[positions] for axis, array in self.values.items()}
+            return replace(self, unit=self.unit[positions], values=values, labels=labels)
         i = int(index)
-        unit = self.units[self.unit[i]]
-        position = i % len(self)
+        unit, position = self.units[self.unit[i]], i % len(self)
+        found = {axis: self.value(axis, i) for axis in self.values}
+        added = [(axis, float(value)) for axis, value in found.items() if axis not in AXES]
         return Accelerator(
-            name=self.names[i] if self.names else f"grid-{position}",
+            name=self.labels[i] if self.labels else f"grid-{position}",
             pairs=unit.pairs,
             accumulator=unit.accumulator,
             dot=unit.dot,
-            rows=int(self.rows[i]),
-            columns=int(self.columns[i]),
-            sram_bytes=int(self.sram_bytes[i]),
-            dram=self.drams[self.dram[i]],
-            dram_channels=int(self.dram_channels[i]),
-            clock_hz=float(self.clock_hz[i]),
             node_nm=unit.node_nm,
             unit_model=unit.unit_model,
-            vector_lanes=int(self.vector_lanes[i]),
-            dram_gib=float(self.dram_gib[i]),
-            flash=FLASHES[self.flash[i]],
-            codec=CODECS[self.codec[i]],
+            others=tuple(sorted((axis, value) for axis, value in added if value != all_axes()[axis].usual)),
+            **{axis: value for axis, value in found.items() if axis in AXES},
         )
 
-    def _take(self, index: np.ndarray | slice) -> AcceleratorGrid:
-        positions = np.arange(len(self))[index]
-        names = tuple(self.names[i] if self.names else f"grid-{i}" for i in positions)
-        arrays = {key: getattr(self, key)[positions] for key in _ARRAYS}
-        return AcceleratorGrid(units=self.units, drams=self.drams, names=names, **arrays)
+    def value(self, axis: str, index: int) -> Any:
+        """What the accelerator at `index` has on an axis of `values`: an int, a float or a name."""
+        value = self.values[axis][index]
+        return self.names[axis][value] if axis in self.names else value.item()
 
     @cached_property
     def dot(self) -> Ints:
@@ -138,29 +103,37 @@ class AcceleratorGrid:
         nodes: Floats = np.array([u.node_nm for u in self.units], dtype=np.float64)
         return nodes[self.unit]
 
+    @property
+    def has_flash(self) -> npt.NDArray[np.bool_]:
+        """Whether there is storage behind the DRAM, bool [A]."""
+        return np.array([bool(name) for name in self.names["flash"]])[self.values["flash"]]
+
+    def factors(self, part: str) -> Floats | float:
+        """By what the axes of other packages scale a part's rate, energy or area, [A]; 1 where none does."""
+        found: Floats | float = 1.0
+        for name, values in self.values.items():
+            if name not in AXES and part in (scales := all_axes()[name].scales):
+                found = found * scales[part](values)
+        return found
+
     @classmethod
     def of(cls, accelerators: Sequence[Accelerator]) -> AcceleratorGrid:
         """The grid of listed accelerators."""
         if not accelerators:
             raise InputError("an accelerator grid needs at least one accelerator")
         units = list(dict.fromkeys(a.unit for a in accelerators))
-        drams = list(dict.fromkeys(a.dram for a in accelerators))
         unit_index = {unit: i for i, unit in enumerate(units)}
+        listed = {
+            name: [getattr(a, name) if name in AXES else dict(a.others).get(name, axis.usual) for a in accelerators]
+            for name, axis in _axes_of_values().items()
+        }
+        names = {name: tuple(dict.fromkeys(listed[name])) for name, axis in _axes_of_values().items() if axis.memory}
         return cls(
             units=tuple(units),
             unit=np.array([unit_index[a.unit] for a in accelerators]),
-            rows=np.array([a.rows for a in accelerators], dtype=np.int64),
-            columns=np.array([a.columns for a in accelerators], dtype=np.int64),
-            sram_bytes=np.array([a.sram_bytes for a in accelerators], dtype=np.int64),
-            drams=tuple(drams),
-            dram=np.array([drams.index(a.dram) for a in accelerators]),
-            dram_channels=np.array([a.dram_channels for a in accelerators], dtype=np.int64),
-            clock_hz=np.array([a.clock_hz for a in accelerators], dtype=np.float64),
-            vector_lanes=np.array([a.vector_lanes for a in accelerators], dtype=np.int64),
-            dram_gib=np.array([a.dram_gib for a in accelerators], dtype=np.float64),
-            flash=np.array([FLASHES.index(a.flash) for a in accelerators], dtype=np.int64),
-            codec=np.array([CODECS.index(a.codec) for a in accelerators], dtype=np.int64),
-            names=tuple(a.name for a in accelerators),
+            values={name: _array(_axes_of_values()[name], values, names) for name, values in listed.items()},
+            names=names,
+            labels=tuple(a.name for a in accelerators),
         )
 
     @classmethod
@@ -168,52 +141,64 @@ class AcceleratorGrid:
         cls,
         *,
         pair_sets: Sequence[Sequence[FormatPair]],
-        rows: Sequence[int],
-        columns: Sequence[int],
-        sram_bytes: Sequence[int],
-        dot: Sequence[int] = (16,),
-        accumulator: Sequence[str] = ("auto",),
-        dram: Sequence[str] = ("lpddr5x_8533",),
-        dram_channels: Sequence[int] = (1,),
-        clock_hz: Sequence[float] = (1e9,),
         node_nm: float = 7,
         unit_model: str = "",
-        vector_lanes: Sequence[int] = (0,),
-        dram_gib: Sequence[float] = (0,),
-        flash: Sequence[str] = ("",),
-        codec: Sequence[str] = ("",),
+        **ranges: Sequence[Any],
     ) -> AcceleratorGrid:
-        """Every combination of the listed values: format sets, accumulators and dot outermost, then rows, columns,
-        sram_bytes, dram, dram_channels, vector_lanes, dram_gib, flash, codec (as in `Accelerator`), clock_hz.
+        """Every combination of the listed values: format sets, accumulators and dot outermost, then the other axes of
+        `Accelerator` in its order, the clock innermost; an axis that is not listed has its usual value.
 
-        Raises InputError on an empty list, a size that is not positive, an unknown name, a node without
-        memories, and a clock that one of the units cannot hold.
+        Raises InputError on an unknown axis, an empty list, a size that is not positive, an unknown name, a node
+        without memories, and a clock that one of the units cannot hold.
         """
-        positive = {"rows": rows, "columns": columns, "sram_bytes": sram_bytes, "dram_channels": dram_channels}
-        others = {"pair_sets": pair_sets, "dot": dot, "vector_lanes": vector_lanes, "dram_gib": dram_gib}
-        names = {"dram": dram, "flash": flash, "codec": codec}
-        _check_ranges(positive | {"clock_hz": clock_hz}, names, others)
-        datapaths = tuple(itertools.product(pair_sets, accumulator, dot))
-        axes: dict[str, Sequence[Any]] = {"datapath": range(len(datapaths)), "rows": rows, "columns": columns}
-        axes |= {"sram_bytes": sram_bytes, "dram": range(len(dram)), "dram_channels": dram_channels}
-        axes |= {"vector_lanes": vector_lanes, "dram_gib": dram_gib, "flash": [FLASHES.index(name) for name in flash]}
-        axes |= {"codec": [CODECS.index(name) for name in codec], "clock": range(len(clock_hz))}
-        mesh = np.meshgrid(*(np.asarray(list(axis)) for axis in axes.values()), indexing="ij")
-        at = {name: part.reshape(-1) for name, part in zip(axes, mesh, strict=True)}
-        clock, datapath = at.pop("clock"), at.pop("datapath")
+        listed = _listed(ranges)
+        if not len(pair_sets):
+            raise InputError("hardware.pair_sets: no value listed")
+        datapaths = tuple(itertools.product(pair_sets, *(listed.pop(name) for name in _OF_THE_UNIT)))
+        clocks = listed["clock_hz"]
         units = tuple(
             MacUnit(tuple(pairs), sums, lanes, node_nm, hz / 1e9, unit_model)
-            for (pairs, sums, lanes), hz in itertools.product(datapaths, clock_hz)
+            for (pairs, sums, lanes), hz in itertools.product(datapaths, clocks)
         )
         for found in units:
             check_node(found.node_nm)
             check_clock(found)
-        at["vector_lanes"] = default_vector_lanes(at["columns"], at["vector_lanes"])
-        at["dram_gib"] = default_dram_gib(at["dram_channels"], dram, at["dram"], at["dram_gib"].astype(np.float64))
-        return cls(
-            units=units,
-            unit=datapath * len(clock_hz) + clock,
-            drams=tuple(dram),
-            clock_hz=np.asarray(clock_hz, dtype=np.float64)[clock],
-            **at,
-        )
+        axes = _axes_of_values()
+        names = {name: tuple(values) for name, values in listed.items() if axes[name].memory}
+        mesh = np.indices((len(datapaths), *map(len, listed.values()))).reshape(1 + len(listed), -1)
+        at = dict(zip(listed, mesh[1:], strict=True))
+        values = {name: _array(axes[name], listed[name], names)[at[name]] for name in listed}
+        values["vector_lanes"] = default_vector_lanes(values["columns"], values["vector_lanes"])
+        drams = (names["dram"], values["dram"])
+        values["dram_gib"] = default_dram_gib(values["dram_channels"], *drams, values["dram_gib"])
+        return cls(units=units, unit=mesh[0] * len(clocks) + at["clock_hz"], values=values, names=names)
+
+
+def _axes_of_values() -> dict[str, Axis]:
+    return {name: axis for name, axis in all_axes().items() if name not in _OF_THE_UNIT}
+
+
+def _listed(ranges: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The values of every axis, in the axes' order."""
+    for name in ranges:
+        axis_named(name)
+    found: dict[str, Sequence[Any]] = {}
+    for name, axis in all_axes().items():
+        if name not in ranges and axis.usual is None:
+            raise InputError(f"hardware.{name}: list its values")
+        found[name] = ranges[name] if name in ranges else [axis.value(axis.usual)]
+        if not len(found[name]):
+            raise InputError(f"hardware.{name}: no value listed")
+        for value in found[name]:
+            try:
+                check_value(axis, value)
+            except InputError as error:
+                raise InputError(f"hardware: {error}") from None
+    return found
+
+
+def _array(axis: Axis, values: Sequence[Any], names: Mapping[str, tuple[str, ...]]) -> Array:
+    """Numbers in the axis's own type, or indices into its names."""
+    if axis.memory:
+        return np.array([names[axis.name].index(name) for name in values], dtype=np.int64)
+    return np.array(values, dtype=np.int64 if axis.kind is int else np.float64)

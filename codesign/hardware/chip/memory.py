@@ -1,11 +1,12 @@
 """SRAM, DRAM, flash and weight codecs of many accelerators: bandwidth, capacity, energy and area.
 
-Coefficients and their sources: data/memory.yaml, data/compression.yaml.
+Coefficients and their sources: data/memory.yaml, data/memories.yaml, data/compression.yaml.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,8 @@ import numpy.typing as npt
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
 from codesign.hardware.arithmetic.operands import operands
-from codesign.hardware.chip.accelerator import CODECS, FLASHES
 from codesign.hardware.chip.grid import AcceleratorGrid
+from codesign.hardware.chip.memory_types import memory_type
 from codesign.hardware.units.coefficients import Coefficient, at_node, table
 
 Floats = npt.NDArray[np.float64]
@@ -62,47 +63,43 @@ def sram_j_per_byte(grid: AcceleratorGrid) -> Floats:
     return np.asarray((read * scale + sram["wire_pj_per_byte_mm"].value * distance) * 1e-12)
 
 
+def _of(grid: AcceleratorGrid, kind: str, figure: Callable[[Any], float], without: float = 0.0) -> Floats:
+    """A figure of each accelerator's memory type of a kind, [A]; `without` where it has none."""
+    names = grid.names[kind]
+    return np.array([figure(memory_type(kind, name)) if name else without for name in names])[grid.values[kind]]
+
+
 def dram_bytes_per_s(grid: AcceleratorGrid) -> Floats:
     """Sustained, all channels, [A]."""
-    peak, efficiency = table("memory.yaml", "dram_gb_per_s"), table("memory.yaml", "dram")["efficiency"].value
-    channel = np.array([peak[name].value for name in grid.drams])[grid.dram]
-    return np.asarray(channel * grid.dram_channels * 1e9 * efficiency)
+    efficiency = table("memory.yaml", "dram")["efficiency"].value
+    return np.asarray(_of(grid, "dram", lambda d: d.gb_per_s.value) * grid.dram_channels * 1e9 * efficiency)
 
 
 def dram_j_per_byte(grid: AcceleratorGrid) -> Floats:
     """[A]."""
-    energy = table("memory.yaml", "dram_pj_per_bit")
-    return np.array([energy[name].value for name in grid.drams])[grid.dram] * 8e-12
+    return _of(grid, "dram", lambda d: d.pj_per_bit.value) * 8e-12
 
 
 def dram_interface_mm2(grid: AcceleratorGrid, end: str = "value") -> Floats:
     """PHY and controller of all channels, [A]."""
-    interfaces = table("memory.yaml", "dram_interface_mm2")
-    return np.array([_end(interfaces[name], end) for name in grid.drams])[grid.dram] * grid.dram_channels
+    return np.asarray(_of(grid, "dram", lambda d: _end(d.interface_mm2, end)) * grid.dram_channels)
 
 
 def dram_price_class(grid: AcceleratorGrid) -> list[str]:
     """In words, [A]: for orientation, no part of any objective."""
-    classes = table("memory.yaml", "dram_price_class")
-    words = [
-        dict(item.split(" ", 1) for item in classes[name].unit.split(", "))[f"{classes[name].value:g}"]
-        for name in grid.drams
-    ]
-    return [words[kind] for kind in grid.dram]
+    return [memory_type("dram", grid.names["dram"][kind]).price_class for kind in grid.dram]
 
 
 def flash_bytes_per_s(grid: AcceleratorGrid) -> Floats:
     """Sustained, blocks read one after the other, [A]; infinite where there is none."""
-    peak, flash = table("memory.yaml", "flash_gb_per_s"), table("memory.yaml", "flash")
+    flash = table("memory.yaml", "flash")
     block, command = flash["block_kib"].value * 1024, flash["command_us"].value * 1e-6
-    rates = [block / (block / (peak[name].value * 1e9) + command) if name else np.inf for name in FLASHES]
-    return np.array(rates)[grid.flash]
+    return _of(grid, "flash", lambda f: block / (block / (f.gb_per_s.value * 1e9) + command), np.inf)
 
 
 def flash_j_per_byte(grid: AcceleratorGrid) -> Floats:
     """[A]."""
-    energy = table("memory.yaml", "flash_pj_per_bit")
-    return np.array([energy[name].value * 8e-12 if name else 0.0 for name in FLASHES])[grid.flash]
+    return _of(grid, "flash", lambda f: f.pj_per_bit.value * 8e-12)
 
 
 def compression_ratios(grid: AcceleratorGrid, pairs: Sequence[FormatPair]) -> Floats:
@@ -110,25 +107,25 @@ def compression_ratios(grid: AcceleratorGrid, pairs: Sequence[FormatPair]) -> Fl
 
     Raises InputError on a format whose ratio was not measured with a codec of the grid.
     """
-    ratios = np.ones((len(CODECS), len(pairs)))
+    codecs = grid.names["codec"]
+    ratios = np.ones((len(codecs), len(pairs)))
     for codec in np.unique(grid.codec):
-        ratios[codec] = [_ratio(CODECS[codec], pair.weight) for pair in pairs]
+        ratios[codec] = [_ratio(codecs[codec], pair.weight) for pair in pairs]
     return ratios
 
 
 def _ratio(codec: str, name: str) -> float:
     if not codec:
         return 1.0
-    measured = table("compression.yaml", codec)
+    measured = memory_type("codec", codec).ratio
     if name not in measured:
         raise InputError(f"codec {codec} was not measured with weights in {name}{nearest(name, measured)}")
-    return max(measured[name].value, 1.0)
+    return float(max(measured[name].value, 1.0))
 
 
 def decoder_mm2(grid: AcceleratorGrid, end: str = "value") -> Floats:
     """Decoders for as many codes as the DRAM delivers, [A]; a code is at least half a byte."""
-    area = table("memory.yaml", "decoder_um2")
-    each = np.array([_end(area[codec], end) if codec else 0.0 for codec in CODECS])[grid.codec]
+    each = _of(grid, "codec", lambda c: _end(c.decoder_um2, end))
     scale = [getattr(at_node("nodes.yaml", "logic_area", unit.node_nm), end) for unit in grid.units]
     decoders = np.ceil(2 * dram_bytes_per_s(grid) / grid.clock_hz)
     return np.asarray(each * np.array(scale)[grid.unit] * decoders * 1e-6)

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from codesign.errors import InputError
 from codesign.formats import Assignment
 from codesign.hardware.chip.accelerator import Accelerator
-from codesign.hardware.chip.area import COMPONENTS, Areas, areas
+from codesign.hardware.chip.area import Areas, areas
+from codesign.hardware.chip.axes import COMPONENTS
 from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.chip.memory import compression_ratios
 from codesign.hardware.schedule.footprint import NetworkSizes, network_sizes

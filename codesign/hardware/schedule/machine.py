@@ -11,6 +11,7 @@ import numpy.typing as npt
 from codesign.formats import FormatPair
 from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.chip import memory
+from codesign.hardware.chip.axes import ENERGIES, RATES
 from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.schedule.footprint import Footprint
 from codesign.hardware.schedule.traffic import Memory, kinds_of, partial_sum_bytes, traffic
@@ -91,6 +92,10 @@ class Machine:
         self.footprint = footprint
         self._units(grid, pairs, pair, accelerator)
         self._memories(grid, pairs, pair, accelerator)
+        for part in (*RATES, *ENERGIES):
+            factor = grid.factors(part)
+            if isinstance(factor, np.ndarray):
+                setattr(self, part, getattr(self, part) * factor[accelerator])
 
     def _units(self, grid: AcceleratorGrid, pairs: Sequence[FormatPair], pair: Ints, accelerator: Ints) -> None:
         rate, energy = np.zeros((len(pairs), len(grid.units))), np.zeros((len(pairs), len(grid.units)))
@@ -111,7 +116,7 @@ class Machine:
         self.flash_bytes_per_s = memory.flash_bytes_per_s(grid)[accelerator]
         self.flash_j = memory.flash_j_per_byte(grid)[accelerator]
         stored = self.weight_bytes / memory.compression_ratios(grid, pairs)[grid.codec[accelerator], pair]
-        room = np.where(grid.flash > 0, grid.dram_gib * 2.0**30, np.inf)[accelerator]
+        room = np.where(grid.has_flash, grid.dram_gib * 2.0**30, np.inf)[accelerator]
         rows = np.stack([grid.sram_bytes[accelerator], self.weight_bytes, self.input_bytes, stored, room])
         distinct, kind = np.unique(rows, axis=1, return_inverse=True)
         memories = tuple(Memory(*values) for values in distinct.T.tolist())

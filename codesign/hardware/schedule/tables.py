@@ -264,7 +264,7 @@ def cost_tables(
         ratios=compression_ratios(grid, pairs),
         codec=grid.codec,
         dram_room=grid.dram_gib * 2.0**30,
-        has_flash=grid.flash > 0,
+        has_flash=grid.has_flash,
         **_stored(workload, pairs),
     )
 

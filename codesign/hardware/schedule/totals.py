@@ -66,7 +66,7 @@ class AssignmentTotals:
             if len(members):
                 sums[:, using[:, None], members] += self._of_pair(pair, using, grid, members)
         stored, others = self._stored(grid), np.array([size.other_bytes for size in self._sizes])
-        needed = others + np.where(grid.flash[:, None] > 0, 0.0, stored)
+        needed = others + np.where(grid.has_flash[:, None], 0.0, stored)
         possible = runs & np.isfinite(sums[0].T) & (needed <= grid.dram_gib[:, None] * 2.0**30)
         found = dict(zip(_SUMS, sums.transpose(0, 2, 1), strict=True))
         if not self._decodes:

@@ -113,7 +113,7 @@ function drawDesign() {
   const a = d.accelerator, box = $("design");
   $("design-title").textContent = `Design ${d.id}` + (d.id === T.chosen ? " (balanced)" : d.id === T.worst ? " (lowest quality)" : "") + (alike(d) ? ", as good as a cheaper one within noise" : "");
   const chip = () => [
-    el("p", {}, `${a.rows} x ${a.columns} units of dot-${a.dot} for ${a.pairs.join(", ")}; accumulator ${a.accumulator}; SRAM ${a.sram_bytes / 1024} KiB; ${a.dram_channels} x ${a.dram}${a.dram_gib ? ` (${a.dram_gib} GiB)` : ""}; ${a.flash ? `flash ${a.flash}; ` : ""}${a.codec ? `weights in ${a.codec}; ` : ""}${a.vector_lanes ? `${a.vector_lanes} vector lanes; ` : ""}${a.clock_hz / 1e6} MHz, ${a.node_nm} nm.`),
+    el("p", {}, `${a.rows} x ${a.columns} units of dot-${a.dot} for ${a.pairs.join(", ")}; accumulator ${a.accumulator}; SRAM ${a.sram_bytes / 1024} KiB; ${a.dram_channels} x ${a.dram}${a.dram_gib ? ` (${a.dram_gib} GiB)` : ""}; ${a.flash ? `flash ${a.flash}; ` : ""}${a.codec ? `weights in ${a.codec}; ` : ""}${Object.entries(a.others ?? {}).map(([axis, value]) => `${axis} ${value}; `).join("")}${a.vector_lanes ? `${a.vector_lanes} vector lanes; ` : ""}${a.clock_hz / 1e6} MHz, ${a.node_nm} nm.`),
     Object.keys(d.accumulator).length ? el("p", { class: "hint" }, "Accumulator, the worst layer's sums over their error: " + Object.entries(d.accumulator).map(([task, w]) => w.sqnr_db == null ? `${task} every sum exact` : `${task} ${w.sqnr_db.toFixed(0)} dB in ${w.layer} (${w.accumulator})`).join("; ") + ".") : ""];
   const parts = () => [
     el("div", { class: "columns" },

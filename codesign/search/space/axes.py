@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from codesign.hardware import AcceleratorGrid
-from codesign.hardware.chip.accelerator import CODECS, FLASHES
+from codesign.hardware.chip.accelerator import all_axes
 from codesign.search.space.resolve import SearchSpace
-
-_NUMBERS = ("rows", "columns", "sram_bytes", "dram_channels", "dram_gib", "clock_hz", "vector_lanes")
 
 
 def hardware_choices(space: SearchSpace) -> dict[str, Sequence[str]]:
@@ -19,21 +17,8 @@ def hardware_choices(space: SearchSpace) -> dict[str, Sequence[str]]:
     Axes with one value are left out: nothing is chosen there.
     """
     hw = space.spec.chip
-    axes: dict[str, Sequence[str]] = {
-        "unit": ["+".join(map(str, s)) for s in hw.units.resolve()],
-        "accumulator": hw.accumulator,
-        "dot": [str(v) for v in hw.dot],
-        "rows": [str(v) for v in hw.rows],
-        "columns": [str(v) for v in hw.columns],
-        "sram_bytes": [str(round(k * 1024)) for k in hw.sram_kib],
-        "dram": hw.dram,
-        "dram_channels": [str(v) for v in hw.dram_channels],
-        "vector_lanes": [str(v) for v in hw.vector_lanes],
-        "dram_gib": [str(v) for v in hw.dram_gib],
-        "flash": hw.flash,
-        "codec": hw.codec,
-        "clock_hz": [str(round(m * 1e6)) for m in hw.clock_mhz],
-    }
+    axes: dict[str, Sequence[str]] = {"unit": ["+".join(map(str, pairs)) for pairs in hw.units.resolve()]}
+    axes |= {name: [axis.text(value) for value in hw.listed(axis)] for name, axis in all_axes().items()}
     return {axis: values for axis, values in axes.items() if len(values) > 1}
 
 
@@ -47,11 +32,5 @@ def hardware_parameters(space: SearchSpace, index: int) -> dict[str, str]:
 def grid_parameters(grid: AcceleratorGrid, index: int) -> dict[str, object]:
     """What `Accelerator.to_dict` says, without making one: its checks take longer than all else here."""
     unit = grid.units[grid.unit[index]]
-    found: dict[str, object] = {
-        "pairs": "+".join(map(str, unit.pairs)),
-        "accumulator": unit.accumulator,
-        "dot": unit.dot,
-    }
-    found |= {key: getattr(grid, key)[index] for key in _NUMBERS}
-    named = {"dram": grid.drams[grid.dram[index]], "flash": FLASHES[grid.flash[index]]}
-    return found | named | {"codec": CODECS[grid.codec[index]]}
+    of_unit = {"pairs": "+".join(map(str, unit.pairs)), "accumulator": unit.accumulator, "dot": unit.dot}
+    return of_unit | {axis: grid.value(axis, index) for axis in grid.values}

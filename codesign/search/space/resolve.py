@@ -17,7 +17,9 @@ from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
 from codesign.hardware import AcceleratorGrid
 from codesign.hardware.arithmetic.overflow import resolved
-from codesign.hardware.chip.files import beside
+from codesign.hardware.chip.accelerator import all_axes, check_value
+from codesign.hardware.chip.files import beside, memory_name
+from codesign.hardware.chip.memory_types import is_file
 from codesign.models import load_task
 from codesign.quality.calibration import RangeRule
 from codesign.search.space.fixed import FixedNetwork, resolve_fixed
@@ -34,9 +36,6 @@ from codesign.search.space.ties import first, resolve_ties
 from codesign.search.space.written import HardwareSpec, SpaceFile, TaskSpec
 from codesign.workload import Workload
 from codesign.yamlio import line_of, load_yaml, naming
-
-# axes that came later, and what they are where nobody wrote them
-_LATER_AXES: dict[str, list[Any]] = {"vector_lanes": [0], "dram_gib": [0], "flash": [""], "codec": [""]}
 
 
 @dataclass(frozen=True)
@@ -83,13 +82,14 @@ class SearchSpace:
     def _hash_hardware(self, written: dict[str, Any], hardware: HardwareSpec) -> None:
         """Make `written` what its hash is to depend on."""
         if hardware.unit_model:
-            model = Path(beside(self.path, hardware.unit_model)).read_bytes()
-            written["unit_model"] = hashlib.sha256(model).hexdigest()
+            written["unit_model"] = _content(self.path, hardware.unit_model)
         else:
             del written["unit_model"]
-        for axis, unset in _LATER_AXES.items():  # a space from before them keeps its hash
-            if written[axis] == unset:
-                del written[axis]
+        for axis in all_axes().values():
+            if axis.default is not None and written[axis.key] == [axis.usual]:
+                del written[axis.key]  # a space from before this axis keeps its hash
+            elif axis.memory:  # what is in a file counts, not where it lies
+                written[axis.key] = [_content(self.path, name) if is_file(name) else name for name in written[axis.key]]
 
     def size(self) -> float:
         """log10 of the number of designs (accelerators times assignments)."""
@@ -119,21 +119,7 @@ def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
             for pair in itertools.chain.from_iterable(sets):
                 resolved(pair, accumulator)
     grid = AcceleratorGrid.from_ranges(
-        pair_sets=sets,
-        accumulator=hw.accumulator,
-        dot=hw.dot,
-        rows=hw.rows,
-        columns=hw.columns,
-        sram_bytes=[round(k * 1024) for k in hw.sram_kib],
-        dram=hw.dram,
-        dram_channels=hw.dram_channels,
-        clock_hz=[m * 1e6 for m in hw.clock_mhz],
-        vector_lanes=hw.vector_lanes,
-        dram_gib=hw.dram_gib,
-        flash=hw.flash,
-        codec=hw.codec,
-        node_nm=hw.node_nm,
-        unit_model=beside(path, hw.unit_model),
+        pair_sets=sets, node_nm=hw.node_nm, unit_model=beside(path, hw.unit_model), **_ranges(path, hw)
     )
     allowed = {n: net.allowed for n, net in networks.items()} | {n: net.allowed(pairs) for n, net in fixed.items()}
     workloads = {n: net.workload for n, net in (networks | fixed).items()}
@@ -149,6 +135,24 @@ def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
         with naming(path, "budgets", name):
             budgets.append((resolve_objective(name, workloads, fixed, units), limit))
     return SearchSpace(spec, path, networks, fixed, grid, pairs, tuple(objectives), tuple(budgets))
+
+
+def _ranges(path: Path, hardware: HardwareSpec) -> dict[str, list[Any]]:
+    """The values of every axis; raises InputError with the line of a memory type's file that is not right."""
+    found: dict[str, list[Any]] = {}
+    for name, axis in all_axes().items():
+        found[name] = []
+        for i, written in enumerate(hardware.listed(axis)):
+            value = axis.value(memory_name(path, axis, written) if axis.memory else written)
+            with naming(path, "hardware", axis.key, i):
+                check_value(axis, value)
+            found[name].append(value)
+    return found
+
+
+def _content(path: Path, name: str) -> str:
+    """Hash of a file beside `path`."""
+    return hashlib.sha256(Path(beside(path, name)).read_bytes()).hexdigest()
 
 
 def _refuse_without_hardware(path: Path, spec: SpaceFile) -> None:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from codesign.formats import FormatPair
 from codesign.hardware.arithmetic.accumulators import check_accumulator
-from codesign.hardware.chip.accelerator import CODECS, FLASHES, check_name, dram_types
+from codesign.hardware.chip.accelerator import all_axes, check_value
+from codesign.hardware.chip.axes import Axis
+from codesign.hardware.chip.files import written_value
+from codesign.hardware.chip.memory_types import is_file
 from codesign.quality.calibration import RangeRule
-from codesign.yamlio import Written
+from codesign.yamlio import Written, with_fields
 
 
 def _check_pair(text: str) -> str:
@@ -95,37 +90,40 @@ class UnitSpec(Written):
 _ROOM_GIB = 1 << 20  # of a nominal chip: holds any network
 
 
-class HardwareSpec(Written):
-    """The parametric chip: every combination of the listed values is an accelerator."""
+class _Hardware(Written):
+    """What a space says of its chips beside their axes."""
 
     units: UnitSpec
-    dot: list[PositiveInt] = [16]
-    accumulator: list[str] = Field(default=["auto"], min_length=1)
-    rows: list[PositiveInt]
-    columns: list[PositiveInt]
-    sram_kib: list[PositiveFloat]
-    dram: list[str] = ["lpddr5x_8533"]
-    dram_channels: list[PositiveInt] = [1]
-    clock_mhz: list[PositiveFloat] = [1000]
-    vector_lanes: list[NonNegativeInt] = [0]  # of the bf16 vector unit; 0: in proportion to the columns
-    dram_gib: list[NonNegativeFloat] = [0]  # DRAM that networks may take; 0: in proportion to the channels
-    flash: list[str] = [""]  # behind the DRAM; "": none
-    codec: list[str] = [""]  # of stored weights; "": none
     node_nm: PositiveFloat = 7
     unit_model: str = ""  # a file that `codesign calibrate` wrote, beside the space's
 
-    @field_validator("accumulator")
-    @classmethod
-    def _known_accumulators(cls, names: list[str]) -> list[str]:
-        return [check_accumulator(name) for name in names]
+    def listed(self, axis: Axis) -> list[Any]:
+        """The values of an axis, as written."""
+        found: list[Any] = getattr(self, axis.key)
+        return found
 
-    @field_validator("dram", "flash", "codec")
-    @classmethod
-    def _known_memories(cls, names: list[str], info: ValidationInfo) -> list[str]:
-        known = {"dram": dram_types(), "flash": FLASHES, "codec": CODECS}
-        for name in names:
-            check_name(str(info.field_name), name, known[str(info.field_name)])
-        return names
+
+def _values(axis: Axis) -> Any:
+    """The type of an axis's list, and what it is where it is left out."""
+    usual = ... if axis.usual is None else [axis.usual]
+    if axis.name == "accumulator":
+        return Annotated[list[Annotated[str, AfterValidator(check_accumulator)]], Field(min_length=1)], usual
+    if axis.memory:
+        return list[Annotated[str, AfterValidator(partial(_known_memory, axis))]], usual
+    return list[written_value(axis)], usual  # type: ignore[misc]  # made for pydantic, not for mypy
+
+
+def _known_memory(axis: Axis, name: str) -> str:
+    if not is_file(name):  # which is looked for beside the space's
+        check_value(axis, name)
+    return name
+
+
+_Axes = with_fields(_Hardware, "_Axes", {axis.key: _values(axis) for axis in all_axes().values()})
+
+
+class HardwareSpec(_Axes):  # type: ignore[misc, valid-type]  # its fields are the axes
+    """The parametric chip: every combination of the listed values is an accelerator."""
 
 
 class SearchSpec(Written):

@@ -10,7 +10,8 @@ import pytest
 from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware import Accelerator, AcceleratorGrid, load_accelerator, presets
-from codesign.hardware.chip.area import COMPONENTS, areas
+from codesign.hardware.chip.area import areas
+from codesign.hardware.chip.axes import COMPONENTS
 from tests.hardware.cases import FP8, INT8, W4A8, chip
 
 GOOD = """\
@@ -172,11 +173,11 @@ def test_sram_area_is_bit_cells_and_the_periphery_of_their_banks() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows": [8, 0]}, "rows: must be positive"),
-        ({"sram_bytes": [-1]}, "sram_bytes: must be positive"),
-        ({"dram": ["ddr4"]}, "unknown hardware.dram 'ddr4'"),
-        ({"flash": ["ufs2"]}, "unknown hardware.flash 'ufs2'"),
-        ({"codec": ["zip"]}, "unknown hardware.codec 'zip'"),
+        ({"rows": [8, 0]}, "hardware: rows must be positive, not 0"),
+        ({"sram_bytes": [-1]}, "hardware: sram_bytes must be positive, not -1"),
+        ({"dram": ["ddr4"]}, "unknown dram 'ddr4'"),
+        ({"flash": ["ufs2"]}, "unknown flash 'ufs2'"),
+        ({"codec": ["zip"]}, "unknown codec 'zip'"),
         ({"columns": []}, "no value"),
         ({"vector_lanes": []}, "no value"),
         ({"vector_lanes": [8, -1]}, "vector_lanes must be positive"),

@@ -46,11 +46,6 @@ def test_a_node_outside_the_table_is_refused() -> None:
         at_node("nodes.yaml", "logic_area", 90)
 
 
-def test_every_dram_type_has_rate_energy_and_interface() -> None:
-    sections = [set(table("memory.yaml", f"dram_{s}")) for s in ("gb_per_s", "pj_per_bit", "interface_mm2")]
-    assert sections[0] == sections[1] == sections[2]
-
-
 def test_sram_read_energy_reproduces_the_published_points() -> None:
     sram = table("memory.yaml", "sram")
     for kib, pj_per_64_bit in ((8, 7.5), (32, 8.5), (1024, 14.0)):
