@@ -8,7 +8,8 @@
 ``nvfp4``                  blocks of 16, E4M3 scale, one float32 scale per tensor
 ``bf16 fp16 fp32``         casts that saturate at the largest finite number
 
-A suffix names another scale rule: ``mxfp4_rceil``, ``mxfp4_even``, ``int4_g32_absmax``.
+A suffix names another scale rule: ``mxfp4_rceil``, ``mxfp4_even``, ``int4_g32_absmax``. Installed packages add
+formats by entry points of the group `codesign.formats`, each a `Format` of that name.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from codesign.formats.elements import (
 )
 from codesign.formats.format import Format
 from codesign.formats.scaling import Scaling
+from codesign.plugins import installed
 
+GROUP = "codesign.formats"  # of entry points
 _PLAIN = Scaling("slice", FP32, "absmax")
 _MX = Scaling("block", E8M0, "floor", block=32)
 _NVFP4 = Scaling("block", E4M3, "absmax", block=16, tensor_scale=FP32)
@@ -73,7 +76,7 @@ def format_names() -> tuple[str, ...]:
     """Names of the formats under their default rules; of the integer widths, the usual ones."""
     grouped = [f"int{bits}_g{group}" for bits in _LISTED_INTEGERS[:-1] for group in _GROUPS]
     symmetric = [f"int{bits}" for bits in _LISTED_INTEGERS] + grouped
-    return (*symmetric, *(f"{name}_zp" for name in symmetric), *_FIXED)
+    return (*symmetric, *(f"{name}_zp" for name in symmetric), *_FIXED, *_added())
 
 
 @cache
@@ -86,12 +89,25 @@ def _find(name: str) -> Format | None:
     return base.with_rule(rule) if base is not None and rule in base.rules else None
 
 
+@cache
+def _added() -> dict[str, Format]:
+    """Formats of installed packages, which may not take our names; raises InputError on what is none of that name."""
+    found = {}
+    for name, point in installed(GROUP).items():
+        if name not in _FIXED and _INTEGER.fullmatch(name) is None:
+            added = point.load()
+            if not isinstance(added, Format) or added.name != name:
+                raise InputError(f"entry point '{name}' of {GROUP}: '{point.value}' is no Format of that name")
+            found[name] = added
+    return found
+
+
 def _base(name: str) -> Format | None:
     if name in _FIXED:
         return _FIXED[name]
     match = _INTEGER.fullmatch(name)
     if match is None:
-        return None
+        return _added().get(name)
     bits, group, asymmetric = int(match["bits"]), int(match["group"] or 0), match["zp"] is not None
     element = IntElement(bits, signed=not asymmetric, narrow=not asymmetric and not group)
     if not group:
@@ -102,5 +118,5 @@ def _base(name: str) -> Format | None:
 @cache
 def _every_name() -> tuple[str, ...]:
     integers = [f"int{b}{g}{z}" for b in range(2, 17) for g in ("", *(f"_g{n}" for n in _GROUPS)) for z in ("", "_zp")]
-    bases = [f for f in map(_base, (*integers, *_FIXED)) if f is not None]
+    bases = [f for f in map(_base, (*integers, *_FIXED, *_added())) if f is not None]
     return tuple(f"{f.name}{rule}" for f in bases for rule in ("", *(f"_{rule}" for rule in f.rules[1:])))
