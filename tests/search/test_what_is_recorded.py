@@ -50,6 +50,17 @@ def test_a_front_says_what_its_qualities_are(study: Path) -> None:
     assert wanted.items() <= task.items()
 
 
+def test_a_metric_of_a_users_own_decides_and_is_named_with_its_unit(tmp_path: Path) -> None:
+    folder = searched(tmp_path, SPACE.replace("tiny:task", "tiny:in_decibels"), "--evaluations", "8")
+    front = front_of(folder)
+    assert {"metric": "negated_psnr", "scale": "db"}.items() <= front["tasks"]["tiny"].items()
+    for design in front["designs"]:
+        found = design["quality"]["tiny"]
+        assert (found["metric"], found["unit"]) == ("negated_psnr", "dB")
+        assert found["value"] == design["objectives"]["tiny.quality"] < 0
+    assert "negated_psnr" in (folder / "report.md").read_text()
+
+
 def test_every_design_of_a_small_front_is_reported_and_those_within_noise_are_marked(study: Path) -> None:
     front, details = front_of(study), load_study(study).record
     assert len(front["designs"]) == front["front_size"]
