@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from codesign.quality import Evaluator, Quality, quantize
     from codesign.search.samplers.codesign_sampler import CodesignSampler
     from codesign.search.samplers.strategy import Problem, Strategy
+    from codesign.search.space.cost_metrics import CostMetric
     from codesign.search.space.resolve import SearchSpace, load_space
     from codesign.workload import Workload, trace
 
@@ -37,6 +38,7 @@ __all__ = [
     "Assignment",
     "CodesignError",
     "CodesignSampler",
+    "CostMetric",
     "Design",
     "EnvironmentProblem",
     "Evaluator",
@@ -77,6 +79,7 @@ __getattr__ = on_first_use(
         "codesign.quality": ("Evaluator", "Quality", "quantize"),
         "codesign.search.samplers.codesign_sampler": ("CodesignSampler",),
         "codesign.search.samplers.strategy": ("Problem", "Strategy"),
+        "codesign.search.space.cost_metrics": ("CostMetric",),
         "codesign.search.space.resolve": ("SearchSpace", "load_space"),
         "codesign.workload": ("Workload", "trace"),
     },

@@ -11,7 +11,6 @@ from codesign.commands.output import human, print_json, print_table
 from codesign.formats import get_format
 from codesign.search import SearchSpace, load_space
 from codesign.search.results.records import UNFOLDED, batch_norms, layer_table, task_facts
-from codesign.search.space.objectives import MEANING
 from codesign.search.space.sums import in_words
 from codesign.search.space.ties import first
 
@@ -73,7 +72,7 @@ def explained(space: SearchSpace) -> dict[str, Any]:
         "space_hash": space.space_hash,
         "accelerators": len(space.grid),
         "log10_designs": space.size(),
-        "objectives": [o.to_dict() | {"meaning": MEANING[o.field]} for o in space.objectives],
+        "objectives": [o.to_dict() | {"meaning": o.metric.meaning} for o in space.objectives],
         "hardware": space.spec.hardware is not None,
         "tasks": {
             name: task_facts(space, name).model_dump() | {"batch_norms": batch_norms(network.task)}

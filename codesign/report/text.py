@@ -6,7 +6,7 @@ from collections import Counter
 
 from codesign.designs import AcceleratorFacts, Design, Study, WorstSum
 from codesign.search.results.records import UNFOLDED
-from codesign.search.space.objectives import MEANING
+from codesign.search.space.cost_metrics import COST_METRICS
 
 _PREFIXES = (
     (1e12, "T"),
@@ -182,7 +182,7 @@ def assumptions(files: Study) -> list[str]:
 def _bitops(files: Study) -> list[str]:
     """Which bits an objective counts that is named after them."""
     named = [o.name for o in files.front.objectives if o.name.endswith("bitops")]
-    return [f"{' and '.join(named)}: {MEANING['bitops']}."] if named else []
+    return [f"{' and '.join(named)}: {COST_METRICS['bitops'].meaning}."] if named else []
 
 
 _RANGES = {

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from codesign.search.results.write import write_results
     from codesign.search.samplers.codesign_sampler import CodesignSampler
     from codesign.search.samplers.strategy import Problem, Result, Strategy
+    from codesign.search.space.cost_metrics import CostMetric
     from codesign.search.space.resolve import SearchSpace, load_space
     from codesign.search.study.progress import Progress
     from codesign.search.study.run import run_study
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CodesignSampler",
+    "CostMetric",
     "OpenStudy",
     "Problem",
     "Progress",
@@ -42,6 +44,7 @@ __getattr__ = on_first_use(
         "codesign.search.results.write": ("write_results",),
         "codesign.search.samplers.codesign_sampler": ("CodesignSampler",),
         "codesign.search.samplers.strategy": ("Problem", "Result", "Strategy"),
+        "codesign.search.space.cost_metrics": ("CostMetric",),
         "codesign.search.space.resolve": ("SearchSpace", "load_space"),
         "codesign.search.study.progress": ("Progress",),
         "codesign.search.study.run": ("run_study",),

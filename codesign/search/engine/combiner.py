@@ -14,6 +14,7 @@ import numpy as np
 from codesign.search.engine.costs import Costs
 from codesign.search.engine.pareto import nondominated
 from codesign.search.engine.points import Alike, Designs, Offer, Pool, Refused
+from codesign.search.space.cost_metrics import AREA
 from codesign.search.space.objectives import Objective, column
 
 _TILED = ("latency_s", "energy_j", "dram_bytes")  # infinite where the SRAM holds no tile of some layer
@@ -54,24 +55,24 @@ class Combiner:
 
     def bounds_sums(self) -> bool:
         """Whether a budget, or the room in DRAM, bounds a sum over layers."""
-        return any(_bounds_sum(o) for o, _ in self.budgets) or not all(self._always_fits.values())
+        return any(o.metric.additive for o, _ in self.budgets) or not all(self._always_fits.values())
 
     def bounds(self, accelerator: int) -> list[tuple[dict[str, np.ndarray], float]]:
         """What bounds sums over layers on this accelerator: (network -> cost [L, C], limit of their total)."""
         chip, found = np.array([accelerator]), []
         for objective, limit in self.budgets:
-            if _bounds_sum(objective):
-                tasks = [objective.task] if objective.task else list(self.tables)
-                found.append(({t: self.tables[t].additive(objective.field, chip)[0] for t in tasks}, limit))
+            if objective.metric.additive:
+                (field,), tasks = objective.metric.of, [objective.task] if objective.task else list(self.tables)
+                found.append(({t: self.tables[t].additive(field, chip)[0] for t in tasks}, limit))
         for task, table in self.tables.items():
             if not self._always_fits[task] and np.isfinite(room := float(table.room(chip)[0])):
                 found.append(({task: table.additive("dram_capacity_bytes", chip)[0]}, max(room, 1.0)))
         return found
 
     def fields(self, task: str) -> list[str]:
-        """Cost fields of `task` that some objective or budget looks at, one of _TILED at least."""
+        """Columns of `task` that some objective or budget is computed from, one of _TILED at least."""
         used = [*self.objectives, *(b for b, _ in self.budgets)]
-        names = [o.field for o in used if o.task in (task, None) and not o.is_quality and o.field != "area_mm2"]
+        names = [field for o in used if o.task in (task, None) for field in o.metric.of if field != AREA]
         return list(dict.fromkeys(names if set(_TILED) & set(names) else [*names, _TILED[-1]]))
 
     def front(self, pools: Mapping[str, Pool], accelerators: Sequence[np.ndarray] | None = None) -> Designs:
@@ -111,10 +112,10 @@ class Combiner:
                 fits &= choices[:, layer] != pair
         rows = np.flatnonzero(fits)
         costs = self._costs(task, chips.members, choices[rows])
-        possible = np.all([np.isfinite(v) for v in costs.values()], axis=0)
+        possible, area = np.all([np.isfinite(v) for v in costs.values()], axis=0), self.area[chips.members][:, None]
         for objective, limit in self.budgets:
             if objective.task == task and not objective.is_quality:
-                possible &= column(objective, np.zeros(0), {}, {task: costs}) <= limit
+                possible &= column(objective, area, {}, {task: costs}) <= limit
         return Offer(rows, np.full(len(rows), np.nan), costs, possible)
 
     def judged(self, task: str, offer: Offer, quality: np.ndarray) -> Offer:
@@ -130,8 +131,8 @@ class Combiner:
 
         Of the network's own budgets only whether they are kept counts, so that it says nothing of what they bound.
         """
-        counts = {o.field for o in self.objectives if o.task in (task, None)}
-        counts |= {o.field for o, _ in self.budgets if o.task is None}
+        counts = {field for o in self.objectives if o.task in (task, None) for field in o.metric.of}
+        counts |= {field for o, _ in self.budgets if o.task is None for field in o.metric.of}
         seen = [c for f, c in offer.costs.items() if f in counts] or [np.zeros(offer.possible.shape)]
         columns = [offer.quality[:, None], *(np.where(offer.possible, c, np.inf).T for c in seen)]
         keep = nondominated(np.concatenate(columns, axis=1)) & offer.possible.any(axis=0)
@@ -165,10 +166,6 @@ class Combiner:
             return totals
         fits = self.tables[task].fits(choices, members, paired=paired)
         return {field: np.where(fits, values, np.inf) for field, values in totals.items()}
-
-
-def _bounds_sum(budget: Objective) -> bool:
-    return not budget.is_quality and budget.field != "area_mm2"
 
 
 class Priced:

@@ -33,7 +33,7 @@ from codesign.quality import Quality
 from codesign.quality.cache import code_version
 from codesign.search.engine.pareto import hypervolume
 from codesign.search.engine.points import Designs
-from codesign.search.space.objectives import SUMMED, objective_value
+from codesign.search.space.objectives import objective_value
 from codesign.search.space.resolve import SearchSpace
 from codesign.workload import Workload
 
@@ -124,13 +124,14 @@ def _totals(costs: Mapping[str, Cost]) -> DesignCost:
     for part in (part for network in networks for part in network.components):
         energy[part.name] = energy.get(part.name, 0.0) + part.energy_j
     components = [replace(part, energy_j=energy[part.name]) for part in first.components]
+    summed = [field for field in DesignCost.model_fields if field in TaskCost.model_fields]
     return DesignCost(
         area_mm2=first.area_mm2,
         area_low_mm2=first.area_low_mm2,
         area_high_mm2=first.area_high_mm2,
         components=tuple(Component.model_validate(part, from_attributes=True) for part in components),
         tasks={name: TaskCost.model_validate(network, from_attributes=True) for name, network in costs.items()},
-        **{field: sum(getattr(network, field) for network in networks) for field in SUMMED},
+        **{field: sum(getattr(network, field) for network in networks) for field in summed},
     )
 
 

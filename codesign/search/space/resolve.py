@@ -22,15 +22,10 @@ from codesign.hardware.chip.files import beside, memory_name
 from codesign.hardware.chip.memory_types import is_file
 from codesign.models import load_task
 from codesign.quality.calibration import RangeRule
+from codesign.search.space.cost_metrics import COST_METRICS, cost_metric
 from codesign.search.space.fixed import FixedNetwork, resolve_fixed
 from codesign.search.space.network import Network
-from codesign.search.space.objectives import (
-    TASK_FIELDS,
-    TOTAL_FIELDS,
-    WITHOUT_HARDWARE,
-    Objective,
-    resolve_objective,
-)
+from codesign.search.space.objectives import Objective, resolve_objective
 from codesign.search.space.sums import check_unit, longest_reductions
 from codesign.search.space.ties import first, resolve_ties
 from codesign.search.space.written import HardwareSpec, SpaceFile, TaskSpec
@@ -157,13 +152,13 @@ def _content(path: Path, name: str) -> str:
 
 def _refuse_without_hardware(path: Path, spec: SpaceFile) -> None:
     """Raises InputError on what a chip decides, in a space that gives none."""
-    of_a_chip = (TOTAL_FIELDS.keys() | TASK_FIELDS.keys()) - set(WITHOUT_HARDWARE)
     places: list[tuple[str, int | str, str]] = [("objectives", i, name) for i, name in enumerate(spec.objectives)]
     places += [("budgets", name, name) for name in spec.budgets]
     for key, place, name in places:
-        if name.rpartition(".")[2] in of_a_chip:
-            with naming(path, key, place):
-                known = ", ".join(WITHOUT_HARDWARE)
+        with naming(path, key, place):
+            metric = cost_metric(name.rpartition(".")[2])
+            if metric is not None and metric.needs_hardware:
+                known = ", ".join(m.name for m in COST_METRICS.values() if not m.needs_hardware)
                 raise InputError(f"'{name}' needs hardware: (without it a space may use {known})")
     given = next((name for name, task in spec.tasks.items() if task.workload), None)
     if given is not None:
