@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -69,7 +70,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def row(fmt: Format, tensors: dict[str, Tensor], dot: int) -> dict[str, Any]:
+class FormatRow(TypedDict):
+    """A format in JSON; areas are of the unit per lane, 7 nm."""
+
+    format: str
+    bits_per_element: float
+    max_value: float
+    min_positive: float
+    sqnr_db: dict[str, float]  # weights, activations, products
+    area_um2: dict[str, float]  # value, low, high
+    area_over_int8: float
+
+
+def row(fmt: Format, tensors: dict[str, Tensor], dot: int) -> FormatRow:
     """One format: bits, range, SQNR and the area of its compute unit per lane at 7 nm."""
     area = MacUnit((FormatPair(fmt.name, fmt.name),), "auto", dot).area_um2
     int8 = MacUnit((FormatPair("int8", "int8"),), "auto", dot).area_um2
@@ -90,9 +103,9 @@ def row(fmt: Format, tensors: dict[str, Tensor], dot: int) -> dict[str, Any]:
     }
 
 
-def flat(found: dict[str, Any]) -> dict[str, Any]:
+def flat(found: Mapping[str, object]) -> dict[str, object]:
     """A row without nesting: sqnr_db_weights, area_um2_low, ..."""
-    cells: dict[str, Any] = {}
+    cells: dict[str, object] = {}
     for key, value in found.items():
         cells |= {f"{key}_{inner}": x for inner, x in value.items()} if isinstance(value, dict) else {key: value}
     return cells

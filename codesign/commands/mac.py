@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TypedDict
 
 from codesign.commands.output import print_json, print_table
 from codesign.formats import FormatPair
@@ -44,7 +44,34 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _described(unit: MacUnit) -> dict[str, Any]:
+class _Mode(TypedDict):
+    pair: str
+    products_per_cycle: int
+    energy_pj: dict[str, float]  # value, low, high
+    energy_pj_by_activity: dict[str, dict[str, float]]
+
+
+class _Unit(TypedDict):
+    """The unit in JSON."""
+
+    weight: str
+    activation: str
+    accumulator: str
+    dot: int
+    node_nm: float
+    clock_ghz: float
+    model: str
+    cuts: list[str]
+    extrapolation: list[str]
+    area_um2: dict[str, float]
+    delay_ns: dict[str, float]
+    leakage_nw: dict[str, float]
+    energy_pj: dict[str, float]
+    sharing_overhead: float
+    modes: list[_Mode]
+
+
+def _described(unit: MacUnit) -> _Unit:
     largest = max(
         MacUnit((p,), unit.accumulator, unit.dot, unit.node_nm, unit.clock_ghz, unit.unit_model).area_um2.value
         for p in unit.pairs

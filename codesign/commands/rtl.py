@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from codesign.commands.output import print_json
 from codesign.errors import CodesignError, InputError
@@ -111,7 +111,7 @@ def _unit(arguments: argparse.Namespace) -> int:
         _READ_ME.format(name=unit.name, pairs=shown, accumulator=unit.accumulator, lanes=unit.lanes),
     )
     wrong = 0
-    result: dict[str, Any] = {
+    result: dict[str, object] = {
         "unit": unit.name,
         "folder": str(folder),
         "modes": [str(pair) for pair in unit.pairs],

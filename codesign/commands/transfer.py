@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import Any
+from typing import TypedDict
 
 from codesign.commands.output import human, print_json, print_table
 from codesign.errors import InputError, nearest
@@ -25,9 +25,9 @@ def run(arguments: argparse.Namespace) -> int:
         rules = replace(rules, default=_default(design, arguments.default))
     if arguments.out:
         write_rules(arguments.out, rules)
-    applied = _applied(design, rules, arguments.to) if arguments.to else {}
+    applied = _applied(design, rules, arguments.to) if arguments.to else None
     if arguments.json:
-        print_json(_record(rules) | applied)
+        print_json({**_record(rules), **(applied or {})})
         return 0
     where = f"{design.id} of {design.study}, {rules.origin['task']}"
     rows = [[role, str(pair), f"{rules.agreement[role]:.0%}"] for role, pair in rules.rules.items()]
@@ -60,7 +60,17 @@ def _default(design: ChosenDesign, text: str) -> FormatPair:
     return FormatPair.parse(pair)
 
 
-def _applied(design: ChosenDesign, rules: RoleRules, network: str) -> dict[str, Any]:
+class _Applied(TypedDict):
+    """Another network by the rules, in JSON."""
+
+    network: str
+    layers: dict[str, int]  # by role
+    formats: dict[str, str]  # by role
+    defaulted: list[str]
+    cost: dict[str, float]
+
+
+def _applied(design: ChosenDesign, rules: RoleRules, network: str) -> _Applied:
     """The cost of another network by the rules on the design's own accelerator."""
     if not design.hardware:
         raise InputError(f"{design.folder}: its space has no chip to cost '{network}' on; take codesign cost --rules")
@@ -74,7 +84,7 @@ def _applied(design: ChosenDesign, rules: RoleRules, network: str) -> dict[str, 
     return {"network": network, "layers": counts, "formats": formats, "defaulted": defaulted, "cost": figures}
 
 
-def _record(rules: RoleRules) -> dict[str, Any]:
+def _record(rules: RoleRules) -> dict[str, object]:
     return {
         "label": LABEL,
         "origin": dict(rules.origin),

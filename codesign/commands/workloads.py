@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Mapping
+from typing import TypedDict
 
 from codesign.commands.output import human, print_json, print_table
 from codesign.workload.catalogue import Request, catalogue, request
@@ -33,7 +34,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def row(found: Request) -> dict[str, Any]:
+class NetworkRow(TypedDict):
+    """A named network in JSON."""
+
+    name: str
+    kind: str
+    parameters: int
+    gmacs: Mapping[str, float]  # by phase
+    options: dict[str, str]
+    source: str
+
+
+def row(found: Request) -> NetworkRow:
     """One network: counts of the table, or of a trace where the options are not those of the table."""
     entry = found.entry
     gmacs = entry.gmacs

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import Field
 
@@ -122,7 +123,7 @@ class Design(Record):
         return all(mine <= theirs for mine, theirs in pairs) and any(mine < theirs for mine, theirs in pairs)
 
 
-def design_id(accelerator: dict[str, Any], assignments: dict[str, Any]) -> str:
+def design_id(accelerator: Mapping[str, object], assignments: Mapping[str, object]) -> str:
     """The id of these formats on this chip, both in their JSON form."""
     text = json.dumps([accelerator, assignments], sort_keys=True)
     return "d" + hashlib.sha256(text.encode()).hexdigest()[:8]

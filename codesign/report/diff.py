@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import moocore
 import numpy as np
@@ -63,8 +63,9 @@ class Difference:
     formats: dict[str, dict[str, tuple[str, str]]]
     notes: list[str]
 
-    def to_dict(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+    def to_dict(self) -> dict[str, object]:
+        """JSON types."""
+        found: dict[str, object] = json.loads(json.dumps(asdict(self)))
         return found
 
 

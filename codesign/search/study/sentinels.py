@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -22,6 +22,30 @@ _ATTRIBUTE = "sentinels"
 _RUNS = 100  # of which the study remembers what was found
 
 
+class _Chosen(TypedDict):
+    """An assignment to be measured again, and the interval of its quality when it was chosen."""
+
+    rank: str
+    choice: list[int]  # a pair of the space per layer
+    value: float
+    low: float
+    high: float
+
+
+class _Run(TypedDict):
+    torch: str
+    values: list[float]
+
+
+class _Written(TypedDict):
+    """What the study remembers. nights: `runs` in studies from before it had that name."""
+
+    chosen: dict[str, list[_Chosen]]
+    torch: str
+    runs: NotRequired[list[_Run]]
+    nights: NotRequired[list[_Run]]
+
+
 class MovedError(CodesignError):
     """A sentinel came out otherwise than its interval allows: what would be measured now does not belong here."""
 
@@ -31,14 +55,13 @@ class MovedError(CodesignError):
 def choose(study: OpenStudy) -> None:
     """Note which assignments are measured again from now on: of every network the best, the middle and the worst."""
     if study.measured and all(m.choices for m in study.measured.values()) and not _written(study):
-        chosen: dict[str, list[dict[str, Any]]] = {}
+        chosen: dict[str, list[_Chosen]] = {}
         for name, measured in study.measured.items():
             order = np.argsort([q.value for q in measured.qualities], kind="stable")
             ranks = {"best": order[0], "middle": order[len(order) // 2], "worst": order[-1]}
             chosen[name] = [
-                {"rank": rank, "choice": measured.choices[i].tolist()}
-                | {key: getattr(measured.qualities[i], key) for key in ("value", "low", "high")}
-                for rank, i in ranks.items()
+                _Chosen(rank=rank, choice=measured.choices[i].tolist(), value=q.value, low=q.low, high=q.high)
+                for rank, i, q in ((rank, i, measured.qualities[i]) for rank, i in ranks.items())
             ]
         _write(study, {"chosen": chosen, "torch": torch.__version__, "runs": []})
 
@@ -59,7 +82,7 @@ def measure_again(study: OpenStudy, report: Progress) -> list[Sentinel]:
         now = study.evaluators[name].again(assignment).value
         found.append(Sentinel(name, each["rank"], each["value"], each["low"], each["high"], now))
     report("sentinels", len(wanted), len(wanted), "")
-    run = {"torch": torch.__version__, "values": [s.now for s in found]}
+    run = _Run(torch=torch.__version__, values=[s.now for s in found])
     written["runs"] = [*written.get("runs", written.pop("nights", [])), run][-_RUNS:]
     _write(study, written)
     gone = next((s for s in found if s.moved in ("worse", "better")), None)
@@ -75,11 +98,12 @@ def measure_again(study: OpenStudy, report: Progress) -> list[Sentinel]:
 
 
 @patient
-def _written(study: OpenStudy) -> dict[str, Any]:
+def _written(study: OpenStudy) -> _Written | None:
     text = study.ledger.storage.get_study_user_attrs(study.ledger.study_id).get(_ATTRIBUTE)
-    return dict(json.loads(text)) if text else {}
+    found: _Written | None = json.loads(text) if text else None
+    return found
 
 
 @patient
-def _write(study: OpenStudy, content: dict[str, Any]) -> None:
+def _write(study: OpenStudy, content: _Written) -> None:
     study.ledger.storage.set_study_user_attr(study.ledger.study_id, _ATTRIBUTE, json.dumps(content))
