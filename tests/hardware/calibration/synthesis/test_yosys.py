@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import stat
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from codesign.errors import InputError
 from codesign.hardware.calibration.synthesis.batch import Job, Outcome, Record, job_key, synthesize_many
 from codesign.hardware.calibration.synthesis.yosys import SynthesisFailed, Tool, find_yosys, synthesize
 from tests.hardware.calibration import tiny
+from tests.waiting import wait_until
 
 ADDER = "module add(input [3:0] a, input [3:0] b, output [4:0] s); assign s = a + b; endmodule\n"
 
@@ -27,7 +26,7 @@ def fake_tool(folder: Path, script: str) -> Tool:
 
 # Hangs on designs that say so (with a child that would hold on); "maps" the others to one inverter.
 SOMETIMES_HANGS = """
-if grep -q HANG design.v; then sleep 300 & echo $! > ../child.pid; sleep 300; fi
+if grep -q HANG design.v; then sleep 900 & echo $! > ../child.pid; sleep 60; touch ../survived; fi
 if grep -q BROKEN design.v; then echo 'design.v:1: ERROR: syntax error'; exit 1; fi
 echo x >> ../runs
 echo "Chip area for module '\\\\T': 2.500000"
@@ -89,21 +88,15 @@ def test_a_tool_that_hangs_is_killed_with_its_children(merged: Path, tmp_path: P
         synthesize("// HANG", "T", merged, 1000, 0.5, tmp_path / "work", tool)
     assert caught.value.reason == "timed out after 0.5 s"
     child = int((tmp_path / "child.pid").read_text())
-    assert gone(child)
+    wait_until(lambda: ended(child))
 
 
-def gone(pid: int) -> bool:
+def ended(pid: int) -> bool:
     """Whether a process has ended (or only waits for a parent to collect it)."""
-    for _ in range(100):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-            os.kill(pid, 0)
-        except (OSError, ProcessLookupError):
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def test_a_job_that_hangs_is_reported_while_the_others_go_on(merged: Path, tmp_path: Path) -> None:
@@ -200,14 +193,18 @@ def test_a_result_without_its_netlist_is_made_again(merged: Path, tmp_path: Path
 
 
 def test_an_interruption_stops_what_runs(merged: Path, tmp_path: Path) -> None:
+    child = tmp_path / "work" / "child.pid"
+
     def interrupt(outcome: Outcome, done: int, total: int) -> None:
+        wait_until(lambda: child.exists() and child.read_text().endswith("\n"))
+        assert not ended(int(child.read_text()))
         raise KeyboardInterrupt
 
-    jobs = [job("quick", merged), job("hangs", merged, "HANG", limit_s=60)]
+    jobs = [job("quick", merged), job("hangs", merged, "HANG", limit_s=600)]
     with pytest.raises(KeyboardInterrupt):
         synthesize_many(jobs, tmp_path / "work", 2, interrupt, fake_tool(tmp_path, SOMETIMES_HANGS))
-    child = tmp_path / "work" / "child.pid"
-    assert not child.exists() or gone(int(child.read_text()))
+    wait_until(lambda: ended(int(child.read_text())))
+    assert not (tmp_path / "work" / "survived").exists()
 
 
 def test_an_unknown_tool_is_refused_with_the_nearest_name() -> None:
