@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import codesign
 from examples.ncnn_network import HALF, read_ncnn
 
 PARAM = """7767517
@@ -39,22 +40,31 @@ def written(folder: Path, rng: np.random.Generator, kind: str) -> tuple[Path, Pa
     return folder / "net.param", folder / "net.bin", {name: torch.from_numpy(a.copy()) for name, a in arrays.items()}
 
 
+def computed(w: dict[str, Tensor], image: Tensor, activations: torch.dtype = torch.float32) -> Tensor:
+    """What the layers of PARAM say, with the convolution's input rounded."""
+    scaled = ((image - w["mean"].view(1, 3, 1, 1)) * 255).to(activations).float()
+    a = F.conv2d(scaled, w["weight"], w["bias"], padding=1)
+    return F.pixel_shuffle(F.prelu(a + F.silu(a), w["slope"]), 2)
+
+
 @pytest.mark.parametrize("kind", ["half", "single"])
 def test_a_network_computes_what_its_layers_say(kind: str, tmp_path: Path) -> None:
     param, weights, w = written(tmp_path, np.random.default_rng(0), kind)
     image = torch.rand(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
-    a = F.conv2d((image - w["mean"].view(1, 3, 1, 1)) * 255, w["weight"], w["bias"], padding=1)
-    wanted = F.pixel_shuffle(F.prelu(a + F.silu(a), w["slope"]), 2)
     with torch.no_grad():
-        assert torch.allclose(read_ncnn(param, weights)(image), wanted, atol=1e-4)
+        assert torch.allclose(read_ncnn(param, weights)(image), computed(w, image), atol=1e-4)
 
 
 def test_a_network_can_be_traced_and_quantized(tmp_path: Path) -> None:
-    from codesign import trace
-
-    param, weights, _ = written(tmp_path, np.random.default_rng(0), "half")
-    workload = trace(read_ncnn(param, weights), torch.rand(1, 3, 4, 4))
+    param, weights, w = written(tmp_path, np.random.default_rng(0), "half")
+    network, image = read_ncnn(param, weights), torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    workload = codesign.trace(network, image)
     assert workload.layers == ("conv_1",)
+    quantized = codesign.quantize(network, codesign.Assignment.uniform(workload, "int4:fp16"), image)
+    int4 = codesign.get_format("int4").fake_quantize(w["weight"].flatten(1), axis=1).view(12, 3, 3, 3)
+    with torch.no_grad():
+        assert torch.allclose(quantized(image), computed(w | {"weight": int4}, image, torch.float16), atol=1e-4)
+        assert not torch.allclose(quantized(image), network(image), atol=1)
 
 
 def test_an_unknown_layer_is_refused_by_its_name(tmp_path: Path) -> None:

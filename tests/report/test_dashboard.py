@@ -131,7 +131,7 @@ def everything(folder: Path, storage: BaseStorage) -> tuple[Any, Any]:
 def test_every_reported_design_stands_in_the_note_of_its_trial(folder: Path, storage: BaseStorage) -> None:
     write_notes(folder, storage)
     notes = notes_of(storage)
-    for design, note in zip(load_study(folder).front.designs[:SPLIT], notes[FIRST:], strict=False):
+    for design, note in zip(load_study(folder).front.designs[:SPLIT], notes[FIRST : FIRST + SPLIT], strict=True):
         (section,) = (part for part in note.split("\n## ") if part.startswith(f"`{design.id}`"))
         first, rest = chip(design.accelerator).split("; ", 1)
         assert f"  - {first}\n  - {rest}\n" in section

@@ -138,11 +138,16 @@ def test_threads_share_it(seed: int) -> None:
 
 
 def test_it_can_be_kept_with_pickle() -> None:
-    study = study_of(CodesignSampler({"cost": COSTS}, seed=0))
-    study.optimize(objective, n_trials=6)
-    study.sampler = pickle.loads(pickle.dumps(study.sampler))  # its own bytes, as a user's copy
-    study.optimize(objective, n_trials=2)
-    assert len(study.trials) == 8
+    """In the middle of a batch: the copy goes on as the sampler itself would have."""
+    sampler = CodesignSampler({"cost": COSTS}, seed=0, batch=3)
+    study = study_of(sampler)
+    study.optimize(objective, n_trials=8)
+    copied = pickle.loads(pickle.dumps(sampler))  # its own bytes, as a user's copy
+    study.optimize(objective, n_trials=5)
+    again = study_of(copied)
+    again.add_trials(study.trials[:8])
+    again.optimize(objective, n_trials=5)
+    assert [t.params for t in again.trials] == [t.params for t in study.trials]
 
 
 def test_mistakes_are_named() -> None:
