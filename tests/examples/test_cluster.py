@@ -9,7 +9,6 @@ import shlex
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from codesign.cli import _parser
 from codesign.search.queue.storage import open_storage
 from codesign.search.queue.worker import WORKPLACE
 from tests.commands.test_cli import SPACE
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow  # together
 
@@ -120,13 +120,7 @@ def led(folder: Path, storage: str) -> Iterator[subprocess.Popen[str]]:
 
 def wait_until_led(storage: BaseStorage) -> None:
     """A worker that is earlier would be started again, ten seconds later."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        studies = storage.get_all_studies()
-        if studies and WORKPLACE in studies[0].user_attrs:
-            return
-        time.sleep(0.2)
-    raise AssertionError("nobody leads the study")
+    wait_until(lambda: any(WORKPLACE in study.user_attrs for study in storage.get_all_studies()))
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from codesign.search.queue.queue import Heartbeat, Queue
 from codesign.search.queue.trials import ALIVE, STOPPED, Work
 from codesign.search.queue.worker import Worker
 from codesign.search.space.objectives import Objective
+from tests.waiting import wait_until
 
 
 class Network:
@@ -65,9 +65,7 @@ def test_what_was_taken_ahead_is_given_back_by_a_worker_that_is_stopped(ledger: 
     stopped = threading.Event()
 
     def during(_: int) -> None:
-        end = time.monotonic() + 10
-        while states(ledger).count(TrialState.RUNNING) < 2 and time.monotonic() < end:
-            time.sleep(0.01)
+        wait_until(lambda: states(ledger).count(TrialState.RUNNING) == 2)
         stopped.set()
 
     worker = Worker(ledger.queue, {"net": Network()}, {"net": Evaluating(during)})
@@ -89,21 +87,19 @@ def test_every_trial_that_is_held_shows_signs_of_life(ledger: Ledger, monkeypatc
         found = [t.user_attrs.get(ALIVE, "x -1") for t in ledger.study.get_trials(deepcopy=False)]
         return [int(sign.rpartition(" ")[2]) for sign in found]
 
-    def wait(condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 10
-        while not condition():
-            assert time.monotonic() < end
-            time.sleep(0.005)
+    def wait_for_signs(held: list[int]) -> None:
+        before = signs()
+        wait_until(lambda: all(signs()[i] > before[i] + 2 for i in held))
 
     for trial in trials:
         heartbeat.hold(trial._trial_id)
-    wait(lambda: signs()[0] > 2 and signs()[1] > 2)
+    wait_for_signs([0, 1])
     assert signs()[2] == -1
     heartbeat.release(trials[0]._trial_id)
-    time.sleep(0.05)
-    before = signs()
-    wait(lambda: signs()[1] > before[1] + 2)
-    assert signs()[0] == before[0]
+    wait_for_signs([1])  # a sign of the released one may have been under way
+    released = signs()[0]
+    wait_for_signs([1])
+    assert signs()[0] == released
 
 
 def test_two_workers_never_hold_the_same_trial(ledger: Ledger) -> None:

@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 
 from codesign.search.queue.storage import open_storage
 from tests.storage.servers import PostgreSQL, storage_kinds
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -156,11 +157,8 @@ def test_the_server_restarts(undisturbed: dict[str, Any], server: PostgreSQL, tm
 
 def wait_for(search: Search, count: int) -> dict[str, str]:
     """Wait until so many evaluations are finished."""
-    end = time.monotonic() + 120
-    while len(found := search.finished()) < count:
-        assert time.monotonic() < end
-        time.sleep(0.2)
-    return found
+    wait_until(lambda: len(search.finished()) >= count)
+    return search.finished()
 
 
 def pages(folder: Path) -> list[int]:
