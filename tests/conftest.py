@@ -1,10 +1,10 @@
-"""Small trained networks that the tests of several packages share."""
+"""What the tests of several packages share: a small trained network, a PostgreSQL server."""
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codesign.models.custom import CustomTask
+from tests.storage.servers import PostgreSQL, postgresql
 
 
 class TinyAttention(nn.Module):
@@ -76,6 +77,15 @@ def _train_tiny() -> CustomTask:
 @pytest.fixture(scope="session")
 def tiny() -> CustomTask:
     return make_tiny_task()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgreSQL]:
+    """For all tests that need one."""
+    with postgresql() as found:
+        if found is None:
+            pytest.skip("PostgreSQL is not installed (initdb and pg_ctl)")
+        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,6 @@ from codesign.models import load_task
 from codesign.quality.calibration import Ranges
 from tests.designs import design, write_front
 
-pytestmark = pytest.mark.slow  # together
-
 SPACE = """
 name: tiny
 tasks:

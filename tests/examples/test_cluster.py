@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import socket
 import subprocess
@@ -23,8 +24,6 @@ from codesign.search.queue.storage import open_storage
 from codesign.search.queue.worker import WORKPLACE
 from tests.commands.test_cli import SPACE
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.slow  # together
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "examples" / "cluster"
@@ -134,8 +133,12 @@ def test_a_task_of_the_array_measures_until_the_study_ends(tmp_path: Path) -> No
         wait_until_led(opened)
         worker = subprocess.run(
             ["bash", str(SLURM), "tiny"],
-            cwd=ROOT, env=ENVIRONMENT | variables, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+            cwd=ROOT,
+            env=ENVIRONMENT | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         told, _ = search.communicate(timeout=60)
     assert worker.returncode == 0, worker.stderr
     assert "the study ended; 4 evaluations done here" in worker.stdout
@@ -158,8 +161,12 @@ def test_a_worker_takes_by_the_proxy_what_a_coordinator_queued_beside_it(tmp_pat
             wait_until_led(opened)
             worker = subprocess.run(
                 [sys.executable, "-m", "codesign", "worker", "--study", "tiny", "--json"],
-                cwd=ROOT, env=ENVIRONMENT | {"CODESIGN_STORAGE": storage}, capture_output=True, text=True, check=False,
-            )  # fmt: skip
+                cwd=ROOT,
+                env=ENVIRONMENT | {"CODESIGN_STORAGE": storage},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             told, _ = search.communicate(timeout=60)
     finally:
         proxy.kill()
@@ -169,10 +176,12 @@ def test_a_worker_takes_by_the_proxy_what_a_coordinator_queued_beside_it(tmp_pat
 
 
 @pytest.mark.parametrize("storage", ["", "study.journal", "grpc://127.0.0.1:1"])
-def test_the_proxy_says_what_it_cannot_stand_before(storage: str) -> None:
-    done = subprocess.run(
-        [sys.executable, str(CLUSTER / "storage_proxy.py")],
-        env=ENVIRONMENT | {"CODESIGN_STORAGE": storage}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "set CODESIGN_STORAGE to the database's URL" in done.stderr
+def test_the_proxy_says_what_it_cannot_stand_before(
+    storage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CODESIGN_STORAGE", storage)
+    monkeypatch.setattr(sys, "argv", ["storage_proxy.py"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(CLUSTER / "storage_proxy.py"), run_name="__main__")
+    assert ended.value.code == 2
+    assert "set CODESIGN_STORAGE to the database's URL" in capsys.readouterr().err

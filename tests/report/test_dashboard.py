@@ -33,11 +33,9 @@ from codesign.search.queue.storage import open_storage
 from codesign.search.queue.trials import MEASURED, Work, attributes, measured
 from tests.report.synthetic import METRICS, OBJECTIVES, write_study
 from tests.search import SPACE
-from tests.storage.servers import PostgreSQL, postgresql, storage_kinds
+from tests.storage.servers import storage_kinds
 
-pytestmark = pytest.mark.slow  # together
-
-dashboard = pytest.importorskip("optuna_dashboard")
+dashboard = pytest.importorskip("optuna_dashboard", reason="its notes are read back by optuna-dashboard")
 
 FIRST = 4  # trial that a design stands on
 SPLIT = 10  # the first of the designs whose networks were measured by two trials
@@ -76,25 +74,31 @@ def _trial(
     )
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgreSQL | None]:
-    with postgresql() as found:
-        yield found
-
-
-@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+@pytest.fixture
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> BaseStorage:
-    kinds = storage_kinds(request.getfixturevalue("server") if request.param == "postgresql" else None)
-    if request.param not in kinds:
-        pytest.skip("no PostgreSQL here")
-    return open_storage(kinds[request.param](tmp_path))
+    """A journal, or the kind that `every_storage` asks for."""
+    kind = getattr(request, "param", "journal")
+    server = request.getfixturevalue("server") if kind == "postgresql" else None
+    return open_storage(storage_kinds(server)[kind](tmp_path))
+
+
+every_storage = pytest.mark.parametrize(
+    "storage", ["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study's folder with its report."""
+    folder = write_study(tmp_path_factory.mktemp("reported") / "study")
+    write_report(folder)
+    return folder
 
 
 @pytest.fixture
-def folder(storage: BaseStorage, tmp_path: Path) -> Path:
+def folder(reported: Path, storage: BaseStorage, tmp_path: Path) -> Path:
     """A finished study's folder; its trials are in `storage`."""
-    folder = write_study(tmp_path / "study")
-    write_report(folder)
+    folder = Path(shutil.copytree(reported, tmp_path / "study"))
     study = optuna.create_study(study_name="synthetic", storage=storage, directions=["minimize"] * len(OBJECTIVES))
     for trial in trials_of(load_study(folder).front.designs):
         storage.create_new_trial(study._study_id, trial)
@@ -216,6 +220,7 @@ def test_the_report_is_an_artifact_that_the_study_links(folder: Path, storage: B
     assert (folder / "artifacts" / identifier).read_bytes() == (folder / "report.html").read_bytes()
 
 
+@every_storage
 def test_artifacts_are_described_as_optuna_describes_them(folder: Path, storage: BaseStorage) -> None:
     write_notes(folder, storage)
     study = opened(storage)
@@ -230,6 +235,7 @@ def test_artifacts_are_described_as_optuna_describes_them(folder: Path, storage:
 # ---- again -----------------------------------------------------------------------------------
 
 
+@every_storage
 def test_writing_again_changes_nothing(folder: Path, storage: BaseStorage) -> None:
     write_notes(folder, storage)
     before = everything(folder, storage)
@@ -237,6 +243,7 @@ def test_writing_again_changes_nothing(folder: Path, storage: BaseStorage) -> No
     assert everything(folder, storage) == before
 
 
+@every_storage
 def test_a_folder_of_artifacts_that_is_gone_is_made_again(folder: Path, storage: BaseStorage) -> None:
     write_notes(folder, storage)
     attrs, files = everything(folder, storage)
@@ -247,6 +254,7 @@ def test_a_folder_of_artifacts_that_is_gone_is_made_again(folder: Path, storage:
     assert {k: v[0] for k, v in again[1].items()} == {k: v[0] for k, v in files.items()}
 
 
+@every_storage
 def test_a_writing_that_is_cut_short_again_and_again_ends_as_one_that_is_not(
     folder: Path, storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +288,7 @@ def test_a_writing_that_is_cut_short_again_and_again_ends_as_one_that_is_not(
         assert note_on(storage).count("## Files") == note_on(storage).count(BOUNDARY) == 1
 
 
+@every_storage
 def test_a_storage_that_is_away_for_a_moment_is_waited_for(
     folder: Path, storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +306,7 @@ def test_a_storage_that_is_away_for_a_moment_is_waited_for(
     assert all(notes_of(storage)[FIRST:-1])
 
 
+@every_storage
 def test_a_design_that_is_reported_no_more_leaves_the_notes(folder: Path, storage: BaseStorage) -> None:
     write_notes(folder, storage)
     front = json.loads((folder / "front.json").read_text())
@@ -306,6 +316,7 @@ def test_a_design_that_is_reported_no_more_leaves_the_notes(folder: Path, storag
     assert all(notes_of(storage)[FIRST + 1 : -1])
 
 
+@every_storage
 def test_what_a_person_wrote_stays(folder: Path, storage: BaseStorage) -> None:
     """In a note before codesign wrote into it, below one, and where the design is reported no more."""
     study = opened(storage)
@@ -325,6 +336,7 @@ def test_what_a_person_wrote_stays(folder: Path, storage: BaseStorage) -> None:
 # ---- the layout ------------------------------------------------------------------------------
 
 
+@every_storage
 def test_notes_are_written_as_optuna_dashboard_writes_them(folder: Path, storage: BaseStorage) -> None:
     """A long note and then a short one, of the study and of a trial."""
     write_notes(folder, storage)
@@ -377,6 +389,7 @@ def ask(folder: Path, storage: BaseStorage) -> Callable[[str], tuple[str, bytes]
     return answer
 
 
+@every_storage
 def test_the_dashboard_serves_notes_pictures_and_report(
     ask: Callable[[str], tuple[str, bytes]], storage: BaseStorage, folder: Path
 ) -> None:
@@ -394,6 +407,7 @@ def test_the_dashboard_serves_notes_pictures_and_report(
     assert (folder / "report.html").read_bytes() in {body for _, body in answers}
 
 
+@pytest.mark.slow
 def test_the_search_writes_notes_and_the_dashboard_names_its_objectives(tmp_path: Path) -> None:
     """On the command line, twice: the second time it only goes on."""
     (tmp_path / "tiny.yaml").write_text(SPACE.replace("evaluations: 14", "evaluations: 5"))

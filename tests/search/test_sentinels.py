@@ -18,8 +18,6 @@ from codesign.search.study.sentinels import MovedError
 from codesign.search.study.study import OpenStudy
 from tests.search import SPACE
 
-pytestmark = pytest.mark.slow  # together
-
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Path:

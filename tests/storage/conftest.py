@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.storage.servers import PostgreSQL, postgresql, storage_kinds
+from tests.storage.servers import storage_kinds
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[PostgreSQL]:
-    with postgresql() as found:
-        if found is None:
-            pytest.skip("PostgreSQL is not installed (initdb and pg_ctl)")
-        yield found
-
-
-@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+@pytest.fixture(params=["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.slow)])  # starts a server
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of an empty storage."""
     kind = request.param

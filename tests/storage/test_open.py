@@ -17,8 +17,6 @@ from codesign.search.queue.storage import open_storage, without_password
 from tests.commands.test_cli import SPACE
 from tests.storage.servers import PASSWORD, PostgreSQL
 
-pytestmark = pytest.mark.slow  # together
-
 
 @pytest.fixture
 def space(tmp_path: Path) -> Path:

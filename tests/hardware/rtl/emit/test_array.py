@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import shutil
 import subprocess
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +18,8 @@ from codesign.hardware.rtl import Unit
 from codesign.hardware.rtl.emit.array import DATAFLOWS, Array, array
 from codesign.hardware.rtl.emit.pipeline import STEPS
 from codesign.hardware.rtl.verify.array_bench import ArrayCheck, Matrices
+from codesign.hardware.rtl.verify.bench import Trace
 from codesign.hardware.rtl.verify.simulate import Verdict, available, simulate
-
-pytestmark = pytest.mark.slow  # together
 
 EVERY_STEP = frozenset(STEPS)
 UNITS = {
@@ -72,11 +74,33 @@ def test_every_kind_of_unit_works_in_an_array_however_it_is_cut(
     assert [verdict.wrong for verdict in found] == [0] * len(found), "\n".join(v.detail for v in found)
 
 
+@dataclass(frozen=True)
+class Renamed:
+    """A check of an array whose modules have a suffix, so that it stands beside others in one bench."""
+
+    check: ArrayCheck
+    suffix: str
+
+    def trace(self) -> Trace:
+        made = self.check.trace()
+        return replace(made, module=made.module + self.suffix)
+
+    def sources(self) -> str:
+        text = self.check.cells.text + self.check.cells.built.text
+        names = "|".join(re.findall(r"^module (\w+)", text, re.MULTILINE))
+        return re.sub(rf"\b({names})\b", rf"\1{self.suffix}", text)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("dataflow", DATAFLOWS)
-@pytest.mark.parametrize("name", QUICK)
-def test_the_second_simulator_agrees(name: str, dataflow: str, tmp_path: Path) -> None:
-    found = verdicts("verilator", made(name, EVERY_STEP, dataflow), tmp_path)
+def test_the_second_simulator_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All in one bench: most of the time goes into building it."""
+    monkeypatch.setenv("MAKEFLAGS", "-j2 -- OPT_GLOBAL=-O0")  # nothing runs long enough to be optimised
+    if not available("verilator"):
+        pytest.skip("verilator is not installed")
+    arrays = [made(name, EVERY_STEP, dataflow) for name, dataflow in itertools.product(QUICK, DATAFLOWS)]
+    checks = [Renamed(check, f"_{i}") for i, cells in enumerate(arrays) for check in checks_of(cells)]
+    found = simulate("verilator", checks, {f"array{check.suffix}.v": check.sources() for check in checks}, tmp_path)
+    assert len(found) == 2 * 5  # two dataflows of four units, one of them with two modes
     assert [verdict.wrong for verdict in found] == [0] * len(found), "\n".join(v.detail for v in found)
 
 
