@@ -48,6 +48,7 @@ def test_importing_it_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow  # a fresh process: most of its time is the import of torch
 def test_importing_all_of_it_changes_nothing_global() -> None:
     code = """
 import logging, sys, threading, warnings

@@ -111,7 +111,7 @@ def test_a_hopeless_part_ends_the_evaluation(tiny: CustomTask, rough: Network, t
     assert evaluator.measured == before
 
 
-@pytest.mark.parametrize("name", ["restore", "rewrite"])
+@pytest.mark.parametrize("name", [pytest.param("restore", marks=pytest.mark.slow), "rewrite"])
 def test_the_parts_of_bundled_tasks_are_rows_of_the_whole(name: str) -> None:
     from codesign.models import load_task
 

@@ -270,12 +270,12 @@ def test_resume_without_a_study_is_refused(space_file: Path, tmp_path: Path) -> 
         open_study(load_space(space_file), tmp_path / "empty", resume=True)
 
 
-def test_budget_is_kept(space_file: Path, tmp_path: Path) -> None:
-    free = search(space_file, tmp_path / "free", seed=0)
-    areas = sorted(d.objectives["area_mm2"] for d in free.front)
+def test_budget_is_kept(finished: Path, space_file: Path, tmp_path: Path) -> None:
+    free = json.loads((finished / "study" / "front.json").read_text())
+    areas = sorted(design["objectives"]["area_mm2"] for design in free["designs"])
     limit = (areas[0] + areas[-1]) / 2
     space_file.write_text(SPACE + f"budgets: {{area_mm2: {limit}}}\n")
-    kept = search(space_file, tmp_path / "kept", seed=0)
+    kept = search(space_file, tmp_path / "kept", seed=0, evaluations=8)
     assert len(kept.front)
     assert all(d.objectives["area_mm2"] <= limit for d in kept.front)
 
@@ -293,15 +293,15 @@ def test_accelerators_whose_sram_holds_no_tile_are_never_reported(space_file: Pa
 @pytest.mark.parametrize("sampler", ["random", "nsga2", "tpe"])
 def test_optuna_samplers_run_on_the_same_space(space_file: Path, tmp_path: Path, sampler: str) -> None:
     study = open_study(load_space(space_file), tmp_path / "study", seed=0)
-    run_study(study, evaluations=8, sampler=sampler)
-    assert study.evaluations == 8
+    run_study(study, evaluations=6, sampler=sampler)
+    assert study.evaluations == 6
     trials = study.ledger.study.trials
-    assert [t.state for t in trials] == [TrialState.COMPLETE] * 8
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 6
     assert len(study.front()) > 0
     again = open_study(load_space(space_file), tmp_path / "study", seed=0, resume=True)
-    run_study(again, evaluations=9, sampler=sampler)
+    run_study(again, evaluations=7, sampler=sampler)
     assert np.array_equal(again.reference, study.reference)
-    assert len(again.ledger.study.trials) == 9
+    assert len(again.ledger.study.trials) == 7
 
 
 def test_uniform_designs_are_parents_of_the_first_generation(space_file: Path, tmp_path: Path) -> None:
@@ -315,10 +315,12 @@ def test_uniform_designs_are_parents_of_the_first_generation(space_file: Path, t
 
 
 def test_a_trial_names_the_accelerator_that_it_was_made_for(space_file: Path, tmp_path: Path) -> None:
-    """Back and forth for every accelerator of a grid with two values on many axes."""
+    """Back and forth for every accelerator of a grid with two values on each axis."""
     more = "  vector_lanes: [0, 24]\n  flash: ['', ufs4.0]\n  codec: [huffman, '']\n  clock_mhz: [800, 1000]\n  rows:"
-    space_file.write_text(space_file.read_text().replace("  rows:", more))
+    text = SPACE.replace("  rows:", more).replace('    subsets_of: [[int8, "int4:int8", mxfp4]]\n', "")
+    space_file.write_text(text.replace("[[int8], [fp8_e4m3], [mxfp4]]", '[[int8, "int4:int8"], [fp8_e4m3, mxfp4]]'))
     space = load_space(space_file)
+    assert len(space.grid) == 2**8
     axes = open_study(space, tmp_path / "study").ledger.distributions
     parameters = Parameters(space)
     for index, accelerator in enumerate(space.grid):
@@ -332,7 +334,7 @@ def test_a_trial_names_the_accelerator_that_it_was_made_for(space_file: Path, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "elsewhere"), [(2, 0), (4, 0), (0, 1)])
+@pytest.mark.parametrize(("workers", "elsewhere"), [(3, 0), (0, 1)])
 def test_worker_processes_find_the_same_front(
     workers: int, elsewhere: int, finished: Path, space_file: Path, tmp_path: Path
 ) -> None:

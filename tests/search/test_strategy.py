@@ -97,6 +97,7 @@ def test_an_unknown_sampler_is_one_line(space_file: Path, tmp_path: Path, capsys
     assert "unknown sampler 'nsga'; did you mean 'nsga" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_sampler_of_optunas_proposes_for_several_workers_at_once(space_file: Path, tmp_path: Path) -> None:
     study = open_study(load_space(space_file), tmp_path / "study", seed=0, workers=2)
     run_study(study, evaluations=9, sampler="random")

@@ -91,12 +91,12 @@ def test_no_evaluation_begins_after_the_time_and_the_one_under_way_counts(
 def test_what_was_cut_short_goes_on_to_the_front_of_a_whole_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study, _ = cut_short(tmp_path, monkeypatch, 16)
+    study, _ = cut_short(tmp_path, monkeypatch, 12)
     assert study.evaluations == IN_TIME
     again, whole = opened(tmp_path), opened(tmp_path / "other")
     for each in (again, whole):
-        run_study(each, evaluations=16)
-        assert each.evaluations == 16
+        run_study(each, evaluations=12)
+        assert each.evaluations == 12
     assert again.front().objectives.tolist() == whole.front().objectives.tolist()
 
 

@@ -209,27 +209,31 @@ tasks:
 pairs: [int8, "int4:int8", fp8_e4m3, mxfp4]
 objectives: [tiny.quality, tiny.bitops]
 budgets: {tiny.weight_bytes: 1.0e+6}
-search: {evaluations: 14, batch: 4}
+search: {evaluations: 10, batch: 4}
 """
 
 
-@pytest.mark.parametrize("sampler", ["codesign", "nsga2"])
+@pytest.fixture(scope="module", params=["codesign", "nsga2"])
+def alone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of formats alone, by our own strategy and by one of Optuna's."""
+    return searched(tmp_path_factory.mktemp("alone"), ALONE, "--sampler", request.param)
+
+
 def test_hardware_may_be_left_out_where_nothing_needs_it(
-    sampler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = searched(tmp_path, ALONE, "--sampler", sampler)
-    front = front_of(folder)
+    front = front_of(alone)
     jsonschema.validate(front, SCHEMA)
     assert not front["hardware_given"]
     macs = sum(op.macs for op in load_task("python:tests.tiny:task").workload().operators)
-    rows = list(csv.DictReader((folder / "trials.csv").open()))
+    rows = list(csv.DictReader((alone / "trials.csv").open()))
     assert float(rows[0]["tiny.bitops"]) == 64 * macs  # int8 throughout
-    report = (folder / "report.md").read_text()
+    report = (alone / "report.md").read_text()
     assert "formats alone" in report
     assert "mm2" not in report
     assert not {"unit", "rows", "area_mm2"} & rows[0].keys()
     capsys.readouterr()
-    assert main(["rtl", str(folder), "--design", front["designs"][0]["id"], "-o", str(tmp_path / "rtl")]) == 2
+    assert main(["rtl", str(alone), "--design", front["designs"][0]["id"], "-o", str(tmp_path / "rtl")]) == 2
     assert "its space has no hardware" in capsys.readouterr().err
 
 
@@ -239,14 +243,13 @@ def test_formats_alone_know_no_accumulator_that_could_overflow(tmp_path: Path) -
     assert load_space(file).networks["tiny"].pairs[-1] == FormatPair("int16", "int16")
 
 
-def test_a_report_of_formats_alone_speaks_of_no_chip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = searched(tmp_path, ALONE)
-    report = (folder / "report.md").read_text()
+def test_a_report_of_formats_alone_speaks_of_no_chip(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = (alone / "report.md").read_text()
     assert "chip" not in report.replace("no chip", "")
     assert "accumulator" not in report
     capsys.readouterr()
-    design = front_of(folder)["designs"][0]["id"]
-    assert main(["transfer", str(folder), "--design", design, "--to", "llama3.2-1b", "--default", "int8"]) == 2
+    design = front_of(alone)["designs"][0]["id"]
+    assert main(["transfer", str(alone), "--design", design, "--to", "llama3.2-1b", "--default", "int8"]) == 2
     assert "its space has no chip to cost 'llama3.2-1b' on" in capsys.readouterr().err
 
 
@@ -270,7 +273,7 @@ def test_what_a_chip_decides_needs_hardware(old: str, new: str, line: int, tmp_p
 
 def test_batch_normalisations_that_are_not_folded_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = "2 batch normalisations are not folded"
-    folder = searched(tmp_path, SPACE.replace("tests.tiny:task", "tests.tiny:normed"))
+    folder = searched(tmp_path, SPACE.replace("tests.tiny:task", "tests.tiny:normed"), "--evaluations", "4")
     assert said in capsys.readouterr().out
     assert said in (folder / "report.md").read_text()
     assert said in (folder / "report.html").read_text()

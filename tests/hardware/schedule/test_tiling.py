@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -57,6 +58,12 @@ def simulated(
     return total
 
 
+@functools.cache
+def least_moved(shape: tuple[int, int, int], tile: tuple[int, int, int], data: tuple[float, ...], whole: str) -> float:
+    """Bytes in the best order of the loops."""
+    return min(simulated(shape, tile, "".join(order), data, whole) for order in itertools.permutations("mnk"))
+
+
 def brute_force(shape: tuple[int, int, int], data: tuple[float, float, float, float], own: float, room: float) -> float:
     a, b, _, partial = data
     m, n, k = shape
@@ -67,8 +74,7 @@ def brute_force(shape: tuple[int, int, int], data: tuple[float, float, float, fl
             inputs = m * k * a if "a" in whole else 2 * tm * tk * a
             weights = k * n * b if "b" in whole else 2 * tk * tn * b
             if inputs <= own and weights + tm * tn * partial <= room:
-                orders = map("".join, itertools.permutations("mnk"))
-                best = min(best, *(simulated(shape, tile, order, data, whole) for order in orders))
+                best = min(best, least_moved(shape, tile, data, whole))
     return best
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -19,10 +20,12 @@ from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, load_model
 LIBRARIES = {"asap7": SHIPPED_7NM, "sg13g2": SHIPPED[130.0]}
 
 
+@functools.cache
 def read_units(library: str) -> list[dict[str, Any]]:
     return list(json.loads((DATA / f"mac_units_{library}.json").read_text()))
 
 
+@functools.cache
 def samples(library: str) -> list[Sample]:
     return [
         Sample(row["family"], synthesised_unit(row), row["clock_ps"], row["parts"], row["area_um2"], row["delay_ps"])
