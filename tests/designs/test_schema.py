@@ -7,14 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from pydantic import ValidationError
 
 import codesign.designs
 from codesign.designs import Front, schema
 from tests.report.synthetic import write_study
-
-jsonschema = pytest.importorskip("jsonschema")
 
 SCHEMA = json.loads((Path(codesign.designs.__file__).parent / "front.schema.json").read_text())
 

@@ -147,7 +147,7 @@ def test_a_task_of_the_array_measures_until_the_study_ends(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_worker_takes_by_the_proxy_what_a_coordinator_queued_beside_it(tmp_path: Path) -> None:
-    pytest.importorskip("grpc")
+    pytest.importorskip("grpc", reason="codesign[grpc] is not installed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -19,8 +19,7 @@ from codesign.quality import Evaluator
 from codesign.quality.quantized import quantize_weight
 from tests.designs import design, write_front
 
-qnn = pytest.importorskip("brevitas.nn")
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+qnn = pytest.importorskip("brevitas.nn", reason="codesign[brevitas] is not installed")
 
 SCALED = [name for name in supported_names() if name != "fp32"]
 

@@ -48,7 +48,7 @@ def test_deblurring_improves_on_the_blurred_image(rows: Rows) -> None:
 
 
 def test_inpainting_and_outpainting_beat_the_biharmonic_fill(rows: Rows, batch: Batch) -> None:
-    pytest.importorskip("skimage")
+    pytest.importorskip("skimage", reason="codesign[train] is not installed")
     both = rows | {"biharmonic": measure_row(biharmonic(batch), batch)}
     for metric in ("psnr_inpaint", "psnr_inpaint_hole", "psnr_outpaint", "psnr_outpaint_hole"):
         assert gain(both, "student_4", "biharmonic", metric) > 0
@@ -93,7 +93,7 @@ def test_the_card_is_written_from_its_json() -> None:
 
 
 def test_the_biharmonic_fill_leaves_known_pixels_and_other_tasks_alone(batch: Batch) -> None:
-    pytest.importorskip("skimage")
+    pytest.importorskip("skimage", reason="codesign[train] is not installed")
     part = batch[:4]
     images = biharmonic(part)
     torch.testing.assert_close(images[:2], to_unit(part.degraded[:2]))

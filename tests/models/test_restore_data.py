@@ -147,8 +147,8 @@ def test_photographs_without_their_packages_are_a_one_line_error(monkeypatch: py
 
 
 def test_every_photograph_can_be_read_and_cropped_at_some_scale() -> None:
-    pytest.importorskip("skimage")
-    pytest.importorskip("sklearn")
+    pytest.importorskip("skimage", reason="codesign[train] is not installed")
+    pytest.importorskip("sklearn", reason="codesign[train] is not installed")
     for photograph in (HELD_OUT[0], TRAINING[6], TRAINING[-1]):
         image = read(photograph)
         assert image.dtype == np.uint8
@@ -158,8 +158,8 @@ def test_every_photograph_can_be_read_and_cropped_at_some_scale() -> None:
 
 @pytest.mark.slow
 def test_the_script_writes_the_committed_samples_again() -> None:
-    pytest.importorskip("skimage")
-    pytest.importorskip("sklearn")
+    pytest.importorskip("skimage", reason="codesign[train] is not installed")
+    pytest.importorskip("sklearn", reason="codesign[train] is not installed")
     stored, made = load_samples()["held_out"], make_samples(HELD_OUT, HELD_OUT_COUNT, SEED)
     # decoders of JPEG files and resizing may differ by one level between versions
     assert np.abs(stored.clean.astype(int) - made.clean).max() <= 1

@@ -35,7 +35,7 @@ from tests.report.synthetic import METRICS, OBJECTIVES, write_study
 from tests.search import SPACE
 from tests.storage.servers import storage_kinds
 
-dashboard = pytest.importorskip("optuna_dashboard", reason="its notes are read back by optuna-dashboard")
+dashboard = pytest.importorskip("optuna_dashboard", reason="codesign[dashboard] is not installed")
 
 FIRST = 4  # trial that a design stands on
 SPLIT = 10  # the first of the designs whose networks were measured by two trials

@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -101,7 +102,6 @@ def test_how_many_are_priced_at_a_time_changes_nothing(space_file: Path, tmp_pat
 
 
 def test_the_folder_is_that_of_any_study_without_quality(space_file: Path, tmp_path: Path) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     from codesign.designs.folder import as_json
     from codesign.designs.schema import schema
 

@@ -180,7 +180,7 @@ def test_evaluate_measures_with_the_ranges_that_are_asked_for(capsys: pytest.Cap
 
 
 def test_exports_use_the_ranges_of_the_study(study: Path, tmp_path: Path) -> None:
-    pytest.importorskip("brevitas.nn")
+    pytest.importorskip("brevitas.nn", reason="codesign[brevitas] is not installed")
     from codesign.export import export_design
 
     supported = {"int8", "int4", "fp8_e4m3"}

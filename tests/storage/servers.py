@@ -48,9 +48,13 @@ class PostgreSQL:
     def _run(self, tool: str, *options: str) -> None:
         command = [str(self._tools / tool), "-D", str(self._data), *options]
         subprocess.run(
-            command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            user=self._user if os.getuid() == 0 else None, cwd="/",
-        )  # fmt: skip
+            command,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            user=self._user if os.getuid() == 0 else None,
+            cwd="/",
+        )
 
     def start(self) -> None:
         self._run("pg_ctl", "--wait", "--log=" + str(self._data / "log"), "start")

@@ -60,9 +60,13 @@ class Search:
 
     def begin(self, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self._command, cwd=ROOT, env=self._environment | environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            self._command,
+            cwd=ROOT,
+            env=self._environment | environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def end(self, process: subprocess.Popen[str]) -> str:
         """Wait for a search that must succeed; what it said on stderr."""

@@ -91,7 +91,7 @@ def test_a_study_of_another_space_is_refused(storage: str, space: Path, capsys: 
 
 
 def test_a_server_that_is_not_there(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("psycopg")
+    pytest.importorskip("psycopg", reason="codesign[postgresql] is not installed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"postgresql://tests:{PASSWORD}@127.0.0.1:{free.getsockname()[1]}/study"
@@ -108,7 +108,7 @@ def test_a_wrong_password(server: PostgreSQL, space: Path, capsys: pytest.Captur
 def test_a_proxy_that_is_not_there(
     space: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("grpc")
+    pytest.importorskip("grpc", reason="codesign[grpc] is not installed")
     monkeypatch.setattr(storages, "_ANSWER_S", 0.2)
     assert "no answer from 127.0.0.1:9" in refused(space, "grpc://127.0.0.1:9", capsys)
 

@@ -157,9 +157,14 @@ def agree(
 ) -> None:
     found = case.twin().run(weight, activation, first, *scales)
     expected = accumulate(
-        weight.tolist(), activation.tolist(), first.tolist(), case.sides, case.arithmetic,
-        (listed(scales[0]), listed(scales[1])), case.interleave,
-    )  # fmt: skip
+        weight.tolist(),
+        activation.tolist(),
+        first.tolist(),
+        case.sides,
+        case.arithmetic,
+        (listed(scales[0]), listed(scales[1])),
+        case.interleave,
+    )
     assert [int(v) for v in found] == expected
 
 
