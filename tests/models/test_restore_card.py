@@ -55,8 +55,13 @@ def test_inpainting_and_outpainting_beat_the_biharmonic_fill(rows: Rows, batch: 
 
 
 @pytest.mark.slow
-def test_the_student_loses_at_most_half_a_decibel_to_its_teacher_in_fifty_steps(rows: Rows, batch: Batch) -> None:
-    both = rows | {"teacher_50": measure_row(restored(load_network(WEIGHTS["teacher"]), 50, batch), batch)}
+def test_the_student_loses_at_most_half_a_decibel_to_its_teacher_in_fifty_steps(
+    restored_in_full: Outputs, batch: Batch
+) -> None:
+    """On half of the crops; the card's numbers are of all."""
+    part = batch[: len(batch) // 2]
+    student, teacher = restored_in_full["images"][: len(part)].clamp(0, 1), load_network(WEIGHTS["teacher"])
+    both = {"student_4": measure_row(student, part), "teacher_50": measure_row(restored(teacher, 50, part), part)}
     assert all(gain(both, "student_4", "teacher_50", f"psnr_{task}") >= -0.5 for task in TASKS)
 
 
