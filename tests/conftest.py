@@ -1,10 +1,11 @@
-"""What the tests of several packages share: a small trained network, a PostgreSQL server."""
+"""What the tests of several packages share: a small trained network, a space to search, a PostgreSQL server."""
 
 from __future__ import annotations
 
 import copy
 import functools
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codesign.models.custom import CustomTask
+from tests import SPACE
 from tests.storage.servers import PostgreSQL, postgresql
 
 
@@ -86,6 +88,14 @@ def server() -> Iterator[PostgreSQL]:
         if found is None:
             pytest.skip("PostgreSQL is not installed (initdb and pg_ctl)")
         yield found
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    """The smallest space as a file."""
+    file = tmp_path / "space.yaml"
+    file.write_text(SPACE)
+    return file
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from codesign.hardware import MacUnit
 from codesign.hardware.calibration.synthesis.grid import Entry
 from codesign.hardware.rtl import Unit
 from tests.hardware.calibration import tiny
+from tests.programs import needed
 
 WIDTHS = ("int2", "int3", "int4", "int5", "int6", "int8", "int16", *(f"int{bits}:int8" for bits in (2, 3, 4, 5, 6)))
 FLOATS = ("fp4_e2m1",)
@@ -68,9 +68,7 @@ def test_without_a_synthesiser_it_says_what_to_install(
 @pytest.fixture
 def yosys_that_hangs(tmp_path: Path) -> str:
     """The real one, but for INT5 units, of which it makes nothing in five minutes."""
-    real = shutil.which("yosys")
-    if real is None:
-        pytest.skip("yosys is not installed")
+    real = needed("yosys")
     path = tmp_path / "hanging-yosys"
     hangs = "grep -q 'input .4:0. w,' design.v 2>/dev/null && grep -q 'input .4:0. a,' design.v"
     path.write_text(f'#!/bin/sh\nif {hangs}; then sleep 300; fi\nexec {real} "$@"\n')

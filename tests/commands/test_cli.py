@@ -12,20 +12,7 @@ import pytest
 
 from codesign.cli import main
 from codesign.workload import workload_names
-
-SPACE = """
-name: tiny
-tasks:
-  tiny: {task: "python:tests.tiny:task"}
-pairs: [int8, mxfp4]
-hardware:
-  units: {sets: [[int8], [mxfp4]], subsets_of: [[int8, mxfp4]]}
-  rows: [2, 4]
-  columns: [2]
-  sram_kib: [4]
-objectives: [tiny.quality, area_mm2]
-search: {evaluations: 4, batch: 2, front_size: 6}
-"""
+from tests import SPACE
 
 MISTAKES = {
     "unknown format": (
@@ -52,13 +39,6 @@ MISTAKES = {
     "NaN in weights": (("tests.tiny:task", "tests.tiny:broken"), r"weight 'head.weight' holds NaN"),
     "unknown DRAM": (("sram_kib: [4]", "sram_kib: [4]\n  dram: [lpddr7]"), r"lpddr7"),
 }
-
-
-@pytest.fixture
-def space(tmp_path: Path) -> Path:
-    file = tmp_path / "space.yaml"
-    file.write_text(SPACE)
-    return file
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -11,10 +11,10 @@ import pytest
 from codesign.cli import main
 from codesign.export import rtl as export
 from codesign.formats import FormatPair, LayerFormats, get_format
-from codesign.hardware.rtl.verify.simulate import available
 from codesign.models import load_task
 from codesign.quality.calibration import Ranges
 from tests.designs import design, write_front
+from tests.programs import needed
 
 SPACE = """
 name: tiny
@@ -69,8 +69,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def simulator() -> str:
-    if not available("iverilog"):
-        pytest.skip("iverilog is not installed")
+    needed("iverilog")
     return "iverilog"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from codesign.cli import main
-from codesign.hardware.rtl.verify.simulate import available
+from tests.programs import needed
 
 
 def test_mac_gives_area_delay_and_energy_with_intervals(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,8 +50,7 @@ def test_a_mistake_is_one_clear_line(
 
 
 def test_rtl_writes_a_unit_that_passes_its_own_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if not available("iverilog"):
-        pytest.skip("iverilog is not installed")
+    needed("iverilog")
     out = tmp_path / "unit"
     arguments = [
         "rtl",

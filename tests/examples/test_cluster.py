@@ -22,7 +22,7 @@ from optuna.storages import BaseStorage
 from codesign.cli import _parser
 from codesign.search.queue.storage import open_storage
 from codesign.search.queue.worker import WORKPLACE
-from tests.commands.test_cli import SPACE
+from tests import SPACE
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]

@@ -8,14 +8,10 @@ import torch
 from gfloat.block import compute_scale_amax, quantize_block
 
 from codesign.formats import get_format, sqnr_db
-
-from .oracles import MX, blocks_of, count_mismatches, exact_scale, grid_of, mx_reference, nearest_on
+from tests.formats import gaussian
+from tests.formats.oracles import MX, blocks_of, count_mismatches, exact_scale, grid_of, mx_reference, nearest_on
 
 RULES = ["floor", "rceil", "even"]
-
-
-def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def wide_blocks(count: int, size: int = 32) -> torch.Tensor:

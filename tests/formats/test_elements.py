@@ -10,8 +10,7 @@ from gfloat import decode_float
 
 from codesign.formats import FloatElement, IntElement, get_format
 from codesign.formats.elements import E8M0
-
-from .oracles import MINIFLOATS
+from tests.formats.oracles import MINIFLOATS
 
 
 def element_of(name: str) -> FloatElement:

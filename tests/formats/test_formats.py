@@ -7,15 +7,11 @@ import torch
 
 from codesign.errors import InputError
 from codesign.formats import Format, IntElement, Scaling, format_names, get_format, layout, sqnr_db
-
-from .oracles import same_bits
+from tests.formats import gaussian
+from tests.formats.oracles import same_bits
 
 EVERY = [*format_names(), "mxfp4_rceil", "mxfp4_even", "mxint8_rceil", "int4_g32_absmin", "int7", "int12_g64_zp"]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-
-
-def gaussian(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

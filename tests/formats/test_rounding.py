@@ -9,8 +9,15 @@ import torch
 from gfloat import RoundMode, encode_ndarray, round_ndarray
 
 from codesign.formats import get_format
-
-from .oracles import MINIFLOATS, count_mismatches, edge_cases, grid_of, nearest_on, random_numbers, same_bits
+from tests.formats.oracles import (
+    MINIFLOATS,
+    count_mismatches,
+    edge_cases,
+    grid_of,
+    nearest_on,
+    random_numbers,
+    same_bits,
+)
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 

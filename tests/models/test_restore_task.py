@@ -17,6 +17,7 @@ from codesign.models.restore import RestoreTask, load, metrics
 from codesign.models.restore.network import TASKS, RestoreUNet
 from codesign.models.restore.task import DECIDING_CROPS, chain_noise, load_network
 from codesign.models.task import Outputs, Samples
+from tests.models import perturbed
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +60,6 @@ def noisy(full: Outputs) -> Outputs:
 @pytest.fixture(scope="module")
 def noisy_report(task: RestoreTask, noisy: Outputs, full: Outputs) -> list[Samples]:
     return task.score(noisy, full, full=True)
-
-
-def perturbed(module: nn.Module, size: float) -> nn.Module:
-    """The network with relative noise of `size` on each convolution and matrix."""
-    network = copy.deepcopy(module)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in network.parameters():
-            if p.ndim >= 2:
-                p += size * p.std() * torch.randn(p.shape, generator=generator)
-    return network
 
 
 def values(samples: list[Samples]) -> dict[str, float]:

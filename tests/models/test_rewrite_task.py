@@ -21,6 +21,7 @@ from codesign.models.rewrite.metrics import chrf
 from codesign.models.rewrite.network import Decoder
 from codesign.models.rewrite.tokens import END_ID, pad_rows
 from codesign.models.task import Outputs
+from tests.models import perturbed
 
 CARD = json.loads(Path(card.HERE, "card.json").read_text(encoding="utf-8"))
 
@@ -36,15 +37,10 @@ def reference(task: RewriteTask) -> Outputs:
         return task.run(task.module, full=True)
 
 
-def perturbed(task: RewriteTask, size: float, seed: int = 0) -> Decoder:
-    """The network with relative noise of `size` on each matrix."""
-    network = copy.deepcopy(task.module)
+def noisy(task: RewriteTask, size: float) -> Decoder:
+    """The network with noise on its matrices, except the embedding."""
+    network = perturbed(task.module, size, spared=["embed_tokens.weight"])
     assert isinstance(network, Decoder)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, p in network.named_parameters():
-            if p.ndim == 2 and name != "embed_tokens.weight":
-                p += size * p.std() * torch.randn(p.shape, generator=generator)
     return network
 
 
@@ -61,18 +57,16 @@ def test_the_deciding_metric_comes_first_and_is_zero_for_float_itself(task: Rewr
 
 
 def test_the_deciding_metric_grows_with_the_perturbation(task: RewriteTask, reference: Outputs) -> None:
-    losses = [value(task, perturbed(task, size), reference) for size in (0.01, 0.03, 0.1)]
+    losses = [value(task, noisy(task, size), reference) for size in (0.01, 0.03, 0.1)]
     assert 0 < losses[0] < losses[1] / 4 < losses[2] / 16
 
 
 def test_agreement_falls_and_perplexity_rises_under_a_strong_perturbation(
     task: RewriteTask, reference: Outputs
 ) -> None:
-    strong = perturbed(task, 0.5)
+    strong = noisy(task, 0.5)
     assert value(task, strong, reference, "top1_agreement") < 0.95
-    assert value(task, strong, reference, "perplexity") > 1.02 * value(
-        task, perturbed(task, 0), reference, "perplexity"
-    )
+    assert value(task, strong, reference, "perplexity") > 1.02 * value(task, noisy(task, 0), reference, "perplexity")
 
 
 def test_a_second_run_gives_the_same_outputs(task: RewriteTask, reference: Outputs) -> None:
@@ -92,7 +86,7 @@ def test_the_full_report_adds_exact_match_and_chrf_over_all_held_out_messages(
 
 def test_kl_equals_torchs_own(task: RewriteTask, reference: Outputs) -> None:
     with torch.inference_mode():
-        outputs = task.run(perturbed(task, 0.1))
+        outputs = task.run(noisy(task, 0.1))
     expected = torch.nn.functional.kl_div(
         outputs["log_probs"], reference["log_probs"], log_target=True, reduction="batchmean"
     )
@@ -143,7 +137,7 @@ def test_sources_hold_the_message_without_special_tokens(task: RewriteTask) -> N
 
 def test_the_probe_estimates_the_divergence_of_a_small_change(task: RewriteTask, reference: Outputs) -> None:
     """E[(v . change of the log-probabilities)^2] over probes equals KL(float || changed) to second order."""
-    small = perturbed(task, 0.02)
+    small = noisy(task, 0.02)
     with torch.no_grad():
         change = task.run(small)["log_probs"] - reference["log_probs"]
         # To first order the change has no mean under the float distribution; what is left of one is of second order.
@@ -163,7 +157,7 @@ def test_gradients_of_the_probe_reach_every_matrix(task: RewriteTask) -> None:
 
 
 def test_nan_in_a_weight_is_refused_by_name(task: RewriteTask) -> None:
-    broken = perturbed(task, 0.0)
+    broken = noisy(task, 0.0)
     with torch.no_grad():
         broken.layers[2].mlp.up_proj.weight[3, 5] = float("nan")
     with pytest.raises(InputError, match=r"layers\.2\.mlp\.up_proj\.weight"):
@@ -192,7 +186,7 @@ def test_the_workload_of_a_message_is_a_prefill_and_a_decode_at_the_mean_context
 
 
 def test_the_fingerprint_follows_the_weights_and_the_data(task: RewriteTask) -> None:
-    other = RewriteTask(perturbed(task, 0.01), task.config, task.data)
+    other = RewriteTask(noisy(task, 0.01), task.config, task.data)
     assert load().fingerprint() == task.fingerprint() != other.fingerprint()
     changed = copy.deepcopy(task.data)
     changed.prose[0, 0] += 1

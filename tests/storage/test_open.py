@@ -14,15 +14,8 @@ from codesign.cli import main
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.search.queue import storage as storages
 from codesign.search.queue.storage import open_storage, without_password
-from tests.commands.test_cli import SPACE
+from tests import SPACE
 from tests.storage.servers import PASSWORD, PostgreSQL
-
-
-@pytest.fixture
-def space(tmp_path: Path) -> Path:
-    file = tmp_path / "space.yaml"
-    file.write_text(SPACE)
-    return file
 
 
 def refused(space: Path, storage: str, capsys: pytest.CaptureFixture[str], *options: str) -> str:

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codesign.workload import Product, ProductInterceptor, trace
-
-from .networks import SelfAttention, SmallNet
+from tests.workload.networks import SelfAttention, SmallNet
 
 
 def doubled_inputs(product: Product) -> tuple[Tensor, Tensor]:

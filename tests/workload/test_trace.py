@@ -10,8 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from codesign.errors import InputError
 from codesign.workload import Operator, trace
-
-from .networks import SelfAttention, SmallNet
+from tests.workload.networks import SelfAttention, SmallNet
 
 STYLES = ["fused", "matmul", "bmm", "baddbmm", "einsum", "einsum-ellipsis"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from codesign.hardware.calibration.liberty.library import Library, read_liberty, write_merged
 from codesign.hardware.calibration.synthesis.yosys import Tool, find_yosys
 from tests.hardware.calibration import tiny
+from tests.programs import needed
 
 
 @pytest.fixture
@@ -33,8 +33,7 @@ def merged(liberty_path: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def yosys() -> Tool:
-    if shutil.which("yosys") is None:
-        pytest.skip("yosys is not installed")
+    needed("yosys")
     tool = find_yosys("yosys")
     assert tool is not None
     return tool

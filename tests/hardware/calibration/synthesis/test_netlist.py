@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from codesign.hardware.calibration.liberty.library import Library, read_liberty
 from codesign.hardware.calibration.synthesis.netlist import Netlist, energy_fj, read_netlist, switching
 from codesign.hardware.calibration.synthesis.yosys import Tool, synthesize
 from tests.hardware.calibration import tiny
+from tests.programs import needed
 
 
 def netlist_of(
@@ -176,8 +176,7 @@ endmodule
 def test_the_netlist_simulated_here_agrees_with_iverilog(
     yosys: Tool, merged: Path, library: Library, tmp_path: Path
 ) -> None:
-    if shutil.which("iverilog") is None or shutil.which("vvp") is None:
-        pytest.skip("iverilog is not installed")
+    needed("iverilog")
     done = synthesize(tiny.ACCUMULATOR, "acc", merged, 1000, 60, tmp_path / "work", yosys)
     inputs = random_inputs(40, 1)
     rows = zip(*(inputs[name].ravel().tolist() for name in ("first", "a", "b")), strict=True)

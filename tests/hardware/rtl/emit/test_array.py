@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,8 @@ from codesign.hardware.rtl.emit.array import DATAFLOWS, Array, array
 from codesign.hardware.rtl.emit.pipeline import STEPS
 from codesign.hardware.rtl.verify.array_bench import ArrayCheck, Matrices
 from codesign.hardware.rtl.verify.bench import Trace
-from codesign.hardware.rtl.verify.simulate import Verdict, available, simulate
+from codesign.hardware.rtl.verify.simulate import Verdict, simulate
+from tests.programs import needed
 
 EVERY_STEP = frozenset(STEPS)
 UNITS = {
@@ -49,8 +49,7 @@ def checks_of(cells: Array, taps: int = 3, channels: int = 21) -> list[ArrayChec
 
 
 def verdicts(simulator: str, cells: Array, folder: Path, text: str | None = None) -> list[Verdict]:
-    if not available(simulator):
-        pytest.skip(f"{simulator} is not installed")
+    needed(simulator)
     sources = {"array.v": text or cells.text, "unit.v": cells.built.text}
     return simulate(simulator, checks_of(cells), sources, folder)
 
@@ -95,8 +94,7 @@ class Renamed:
 def test_the_second_simulator_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All in one bench: most of the time goes into building it."""
     monkeypatch.setenv("MAKEFLAGS", "-j2 -- OPT_GLOBAL=-O0")  # nothing runs long enough to be optimised
-    if not available("verilator"):
-        pytest.skip("verilator is not installed")
+    needed("verilator")
     arrays = [made(name, EVERY_STEP, dataflow) for name, dataflow in itertools.product(QUICK, DATAFLOWS)]
     checks = [Renamed(check, f"_{i}") for i, cells in enumerate(arrays) for check in checks_of(cells)]
     found = simulate("verilator", checks, {f"array{check.suffix}.v": check.sources() for check in checks}, tmp_path)
@@ -148,8 +146,7 @@ def test_a_long_contraction_is_run_whole_and_on_as_many_tiles_as_fit() -> None:
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_yosys_reads_a_corner_without_a_complaint(dataflow: str, tmp_path: Path) -> None:
-    if not shutil.which("yosys"):
-        pytest.skip("yosys is not installed")
+    needed("yosys")
     cells = made("two modes of two latencies", EVERY_STEP, dataflow)
     (tmp_path / "array.v").write_text(cells.text)
     (tmp_path / "unit.v").write_text(cells.built.text)

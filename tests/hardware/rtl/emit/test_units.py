@@ -12,8 +12,9 @@ from codesign.formats import FormatPair
 from codesign.hardware.rtl import Unit, build
 from codesign.hardware.rtl.emit.pipeline import STEPS
 from codesign.hardware.rtl.verify.bench import Check
-from codesign.hardware.rtl.verify.simulate import SIMULATORS, Verdict, available, simulate
+from codesign.hardware.rtl.verify.simulate import SIMULATORS, Verdict, simulate
 from codesign.hardware.rtl.verify.vectors import verification
+from tests.programs import needed
 
 EVERY_STEP = frozenset(STEPS)
 SINGLE = [
@@ -55,8 +56,7 @@ def unit(pairs: tuple[str, ...], accumulator: str, lanes: int, rates: tuple[int,
 
 
 def verdicts(simulator: str, made: Unit, folder: Path, pairs: int | None = 300) -> list[Verdict]:
-    if not available(simulator):
-        pytest.skip(f"{simulator} is not installed")
+    needed(simulator)
     built = build(made)
     checks = [Check(built, "unit", verification(made, mode, pairs=pairs)) for mode in range(len(made.modes))]
     return simulate(simulator, checks, {"unit.v": built.text}, folder)
@@ -99,8 +99,7 @@ def test_every_pair_of_codes_is_right_in_both_simulators(
 
 
 def test_the_bench_notices_a_wrong_bit(tmp_path: Path) -> None:
-    if not available("iverilog"):
-        pytest.skip("iverilog is not installed")
+    needed("iverilog")
     made = unit(("int4",), "int24", 1)
     vectors = verification(made, 0, pairs=40)
     expected = vectors.expected.copy()
@@ -126,8 +125,7 @@ def test_an_exact_accumulator_of_bf16_is_refused_with_what_to_take_instead() -> 
 
 
 def test_a_simulator_that_refuses_the_source_is_reported(tmp_path: Path) -> None:
-    if not available("iverilog"):
-        pytest.skip("iverilog is not installed")
+    needed("iverilog")
     made = unit(("int4",), "int24", 1)
     built = build(made)
     with pytest.raises(EnvironmentProblem, match="iverilog failed"):
