@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_a_mistake_is_one_line_with_its_place(
     error = capsys.readouterr().err.strip()
     assert code == 2
     assert len(error.splitlines()) == 1, error
-    assert __import__("re").search(pattern, error), error
+    assert re.search(pattern, error), error
 
 
 def test_missing_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_network_that_differs_is_not_written(study: Path, tmp_path: Path, monkey
 
 
 def test_missing_brevitas_says_what_to_install(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "brevitas.nn", None)
+    monkeypatch.setitem(sys.modules, "brevitas.nn", None)
     with pytest.raises(InputError, match=r"pip install codesign\[brevitas\]"):
         export_design(study, "daaaa1111", "brevitas", tmp_path / "out")
 

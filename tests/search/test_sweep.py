@@ -223,19 +223,22 @@ def test_a_mistake_is_one_line_with_its_place(
         ({"haed": {"weight": "int8", "activation": "int8"}}, "has no layer 'haed'; did you mean 'head'"),
         ({"conv": {"weight": "itn8", "activation": "int8"}}, r"mixed.json:3: layer 'conv': weight: .*did you mean"),
         ({"conv": {"activation": "int8", "key": "int8", "value": "int8"}}, "no stationary format"),
-        ({"conv": {"weight": "fp8_e4m3", "activation": "fp8_e4m3"}}, None),
         ({"conv": {"weight": "bf16", "activation": "bf16"}}, "no unit of the space supports bf16:bf16"),
     ],
 )
 def test_a_mistake_in_an_assignment_names_both_places(
-    space_file: Path, tmp_path: Path, layers: dict[str, dict[str, str]], message: str | None
+    space_file: Path, tmp_path: Path, layers: dict[str, dict[str, str]], message: str
 ) -> None:
     (tmp_path / "mixed.json").write_text(json.dumps(assignment(**layers), indent=1))
-    if message is None:
-        assert load_space(space_file).fixed["two"].pairs() != ()
-        return
     with pytest.raises(InputError, match=rf"given.yaml:5: tasks.two.assignment: .*{message}"):
         load_space(space_file)
+
+
+def test_pairs_of_an_assignment_need_one_unit_that_has_them_all(space_file: Path, tmp_path: Path) -> None:
+    three = assignment(conv={"weight": "fp8_e4m3", "activation": "fp8_e4m3"})
+    (tmp_path / "mixed.json").write_text(json.dumps(three))
+    (pairs,) = load_space(space_file).fixed["two"].pairs()
+    assert sorted(map(str, pairs)) == ["fp8_e4m3:fp8_e4m3", "int8:int8", "mxfp4:mxfp4"]
 
 
 def test_pairs_that_no_unit_has_together_are_named(space_file: Path) -> None:
