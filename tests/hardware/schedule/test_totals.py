@@ -40,7 +40,9 @@ def mixed(workload: Workload) -> Assignment:
 DRAM = [5e-5, 4.5e-4, 8]  # GiB: `decoder` needs the second, or a flash; `unet` the third, or the second and a flash
 CHIPS = {
     "processors": grid(),
-    "memories": grid(dram_gib=DRAM, flash=["", "ufs3.1"], codec=["", "huffman"], rows=[4], dot=[8]),
+    "memories": grid(
+        dram_gib=DRAM, flash=["", "ufs3.1"], codec=["", "huffman"], rows=[4], dot=[8], dram=["lpddr5"], vector_lanes=[8]
+    ),
 }
 
 

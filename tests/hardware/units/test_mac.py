@@ -62,7 +62,7 @@ def test_interval_holds_the_value() -> None:
 @pytest.mark.parametrize("partner", ["int8", "bf16", "fp8_e4m3", "mxfp4"])
 def test_every_format_is_priceable_as_weight_and_activation(name: str, partner: str) -> None:
     for pair in (FormatPair(name, partner), FormatPair(partner, name)):
-        unit = MacUnit((pair,), dot=16)
+        unit = MacUnit((pair,), dot=4)
         assert unit.area_um2.value > 0
         assert unit.energy_pj(pair).value > 0
 
