@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from codesign.designs.types import Amount, Count, Record, Text
+from codesign.designs.types import Amount, Count, JsonModel, Text
 
 
-class Component(Record):
+class Component(JsonModel):
     """A part of the chip; its area with the interval of the model, and its energy for one result of every network."""
 
     name: Text
@@ -19,7 +19,7 @@ class Component(Record):
     energy_j: Amount
 
 
-class LayerCost(Record):
+class LayerCost(JsonModel):
     """One layer of one network. pair: weight:activation, several where its products differ."""
 
     name: Text
@@ -33,7 +33,7 @@ class LayerCost(Record):
     utilisation: Annotated[float, Field(ge=0, le=1.000001)]
 
 
-class TaskCost(Record):
+class TaskCost(JsonModel):
     """One network, of one result, all passes. latency_per_pass_s: by phase."""
 
     parameters: Count
@@ -48,7 +48,7 @@ class TaskCost(Record):
     layers: Annotated[tuple[LayerCost, ...], Field(min_length=1, strict=False)]
 
 
-class DesignCost(Record):
+class DesignCost(JsonModel):
     """The chip once, everything else summed over the networks."""
 
     area_mm2: Amount

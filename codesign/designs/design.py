@@ -11,12 +11,12 @@ from typing import Annotated
 from pydantic import Field
 
 from codesign.designs.cost import DesignCost
-from codesign.designs.types import AssignmentField, AtLeastOne, Direction, Pair, Positive, Record, Text
+from codesign.designs.types import AssignmentField, AtLeastOne, Direction, JsonModel, Pair, Positive, Text
 from codesign.hardware import Accelerator
 from codesign.quality import Quality
 
 
-class Metric(Record):
+class Metric(JsonModel):
     """A measured quality with its 95 % interval over n samples.
 
     delta: value minus the float network's, paired on the same samples, with its own interval; None where the metric
@@ -45,7 +45,7 @@ class Metric(Record):
         return self.model_copy(update=dict.fromkeys(("float_value", "delta", "delta_low", "delta_high")))
 
 
-class AcceleratorFacts(Record):
+class AcceleratorFacts(JsonModel):
     """The chip as it is written down; `built` makes it one that can be priced."""
 
     name: Text
@@ -75,7 +75,7 @@ class AcceleratorFacts(Record):
         return Accelerator.from_dict(self.model_dump(mode="json", exclude_none=True))
 
 
-class WorstSum(Record):
+class WorstSum(JsonModel):
     """Of one network, the layer whose sums differ most from exact ones in the unit's accumulator.
 
     sqnr_db: exact sums over the difference; None where every layer is exact. accumulator: what sums that layer.
@@ -86,7 +86,7 @@ class WorstSum(Record):
     accumulator: Text
 
 
-class Design(Record):
+class Design(JsonModel):
     """One point that nobody can improve for free.
 
     id: follows from chip and formats. quality: the deciding metric of each measured network; empty where formats were

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from codesign.designs.design import Design
-from codesign.designs.types import Amount, Count, Record, Text
+from codesign.designs.types import Amount, Count, JsonModel, Text
 from codesign.errors import InputError, nearest
 from codesign.models.task import Scale
 from codesign.quality.calibration import RangeRule
@@ -17,7 +17,7 @@ SCHEMA_VERSION: Literal[2] = 2
 READ_VERSIONS = (1, 2)
 
 
-class Goal(Record):
+class Goal(JsonModel):
     """An objective as it is written down; all are minimised."""
 
     name: Text
@@ -25,7 +25,7 @@ class Goal(Record):
     direction: Literal["minimize"] = "minimize"
 
 
-class TaskFacts(Record):
+class TaskFacts(JsonModel):
     """What a network's quality is, and on what data: studies that differ in it compare in nothing.
 
     task: restore, rewrite, or python:package.module:function. metric: the deciding one, a loss. ranges: what clips
@@ -40,7 +40,7 @@ class TaskFacts(Record):
     data: Text
 
 
-class Front(Record):
+class Front(JsonModel):
     """front.json. A sequence of its designs.
 
     reference_point: in the order of the objectives. front_size: designs on the whole front, for which `designs` stand.

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from codesign.designs.design import Design, Metric, WorstSum
-from codesign.designs.types import Count, Record, Text
+from codesign.designs.types import Count, JsonModel, Text
 
 
-class LayerFacts(Record):
+class LayerFacts(JsonModel):
     """A layer of a network, in order. macs: of one result, all passes."""
 
     name: Text
@@ -25,7 +25,7 @@ class FloatMetric(Metric):
     model_config = ConfigDict(extra="ignore")
 
 
-class NetworkRecord(Record):
+class NetworkRecord(JsonModel):
     """One network. metric, unit: of what decides, empty where nothing is measured; float: the float network's metrics;
     batch_norms: that are not folded.
     """
@@ -57,7 +57,7 @@ class Baseline(Design):
         return cls(**{**dict(design), **more})
 
 
-class ProgressPoint(Record):
+class ProgressPoint(JsonModel):
     """The front's hypervolume after so many evaluations."""
 
     model_config = ConfigDict(extra="ignore")
@@ -66,7 +66,7 @@ class ProgressPoint(Record):
     hypervolume: float
 
 
-class Accumulators(Record):
+class Accumulators(JsonModel):
     """threshold_db: what every sum of a reported design keeps; None where nothing was measured."""
 
     threshold_db: float | None = None
@@ -74,7 +74,7 @@ class Accumulators(Record):
     designs_refused: Count
 
 
-class SentinelRecord(Record):
+class SentinelRecord(JsonModel):
     """A known assignment that was measured again before anything new; moved: by the interval of `before`."""
 
     task: Text
@@ -86,7 +86,7 @@ class SentinelRecord(Record):
     moved: Literal["no", "within noise", "worse", "better"]
 
 
-class StudyRecord(Record):
+class StudyRecord(JsonModel):
     """details.json. chosen: id of the balanced design; worst: of the one of lowest quality, None where there is none.
 
     told_apart: designs of the whole front that are; designs_priced and formats: of a study whose formats were given.

@@ -55,7 +55,7 @@ AssignmentField = Annotated[
 ]
 
 
-class Record(BaseModel):
+class JsonModel(BaseModel):
     """Base of what is read from and written to JSON: frozen, strict about types, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
