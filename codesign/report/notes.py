@@ -19,7 +19,7 @@ from codesign.designs import Candidate, Design, Goal, Study
 from codesign.errors import InputError
 from codesign.report.markdown import table
 from codesign.report.text import chip, human, summary
-from codesign.search.queue.trials import Record, outcome
+from codesign.search.queue.trials import TrialResult, outcome
 
 _WIDE = 110  # characters of a line of an example
 Places = dict[str, dict[str, FrozenTrial]]  # design -> task -> the trial that measured it
@@ -55,7 +55,7 @@ def measured_on(files: Study, trials: Sequence[FrozenTrial]) -> Places:
 
     Raises InputError where no trial measured a network as a design has it.
     """
-    found = [(trial, record) for trial in trials if isinstance(record := outcome(trial), Record)]
+    found = [(trial, record) for trial in trials if isinstance(record := outcome(trial), TrialResult)]
     places: Places = {}
     for design in files.front:
         wanted = {task: assignment.digest() for task, assignment in design.assignments.items()}
@@ -74,7 +74,7 @@ def measured_on(files: Study, trials: Sequence[FrozenTrial]) -> Places:
     return places
 
 
-def _shared(record: Record, wanted: Mapping[str, str]) -> list[str]:
+def _shared(record: TrialResult, wanted: Mapping[str, str]) -> list[str]:
     """The networks that the trial measured as wanted, on all samples."""
     digests = Candidate.digests(record.key)
     return [t for t, digest in wanted.items() if digests.get(t) == digest and not record.quality[t].of_part]

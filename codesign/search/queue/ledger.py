@@ -13,7 +13,7 @@ from codesign.errors import InputError
 from codesign.search.queue.queue import Queue, Watch
 from codesign.search.queue.state import set_state
 from codesign.search.queue.storage import patient, quiet
-from codesign.search.queue.trials import Failure, Record, Work, outcome, waiting_trial
+from codesign.search.queue.trials import Failure, TrialResult, Work, outcome, waiting_trial
 from codesign.search.space.objectives import Objective
 
 _LATER = ("ranges",)  # attributes that studies of before do not have
@@ -47,7 +47,7 @@ class Ledger:
         self.queue = Queue(storage, self.study_id)
         self._watch = Watch()
         self._ids: dict[str, int] = {}  # of the newest trial of every candidate that is not finished
-        self._outcomes: dict[str, Record | Failure] = {}
+        self._outcomes: dict[str, TrialResult | Failure] = {}
         self._stopped: dict[str, int] = {}  # how often a candidate's worker was lost
         for trial in self._trials():
             self._read(trial)
@@ -107,13 +107,13 @@ class Ledger:
         elif self._ids.get(key) == trial._trial_id:
             del self._ids[key]
 
-    def get(self, key: str) -> Record | Failure | None:
+    def get(self, key: str) -> TrialResult | Failure | None:
         """What came of this candidate, as far as it is known here."""
         return self._outcomes.get(key)
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[TrialResult]:
         """All measured candidates in the order in which they became known."""
-        return [r for r in self._outcomes.values() if isinstance(r, Record)]
+        return [r for r in self._outcomes.values() if isinstance(r, TrialResult)]
 
     def add(self, work: Work) -> None:
         """Put the candidate into the queue, unless it is there already or was measured."""

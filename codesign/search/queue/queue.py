@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from codesign.search.queue.storage import patient
-from codesign.search.queue.trials import ALIVE, FAILED, MEASURED, STOPPED, Record, measured
+from codesign.search.queue.trials import ALIVE, FAILED, MEASURED, STOPPED, TrialResult, measured
 
 BEAT_S = 5.0  # between two signs of life
 SILENCE_S = 12 * BEAT_S  # after which a worker of another machine counts as stopped
@@ -75,7 +75,7 @@ class Queue:
         self.storage.set_trial_user_attr(trial_id, ALIVE, f"{worker} {count}")
 
     @patient
-    def finish(self, trial_id: int, record: Record) -> bool:
+    def finish(self, trial_id: int, record: TrialResult) -> bool:
         """Write what was measured, whole; False where the trial was given to someone else meanwhile."""
         written = measured(record.quality, record.seconds)
         if not record.values:

@@ -38,7 +38,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Record:
+class TrialResult:
     """A finished trial. quality: the deciding one of every network.
 
     values: of the objectives; empty where a network was given up on a part of its samples, and the trial pruned.
@@ -96,7 +96,7 @@ def measured(quality: Mapping[str, Quality], seconds: float) -> str:
     return json.dumps({"quality": {name: one.to_dict() for name, one in quality.items()}, "seconds": seconds})
 
 
-def outcome(trial: FrozenTrial) -> Record | Failure | None:
+def outcome(trial: FrozenTrial) -> TrialResult | Failure | None:
     """What came of a trial; None where it is not finished, was stopped, or is not of this kind."""
     attrs = trial.user_attrs
     if "key" not in attrs:
@@ -108,4 +108,6 @@ def outcome(trial: FrozenTrial) -> Record | Failure | None:
     work, found = work_of(trial), json.loads(attrs[MEASURED])
     values: Sequence[float] = trial.values or ()
     quality = {name: Quality.from_dict(fields) for name, fields in found["quality"].items()}
-    return Record(work.key, tuple(values), quality, work.assignments, work.hardware, work.proposed_by, found["seconds"])
+    return TrialResult(
+        work.key, tuple(values), quality, work.assignments, work.hardware, work.proposed_by, found["seconds"]
+    )

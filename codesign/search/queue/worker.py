@@ -26,7 +26,7 @@ from codesign.quality.cache import code_version
 from codesign.search.queue.queue import Heartbeat, Queue, signature
 from codesign.search.queue.state import ENDED, study_state
 from codesign.search.queue.storage import patient
-from codesign.search.queue.trials import WORK, Failure, Record, Work, work_of
+from codesign.search.queue.trials import WORK, Failure, TrialResult, Work, work_of
 from codesign.search.space.network import Network
 from codesign.search.space.resolve import SearchSpace
 
@@ -120,25 +120,25 @@ class Worker:
             if not self._seen:
                 self._seen = [trial for trial in self.queue.waiting() if WORK in trial.user_attrs]
 
-    def measure(self, trial_id: int, work: Work) -> Record | Failure:
+    def measure(self, trial_id: int, work: Work) -> TrialResult | Failure:
         """Measure a trial that is this worker's, and write what came of it."""
         self._heartbeat.hold(trial_id)
         found = self._measured(work)
         self._write(trial_id, found)
         return found
 
-    def _measured(self, work: Work) -> Record | Failure:
+    def _measured(self, work: Work) -> TrialResult | Failure:
         started = time.monotonic()
         try:
             quality = {name: self._quality(name, work) for name in work.assignments}
         except UnmeasurableError as error:
             return Failure(work.key, str(error))
         seconds = time.monotonic() - started
-        return Record(
+        return TrialResult(
             work.key, work.values(quality), quality, work.assignments, work.hardware, work.proposed_by, seconds
         )
 
-    def _write(self, trial_id: int, found: Record | Failure) -> None:
+    def _write(self, trial_id: int, found: TrialResult | Failure) -> None:
         if isinstance(found, Failure):
             self.queue.fail(trial_id, found.reason)
         else:

@@ -21,7 +21,7 @@ from codesign.search.queue.ledger import Ledger
 from codesign.search.queue.queue import Queue
 from codesign.search.queue.state import ENDED, RUNNING, study_state
 from codesign.search.queue.storage import open_storage
-from codesign.search.queue.trials import Record, Work
+from codesign.search.queue.trials import TrialResult, Work
 from codesign.search.queue.worker import Worker, until_ended
 from codesign.search.space.objectives import Objective
 
@@ -57,9 +57,9 @@ def quality(value: float = 1.0) -> Quality:
     return Quality("perplexity", "", "minimize", value, value, value, 64)
 
 
-def record(work: Work) -> Record:
+def record(work: Work) -> TrialResult:
     found = {TASK: quality()}
-    return Record(work.key, work.values(found), found, work.assignments, work.hardware, work.proposed_by, 1.0)
+    return TrialResult(work.key, work.values(found), found, work.assignments, work.hardware, work.proposed_by, 1.0)
 
 
 def costs(place: Place, trials: Trials, *, proxied: bool) -> dict[str, dict[str, float]]:
