@@ -41,25 +41,25 @@ _CONV_ARGUMENTS = ("in_channels", "out_channels", "kernel_size", "stride", "padd
 
 
 @dataclass(frozen=True)
-class Operand:
+class QuantizedOperand:
     """An activation that a layer quantizes: its name in `codesign.quality.calibration`, and its format."""
 
     name: str
     format: str
 
 
-def operands(formats: LayerFormats) -> list[Operand]:
+def operands(formats: LayerFormats) -> list[QuantizedOperand]:
     """The activations that a layer quantizes: its input, or the four operands of an attention."""
     if formats.weight is not None:
-        return [Operand("input", formats.activation)]
+        return [QuantizedOperand("input", formats.activation)]
     if formats.key is None or formats.value is None:
         raise InputError(f"a layer needs a weight, or a key and a value: {formats.to_dict()}")
     streamed = formats.activation
     return [
-        Operand("query", streamed),
-        Operand("key", formats.key),
-        Operand("probability", streamed),
-        Operand("value", formats.value),
+        QuantizedOperand("query", streamed),
+        QuantizedOperand("key", formats.key),
+        QuantizedOperand("probability", streamed),
+        QuantizedOperand("value", formats.value),
     ]
 
 
