@@ -27,4 +27,4 @@ class Candidate:
     @staticmethod
     def digests(key: str) -> dict[str, str]:
         """Network -> digest of its assignment, of a candidate's key."""
-        return {name: digest for name, _, digest in (part.partition("=") for part in key.split("|")[1:])}
+        return {name: digest for name, _, digest in (item.partition("=") for item in key.split("|")[1:])}

@@ -171,18 +171,18 @@ def _checks(
         if pair not in chosen:
             continue
         choice = chosen[pair]
-        part = _operands_of(operands[choice.task], choice)
+        found = _operands_of(operands[choice.task], choice)
         ranges = (
-            _range(evaluators[choice.task], part.stationary_site, pair.weight),
-            _range(evaluators[choice.task], part.site, pair.activation),
+            _range(evaluators[choice.task], found.stationary_site, pair.weight),
+            _range(evaluators[choice.task], found.site, pair.activation),
         )
-        matrices = Matrices.of(unit.modes[mode], part.stationary, part.streamed, ranges)
+        matrices = Matrices.of(unit.modes[mode], found.stationary, found.streamed, ranges)
         checks.append(ArrayCheck(made, mode, matrices))
-        layers.append(_layer(checks[-1], choice, part, pair))
+        layers.append(_layer(checks[-1], choice, found, pair))
     return checks, layers
 
 
-def _layer(check: ArrayCheck, choice: LayerChoice, part: Operands, pair: FormatPair) -> WrittenLayer:
+def _layer(check: ArrayCheck, choice: LayerChoice, operands: Operands, pair: FormatPair) -> WrittenLayer:
     return {
         "mode": check.mode,
         "pair": str(pair),
@@ -190,8 +190,8 @@ def _layer(check: ArrayCheck, choice: LayerChoice, part: Operands, pair: FormatP
         "layer": choice.layer,
         "kind": choice.kind,
         "macs": choice.macs,
-        "streamed": list(part.streamed.shape),
-        "stationary": list(part.stationary.shape),
+        "streamed": list(operands.streamed.shape),
+        "stationary": list(operands.stationary.shape),
         "products_per_step": check.cells.unit.modes[check.mode].products,
         "steps": check.matrices.steps,
         "compared": check.compared,
@@ -227,9 +227,9 @@ def _accelerator(design: ChosenDesign) -> Accelerator:
 
 
 def _operands_of(operands: tuple[Operands, ...], choice: LayerChoice) -> Operands:
-    for part in operands:
-        if (part.layer, part.kind) == (choice.layer, choice.kind):
-            return part
+    for found in operands:
+        if (found.layer, found.kind) == (choice.layer, choice.kind):
+            return found
     raise InputError(f"{choice.task}: layer '{choice.layer}' was not seen during calibration")
 
 

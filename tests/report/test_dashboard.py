@@ -30,7 +30,7 @@ from codesign.report import load_study, write_report
 from codesign.report.dashboard import BOUNDARY, write_notes
 from codesign.report.text import chip
 from codesign.search.queue.storage import open_storage
-from codesign.search.queue.trials import MEASURED, Work, attributes, measured
+from codesign.search.queue.trials import RESULT, Work, attributes, result_text
 from tests.report.synthetic import METRICS, OBJECTIVES, write_study
 from tests.search import SPACE
 from tests.storage.servers import storage_kinds
@@ -70,7 +70,7 @@ def _trial(
     return create_trial(
         state=TrialState.PRUNED if of_part else TrialState.COMPLETE,
         values=None if of_part else list(design.objectives.values()),
-        user_attrs=attributes(work) | {MEASURED: measured(quality, 1.0)},
+        user_attrs=attributes(work) | {RESULT: result_text(quality, 1.0)},
     )
 
 

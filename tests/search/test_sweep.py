@@ -91,10 +91,10 @@ def test_the_front_is_that_of_every_accelerator_priced_by_itself(
         assert found.front.objectives[row] == pytest.approx(every[int(key[0]), int(key[1])], rel=1e-11)
 
 
-@pytest.mark.parametrize("part", [1, 37, 10**6])
-def test_how_many_are_priced_at_a_time_changes_nothing(space_file: Path, tmp_path: Path, part: int) -> None:
+@pytest.mark.parametrize("chunk", [1, 37, 10**6])
+def test_how_many_are_priced_at_a_time_changes_nothing(space_file: Path, tmp_path: Path, chunk: int) -> None:
     space = load_space(space_file)
-    whole, parts = run_sweep(space, tmp_path / "a"), run_sweep(space, tmp_path / "b", part=part)
+    whole, parts = run_sweep(space, tmp_path / "a"), run_sweep(space, tmp_path / "b", chunk=chunk)
     assert parts.priced == whole.priced
     assert (parts.front.accelerator == whole.front.accelerator).all()
     assert (parts.front.objectives == whole.front.objectives).all()

@@ -195,9 +195,9 @@ class Engine:
         ]
         choices = distinct(np.concatenate([elite, *fresh]))
         mean, spread = surrogate.log_loss(choices)
-        measured = np.array([known.quality.get(_content(c), np.nan) for c in choices])
+        known_quality = np.array([known.quality.get(_content(c), np.nan) for c in choices])
         nodes = [[self._scales[name].from_raw(float(r)) for r in np.exp(mean + z * spread)] for z, _ in _NODES]
-        return choices, np.where(np.isnan(measured), np.array(nodes), measured)
+        return choices, np.where(np.isnan(known_quality), np.array(nodes), known_quality)
 
     def _promising(self, pools: Mapping[str, tuple[np.ndarray, np.ndarray]], accelerators: list[np.ndarray]) -> Designs:
         """Designs with something unmeasured: of the front that is expected; where these are few also of the front
@@ -237,10 +237,10 @@ class Engine:
         pending = np.array([k in waiting for k in keys])
         open_ = ~pending & np.array([k not in self._failed for k in keys])
         points = np.stack([self._scaled(self._at_node(designs, pools, i)) for i in range(len(_NODES))])
-        measured = self._scaled(self.front.objectives)
-        ideal = np.minimum(points.min(axis=(0, 1)), measured.min(axis=0, initial=np.inf))
+        front = self._scaled(self.front.objectives)
+        ideal = np.minimum(points.min(axis=(0, 1)), front.min(axis=0, initial=np.inf))
         coverage = Coverage(ideal, self._scaled(self._reference[None])[0], seed=int(rng.integers(2**31)))
-        coverage.add(measured)
+        coverage.add(front)
         coverage.add(points[0][pending[group]])
         rows = np.flatnonzero(open_[group])
         weights = np.array([w for _, w in _NODES])

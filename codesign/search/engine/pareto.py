@@ -111,11 +111,11 @@ class Coverage:
         """Samples that the points of each group dominate together."""
         out = np.zeros((len(starts), len(self._free)), dtype=np.uint64)
         for begin in range(0, len(points), _AT_ONCE):
-            part = points[begin : begin + _AT_ONCE]
+            chunk = points[begin : begin + _AT_ONCE]
             first = int(np.searchsorted(starts, begin, side="right")) - 1  # this group may have begun before
-            last = int(np.searchsorted(starts, begin + len(part)))
+            last = int(np.searchsorted(starts, begin + len(chunk)))
             inside = np.maximum(starts[first:last] - begin, 0)
-            out[first:last] |= np.bitwise_or.reduceat(self._dominates(part), inside, axis=0)
+            out[first:last] |= np.bitwise_or.reduceat(self._dominates(chunk), inside, axis=0)
         return out
 
 

@@ -34,14 +34,14 @@ class Designs:
         return Designs(self.accelerator[rows], {t: i[rows] for t, i in self.index.items()}, self.objectives[rows])
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Designs], tasks: Sequence[str], objectives: int) -> Designs:
-        if not parts:
+    def concatenate(cls, several: Sequence[Designs], tasks: Sequence[str], objectives: int) -> Designs:
+        if not several:
             empty = np.zeros(0, dtype=np.int64)
             return cls(empty, dict.fromkeys(tasks, empty), np.zeros((0, objectives)))
         return cls(
-            np.concatenate([p.accelerator for p in parts]),
-            {t: np.concatenate([p.index[t] for p in parts]) for t in tasks},
-            np.concatenate([p.objectives for p in parts]),
+            np.concatenate([d.accelerator for d in several]),
+            {t: np.concatenate([d.index[t] for d in several]) for t in tasks},
+            np.concatenate([d.objectives for d in several]),
         )
 
 

@@ -58,20 +58,20 @@ class Surrogate:
         if not (losses > 0).all():
             raise ValueError("raw losses are positive: what is not comes from a metric on another scale")
         choices, losses = choices[-_RECENT:], losses[-_RECENT:]
-        parts = self.table[np.arange(self.table.shape[0]), choices]  # [n, L]
-        totals = parts.sum(axis=1)
+        contributions = self.table[np.arange(self.table.shape[0]), choices]  # [n, L]
+        totals = contributions.sum(axis=1)
         use = (totals > 0) & np.isfinite(totals)
         if use.sum() < 4:
             return self
-        parts, totals, losses, choices = parts[use], totals[use], losses[use], choices[use]
+        contributions, totals, losses, choices = contributions[use], totals[use], losses[use], choices[use]
         x, y = np.log(totals), np.log(losses)
         slope = float(np.cov(x, y, bias=True)[0, 1] / max(x.var(), 1e-12)) if x.var() > 0.25 else 1.0
         b = float(np.clip(slope, 0.4, 1.2))
         a = float((y - b * x).mean())
         target = np.exp((y - a) / b)
         columns = self.table.shape[1]
-        by_format = np.stack([np.where(choices == c, parts, 0).sum(axis=1) for c in range(columns)], axis=1)
-        design = np.concatenate([by_format, parts], axis=1) / target[:, None]  # relative error
+        by_format = np.stack([np.where(choices == c, contributions, 0).sum(axis=1) for c in range(columns)], axis=1)
+        design = np.concatenate([by_format, contributions], axis=1) / target[:, None]  # relative error
         seen = design.any(axis=0)
         residual = 1.0 - totals / target
         matrix = design[:, seen]
@@ -82,5 +82,5 @@ class Surrogate:
         corrected = replace(self, table=self.table * np.maximum(factor, _FLOOR), a=a, b=b)
         error = y - corrected.additive(choices)
         corrected = replace(corrected, a=a + float(error.mean()))
-        shares = (parts / totals[:, None]).mean(axis=0)
+        shares = (contributions / totals[:, None]).mean(axis=0)
         return replace(corrected, interactions=Interactions.learned(choices, error - error.mean(), shares))

@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from codesign.search.queue.storage import patient
-from codesign.search.queue.trials import ALIVE, FAILED, MEASURED, STOPPED, TrialResult, measured
+from codesign.search.queue.trials import ALIVE, FAILED, RESULT, STOPPED, TrialResult, result_text
 
 BEAT_S = 5.0  # between two signs of life
 SILENCE_S = 12 * BEAT_S  # after which a worker of another machine counts as stopped
@@ -77,10 +77,10 @@ class Queue:
     @patient
     def finish(self, trial_id: int, record: TrialResult) -> bool:
         """Write what was measured, whole; False where the trial was given to someone else meanwhile."""
-        written = measured(record.quality, record.seconds)
+        written = result_text(record.quality, record.seconds)
         if not record.values:
-            return self._end(trial_id, MEASURED, written, TrialState.PRUNED, None)
-        return self._end(trial_id, MEASURED, written, TrialState.COMPLETE, record.values)
+            return self._end(trial_id, RESULT, written, TrialState.PRUNED, None)
+        return self._end(trial_id, RESULT, written, TrialState.COMPLETE, record.values)
 
     @patient
     def fail(self, trial_id: int, reason: str) -> bool:

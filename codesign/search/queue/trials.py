@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from codesign.quality import Quality
 
-WORK, MEASURED, FAILED, ALIVE, STOPPED = "work", "measured", "failed_because", "alive", "stopped"
+WORK, RESULT, FAILED, ALIVE, STOPPED = "work", "measured", "failed_because", "alive", "stopped"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def work_of(trial: FrozenTrial) -> Work:
     )
 
 
-def measured(quality: Mapping[str, Quality], seconds: float) -> str:
+def result_text(quality: Mapping[str, Quality], seconds: float) -> str:
     """The one attribute that a finished trial has more."""
     return json.dumps({"quality": {name: one.to_dict() for name, one in quality.items()}, "seconds": seconds})
 
@@ -103,9 +103,9 @@ def outcome(trial: FrozenTrial) -> TrialResult | Failure | None:
         return None
     if trial.state == TrialState.FAIL and FAILED in attrs and STOPPED not in attrs:
         return Failure(attrs["key"], attrs[FAILED])
-    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or MEASURED not in attrs:
+    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or RESULT not in attrs:
         return None
-    work, found = work_of(trial), json.loads(attrs[MEASURED])
+    work, found = work_of(trial), json.loads(attrs[RESULT])
     values: Sequence[float] = trial.values or ()
     quality = {name: Quality.from_dict(fields) for name, fields in found["quality"].items()}
     return TrialResult(

@@ -82,7 +82,7 @@ class Worker:
                 continue
             started, ended = time.monotonic(), threading.Event()
             next_one = self._taker.submit(self._taken_later, usual_s - min(_AHEAD * usual_s, _AHEAD_S), ended, stop)
-            found, pause = self._measured(work_of(trial)), _IDLE_S[0]
+            found, pause = self._outcome(work_of(trial)), _IDLE_S[0]
             ended.set()
             usual_s = time.monotonic() - started
             writes.append(self._writer.submit(self._write, trial._trial_id, found))
@@ -123,11 +123,11 @@ class Worker:
     def measure(self, trial_id: int, work: Work) -> TrialResult | Failure:
         """Measure a trial that is this worker's, and write what came of it."""
         self._heartbeat.hold(trial_id)
-        found = self._measured(work)
+        found = self._outcome(work)
         self._write(trial_id, found)
         return found
 
-    def _measured(self, work: Work) -> TrialResult | Failure:
+    def _outcome(self, work: Work) -> TrialResult | Failure:
         started = time.monotonic()
         try:
             quality = {name: self._quality(name, work) for name in work.assignments}

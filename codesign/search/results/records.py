@@ -121,15 +121,15 @@ def _totals(costs: Mapping[str, Cost]) -> DesignCost:
     """Cost of the whole design: the chip once, everything else summed over the networks."""
     first, networks = next(iter(costs.values())), list(costs.values())
     energy: dict[str, float] = {}
-    for part in (part for network in networks for part in network.components):
-        energy[part.name] = energy.get(part.name, 0.0) + part.energy_j
-    components = [replace(part, energy_j=energy[part.name]) for part in first.components]
+    for component in (component for network in networks for component in network.components):
+        energy[component.name] = energy.get(component.name, 0.0) + component.energy_j
+    components = [replace(component, energy_j=energy[component.name]) for component in first.components]
     summed = [field for field in DesignCost.model_fields if field in TaskCost.model_fields]
     return DesignCost(
         area_mm2=first.area_mm2,
         area_low_mm2=first.area_low_mm2,
         area_high_mm2=first.area_high_mm2,
-        components=tuple(Component.model_validate(part, from_attributes=True) for part in components),
+        components=tuple(Component.model_validate(component, from_attributes=True) for component in components),
         tasks={name: TaskCost.model_validate(network, from_attributes=True) for name, network in costs.items()},
         **{field: sum(getattr(network, field) for network in networks) for field in summed},
     )

@@ -29,7 +29,7 @@ from codesign.search.space.resolve import SearchSpace
 from codesign.search.study.progress import Progress
 from codesign.search.study.representatives import balanced, representatives
 
-PART = 2**15  # accelerators that are priced at a time
+CHUNK = 2**15  # accelerators that are priced at a time
 _EQUAL_BITS = 40  # of 53: sums in another order differ in the last ones, and such designs are equal
 
 Choice = tuple[int, ...]  # which of its assignments each network takes
@@ -53,9 +53,9 @@ class Sweep:
 
 
 def run_sweep(
-    space: SearchSpace, folder: Path, *, seed: int = 0, progress: Progress | None = None, part: int = PART
+    space: SearchSpace, folder: Path, *, seed: int = 0, progress: Progress | None = None, chunk: int = CHUNK
 ) -> Sweep:
-    """Price every accelerator of a space of fixed networks, `part` at a time; the result does not depend on it.
+    """Price every accelerator of a space of fixed networks, `chunk` at a time; the result does not depend on it.
 
     seed: of the choice which designs stand for the front. Raises InputError where no accelerator runs the networks
     within the budgets, or `folder` holds measured designs; EnvironmentProblem where it cannot be written.
@@ -68,26 +68,26 @@ def run_sweep(
     totals = {name: AssignmentTotals(n.workload, n.assignments) for name, n in space.fixed.items()}
     choices = itertools.product(*(range(len(n.assignments)) for n in space.fixed.values()))
     fronts = {choice: _front(space, []) for choice in choices}
-    for start in range(0, len(space.grid), part):
-        chips = _part(space.grid, start, start + part)
+    for start in range(0, len(space.grid), chunk):
+        chips = _chunk(space.grid, start, start + chunk)
         area = areas(chips).value.sum(axis=1)
         costs = {name: network.on(chips) for name, network in totals.items()}
         for choice in fronts:
             found, possible = _designs(space, choice, area, costs)
             fronts[choice] = _front(space, [fronts[choice], replace(found, accelerator=found.accelerator + start)])
             priced += possible
-        report("accelerators", min(start + part, len(space.grid)), len(space.grid), "")
+        report("accelerators", min(start + chunk, len(space.grid)), len(space.grid), "")
     if not any(map(len, fronts.values())):
         why = "loosen a budget" if priced else "their SRAM holds no tile of some layer, or no unit has all formats"
         raise InputError(f"{space.path}: none of {len(space.grid)} accelerators is a design: {why}")
     return Sweep(space, seed, folder, fronts, priced, time.monotonic() - started)
 
 
-def _part(grid: AcceleratorGrid, start: int, stop: int) -> AcceleratorGrid:
+def _chunk(grid: AcceleratorGrid, start: int, stop: int) -> AcceleratorGrid:
     """grid[start:stop] with its own units alone, each of which takes time to look at."""
-    part = grid[start:stop]
-    used, unit = np.unique(part.unit, return_inverse=True)
-    return replace(part, units=tuple(grid.units[u] for u in used), unit=unit)
+    chunk = grid[start:stop]
+    used, unit = np.unique(chunk.unit, return_inverse=True)
+    return replace(chunk, units=tuple(grid.units[u] for u in used), unit=unit)
 
 
 def _designs(
@@ -110,9 +110,9 @@ def _designs(
     return Designs(rows, {n: np.full(len(rows), s) for n, s in of_network.items()}, values), int(possible.sum())
 
 
-def _front(space: SearchSpace, parts: list[Designs]) -> Designs:
+def _front(space: SearchSpace, fronts: list[Designs]) -> Designs:
     """The non-dominated designs of all parts by accelerator; of equal ones that of the first accelerator."""
-    merged = Designs.concatenate(parts, list(space.fixed), len(space.objectives))
+    merged = Designs.concatenate(fronts, list(space.fixed), len(space.objectives))
     merged = merged.take(np.argsort(merged.accelerator, kind="stable"))
     return merged.take(np.flatnonzero(nondominated(merged.objectives)))
 

@@ -61,7 +61,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         batch: int = 1,
     ) -> None:
         self._layers = _Layers.of(costs, sensitivities)
-        self._measured = measured
+        self._measured_index = measured
         self._without_loss = without_loss
         self._seed = int(np.random.default_rng(seed).integers(2**31))
         self._independent_sampler = independent_sampler or RandomSampler(seed=self._seed)
@@ -129,7 +129,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
             )
         named = study.metric_names  # asks the storage
         if named is None:
-            costs.insert(self._measured, "")
+            costs.insert(self._measured_index, "")
             return costs
         for name in costs:
             if name not in named:
@@ -208,9 +208,9 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
 
     def _loss_of(self, study: Study) -> Callable[[FrozenTrial], float]:
         """Distance of a trial from the float network, by the direction of the objective that is measured."""
-        measured = self._objectives(study).index("")
-        sign = -1 if study.directions[measured] == StudyDirection.MAXIMIZE else 1
-        return lambda trial: max(float(sign * (trial.values[measured] - self._without_loss)), _LEAST)
+        index = self._objectives(study).index("")
+        sign = -1 if study.directions[index] == StudyDirection.MAXIMIZE else 1
+        return lambda trial: max(float(sign * (trial.values[index] - self._without_loss)), _LEAST)
 
 
 @dataclass(frozen=True)

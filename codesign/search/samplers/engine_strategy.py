@@ -40,14 +40,14 @@ class EngineStrategy:
 
     def tell(self, results: Sequence[Result]) -> None:
         whole: dict[str, list[tuple[np.ndarray, Quality]]] = {name: [] for name in self._known}
-        parts: list[tuple[str, np.ndarray, Quality]] = []
+        partial: list[tuple[str, np.ndarray, Quality]] = []
         for result in results:
             choices = result.proposal.choices
             if not result.quality:
                 self._engine.avoid(choices)
             for name, quality in result.quality.items():
                 if quality.of_part:
-                    parts.append((name, choices[name], quality))
+                    partial.append((name, choices[name], quality))
                 elif (content := choices[name].tobytes()) not in self._known[name]:
                     self._known[name].add(content)
                     whole[name].append((choices[name], quality))
@@ -59,7 +59,7 @@ class EngineStrategy:
             return
         for name, new in whole.items():
             self._racing.learn(name, [quality for _, quality in new])
-        for name, choice, quality in parts:
+        for name, choice, quality in partial:
             self._engine.hint(name, choice, self._racing.whole(name, quality.value))
 
     def propose(self, size: int, pending: Sequence[Proposal]) -> list[Proposal]:

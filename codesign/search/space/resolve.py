@@ -172,10 +172,10 @@ def _resolve_tasks(
     """The measured networks or the fixed ones of a space, and their pairs."""
     given = [name for name, task in spec.tasks.items() if task.workload]
     if given and len(given) < len(spec.tasks):
-        measured = next(name for name in spec.tasks if name not in given)
+        searched = next(name for name in spec.tasks if name not in given)
         line = line_of(path, "tasks", given[0])
         raise InputError(
-            f"{path}:{line}: tasks: the formats of '{given[0]}' are given, those of '{measured}' are to be found: "
+            f"{path}:{line}: tasks: the formats of '{given[0]}' are given, those of '{searched}' are to be found: "
             "a space has tasks of one kind; search them in two files"
         )
     if given:
@@ -196,11 +196,11 @@ def _resolve_tasks(
 
 def _refuse_measuring(path: Path, spec: SpaceFile) -> None:
     """Raises InputError on a key that says how to choose and measure formats, in a space where all are given."""
-    for part, keys in {("search",): ("evaluations", "batch"), (): ("pairs", "accumulator_sqnr_db")}.items():
-        written = (spec.search if part else spec).model_fields_set
+    for section, keys in {("search",): ("evaluations", "batch"), (): ("pairs", "accumulator_sqnr_db")}.items():
+        written = (spec.search if section else spec).model_fields_set
         for key in keys:
             if key in written:
-                with naming(path, *part, key):
+                with naming(path, *section, key):
                     raise InputError("means nothing where the formats of every task are given; leave it out")
 
 

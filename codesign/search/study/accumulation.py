@@ -24,11 +24,11 @@ class Accumulation:
     def __init__(self, evaluators: Mapping[str, Evaluator]) -> None:
         self._evaluators = evaluators
         self._operands: dict[str, dict[str, list[Operands]]] = {}
-        self._measured: dict[tuple[str, str, FormatPair, str, int], float] = {}
+        self._sqnr_db: dict[tuple[str, str, FormatPair, str, int], float] = {}
 
     def __len__(self) -> int:
         """Layers measured so far."""
-        return len(self._measured)
+        return len(self._sqnr_db)
 
     def sqnr_db(self, task: str, layer: str, pair: FormatPair, unit: MacUnit) -> float:
         """Exact dot products over the unit's difference from them, inf where there is none; the worst of a
@@ -36,14 +36,17 @@ class Accumulation:
         if not resolved(pair, unit.accumulator).significand:
             return inf
         key = task, layer, pair, unit.accumulator, lanes(unit, pair)
-        if key not in self._measured:
-            self._measured[key] = min(self._deviation(task, part, pair, unit) for part in self._of(task)[layer])
-        return self._measured[key]
+        if key not in self._sqnr_db:
+            self._sqnr_db[key] = min(self._deviation(task, operands, pair, unit) for operands in self._of(task)[layer])
+        return self._sqnr_db[key]
 
-    def _deviation(self, task: str, part: Operands, pair: FormatPair, unit: MacUnit) -> float:
-        ranges = self._range(task, part.stationary_site, pair.weight), self._range(task, part.site, pair.activation)
+    def _deviation(self, task: str, operands: Operands, pair: FormatPair, unit: MacUnit) -> float:
+        ranges = (
+            self._range(task, operands.stationary_site, pair.weight),
+            self._range(task, operands.site, pair.activation),
+        )
         count = lanes(unit, pair)
-        return deviation(pair, unit.accumulator, count, part.stationary, part.streamed, ranges=ranges).sqnr_db
+        return deviation(pair, unit.accumulator, count, operands.stationary, operands.streamed, ranges=ranges).sqnr_db
 
     def _range(self, task: str, site: Site | None, name: str) -> Amax | None:
         """The clipping range that quality uses at `site`; None where scales come from the data."""
@@ -55,8 +58,8 @@ class Accumulation:
     def _of(self, task: str) -> dict[str, list[Operands]]:
         if task not in self._operands:
             found: dict[str, list[Operands]] = {}
-            for part in sample_operands(self._evaluators[task].task):
-                found.setdefault(part.layer, []).append(part)
+            for operands in sample_operands(self._evaluators[task].task):
+                found.setdefault(operands.layer, []).append(operands)
             self._operands[task] = found
         return self._operands[task]
 

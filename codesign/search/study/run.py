@@ -196,14 +196,14 @@ def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
 
 def _problem(study: OpenStudy) -> Problem:
     """What a strategy is given, once the uniform designs were measured."""
-    parts = {name: evaluator.part for name, evaluator in study.evaluators.items()}
+    subsets = {name: evaluator.part for name, evaluator in study.evaluators.items()}
     return Problem(
         space=study.space,
         combiner=study.combiner,
         tables=study.tables,
         reference=study.reference,
         scales=loss_scales(study),
-        shares={name: part.share for name, part in parts.items() if part},
+        shares={name: subset.share for name, subset in subsets.items() if subset},
         seed=study.seed,
         workers=study.workers,
     )

@@ -26,7 +26,7 @@ from codesign.search.study.sentinel import Sentinel
 
 
 @dataclass
-class Measured:
+class MeasuredAssignments:
     """Assignments of one network that were measured: choices of pairs int [L], the deciding Quality of each.
 
     known: value by content of a choice; given_up: those that were hopeless on a part of the samples.
@@ -65,7 +65,7 @@ class OpenStudy:
     combiner: Combiner
     accumulation: Accumulation
     tables: dict[str, np.ndarray] = field(default_factory=dict)  # sensitivities [L, C], inf where not allowed
-    measured: dict[str, Measured] = field(default_factory=dict)
+    measured: dict[str, MeasuredAssignments] = field(default_factory=dict)
     float_qualities: dict[str, Quality] = field(default_factory=dict)  # the deciding metric of the float networks
     reference: np.ndarray = field(default_factory=lambda: np.zeros(0))
     history: list[dict[str, float]] = field(default_factory=list)
@@ -132,5 +132,5 @@ def open_study(
     tables = {name: cost_tables(n.workload, space.grid, space.pairs) for name, n in space.networks.items()}
     combiner = Combiner(tables, space.objectives, space.budgets, space.grid.unit)
     study = OpenStudy(space, seed, folder, ledger, url, workers, evaluators, combiner, Accumulation(evaluators))
-    study.measured = {name: Measured() for name in space.networks}
+    study.measured = {name: MeasuredAssignments() for name in space.networks}
     return study
