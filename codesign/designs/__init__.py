@@ -1,4 +1,4 @@
-"""What was found: designs, the front they make, the record of the study that found them, and its folder."""
+"""The results of a study: its designs, their Pareto front, the study's record, and the folder that holds them."""
 
 from codesign.designs.candidate import Candidate
 from codesign.designs.cost import Component, DesignCost, LayerCost, TaskCost

@@ -1,4 +1,4 @@
-"""A candidate: what is measured together, under a name that is kept and never guessed."""
+"""`Candidate`: the unit of evaluation of a search, and the key that identifies it in every file and database."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ from codesign.formats import Assignment
 
 @dataclass(frozen=True)
 class Candidate:
-    """An assignment of every network on one accelerator.
+    """An accelerator together with an assignment of formats for every network."""
 
-    accelerator: index in the grid of the space. assignments: by network, in the space's order.
-    """
-
-    accelerator: int
-    assignments: Mapping[str, Assignment]
+    accelerator: int  # index into the space's grid
+    assignments: Mapping[str, Assignment]  # by network, in the space's order
 
     @property
     def key(self) -> str:
-        """``accelerator|network=digest|...``: the same for the same formats on the same chip, on every machine."""
+        """``accelerator|network=digest|...``; depends on the content alone, so that all machines agree on it."""
         digests = (f"{name}={assignment.digest()}" for name, assignment in self.assignments.items())
         return "|".join([str(self.accelerator), *digests])
 
     @staticmethod
     def digests(key: str) -> dict[str, str]:
-        """Network -> digest of its assignment, of a candidate's key."""
+        """Parse a candidate's key: network -> digest of its assignment."""
         return {name: digest for name, _, digest in (item.partition("=") for item in key.split("|")[1:])}

@@ -1,4 +1,7 @@
-"""What a design costs: totals, by component of the chip, by network and by layer."""
+"""The cost of a design: in total, per component of the chip, per network and per layer.
+
+"One result" is one inference of a network with all its passes, for example prefill and every decode step.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,23 @@ from codesign.designs.types import Amount, Count, JsonModel, Text
 
 
 class Component(JsonModel):
-    """A part of the chip; its area with the interval of the model, and its energy for one result of every network."""
+    """A component of the chip: its area, and its energy for one result of every network."""
 
     name: Text
     area_mm2: Amount
-    area_low_mm2: Amount | None = None
+    area_low_mm2: Amount | None = None  # with area_high_mm2 the area model's interval
     area_high_mm2: Amount | None = None
     energy_j: Amount
 
 
 class LayerCost(JsonModel):
-    """One layer of one network. pair: weight:activation, several where its products differ."""
+    """The cost of one layer for one result of its network."""
 
     name: Text
     kind: Literal["conv", "linear", "attention"]
-    pair: Annotated[str, Field(min_length=3)]
+    pair: Annotated[
+        str, Field(min_length=3, description="weight:activation; several, if the layer's products differ in their pair")
+    ]
     macs: Count
     latency_s: Amount
     bound: Literal["compute", "sram", "dram", "vector", "flash"]
@@ -34,12 +39,12 @@ class LayerCost(JsonModel):
 
 
 class TaskCost(JsonModel):
-    """One network, of one result, all passes. latency_per_pass_s: by phase."""
+    """The cost of one network for one result, summed over all its passes."""
 
     parameters: Count
     macs: Count
     latency_s: Amount
-    latency_per_pass_s: dict[str, Amount]
+    latency_per_pass_s: Annotated[dict[str, Amount], Field(description="by phase")]
     energy_j: Amount
     dram_bytes: Amount
     dram_capacity_bytes: Amount
@@ -49,7 +54,7 @@ class TaskCost(JsonModel):
 
 
 class DesignCost(JsonModel):
-    """The chip once, everything else summed over the networks."""
+    """The cost of a design: the area of its chip, and every other quantity summed over its networks."""
 
     area_mm2: Amount
     area_low_mm2: Amount

@@ -1,4 +1,4 @@
-"""A study's folder: front.json, details.json and examples.json, read and checked, and written."""
+"""Reading, validating and writing a study's folder: front.json, details.json and examples.json."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Study:
-    """What a study left: its front, its record, and what a person may look at."""
+    """The results of a finished study."""
 
     folder: Path
     front: Front
     record: StudyRecord
-    examples: Examples
+    examples: Examples  # inputs and outputs of the networks, for people to look at
 
     @property
     def measured(self) -> bool:
-        """Whether the study ran networks; where their formats were given, it only priced them."""
+        """Whether the study ran networks; a study with given formats only prices them."""
         return any(design.quality for design in self.front)
 
     @property
     def hardware(self) -> bool:
-        """Whether the space gave any; else every cost of a chip is that of a nominal one."""
+        """Whether the space has hardware; otherwise every cost of a chip is that of a nominal one."""
         return self.front.hardware_given
 
     def roles(self, design: Design) -> list[str]:
-        """What a design is known for: balanced, lowest quality."""
+        """The roles of a design in the study: balanced, lowest quality."""
         named = {"balanced": self.record.chosen, "lowest quality": self.record.worst}
         return [role for role, identifier in named.items() if identifier == design.id]
 
     @property
     def chosen(self) -> Design:
-        """The balanced design."""
+        """The balanced design: the one closest to the ideal point of the front."""
         return self.front.design(self.record.chosen)
 
 
 def load_study(folder: Path) -> Study:
-    """Read a study's folder; raises InputError with one line when it is none, or is damaged."""
+    """Read a study's folder; raises InputError with one line if it holds no study or a damaged one."""
     front = load_front(folder)
     record = _checked(folder / DETAILS, _json(folder / DETAILS), StudyRecord)
     known = {design.id for design in front}
@@ -65,7 +65,7 @@ def load_study(folder: Path) -> Study:
 
 
 def load_front(folder: Path) -> Front:
-    """front.json alone; raises InputError with one line."""
+    """Read front.json alone; raises InputError with one line if it is missing or invalid."""
     path = folder / FRONT
     if not path.exists():
         raise InputError(f"{folder}: no study here ({FRONT} is missing)")
@@ -80,9 +80,14 @@ def load_front(folder: Path) -> Front:
 
 
 def save_study(study: Study, space: str, tables: dict[str, str]) -> None:
-    """Write a study's folder; `space` is the text of its space file, `tables` are further files by name.
+    """Write a study's folder; raises EnvironmentProblem if it cannot be written.
 
-    front.json comes last: who finds it finds a whole study.
+    front.json is written last, so that its presence means that the study is complete.
+
+    Args:
+        study: the results.
+        space: text of the space file.
+        tables: name -> text of further files.
     """
     write_atomic(study.folder / SPACE, space)
     for name, text in tables.items():
@@ -93,7 +98,7 @@ def save_study(study: Study, space: str, tables: dict[str, str]) -> None:
 
 
 def as_json(model: BaseModel) -> str:
-    """JSON of a front or a record; what is not known is left out."""
+    """JSON of a front or a record, without fields that are None."""
     return json.dumps(model.model_dump(mode="json", exclude_none=True), indent=1)
 
 

@@ -1,4 +1,4 @@
-"""`Front`: the designs that stand for all non-dominated ones of a study, and what they are compared by."""
+"""`Front`: the representative designs of a study's Pareto front, and the objectives that compare them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READ_VERSIONS = (1, 2)
 
 
 class Goal(JsonModel):
-    """An objective as it is written down; all are minimised."""
+    """An objective; all are minimised."""
 
     name: Text
     unit: str
@@ -26,26 +26,18 @@ class Goal(JsonModel):
 
 
 class TaskFacts(JsonModel):
-    """What a network's quality is, and on what data: studies that differ in it compare in nothing.
+    """How a network's quality is defined, and on which data. Studies that differ here cannot be compared."""
 
-    task: restore, rewrite, or python:package.module:function. metric: the deciding one, a loss. ranges: what clips
-    activations in plain formats. data: hash of calibration and evaluation data.
-    """
-
-    task: Text
-    metric: Text
+    task: Annotated[Text, Field(description="restore, rewrite, or python:package.module:function")]
+    metric: Annotated[Text, Field(description="the deciding metric, a loss")]
     unit: str
     scale: Scale
-    ranges: RangeRule
-    data: Text
+    ranges: Annotated[RangeRule, Field(description="how activations in plain formats are clipped")]
+    data: Annotated[Text, Field(description="hash of calibration and evaluation data")]
 
 
 class Front(JsonModel):
-    """front.json. A sequence of its designs.
-
-    reference_point: in the order of the objectives. front_size: designs on the whole front, for which `designs` stand.
-    hardware_given: else formats alone were searched, and what depends on a chip is of a nominal one.
-    """
+    """The content of front.json; a sequence of its designs."""
 
     schema_version: Literal[1, 2] = SCHEMA_VERSION
     study: Text
@@ -54,11 +46,16 @@ class Front(JsonModel):
     code_version: Text
     seed: int
     objectives: Annotated[tuple[Goal, ...], Field(min_length=1, strict=False)]
-    reference_point: Annotated[tuple[float, ...], Field(min_length=1, strict=False)]
+    reference_point: Annotated[
+        tuple[float, ...], Field(min_length=1, strict=False, description="in the order of the objectives")
+    ]
     hypervolume: Amount
     evaluations: Count
-    front_size: Count
-    hardware_given: bool = True
+    front_size: Annotated[Count, Field(description="designs on the whole front, which `designs` represent")]
+    hardware_given: Annotated[
+        bool,
+        Field(description="if not, formats alone were searched, and costs that depend on a chip are of a nominal one"),
+    ] = True
     tasks: dict[str, TaskFacts] = {}
     designs: Annotated[tuple[Design, ...], Field(strict=False)]
 
@@ -73,11 +70,11 @@ class Front(JsonModel):
 
     @property
     def names(self) -> list[str]:
-        """Of the objectives."""
+        """The names of the objectives."""
         return [goal.name for goal in self.objectives]
 
     def design(self, identifier: str) -> Design:
-        """The design called so; raises InputError with the nearest id."""
+        """The design with this id; raises InputError with the nearest id if there is none."""
         found = next((design for design in self.designs if design.id == identifier), None)
         if found is None:
             raise InputError(f"no design '{identifier}'{nearest(identifier, (d.id for d in self.designs))}")

@@ -1,4 +1,4 @@
-"""`StudyRecord`: what a study knows beside its front; details.json."""
+"""`StudyRecord`: the content of details.json, which holds what a study knows beside its front."""
 
 from __future__ import annotations
 
@@ -11,54 +11,49 @@ from codesign.designs.types import Count, JsonModel, Text
 
 
 class LayerFacts(JsonModel):
-    """A layer of a network, in order. macs: of one result, all passes."""
+    """A layer of a network."""
 
     name: Text
     kind: Text
-    macs: Count
+    macs: Count  # for one result, over all passes
     parameters: Count
 
 
 class FloatMetric(Metric):
-    """A metric of the float network; files of before hold more fields."""
+    """A metric of the float network; older files hold more fields."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class NetworkRecord(JsonModel):
-    """One network. metric, unit: of what decides, empty where nothing is measured; float: the float network's metrics;
-    batch_norms: that are not folded.
-    """
+    """One network of the study."""
 
-    metric: str
-    unit: str
-    batch_norms: Count = 0
-    layers: Annotated[tuple[LayerFacts, ...], Field(strict=False)]
-    float: Annotated[tuple[FloatMetric, ...], Field(strict=False)]
+    metric: str  # the deciding metric; empty if nothing is measured
+    unit: str  # of the deciding metric
+    batch_norms: Count = 0  # batch normalisations that are not folded into convolutions
+    layers: Annotated[tuple[LayerFacts, ...], Field(strict=False)]  # in the network's order
+    float: Annotated[tuple[FloatMetric, ...], Field(strict=False)]  # metrics of the float network
 
 
 class Baseline(Design):
-    """The balanced design of one format throughout, or of one choice of given formats.
-
-    designs: on that choice's own front; share_dominated: of these, by mixed designs (or by other choices).
-    """
+    """The balanced design of a uniform format, or of one choice among given formats."""
 
     label: Text
-    dominated_by: str | None = None
+    dominated_by: str | None = None  # id of a reported design
     on_front: bool
-    designs: Count
-    share_dominated: float
+    designs: Count  # size of the front of this choice alone
+    share_dominated: float  # of those designs, by mixed-format designs or by other choices
     note: str
     accumulator: dict[str, WorstSum] = {}
 
     @classmethod
     def of(cls, design: Design, **more: object) -> Baseline:
-        """`design` with what a baseline has more."""
+        """A baseline from a design and the further fields."""
         return cls(**{**dict(design), **more})
 
 
 class ProgressPoint(JsonModel):
-    """The front's hypervolume after so many evaluations."""
+    """The hypervolume of the front after a number of evaluations."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -67,48 +62,45 @@ class ProgressPoint(JsonModel):
 
 
 class Accumulators(JsonModel):
-    """threshold_db: what every sum of a reported design keeps; None where nothing was measured."""
+    """The check of the reported designs' accumulators."""
 
-    threshold_db: float | None = None
+    threshold_db: float | None = None  # least SQNR of the sums of a reported design; None if nothing was measured
     layers_measured: Count
     designs_refused: Count
 
 
 class SentinelRecord(JsonModel):
-    """A known assignment that was measured again before anything new; moved: by the interval of `before`."""
+    """A known assignment that was measured again when the study was resumed."""
 
     task: Text
     rank: Text
     before: float
-    low: float
+    low: float  # with `high` the 95 % interval of `before`
     high: float
     now: float
-    moved: Literal["no", "within noise", "worse", "better"]
+    moved: Literal["no", "within noise", "worse", "better"]  # judged by that interval
 
 
 class StudyRecord(JsonModel):
-    """details.json. chosen: id of the balanced design; worst: of the one of lowest quality, None where there is none.
+    """The content of details.json."""
 
-    told_apart: designs of the whole front that are; designs_priced and formats: of a study whose formats were given.
-    """
-
-    # what a later version adds is no reason to refuse its study
+    # fields that a later version adds are ignored
     model_config = ConfigDict(extra="ignore")
 
     tasks: dict[str, NetworkRecord]
     baselines: Annotated[tuple[Baseline, ...], Field(strict=False)]
-    chosen: Text
-    worst: str | None = None
+    chosen: Text  # id of the balanced design
+    worst: str | None = None  # id of the design of lowest quality; None if nothing is measured
     history: Annotated[tuple[ProgressPoint, ...], Field(strict=False)]
-    sensitivities: dict[str, dict[str, dict[str, float]]] = {}
-    timings: dict[str, float] = {}
-    hardware_count: Count
-    log10_designs: float
+    sensitivities: dict[str, dict[str, dict[str, float]]] = {}  # network -> layer -> pair -> raw loss
+    timings: dict[str, float] = {}  # stage -> seconds
+    hardware_count: Count  # accelerators of the space
+    log10_designs: float  # size of the space
     failures: Annotated[tuple[str, ...], Field(strict=False)] = ()
     sentinels: Annotated[tuple[SentinelRecord, ...], Field(strict=False)] = ()
     accumulators: Accumulators
-    measured: dict[str, int] = {}
+    measured: dict[str, int] = {}  # network -> evaluations that were run, not read from a cache
     peak_memory_bytes: Count | None = None
-    told_apart: Count | None = None
-    designs_priced: Count | None = None
-    formats: dict[str, dict[str, int]] = {}
+    told_apart: Count | None = None  # designs of the whole front with `Design.told_apart`
+    designs_priced: Count | None = None  # with given formats: designs that can be built
+    formats: dict[str, dict[str, int]] = {}  # with given formats: network -> label -> designs of the front

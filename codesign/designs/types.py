@@ -1,4 +1,4 @@
-"""Types of fields that several files share, as pydantic checks and writes them."""
+"""Field types that the JSON models share, with their validation and serialisation by pydantic."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ AssignmentField = Annotated[
 
 
 class JsonModel(BaseModel):
-    """Base of what is read from and written to JSON: frozen, strict about types, unknown keys refused."""
+    """Base of the models of JSON files: frozen, strict about types, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
