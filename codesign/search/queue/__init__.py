@@ -1,1 +1,1 @@
-"""The study as a queue of trials: storages, leases, workers of this machine and of others."""
+"""The study as a queue of trials: storages, the coordinator's lease, workers of this machine and of others."""

@@ -1,4 +1,4 @@
-"""One coordinator a study: who leads it says so in the study, again and again."""
+"""The lease of a study: at most one coordinator per study, which renews its claim by heartbeats."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from codesign.search.queue.queue import BEAT_S, machine, signature, surely_gone
 from codesign.search.queue.storage import patient
 
 _ATTRIBUTE = "coordinator"
-_WATCHED_S = 3 * BEAT_S  # a coordinator of another machine that shows no sign of life for so long is gone
+_WATCHED_S = 3 * BEAT_S  # a coordinator of another machine without a heartbeat for this long is considered dead
 
 
 class Lease:
-    """Held while a study is led; raises InputError where another process leads it."""
+    """A context manager that holds the lease of a study; raises InputError if another live process holds it.
+
+    The lease is a study attribute with the holder's signature and a counter, which a thread increments every BEAT_S.
+    A holder on this machine is checked by its process id; one on another machine by whether its counter moves.
+    """
 
     def __init__(self, storage: BaseStorage, study_id: int, name: str) -> None:
         self._storage, self._study_id, self._name = storage, study_id, name
@@ -35,7 +39,7 @@ class Lease:
             self._refuse_if_alive(holder)
         self._sign()
         time.sleep(0.05)
-        self.check()  # of two that began at once the last to sign stays
+        self.check()  # of two that start at once, the last to sign keeps the lease
         self._thread.start()
         return self
 
@@ -44,12 +48,12 @@ class Lease:
     ) -> None:
         self._done.set()
         self._thread.join()
-        with contextlib.suppress(Exception):  # an ended study is no less ended when this cannot be said
+        with contextlib.suppress(Exception):  # the study has ended even if the lease cannot be released
             if not self._lost:
                 self._storage.set_study_user_attr(self._study_id, _ATTRIBUTE, "")
 
     def check(self) -> None:
-        """Raises EnvironmentProblem where another coordinator took over: this process was taken for dead."""
+        """Raise EnvironmentProblem if another coordinator has taken over, having taken this process for dead."""
         holder = current(self._storage, self._study_id)
         if self._lost or holder is None or holder[0] != self._me:
             self._lost = True
@@ -59,7 +63,7 @@ class Lease:
     def _refuse_if_alive(self, holder: tuple[str, int]) -> None:
         end = time.monotonic() + _WATCHED_S
         while time.monotonic() < end:
-            local = holder[0].startswith(f"{machine()}/")  # and it lives: no need to wait for its next sign
+            local = holder[0].startswith(f"{machine()}/")  # known to be alive: no need to wait for its next heartbeat
             now = current(self._storage, self._study_id)
             if now is None:
                 return
@@ -77,7 +81,7 @@ class Lease:
     def _beat(self) -> None:
         while not self._done.wait(BEAT_S):
             self._count += 1
-            with contextlib.suppress(Exception):  # the next one may reach the storage
+            with contextlib.suppress(Exception):  # the next heartbeat may reach the storage
                 holder = current(self._storage, self._study_id)
                 if holder is not None and holder[0] != self._me:
                     self._lost = True
@@ -87,7 +91,7 @@ class Lease:
 
 @patient
 def current(storage: BaseStorage, study_id: int) -> tuple[str, int] | None:
-    """Who leads the study and its count of signs; None where nobody does."""
+    """The signature of the study's coordinator and its heartbeat counter; None if it has none."""
     written = storage.get_study_user_attrs(study_id).get(_ATTRIBUTE)
     if not written:
         return None

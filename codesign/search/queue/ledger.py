@@ -1,4 +1,4 @@
-"""The study on disk: every measured candidate is one finished Optuna trial."""
+"""The ledger of a study: an Optuna study in which every measured candidate is one finished trial."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from codesign.search.queue.storage import patient, quiet
 from codesign.search.queue.trials import Failure, TrialResult, Work, outcome, waiting_trial
 from codesign.search.space.objectives import Objective
 
-_LATER = ("ranges",)  # attributes that studies of before do not have
-_TRIES = 3  # of a candidate whose worker stopped
+_LATER = ("ranges",)  # attributes that older studies do not have
+_TRIES = 3  # attempts per candidate, if its worker dies each time
 
 
 class Ledger:
-    """One Optuna study; finished trials by candidate key, so that a resumed search repeats nothing.
+    """An Optuna study with its finished trials by candidate key, so that a resumed search measures nothing twice.
 
-    Attributes `space_hash`, `code_version` and `seed` are written at creation; opening a study with
-    others raises InputError and changes nothing.
+    `identity` (`space_hash`, `code_version`, `seed`, `ranges`) is written at creation as study attributes. Opening a
+    study whose attributes differ raises InputError and changes nothing.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Ledger:
         self.study_id = self.study._study_id
         self.queue = Queue(storage, self.study_id)
         self._watch = Watch()
-        self._ids: dict[str, int] = {}  # of the newest trial of every candidate that is not finished
+        self._ids: dict[str, int] = {}  # candidate key -> its newest trial, while it is not finished
         self._outcomes: dict[str, TrialResult | Failure] = {}
-        self._stopped: dict[str, int] = {}  # how often a candidate's worker was lost
+        self._stopped: dict[str, int] = {}  # candidate key -> how often its worker died
         for trial in self._trials():
             self._read(trial)
 
@@ -59,7 +59,7 @@ class Ledger:
             self.study = optuna.load_study(
                 study_name=name, storage=self.storage, sampler=optuna.samplers.RandomSampler()
             )
-            if self.study.user_attrs:  # else its first process died before it had written any
+            if self.study.user_attrs:  # otherwise its first process died before it had written any
                 self._check(identity, name)
                 return True
         elif must_exist:
@@ -95,7 +95,7 @@ class Ledger:
         return list(self.study.get_trials(deepcopy=False))
 
     def _read(self, trial: FrozenTrial) -> None:
-        """Remember what a trial says; of several of one candidate the first that finished counts."""
+        """Record the outcome of a trial; of several trials of one candidate the first to finish counts."""
         key, found = trial.user_attrs.get("key"), outcome(trial)
         if key is None:
             return
@@ -108,21 +108,21 @@ class Ledger:
             del self._ids[key]
 
     def get(self, key: str) -> TrialResult | Failure | None:
-        """What came of this candidate, as far as it is known here."""
+        """The outcome of this candidate; None if it is not known yet."""
         return self._outcomes.get(key)
 
     def records(self) -> list[TrialResult]:
-        """All measured candidates in the order in which they became known."""
+        """The results of all measured candidates, in the order in which they became known."""
         return [r for r in self._outcomes.values() if isinstance(r, TrialResult)]
 
     def add(self, work: Work) -> None:
-        """Put the candidate into the queue, unless it is there already or was measured."""
+        """Enqueue the candidate, unless it is in the queue or has been measured."""
         if work.key not in self._outcomes and work.key not in self._ids:
             self._ids[work.key] = self._create(work, [False])
 
     @patient
     def _create(self, work: Work, tried: list[bool]) -> int:
-        if tried[0]:  # the answer was lost, not the trial perhaps
+        if tried[0]:  # the first call may have created the trial and lost its answer
             for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
                 if trial.user_attrs.get("key") == work.key:
                     return int(trial._trial_id)
@@ -130,10 +130,13 @@ class Ledger:
         return int(self.storage.create_new_trial(self.study_id, waiting_trial(work, self.distributions)))
 
     def poll(self, works: Sequence[Work]) -> int:
-        """Look for what came of these; a candidate whose worker stopped is queued again. How many are not finished."""
+        """Read the outcomes of these candidates from the storage; returns how many are not finished.
+
+        A candidate whose worker died is enqueued again, at most _TRIES times.
+        """
         left, trials = 0, {}
         if any(work.key not in self._outcomes for work in works):
-            trials = {trial._trial_id: trial for trial in self._trials()}  # in one go: storages keep what is finished
+            trials = {trial._trial_id: trial for trial in self._trials()}  # one query: storages cache finished trials
         for work in works:
             if work.key in self._outcomes:
                 continue
@@ -159,5 +162,5 @@ class Ledger:
         return self.storage.get_trial(trial_id)
 
     def set_state(self, state: str) -> None:
-        """Tell workers whether there is more to come."""
+        """Tell workers whether the study goes on: `RUNNING` or `ENDED`."""
         set_state(self.storage, self.study_id, state)

@@ -1,4 +1,4 @@
-"""A study as a queue: trials wait, one worker takes each, and a worker that stopped gives it back."""
+"""A study as a queue: a trial waits, one worker claims it, and it returns to the queue if that worker dies."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from optuna.trial import FrozenTrial, TrialState
 from codesign.search.queue.storage import patient
 from codesign.search.queue.trials import ALIVE, FAILED, RESULT, STOPPED, TrialResult, result_text
 
-BEAT_S = 5.0  # between two signs of life
-SILENCE_S = 12 * BEAT_S  # after which a worker of another machine counts as stopped
+BEAT_S = 5.0  # between two heartbeats
+SILENCE_S = 12 * BEAT_S  # without a heartbeat, after which a worker of another machine counts as dead
 
 
 @functools.cache
 def machine() -> str:
-    """This host and its space of process numbers: in a container, numbers mean other processes."""
+    """This host and its PID namespace, as process ids of a container name other processes outside of it."""
     try:
         space = str(Path("/proc/self/ns/pid").stat().st_ino)
     except OSError:
@@ -33,12 +33,12 @@ def machine() -> str:
 
 
 def signature() -> str:
-    """A name that no other process has: machine/process/random."""
+    """A unique name of this process: machine/process id/random."""
     return f"{machine()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 
 
 def surely_gone(name: str) -> bool:
-    """Whether the process that signed so ran on this machine and is no more."""
+    """Whether the process with this signature ran on this machine and has ended."""
     where, _, rest = name.rpartition("/")[0].rpartition("/")
     if where != machine() or not rest.isdigit():
         return False
@@ -52,7 +52,7 @@ def surely_gone(name: str) -> bool:
 
 
 class Queue:
-    """The trials of one study, by what a worker does with them."""
+    """The operations of a worker on the trials of one study."""
 
     def __init__(self, storage: BaseStorage, study_id: int) -> None:
         self.storage = storage
@@ -64,19 +64,19 @@ class Queue:
 
     @patient
     def claim(self, trial: FrozenTrial) -> bool:
-        """Take a waiting trial; False where another worker was faster."""
+        """Claim a waiting trial; False if another worker was faster."""
         try:
             return bool(self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING))
         except UpdateFinishedTrialError:
             return False
 
     def beat(self, trial_id: int, worker: str, count: int) -> None:
-        """A sign of life; one that is lost is no harm. A count, not a time: clocks differ, and are moved."""
+        """Write a heartbeat; losing one does no harm. It is a counter and not a time, as clocks of machines differ."""
         self.storage.set_trial_user_attr(trial_id, ALIVE, f"{worker} {count}")
 
     @patient
     def finish(self, trial_id: int, record: TrialResult) -> bool:
-        """Write what was measured, whole; False where the trial was given to someone else meanwhile."""
+        """Write a trial's result and end it; False if the trial was taken from this worker in the meantime."""
         written = result_text(record.quality, record.seconds)
         if not record.values:
             return self._end(trial_id, RESULT, written, TrialState.PRUNED, None)
@@ -84,12 +84,12 @@ class Queue:
 
     @patient
     def fail(self, trial_id: int, reason: str) -> bool:
-        """Write that the candidate has no quality, and why."""
+        """End a trial as failed: its candidate has no quality, for this reason."""
         return self._end(trial_id, FAILED, reason, TrialState.FAIL, None)
 
     @patient
     def stop(self, trial_id: int, reason: str) -> bool:
-        """Take a trial from a worker that is gone: it says nothing of the candidate."""
+        """End a trial whose worker is gone, which says nothing about the candidate."""
         return self._end(trial_id, STOPPED, reason, TrialState.FAIL, None)
 
     def _end(self, trial_id: int, key: str, value: str, state: TrialState, values: tuple[float, ...] | None) -> bool:
@@ -97,16 +97,16 @@ class Queue:
             self.storage.set_trial_user_attr(trial_id, key, value)
             self.storage.set_trial_state_values(trial_id, state, values)
         except UpdateFinishedTrialError:
-            return bool(self.storage.get_trial(trial_id).state == state)  # done already, the answer was lost
+            return bool(self.storage.get_trial(trial_id).state == state)  # an earlier call did it and lost its answer
         return True
 
 
 class Heartbeat:
-    """Signs of life of a worker, for every trial that it holds: one at once, then one every BEAT_S."""
+    """The heartbeats of a worker, for every trial that it holds: one immediately, then one every BEAT_S."""
 
     def __init__(self, queue: Queue, worker: str) -> None:
         self._queue, self._worker = queue, worker
-        self._held: dict[int, tuple[int, float]] = {}  # trial -> number of its next sign, and when that is due
+        self._held: dict[int, tuple[int, float]] = {}  # trial -> its heartbeat counter, and when the next one is due
         self._more = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -127,20 +127,20 @@ class Heartbeat:
             for trial_id, (count, due) in list(self._held.items()):
                 if time.monotonic() < due:
                     continue
-                with contextlib.suppress(Exception):  # the next one may reach the storage
+                with contextlib.suppress(Exception):  # the next heartbeat may reach the storage
                     self._queue.beat(trial_id, self._worker, count)
                 if trial_id in self._held:
                     self._held[trial_id] = (count + 1, due + BEAT_S)
 
 
 class Watch:
-    """Which running trials have nobody working on them any more, by this process's own clock."""
+    """Detects running trials whose worker has died, by this process's own clock."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, tuple[str, float]] = {}
+        self._seen: dict[int, tuple[str, float]] = {}  # trial -> its last heartbeat, and when that was first seen
 
     def abandoned(self, trial: FrozenTrial) -> bool:
-        """Whether a RUNNING trial's worker is known to be gone, or has been silent for too long."""
+        """Whether the worker of a RUNNING trial is known to have ended, or has sent no heartbeat for too long."""
         sign, now = trial.user_attrs.get(ALIVE, ""), time.monotonic()
         worker = sign.partition(" ")[0]
         if surely_gone(worker):
@@ -149,4 +149,4 @@ class Watch:
         if known is None or known[0] != sign:
             self._seen[trial._trial_id] = (sign, now)
             return False
-        return now - known[1] > (SILENCE_S if worker else BEAT_S)  # who takes a trial signs at once
+        return now - known[1] > (SILENCE_S if worker else BEAT_S)  # the first heartbeat follows the claim immediately

@@ -1,4 +1,4 @@
-"""Where a study is kept: opening Optuna's storages, waiting out their failures, one line for each that stays."""
+"""Optuna storages: opening them, retrying while they fail, and one-line errors for failures that persist."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from codesign.errors import EnvironmentProblem
 
-PATIENCE_S = 120.0  # a server that restarts is waited for so long
-_ANSWER_S = 10.0  # a server that does not answer within is not there
-_EXTRAS = {"psycopg": "postgresql", "grpc": "grpc"}  # module -> what of codesign brings it
-_FULL = ("disk is full", "no space left", "quota exceeded")  # what waiting does not help
+PATIENCE_S = 120.0  # how long a failing storage is retried, for example while its server restarts
+_ANSWER_S = 10.0  # timeout of the first connection to a server
+_EXTRAS = {"psycopg": "postgresql", "grpc": "grpc"}  # module -> the extra of codesign that installs it
+_FULL = ("disk is full", "no space left", "quota exceeded")  # errors that are not retried
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def open_storage(url: str) -> BaseStorage:
-    """``sqlite:///file``, any other SQLAlchemy URL, ``grpc://host:port`` of a storage proxy, or a path ending in
-    .log / .journal for a journal file.
+    """Open the Optuna storage at `url`.
 
-    Raises EnvironmentProblem (without the password) when the storage does not answer or holds something else.
+    Args:
+        url: ``sqlite:///file``, any other SQLAlchemy URL, ``grpc://host:port`` of a storage proxy, or a path that ends
+            in .log or .journal for a journal file.
+    Raises:
+        EnvironmentProblem: the storage does not answer, or holds something else. The text contains no password.
     """
     try:
         with quiet("optuna.storages", logging.CRITICAL):
             return optuna.storages.get_storage(_opened(url))
-    except Exception as error:  # SQLAlchemy, drivers and Optuna raise many kinds; one line of reason is what helps
+    except Exception as error:  # SQLAlchemy, drivers and Optuna raise many types
         raise EnvironmentProblem(f"storage {without_password(url)}: {_reason(error, url)}") from None
 
 
@@ -52,7 +55,7 @@ def _opened(url: str) -> BaseStorage:
         host, _, port = url.removeprefix("grpc://").partition(":")
         return _proxy(host, int(port or 13000))
     sqlite = url.startswith("sqlite")
-    # a worker asks for one thing at a time: one connection, looked at before use, is enough
+    # a worker sends one query at a time: one connection, checked before use, is enough
     settings: dict[str, Any] = {"pool_size": 1, "max_overflow": 2, "pool_pre_ping": True}
     if sqlite:
         settings = {"connect_args": {"timeout": 60}}
@@ -67,7 +70,7 @@ def _opened(url: str) -> BaseStorage:
 
 
 def _proxy(host: str, port: int) -> BaseStorage:
-    """A gRPC storage that answered once: Optuna's waits forever for one that is not there."""
+    """A gRPC storage proxy that has answered once: Optuna's own waits forever for a server that is not there."""
     import grpc
 
     with grpc.insecure_channel(f"{host}:{port}") as channel:
@@ -79,7 +82,7 @@ def _proxy(host: str, port: int) -> BaseStorage:
 
 
 def _refuse_foreign_journal(path: Path) -> None:
-    """Optuna would add its lines to any file."""
+    """Raise ValueError unless the file is an Optuna journal: Optuna would append to any file."""
     if not path.exists() or not path.stat().st_size:
         return
     with path.open("rb") as file:
@@ -93,10 +96,10 @@ def _refuse_foreign_journal(path: Path) -> None:
 
 
 def _refuse_foreign_database(url: str, settings: Mapping[str, Any]) -> None:
-    """Optuna would add its tables to any database."""
+    """Raise ValueError if the database holds other tables: Optuna would add its own to any database."""
     file = sqlalchemy.make_url(url).database if url.startswith("sqlite") else None
     if file and not Path(file).exists():
-        return  # looking would make it
+        return  # connecting would create it
     engine = sqlalchemy.create_engine(url, **settings)
     try:
         tables = sqlalchemy.inspect(engine).get_table_names()
@@ -108,18 +111,18 @@ def _refuse_foreign_database(url: str, settings: Mapping[str, Any]) -> None:
 
 
 def _write_ahead(engine: sqlalchemy.Engine) -> None:
-    """Readers and a writer at the same time, and commits that survive the death of any process."""
+    """Set SQLite's write-ahead log: readers do not block the writer, and commits survive a crash of any process."""
 
     def settings(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
 
     sqlalchemy.event.listen(engine, "connect", settings)
-    engine.dispose()  # what was opened without
+    engine.dispose()  # connections without these settings
 
 
 def default_storage(folder: Path) -> str:
-    """SQLite in the study's own folder."""
+    """The URL of the SQLite file in the study's own folder."""
     return f"sqlite:///{(folder / 'study.db').resolve()}"
 
 
@@ -131,9 +134,10 @@ def without_password(url: str) -> str:
 
 
 def patient(function: Callable[P, T]) -> Callable[P, T]:
-    """Call again while the storage is away; raises EnvironmentProblem where it stays away, or its disk is full.
+    """A decorator that retries a storage operation for up to PATIENCE_S, with exponential backoff.
 
-    The function must do no harm when what it did once is done again: an answer may be lost after the deed.
+    Raises EnvironmentProblem if the storage keeps failing or its disk is full. The function must be idempotent, as an
+    operation may succeed and its answer be lost.
     """
 
     @functools.wraps(function)
@@ -155,14 +159,14 @@ def patient(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _is_storage_problem(error: Exception) -> bool:
-    """Whether it came from a storage rather than from us; gRPC is known by name, as it may not be installed."""
+    """Whether the error comes from a storage; gRPC's is recognised by name, as the package may not be installed."""
     kinds = (SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError)
     ours = isinstance(error, EnvironmentProblem)
     return isinstance(error, kinds) or (isinstance(error, OSError) and not ours) or "grpc" in type(error).__module__
 
 
 def _reason(error: BaseException, url: str = "") -> str:
-    """The first line of what really happened, with no password in it."""
+    """The first line of the underlying error, with the password masked."""
     while isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
@@ -175,7 +179,7 @@ def _reason(error: BaseException, url: str = "") -> str:
 
 @contextlib.contextmanager
 def quiet(logger: str = "optuna", level: int = logging.WARNING) -> Iterator[None]:
-    """Within the context Optuna says no more than this, and not that we use what it calls experimental."""
+    """Limit Optuna's log messages to `level`, and silence its ExperimentalWarning."""
     log = logging.getLogger(logger)
     before = log.level
     log.setLevel(level)

@@ -1,4 +1,4 @@
-"""How a candidate and what came of it are written in an Optuna trial."""
+"""The encoding of a candidate and its result as an Optuna trial."""
 
 from __future__ import annotations
 
@@ -11,27 +11,23 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from codesign.quality import Quality
 
+# user attributes of a trial
 WORK, RESULT, FAILED, ALIVE, STOPPED = "work", "measured", "failed_because", "alive", "stopped"
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a waiting trial asks for.
+    """The work that a waiting trial describes: a candidate to measure."""
 
-    key: names the candidate (accelerator and assignment digests); assignments: task -> packed choice of pairs;
-    objectives: a number where the cost model gives it, the task's name where its quality is to be measured;
-    enough: task -> value of a part of the samples beyond which the others need not be run.
-    """
-
-    key: str
-    assignments: dict[str, list[int]]
-    objectives: tuple[float | str, ...]
-    hardware: dict[str, str]
+    key: str  # `Candidate.key`
+    assignments: dict[str, list[int]]  # task -> pair index per layer
+    objectives: tuple[float | str, ...]  # the value, if the cost model gives it; else the task whose quality it is
+    hardware: dict[str, str]  # hardware axis -> value: the trial's parameters
     proposed_by: str
-    enough: dict[str, float] = field(default_factory=dict)
+    enough: dict[str, float] = field(default_factory=dict)  # `Proposal.enough`
 
     def values(self, quality: Mapping[str, Quality]) -> tuple[float, ...]:
-        """All objectives, with the measured qualities; none where one is that of a part of the samples."""
+        """The values of all objectives, given the measured qualities; () if one is of a subset of the samples."""
         if any(one.of_part for one in quality.values()):
             return ()
         return tuple(quality[v].value if isinstance(v, str) else v for v in self.objectives)
@@ -39,15 +35,12 @@ class Work:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A finished trial. quality: the deciding one of every network.
+    """The result of a finished trial."""
 
-    values: of the objectives; empty where a network was given up on a part of its samples, and the trial pruned.
-    """
-
-    key: str
-    values: tuple[float, ...]
-    quality: dict[str, Quality]
-    assignments: dict[str, list[int]]
+    key: str  # `Candidate.key`
+    values: tuple[float, ...]  # of the objectives; () if the trial was pruned after a subset of a network's samples
+    quality: dict[str, Quality]  # the deciding metric, by network
+    assignments: dict[str, list[int]]  # network -> pair index per layer
     hardware: dict[str, str]
     proposed_by: str
     seconds: float
@@ -55,14 +48,14 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class Failure:
-    """A candidate that has no quality, and why."""
+    """A candidate that cannot be measured, and the reason."""
 
     key: str
     reason: str
 
 
 def attributes(work: Work) -> dict[str, str]:
-    """The trial's user attributes that say what to measure: few, as a database writes each by itself."""
+    """The user attributes of a waiting trial; only two, as a database writes each by a statement of its own."""
     written = asdict(work)
     del written["hardware"]  # the trial's parameters
     return {"key": written.pop("key"), WORK: json.dumps({k: v for k, v in written.items() if v != {}})}
@@ -79,7 +72,7 @@ def waiting_trial(work: Work, distributions: Mapping[str, BaseDistribution]) -> 
 
 
 def work_of(trial: FrozenTrial) -> Work:
-    """What the trial asks for; KeyError where another program made it."""
+    """The work that the trial describes; raises KeyError if codesign did not create the trial."""
     written = json.loads(trial.user_attrs[WORK])
     return Work(
         trial.user_attrs["key"],
@@ -92,12 +85,12 @@ def work_of(trial: FrozenTrial) -> Work:
 
 
 def result_text(quality: Mapping[str, Quality], seconds: float) -> str:
-    """The one attribute that a finished trial has more."""
+    """The value of the attribute RESULT of a finished trial, in JSON."""
     return json.dumps({"quality": {name: one.to_dict() for name, one in quality.items()}, "seconds": seconds})
 
 
 def outcome(trial: FrozenTrial) -> TrialResult | Failure | None:
-    """What came of a trial; None where it is not finished, was stopped, or is not of this kind."""
+    """The outcome of a trial; None if it is not finished, was stopped, or was not created by codesign."""
     attrs = trial.user_attrs
     if "key" not in attrs:
         return None

@@ -1,4 +1,4 @@
-"""A worker: takes waiting trials of a study, measures them, writes what it found, until the study ends."""
+"""A worker: claims waiting trials of a study, measures them and writes the results, until the study ends."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from codesign.search.space.network import Network
 from codesign.search.space.resolve import SearchSpace
 
 WORKPLACE = "workplace"
-_IDLE_S = (0.005, 0.5)  # between two looks at an empty queue, growing
-_AHEAD, _AHEAD_S = 0.2, 1.0  # the next trial is taken this share of an evaluation before its end, seconds at most
+_IDLE_S = (0.005, 0.5)  # first and longest pause between two reads of an empty queue
+_AHEAD, _AHEAD_S = 0.2, 1.0  # the next trial is claimed before the end of the current one: share of it, most seconds
 
 
 def workplace(space: SearchSpace) -> str:
-    """What a worker elsewhere needs of the space, for the study's attribute."""
+    """What a worker on another machine needs to know of the space, as JSON for a study attribute."""
     tasks = {
         name: {
             "task": space.spec.tasks[name].task,
@@ -50,14 +50,14 @@ def workplace(space: SearchSpace) -> str:
 
 
 class Worker:
-    """Measures the trials of one study; networks and evaluators by task."""
+    """Measures the trials of one study; `networks` and `evaluators` are by task."""
 
     def __init__(self, queue: Queue, networks: Mapping[str, Network], evaluators: Mapping[str, Evaluator]) -> None:
         self.queue = queue
         self.name = signature()
         self._networks = networks
         self._evaluators = evaluators
-        self._seen: list[FrozenTrial] = []  # waited when the queue was read last
+        self._seen: list[FrozenTrial] = []  # trials that were waiting when the queue was last read
         self._random = random.Random(self.name)
         self._looking = threading.RLock()
         self._writer, self._taker = ThreadPoolExecutor(max_workers=1), ThreadPoolExecutor(max_workers=1)
@@ -65,16 +65,16 @@ class Worker:
         self.done = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Work until `stop` says so; it is asked before a trial is taken.
+        """Measure trials until `stop` returns True; it is called before a trial is claimed.
 
-        What came of a trial is written, and the queue read, while the next one is measured; which is taken shortly
-        before the one is likely to end, and given back where `stop` said so meanwhile.
+        The result of a trial is written, and the queue read, while the next trial is measured. That one is claimed
+        shortly before the current one is expected to end, and returned to the queue if `stop` is True by then.
         """
         pause, trial, usual_s = _IDLE_S[0], None, 0.0
         writes: deque[Future[None]] = deque()
         while trial is not None or not stop():
             while writes and writes[0].done():
-                writes.popleft().result()  # or the reason why it could not be written
+                writes.popleft().result()  # raises if it could not be written
             trial = trial or self._taken()
             if trial is None:
                 time.sleep(pause)
@@ -94,14 +94,15 @@ class Worker:
             write.result()
 
     def _taken_later(self, wait_s: float, ended: threading.Event, stop: Callable[[], bool]) -> FrozenTrial | None:
-        """The next trial, after a while or when the one before has ended."""
+        """Claim the next trial, after `wait_s` or when the current one has ended, whichever comes first."""
         ended.wait(wait_s)
         return None if stop() else self._taken()
 
     def _taken(self) -> FrozenTrial | None:
-        """A waiting trial that no other worker takes before; the queue is read again when all that were seen are gone.
+        """Claim a waiting trial; None if there is none. The queue is read only when all trials seen before are used up.
 
-        In order, until another worker turns out to be there: the next is then any, so that they do not meet again.
+        Trials are claimed in order. After losing one to another worker, the next is drawn at random, so that the
+        workers do not compete for every trial.
         """
         with self._looking:
             self._look()
@@ -115,13 +116,13 @@ class Worker:
             return None
 
     def _look(self) -> None:
-        """Read the queue where nothing is left of what was seen there."""
+        """Read the queue, if all trials seen before are used up."""
         with self._looking:
             if not self._seen:
                 self._seen = [trial for trial in self.queue.waiting() if WORK in trial.user_attrs]
 
     def measure(self, trial_id: int, work: Work) -> TrialResult | Failure:
-        """Measure a trial that is this worker's, and write what came of it."""
+        """Measure a trial that this worker has claimed, and write its outcome."""
         self._heartbeat.hold(trial_id)
         found = self._outcome(work)
         self._write(trial_id, found)
@@ -154,9 +155,14 @@ class Worker:
 
 
 def join_study(storage: BaseStorage, name: str, *, cache: Path | None) -> Worker:
-    """A worker of the study called `name`, its networks loaded as the study's maker had them.
+    """A worker for the study `name`, with the same networks as its coordinator.
 
-    Raises InputError where there is no such study, or this machine's code or networks are others than the study's.
+    Args:
+        storage: the storage that holds the study.
+        name: the study's name.
+        cache: folder of cached results; None for no cache.
+    Raises:
+        InputError: there is no such study, or code or networks on this machine differ from the study's.
     """
     study = _found(storage, name)
     attrs = study.user_attrs
@@ -189,9 +195,13 @@ def _found(storage: BaseStorage, name: str) -> optuna.Study:
 
 
 def until_ended(queue: Queue, parent: int | None = None) -> Callable[[], bool]:
-    """Whether the study was ended by its coordinator, or the process `parent` that started this one is gone.
+    """A function that tells whether the coordinator has ended the study, or the parent process has ended.
 
-    The storage is asked twice a second, not before every trial.
+    The storage is queried at most twice per second, not before every trial.
+
+    Args:
+        queue: the study's queue.
+        parent: id of the process that started this one; None if the worker was started by hand.
     """
     asked, over = time.monotonic() - 1.0, False
 
@@ -208,7 +218,7 @@ def until_ended(queue: Queue, parent: int | None = None) -> Callable[[], bool]:
 
 
 def single_threaded() -> None:
-    """Sums of several threads may differ in their last bits, and a front must not depend on who measured what."""
+    """Make torch use one thread: sums over several threads may differ in their last bits, and with them the front."""
     torch.set_num_threads(1)
 
 

@@ -1,4 +1,4 @@
-"""The workers that a search starts itself: a thread of this process, or N processes of one thread each."""
+"""The workers that a search starts itself: one thread of its process, or N single-threaded processes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from codesign.search.queue.queue import Queue
 from codesign.search.queue.worker import Worker
 from codesign.search.space.network import Network
 
-STORAGE_VARIABLE = "CODESIGN_STORAGE"  # not an argument: every user of a machine sees those, and a password in them
-PARENT_VARIABLE = "CODESIGN_PARENT"  # a worker ends with the process that started it
-_STARTS = 3  # of a worker process that ends by itself
+STORAGE_VARIABLE = "CODESIGN_STORAGE"  # not an argument: the URL may hold a password, and all users can list arguments
+PARENT_VARIABLE = "CODESIGN_PARENT"  # process id of the search; its workers end with it
+_STARTS = 3  # failures of one worker process after which the search gives up
 
 
 class LocalWorkers(Protocol):
-    """Workers that take the study's trials while it is led."""
+    """The local workers of a running search."""
 
     def check(self) -> None:
-        """See that they are at work; raises what keeps them from it."""
+        """Check that the workers are running; raises the error that stopped one."""
 
     def stop(self) -> None:
-        """Let each finish what it is measuring, and no more."""
+        """Wait until each worker has finished its current trial, and end it."""
 
 
 class Thread:
-    """One worker in this process; a search that is killed loses one evaluation."""
+    """One worker as a thread of this process; a search that is killed loses one evaluation."""
 
     def __init__(self, queue: Queue, networks: Mapping[str, Network], evaluators: Mapping[str, Evaluator]) -> None:
         self._worker = Worker(queue, networks, evaluators)
@@ -45,7 +45,7 @@ class Thread:
     def _run(self) -> None:
         try:
             self._worker.run(self._ended.is_set)
-        except BaseException as error:  # raised again where the search waits
+        except BaseException as error:  # raised again by check
             self._error = error
 
     def check(self) -> None:
@@ -58,7 +58,7 @@ class Thread:
 
 
 class Processes:
-    """N ``codesign worker`` processes of this machine; one that dies is started again."""
+    """N ``codesign worker`` processes on this machine; one that dies is restarted."""
 
     def __init__(self, count: int, storage: str, study: str, cache: Path) -> None:
         self._command = [sys.executable, "-m", "codesign", "worker", "--study", study, "--cache", str(cache)]
@@ -96,7 +96,7 @@ class Processes:
         return EnvironmentProblem(f"a worker process failed: {last[0].removeprefix('codesign: error: ')}")
 
     def stop(self) -> None:
-        for process in self._processes:  # the study is ended: each leaves by itself after its evaluation
+        for process in self._processes:  # the study has ended: each process exits after its current trial
             process.wait()
         for file in self._said:
             file.close()
