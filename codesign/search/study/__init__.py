@@ -1,1 +1,1 @@
-"""A study while it runs: what it measured, what it decides, what it trusts."""
+"""A running study: its state, the search loop, sentinels, and the acceptance of designs for the report."""

@@ -1,4 +1,4 @@
-"""Which designs of the front may be reported: those whose accumulators keep what was measured."""
+"""The acceptance of designs for the report: their accumulators must preserve the measured quality."""
 
 from __future__ import annotations
 
@@ -21,27 +21,25 @@ from codesign.search.study.study import OpenStudy
 
 @dataclass(frozen=True)
 class Accepted:
-    """The front, which of its designs are told apart from cheaper ones, bool [n], the rows of those to report, and of
-    each of these the worst layer of every network in its accumulator.
-    """
+    """The accepted front of a study, and the designs of it to report."""
 
     front: Designs
-    apart: np.ndarray
-    rows: np.ndarray
-    accumulators: list[dict[str, WorstSum]]
+    apart: np.ndarray  # bool [n]: designs of the front that are better than every cheaper one by more than noise
+    rows: np.ndarray  # int [r]: the designs to report, ascending
+    accumulators: list[dict[str, WorstSum]]  # of each design to report: network -> its worst layer
 
 
 def accepted(study: OpenStudy, report: Progress) -> Accepted:
-    """What may be reported of a study: designs that are told apart from cheaper ones stand for the front; where there
-    is room for more, so do those that are as good as a cheaper one within the noise of their comparison.
+    """The front of a study without designs whose accumulators lose too much, and its representatives.
 
-    Where a sum keeps less than the space's `accumulator_sqnr_db`, every design that sums that layer in
-    that way leaves the front, and what it had dominated takes its place. Only representatives are
-    measured. Raises InputError where no design is left.
+    Designs that differ from every cheaper one by more than noise are reported first; the others fill up the report.
+    If the sums of a layer keep less than the space's `accumulator_sqnr_db`, every design that sums this layer in the
+    same way is removed, designs that it dominated enter the front, and representatives are chosen again. Only the
+    accumulators of representatives are computed. Raises InputError if no design is left.
     """
     started = time.monotonic()
     limit, grid = study.space.spec.accumulator_sqnr_db, study.space.grid
-    summed = study.space.spec.hardware is not None  # else no accumulator was chosen
+    summed = study.space.spec.hardware is not None  # without hardware there is no accumulator
     while True:
         front = study.front()
         if not len(front):
@@ -71,7 +69,7 @@ def accepted(study: OpenStudy, report: Progress) -> Accepted:
 
 
 def _reported(study: OpenStudy, front: Designs, apart: np.ndarray) -> np.ndarray:
-    """Rows of the front to report, ascending: first of those that are told apart, then of the others."""
+    """Rows of the front to report, ascending: chosen first among `apart`, then among the others."""
     limit, found = study.space.spec.search.front_size, np.zeros(0, dtype=np.int64)
     for group in (np.flatnonzero(apart), np.flatnonzero(~apart)):
         if len(found) < limit:
@@ -80,7 +78,7 @@ def _reported(study: OpenStudy, front: Designs, apart: np.ndarray) -> np.ndarray
 
 
 def _resamples(study: OpenStudy, designs: Designs) -> list[np.ndarray]:
-    """Of each quality among the objectives its values on the common resamples, [designs, draws]."""
+    """For each quality among the objectives, its values on common bootstrap resamples, [designs, draws]."""
     found = []
     for objective in study.space.objectives:
         if objective.is_quality:
@@ -92,7 +90,7 @@ def _resamples(study: OpenStudy, designs: Designs) -> list[np.ndarray]:
 
 
 def _layer_sqnr(study: OpenStudy, name: str, index: int, unit: MacUnit) -> np.ndarray:
-    """dB of every layer of a measured assignment on a unit, inf where exact."""
+    """SQNR in dB of the sums of every layer of a measured assignment on a unit, [L]; inf if exact."""
     network, choice = study.space.networks[name], study.measured[name].choices[index]
     return np.array(
         [
@@ -103,7 +101,7 @@ def _layer_sqnr(study: OpenStudy, name: str, index: int, unit: MacUnit) -> np.nd
 
 
 def _worst(study: OpenStudy, name: str, index: int, unit: MacUnit, sqnr: np.ndarray) -> WorstSum:
-    """The layer that loses most."""
+    """The layer of least SQNR."""
     network, layer = study.space.networks[name], int(sqnr.argmin())
     pair = network.pairs[study.measured[name].choices[index][layer]]
     least = float(sqnr[layer])
@@ -115,7 +113,7 @@ def _worst(study: OpenStudy, name: str, index: int, unit: MacUnit, sqnr: np.ndar
 
 
 def _refuse(study: OpenStudy, name: str, layer: int, column: int, unit: MacUnit) -> None:
-    """Leave out of the front all designs that sum this layer in this way."""
+    """Exclude all designs that sum this layer in this pair as `unit` does."""
     for index, other in enumerate(study.space.grid.units):
         if sums_alike(unit, other, study.space.pairs[column]):
             study.combiner.refuse(index, [(name, layer, column)])

@@ -1,4 +1,4 @@
-"""What accumulators do to the networks of a study: sums that lose too much."""
+"""The loss that the accumulators of compute units cause in the layers of a study."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from codesign.search.space.sums import lanes
 
 
 class Accumulation:
-    """Signal to accumulation noise of a study's layers, each measured once on operands of a calibration pass.
+    """SQNR of the accumulation in a study's layers, each computed once on operands of a calibration pass.
 
-    An integer or fixed-point accumulator that passed `check_unit` is exact: nothing is run for it.
+    An integer or fixed-point accumulator that passed `check_unit` is exact, and not computed.
     """
 
     def __init__(self, evaluators: Mapping[str, Evaluator]) -> None:
@@ -27,12 +27,11 @@ class Accumulation:
         self._sqnr_db: dict[tuple[str, str, FormatPair, str, int], float] = {}
 
     def __len__(self) -> int:
-        """Layers measured so far."""
+        """Number of layers computed so far."""
         return len(self._sqnr_db)
 
     def sqnr_db(self, task: str, layer: str, pair: FormatPair, unit: MacUnit) -> float:
-        """Exact dot products over the unit's difference from them, inf where there is none; the worst of a
-        layer's products."""
+        """SQNR in dB of the unit's dot products against exact ones, the least over a layer's products; inf if exact."""
         if not resolved(pair, unit.accumulator).significand:
             return inf
         key = task, layer, pair, unit.accumulator, lanes(unit, pair)
@@ -49,7 +48,7 @@ class Accumulation:
         return deviation(pair, unit.accumulator, count, operands.stationary, operands.streamed, ranges=ranges).sqnr_db
 
     def _range(self, task: str, site: Site | None, name: str) -> Amax | None:
-        """The clipping range that quality uses at `site`; None where scales come from the data."""
+        """The clipping range that the evaluator uses at `site`; None if the format's scales come from the data."""
         fmt = get_format(name)
         if site is None or fmt.is_block or fmt.is_cast:
             return None
@@ -65,6 +64,6 @@ class Accumulation:
 
 
 def sums_alike(unit: MacUnit, other: MacUnit, pair: FormatPair) -> bool:
-    """Whether both units sum the products of a pair in the same way."""
+    """Whether both units sum the products of a pair identically: same accumulator, same number of lanes."""
     same = unit.accumulator == other.accumulator and other.supports(pair)
     return same and lanes(unit, pair) == lanes(other, pair)

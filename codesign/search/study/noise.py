@@ -1,4 +1,4 @@
-"""Domination that minds the noise of measurements."""
+"""Dominance under measurement noise."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ _SIGNIFICANT = 1.959964  # standard deviations of a difference: 95 %
 
 
 def told_apart(front: Designs, objectives: Sequence[Objective], spreads: Sequence[np.ndarray]) -> np.ndarray:
-    """bool [n]: designs of a front that no other kept one equals within noise while it costs no more in anything.
+    """The designs of a front that are better than every cheaper kept design by more than noise.
 
-    The difference of two measured qualities is noise where it is less than 1.96 standard deviations of its resamples,
-    which are paired: both networks were measured on the same samples. The cheapest come first, so that of a chain of
-    designs, each as good as the next, those stay that are better than what was kept.
+    Greedy filter in order of cost: a design is dropped if a kept one costs no more in any objective and its qualities
+    are equal or better, where a difference of less than 1.96 standard deviations of its paired bootstrap resamples
+    (both networks are measured on the same samples) counts as none. In a chain of designs, each equal to the next
+    within noise, those stay that are better than the last kept one. O(n * kept) comparisons.
 
-    spreads: of each quality among the objectives, in order, its resamples by design, [n, draws]; [n, 0] where none
-    were kept, and every difference counts. O(n * kept) comparisons.
+    Args:
+        front: n designs.
+        objectives: the objectives of the front.
+        spreads: for each quality among the objectives, in order, its resamples [n, draws]; [n, 0] if there are none,
+            and every difference counts.
+    Returns:
+        bool [n].
     """
     is_quality = np.array([o.is_quality for o in objectives])
     cost, quality = front.objectives[:, ~is_quality], front.objectives[:, is_quality]
@@ -40,5 +46,5 @@ def told_apart(front: Designs, objectives: Sequence[Objective], spreads: Sequenc
 
 
 def _rank(cost: np.ndarray) -> np.ndarray:
-    """A number per design, [n], that is lower for one that costs less in everything."""
+    """A number per design, [n], that is monotone in all costs: their summed logarithms."""
     return np.asarray(np.log(np.maximum(cost, 1e-300)).sum(axis=1))

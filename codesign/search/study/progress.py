@@ -1,4 +1,4 @@
-"""How work that takes long says how far it is."""
+"""The progress callback of long computations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which designs stand for a front."""
+"""The choice of a few designs that represent a front."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import numpy as np
 from codesign.search.engine.pareto import Coverage
 from codesign.search.engine.points import Designs
 
-_COMPARED = 4000  # designs of a front among which its representatives are chosen
+_COMPARED = 4000  # designs of a front, drawn at random, among which representatives are chosen
 
 
 def representatives(front: Designs, limit: int, seed: int) -> np.ndarray:
-    """Rows of at most `limit` designs of the front, ascending: the best of each objective, then greedily by volume."""
+    """Rows of at most `limit` designs that represent the front, ascending, int [<= limit].
+
+    The best design of each objective, then greedy hypervolume subset selection on Monte Carlo samples (`Coverage`).
+    """
     if len(front) <= limit:
         return np.arange(len(front))
     points = unit_box(front.objectives)
@@ -25,12 +28,12 @@ def representatives(front: Designs, limit: int, seed: int) -> np.ndarray:
 
 
 def unit_box(points: np.ndarray) -> np.ndarray:
-    """Ranks the objectives on one footing: each scaled to 0..1 over the front, positive spans by logarithm."""
+    """Objectives [n, d] scaled to 0..1 over the front; objectives with positive values alone by their logarithm."""
     logs = np.where((points > 0).all(axis=0), np.log(np.maximum(points, 1e-300)), points)
     low, high = logs.min(axis=0), logs.max(axis=0)
     return np.asarray((logs - low) / np.maximum(high - low, 1e-12))
 
 
 def balanced(front: Designs) -> int:
-    """The design closest to the ideal corner of the front (least sum of squares on the unit box)."""
+    """Row of the design closest to the ideal point of the front, by Euclidean distance in the unit box."""
     return int(np.square(unit_box(front.objectives)).sum(axis=1).argmin())

@@ -1,4 +1,4 @@
-"""How a study is searched: sensitivities, uniform formats, proposals, measurements; every step in the ledger."""
+"""The search loop of a study: sensitivities, uniform designs, then rounds of proposals and measurements."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from codesign.search.study.sentinels import choose, measure_again
 from codesign.search.study.study import OpenStudy
 from codesign.search.study.uniform import reference_point, uniform_designs
 
-_POLL_S = (0.02, 0.1)  # between two looks at what workers found, growing
-_PAUSE = 4  # times as long as a look took, at least: a large batch is a large look
+_POLL_S = (0.02, 0.1)  # first and longest pause between two reads of the workers' results
+_PAUSE = 4  # a pause is at least this many times as long as the read before it, which grows with the batch
 
 
 def run_study(
@@ -42,13 +42,21 @@ def run_study(
     sampler: str | StrategyFactory = ENGINE,
     progress: Progress | None = None,
 ) -> OpenStudy:
-    """Measure up to `evaluations` candidates: the uniform formats, then what the strategy proposes.
+    """Measure up to `evaluations` candidates: the uniform designs, then what the strategy proposes.
 
-    Everything is decided by the seed and by what was measured, in the order of proposals; a resumed study walks the
-    same path and finds the finished trials in the ledger instead of measuring them again, whoever measured them.
-    sampler: name of a strategy (`codesign.search.samplers.registry`), or what makes one of a `Problem`.
-    Raises InputError on an unknown sampler and where another process searches this study, MovedError where its
-    sentinels came out otherwise.
+    The search is deterministic in the seed and the measured values, taken in the order of proposals. A resumed study
+    repeats its decisions and takes the outcomes of finished trials from the ledger, whichever worker measured them.
+
+    Args:
+        study: an open study; it is changed and returned.
+        evaluations: number of candidates, those of earlier runs included.
+        timeout_s: no evaluation starts after this many seconds.
+        sampler: name of a strategy (`codesign.search.samplers.registry`), or a function from a `Problem` to one.
+        progress: called with (stage, done, total, detail).
+    Raises:
+        InputError: unknown sampler, or another process searches this study.
+        MovedError: a sentinel moved out of its interval.
+        EnvironmentProblem: the storage or the workers fail.
     """
     started = time.monotonic()
     make = strategy_factory(sampler, search_path=study.space.path.parent) if isinstance(sampler, str) else sampler
@@ -68,25 +76,25 @@ def run_study(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums of several threads may differ in their last bits, and a front must not depend on who measured what."""
+    """Use one thread: sums over several threads may differ in their last bits, and with them the front."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):  # NumPy's, of which the proposals are made
+        with threadpool_limits(1):  # NumPy's threads, which compute the proposals
             yield
     finally:
         torch.set_num_threads(threads)
 
 
 class Queued(NamedTuple):
-    """A proposal, and the trial that it became."""
+    """A proposal and the work of its trial."""
 
     proposal: Proposal
     work: Work
 
 
 class _Run:
-    """One call of `run_study`: what it may spend, who measures, and what they were given."""
+    """One call of `run_study`: its budget, its lease and its workers."""
 
     def __init__(self, study: OpenStudy, evaluations: int, deadline: float | None, report: Progress) -> None:
         self.study = study
@@ -102,7 +110,7 @@ class _Run:
 
     @contextmanager
     def local_workers(self) -> Iterator[None]:
-        """Workers at work; each ends its evaluation in the end, whatever that is."""
+        """Run the local workers; on exit each finishes its current trial, also after an error."""
         study, ledger = self.study, self.study.ledger
         ledger.study.set_user_attr(WORKPLACE, workplace(study.space))
         ledger.set_state(RUNNING)
@@ -118,12 +126,12 @@ class _Run:
             self._dismiss()
 
     def _dismiss(self) -> None:
-        """Let every worker, of any machine, finish what it is measuring, and wait for those of this one."""
+        """Let all workers finish their current trials, on any machine, and wait for those of this process."""
         self.study.ledger.set_state(ENDED)
         self._workers.stop()
 
     def begin(self, proposals: Sequence[tuple[Proposal, str]]) -> list[Queued]:
-        """Put candidates into the queue, each with what it was proposed by."""
+        """Enqueue candidates, given as (proposal, name of what proposed it)."""
         self.lease.check()
         queued = [Queued(proposal, _work(self.study, proposal, by)) for proposal, by in proposals]
         for each in queued:
@@ -131,7 +139,10 @@ class _Run:
         return queued
 
     def end(self, queued: Sequence[Queued]) -> list[Result]:
-        """Wait for candidates and count them, in order; where the time was up before, only what is known by then."""
+        """Wait for candidates and add their results to the study, in order.
+
+        After the timeout it waits only for trials that are being measured.
+        """
         ledger, study, pause = self.study.ledger, self.study, _POLL_S[0]
         works = [each.work for each in queued]
         while True:
@@ -145,12 +156,12 @@ class _Run:
             time.sleep(max(pause, _PAUSE * looked_s))
             pause = min(1.2 * pause, _POLL_S[1])
         if left:
-            self._dismiss()  # the time is up: what is being measured counts still
+            self._dismiss()  # the time is up: trials that are being measured still count
             ledger.poll(works)
         return [found for each in queued if (found := self._count(each)) is not None]
 
     def _count(self, queued: Queued) -> Result | None:
-        """Take what came of a candidate into the study; None while that is unknown."""
+        """Add the outcome of a candidate to the study; None if it has none yet."""
         study, proposal = self.study, queued.proposal
         found = study.ledger.get(queued.work.key)
         if found is None:
@@ -166,14 +177,17 @@ class _Run:
 
 
 def _label(sampler: str | StrategyFactory) -> str:
-    """What a trial says that it was proposed by."""
+    """The sampler's name, as trials record it in `proposed_by`."""
     if isinstance(sampler, str):
         return "engine" if sampler == ENGINE else sampler
     return str(getattr(sampler, "__name__", "a strategy"))
 
 
 def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
-    """The uniform designs; then rounds of: propose, queue, count the round before, which was measured meanwhile."""
+    """Measure the uniform designs, then rounds: propose a batch, enqueue it, add the results of the batch before.
+
+    A batch is proposed while the one before is pending, so that workers are never idle.
+    """
     study, search = run.study, run.study.space.spec.search
     results = run.end(run.begin(uniform_designs(study)[: run.evaluations]))
     study.reference = reference_point(study)
@@ -195,7 +209,7 @@ def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
 
 
 def _problem(study: OpenStudy) -> Problem:
-    """What a strategy is given, once the uniform designs were measured."""
+    """The `Problem` for a strategy, once the uniform designs are measured."""
     subsets = {name: evaluator.part for name, evaluator in study.evaluators.items()}
     return Problem(
         space=study.space,
@@ -210,7 +224,13 @@ def _problem(study: OpenStudy) -> Problem:
 
 
 def remember(study: OpenStudy, front: Designs | None = None, *, at_the_end: bool = False) -> None:
-    """Note how large the front is now (which `front` is, where it is known): once a batch, later less often."""
+    """Append the front's hypervolume to the history, at most once per batch, and less often in long studies.
+
+    Args:
+        study: the study.
+        front: its current front; computed if None.
+        at_the_end: whether to record it in any case.
+    """
     before = study.history[-1]["evaluations"] if study.history else 0
     due = before + 1
     if study.history and not at_the_end:
@@ -221,14 +241,14 @@ def remember(study: OpenStudy, front: Designs | None = None, *, at_the_end: bool
 
 
 def _try_metrics(study: OpenStudy, report: Progress) -> None:
-    """Raises InputError where the deciding metric of a network is no loss that could be searched by."""
+    """Evaluate the float networks; raises InputError if a deciding metric cannot serve as a loss."""
     for i, (name, evaluator) in enumerate(study.evaluators.items()):
         report("metrics tried", i, len(study.evaluators), name)
         study.float_qualities[name] = try_metric(evaluator)
 
 
 def _sensitivities(study: OpenStudy, report: Progress) -> None:
-    """One table per network, from the cache where this very network was seen before."""
+    """Compute the sensitivity table of every network, or read it from the cache."""
     started = time.monotonic()
     for i, (name, network) in enumerate(study.space.networks.items()):
         report("sensitivities", i, len(study.space.networks), name)
@@ -243,7 +263,7 @@ def _sensitivities(study: OpenStudy, report: Progress) -> None:
 
 
 def _work(study: OpenStudy, proposal: Proposal, proposed_by: str) -> Work:
-    """The proposal as a trial: its costs are known, its quality is what a worker finds."""
+    """The proposal as work for a trial: its costs are computed here, its qualities measured by a worker."""
     space, accelerator = study.space, proposal.accelerator
     candidate = Candidate(accelerator, {n: net.assignment(proposal.choices[n]) for n, net in space.networks.items()})
     pools = {n: Pool(choice[None], np.array([np.nan])) for n, choice in proposal.choices.items()}

@@ -1,4 +1,4 @@
-"""The scale of every network's losses, once its uniform designs were measured."""
+"""The scale of every network's losses, from its measured uniform designs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from codesign.quality import Quality
 from codesign.search.engine.scale import AboveFloat
 from codesign.search.study.study import OpenStudy
 
-_LEAST = 0.1  # of the least positive loss of a uniform design: what lies below is as good
+_LEAST = 0.1  # smallest raw loss, as a share of the least positive loss of a uniform design
 
 
 def loss_scales(study: OpenStudy) -> dict[str, AboveFloat]:
-    """The scale of every network, from its float value and from the uniform designs that were measured."""
+    """The scale of every network's losses above its float value.
+
+    Losses below 0.1 of the least positive loss of a uniform design are raised to it, as logarithms are learned; for a
+    metric whose scale is ``raw``, also losses below the noise of the comparison with the float network.
+    """
     found = {}
     for name, network in study.space.networks.items():
         own, uniform = study.float_qualities[name], study.measured[name].qualities
@@ -27,5 +31,5 @@ def loss_scales(study: OpenStudy) -> dict[str, AboveFloat]:
 
 
 def _noise(quality: Quality, own: Quality) -> float:
-    """Standard deviation of a loss against the float network on the same resamples; none of a distance from it."""
+    """Standard deviation of a loss above the float network's on paired resamples; 0 for a distance from it."""
     return float(np.subtract(quality.draws, own.draws).std(ddof=1)) if own.value and quality.draws else 0.0

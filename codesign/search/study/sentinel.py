@@ -1,4 +1,4 @@
-"""A known assignment that was measured again."""
+"""`Sentinel`: a known assignment that was measured again."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Moved = Literal["no", "within noise", "worse", "better"]
 
 @dataclass(frozen=True)
 class Sentinel:
-    """One measured assignment of a network, as the study knew it and as it came out now."""
+    """A measured assignment of a network, with its quality when it was chosen and now."""
 
     task: str
-    rank: str  # of its quality among those measured when the sentinels were chosen
+    rank: str  # best, middle or worst quality when the sentinels were chosen
     before: float
-    low: float
+    low: float  # with `high` the 95 % interval of `before`
     high: float
     now: float
 
     @property
     def moved(self) -> Moved:
-        """By the interval that was measured before."""
+        """Whether the quality moved out of its earlier interval, and in which direction."""
         if abs(self.now - self.before) <= _DIGITS * max(abs(self.before), abs(self.now)):
             return "no"
         if self.low <= self.now <= self.high:

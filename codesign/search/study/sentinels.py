@@ -1,7 +1,7 @@
-"""Assignments that are measured again whenever a study goes on: does this machine still find what was found?
+"""Sentinels: assignments that are measured again whenever a study is resumed, to detect a changed environment.
 
-`space_hash` and `code_version` guard against another network, other data and other code of ours. What they do not see
-(a new torch, another processor, a failing memory) changes measured values, and a study would mix both.
+`space_hash` and `code_version` detect a changed network, data or code of this package. They do not detect a new
+version of torch, another processor or failing memory, which change measured values too; a study must not mix them.
 """
 
 from __future__ import annotations
@@ -19,41 +19,43 @@ from codesign.search.study.sentinel import Sentinel
 from codesign.search.study.study import OpenStudy
 
 _ATTRIBUTE = "sentinels"
-_RUNS = 100  # of which the study remembers what was found
+_RUNS = 100  # resumptions whose values the study keeps
 
 
 class _Chosen(TypedDict):
-    """An assignment to be measured again, and the interval of its quality when it was chosen."""
+    """A chosen assignment, with its quality and interval at that time."""
 
     rank: str
-    choice: list[int]  # a pair of the space per layer
+    choice: list[int]  # pair index per layer
     value: float
     low: float
     high: float
 
 
 class _Run(TypedDict):
+    """The values of all sentinels in one resumption."""
+
     torch: str
     values: list[float]
 
 
 class _Written(TypedDict):
-    """What the study remembers. nights: `runs` in studies from before it had that name."""
+    """The study attribute that holds the sentinels."""
 
-    chosen: dict[str, list[_Chosen]]
-    torch: str
+    chosen: dict[str, list[_Chosen]]  # by network
+    torch: str  # version when they were chosen
     runs: NotRequired[list[_Run]]
-    nights: NotRequired[list[_Run]]
+    nights: NotRequired[list[_Run]]  # the name of `runs` in older studies
 
 
 class MovedError(CodesignError):
-    """A sentinel came out otherwise than its interval allows: what would be measured now does not belong here."""
+    """A sentinel moved out of its interval: values measured now cannot be mixed with the study's."""
 
     exit_code = 1
 
 
 def choose(study: OpenStudy) -> None:
-    """Note which assignments are measured again from now on: of every network the best, the middle and the worst."""
+    """Choose the sentinels of a study, unless it has some: of every network the best, median and worst quality."""
     if study.measured and all(m.choices for m in study.measured.values()) and not _written(study):
         chosen: dict[str, list[_Chosen]] = {}
         for name, measured in study.measured.items():
@@ -67,9 +69,9 @@ def choose(study: OpenStudy) -> None:
 
 
 def measure_again(study: OpenStudy, report: Progress) -> list[Sentinel]:
-    """The sentinels of a study that goes on, measured anew past every cache; [] where none were chosen yet.
+    """Measure the sentinels of a resumed study again, without the cache; [] if none were chosen yet.
 
-    Raises MovedError where one lies outside its interval; what was found is noted in the study either way.
+    Raises MovedError if one lies outside its interval. The values are recorded in the study in either case.
     """
     written = _written(study)
     if not written:

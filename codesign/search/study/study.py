@@ -1,4 +1,4 @@
-"""The study: a space, what measures its networks, and what is known of them so far."""
+"""The state of a study: its space, its evaluators, and everything measured so far."""
 
 from __future__ import annotations
 
@@ -27,18 +27,15 @@ from codesign.search.study.sentinel import Sentinel
 
 @dataclass
 class MeasuredAssignments:
-    """Assignments of one network that were measured: choices of pairs int [L], the deciding Quality of each.
+    """The measured assignments of one network."""
 
-    known: value by content of a choice; given_up: those that were hopeless on a part of the samples.
-    """
-
-    choices: list[np.ndarray] = field(default_factory=list)
-    qualities: list[Quality] = field(default_factory=list)
-    known: dict[bytes, float] = field(default_factory=dict)
-    given_up: list[tuple[np.ndarray, Quality]] = field(default_factory=list)
+    choices: list[np.ndarray] = field(default_factory=list)  # pair index per layer, int [L] each
+    qualities: list[Quality] = field(default_factory=list)  # the deciding metric of each
+    known: dict[bytes, float] = field(default_factory=dict)  # bytes of a choice -> value of its deciding metric
+    given_up: list[tuple[np.ndarray, Quality]] = field(default_factory=list)  # measured on a subset of samples only
 
     def add(self, choice: np.ndarray, quality: Quality) -> None:
-        """Count an assignment, unless it is known already."""
+        """Add an assignment, unless it is known already."""
         if quality.of_part:
             self.given_up.append((choice, quality))
         elif choice.tobytes() not in self.known:
@@ -47,35 +44,36 @@ class MeasuredAssignments:
             self.known[choice.tobytes()] = quality.value
 
     def pool(self) -> Pool:
-        """The choices [n, L] with their qualities [n]."""
+        """The choices [n, L] with the values of their deciding metric [n]."""
         return Pool(np.array(self.choices), np.array([q.value for q in self.qualities]))
 
 
 @dataclass
 class OpenStudy:
-    """A running or finished search; `designs` and `measured` are what came out of it."""
+    """A running or finished study."""
 
     space: SearchSpace
     seed: int
     folder: Path
     ledger: Ledger
-    storage: str | None  # where worker processes find it; None: in this process alone
-    workers: int
+    storage: str | None  # URL for worker processes; None if the storage is open in this process alone
+    workers: int  # number of local workers
     evaluators: dict[str, Evaluator]
     combiner: Combiner
     accumulation: Accumulation
     tables: dict[str, np.ndarray] = field(default_factory=dict)  # sensitivities [L, C], inf where not allowed
-    measured: dict[str, MeasuredAssignments] = field(default_factory=dict)
+    measured: dict[str, MeasuredAssignments] = field(default_factory=dict)  # by network
     float_qualities: dict[str, Quality] = field(default_factory=dict)  # the deciding metric of the float networks
-    reference: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    history: list[dict[str, float]] = field(default_factory=list)
-    timings: dict[str, float] = field(default_factory=dict)
-    sentinels: list[Sentinel] = field(default_factory=list)  # measured again, of a study that goes on
-    failures: list[str] = field(default_factory=list)
+    reference: np.ndarray = field(default_factory=lambda: np.zeros(0))  # reference point of the hypervolume [d]
+    history: list[dict[str, float]] = field(default_factory=list)  # evaluations and hypervolume, over time
+    timings: dict[str, float] = field(default_factory=dict)  # stage -> seconds
+    sentinels: list[Sentinel] = field(default_factory=list)  # as measured when the study was resumed
+    failures: list[str] = field(default_factory=list)  # candidates that could not be measured, with the reason
     evaluations: int = 0
     refused: int = 0  # designs whose accumulator loses too much
 
     def pools(self) -> dict[str, Pool]:
+        """The measured assignments of every network with their quality."""
         return {name: measured.pool() for name, measured in self.measured.items()}
 
     def front(self) -> Designs:
@@ -83,6 +81,7 @@ class OpenStudy:
         return self.combiner.front(self.pools())
 
     def hypervolume(self, designs: Designs) -> float:
+        """The hypervolume that the designs dominate, bounded by the study's reference point."""
         return hypervolume(designs.objectives, self.reference)
 
 
@@ -96,11 +95,19 @@ def open_study(
     workers: int = 1,
     evaluators: Mapping[str, Evaluator] | None = None,
 ) -> OpenStudy:
-    """Load or create the study of `space` in `folder`; raises InputError if it is another space's.
+    """Create the study of `space` in `folder`, or load it.
 
-    storage: URL (default: SQLite in `folder`), or one that is open, for one worker. workers: processes that evaluate;
-    one evaluates in a thread of this process, 0 leaves all to workers elsewhere. evaluators: what measures each network
-    in this process (default: its task, with a cache in `folder`).
+    Args:
+        space: a space whose formats are to be searched.
+        folder: the study's folder.
+        seed: of everything random.
+        storage: an Optuna storage URL (default: SQLite in `folder`), or an open storage, for one worker.
+        resume: whether the study must exist.
+        workers: local worker processes; 1 is a thread of this process, 0 leaves all work to other machines.
+        evaluators: network -> its evaluator in this process (default: one for its task, with a cache in `folder`).
+    Raises:
+        InputError: the study is of another space, seed or code; there is none to resume; nothing is to be measured.
+        EnvironmentProblem: folder or storage cannot be used.
     """
     if space.fixed:
         raise InputError(f"{space.path}: the formats of its tasks are given: there is nothing to measure")
@@ -109,7 +116,7 @@ def open_study(
     make_folder(folder)
     ranges = ", ".join(f"{name}: {network.ranges}" for name, network in space.networks.items())
     identity = {
-        "ranges": ranges,  # part of the space, and often what is another: said by name
+        "ranges": ranges,  # is in space_hash too; on its own, the error for different rules can name it
         "space_hash": space.space_hash,
         "code_version": code_version(),
         "seed": str(seed),

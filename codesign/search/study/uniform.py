@@ -1,4 +1,4 @@
-"""One format throughout: what every search begins with, and what bounds its hypervolume."""
+"""Uniform designs: one format pair in every layer. Every search starts with them; they set the reference point."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codesign.search.study.study import OpenStudy
 
 
 def uniform_designs(study: OpenStudy) -> list[tuple[Proposal, str]]:
-    """One per pair: this pair in every layer (where allowed, else the least sensitive allowed one), and its name."""
+    """One proposal per pair, with its label: this pair in every layer that allows it, elsewhere the least sensitive."""
     found = []
     for column, pair in enumerate(study.space.pairs):
         choices = {}
@@ -28,7 +28,7 @@ def uniform_designs(study: OpenStudy) -> list[tuple[Proposal, str]]:
 
 
 def _smallest_support(combiner: Combiner, choices: dict[str, np.ndarray]) -> int | None:
-    """The middle accelerator of the unit with the fewest pairs that supports these choices."""
+    """The middle accelerator among those whose unit supports the fewest pairs that include these choices."""
     needed = np.unique(np.concatenate(list(choices.values())))
     fits = [g for g, support in enumerate(combiner.supports) if support[needed].all()]
     if not fits:
@@ -39,9 +39,10 @@ def _smallest_support(combiner: Combiner, choices: dict[str, np.ndarray]) -> int
 
 
 def reference_point(study: OpenStudy) -> np.ndarray:
-    """The corner that bounds the hypervolume: the worst of each objective over the uniform designs' front, + 5 %.
+    """The reference point of the hypervolume: each objective's worst value on the uniform designs' front, plus 5 %.
 
-    Fixed by the uniform designs, which every run of this space shares.
+    It depends on the uniform designs alone, which all runs of a space share. Raises InputError if none of them meets
+    the budgets.
     """
     uniform = [proposal for proposal, _ in uniform_designs(study)]
     pools = {}
