@@ -1,1 +1,1 @@
-"""Which candidates to measure next: posteriors of losses, expected hypervolume improvement, exact fronts."""
+"""The default optimiser: a posterior of losses, expected hypervolume improvement (EHVI), and exact Pareto fronts."""

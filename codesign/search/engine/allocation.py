@@ -1,4 +1,4 @@
-"""The best assignment by sums over (layer, format) tables: at every price, or within limits."""
+"""Optimal assignments for additive (layer, format) tables: at Lagrange multipliers, or under linear constraints."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-_SOLVE_S = 0.5  # a solution that is good by then will do
+_SOLVE_S = 0.5  # time limit of the integer program; the best solution found by then is used
 
 
 def lagrangian(loss: np.ndarray, cost: np.ndarray, prices: np.ndarray) -> np.ndarray:
-    """Choice per layer that minimises total loss + price x total cost, for every price.
+    """Lagrangian relaxation: the choice per layer that minimises total loss + price x total cost, for every price.
 
-    Both totals are sums over layers, so the minimum separates: one argmin per layer. The choices
-    for all prices are exactly the vertices of the lower convex hull of (total cost, total loss);
-    see Shoham and Gersho, "Efficient bit allocation for an arbitrary set of quantizers", 1988.
+    Both totals are sums over layers, so the minimisation separates into one argmin per layer: O(P L C) per accelerator.
+    The solutions over all prices are the vertices of the lower convex hull of (total cost, total loss); assignments
+    above the hull are not found. Source: Shoham and Gersho, "Efficient bit allocation for an arbitrary set of
+    quantizers", 1988.
 
     Args:
         loss: [L, C] predicted loss of choice c in layer l; inf where not allowed.
@@ -30,10 +31,15 @@ def lagrangian(loss: np.ndarray, cost: np.ndarray, prices: np.ndarray) -> np.nda
 
 
 def price_range(loss: np.ndarray, cost: np.ndarray, count: int) -> np.ndarray:
-    """`count` prices that reach from "loss only" to "cost only" for this table, log-spaced.
+    """Prices for `lagrangian` that span all trade-offs of these tables, float [<= count].
 
-    Zero is the first. The others span the exchange rates at which single layers change their
-    format: |difference of loss| / |difference of cost| between any two columns.
+    The first is 0. The others are spaced logarithmically over the rates at which a single layer changes its choice:
+    loss gained / cost saved between any two columns, from half their 0.5 % quantile to twice their 99.5 % quantile.
+
+    Args:
+        loss: [L, C], inf where not allowed.
+        cost: [L, C].
+        count: number of prices; one price, 0, is returned if no choice trades loss against cost.
     """
     known = np.where(np.isfinite(loss), loss, np.nan)
     gain = known[:, :, None] - known[:, None, :]
@@ -50,15 +56,17 @@ def price_range(loss: np.ndarray, cost: np.ndarray, count: int) -> np.ndarray:
 def least_within(
     values: Mapping[str, np.ndarray], limits: Sequence[tuple[Mapping[str, np.ndarray], float]]
 ) -> dict[str, np.ndarray] | None:
-    """Choice per layer of several networks, int [L] each, of least total value whose costs keep within all limits.
+    """The choice per layer of several networks that minimises their total value under linear constraints.
 
-    An integer linear program, one variable a layer and choice, solved by HiGHS (scipy.optimize.milp).
+    An integer linear program with one binary variable per layer and choice, solved by HiGHS branch and cut
+    (scipy.optimize.milp). It stops after _SOLVE_S, so that the solution may not be optimal.
 
     Args:
-        values: network -> [L, C], what is minimised, inf where not allowed.
-        limits: (network -> cost [L, C], inf where not allowed, and the most that it may sum to over those networks).
+        values: network -> [L, C] to minimise; inf where not allowed.
+        limits: pairs of (network -> cost [L, C], inf where not allowed) and the upper bound of its sum over these
+            networks.
     Returns:
-        None where no choice keeps within all limits.
+        network -> int [L]; None if no feasible choice was found.
     """
     sizes = [table.size for table in values.values()]
     starts = dict(zip(values, np.cumsum([0, *sizes[:-1]]), strict=True))

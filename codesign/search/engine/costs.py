@@ -1,4 +1,4 @@
-"""What the search asks of costs: the tables of a grid of accelerators, or any sums over layers."""
+"""`Costs`: the costs that the engine needs, of a grid of accelerators or of any additive cost model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import numpy as np
 
 
 class Costs(Protocol):
-    """Costs of accelerators [A] times assignments of one network [L]; see `codesign.hardware.CostTables`."""
+    """Costs of one network with L layers and C pairs on A accelerators; see `codesign.hardware.CostTables`.
+
+    Methods take the indices of A' accelerators (default: all) and S assignments, int [S, L]. ``paired`` means that
+    assignment i belongs to accelerator i, and results are [S] instead of [A', S].
+    """
 
     @property
     def supported(self) -> np.ndarray:
-        """bool [A, C]: the pairs that an accelerator runs."""
+        """Which pairs an accelerator supports, bool [A, C]."""
 
     @property
     def area_mm2(self) -> np.ndarray:
-        """[A]."""
+        """Area of each accelerator in mm2, [A]."""
 
     def totals(
         self,
@@ -27,25 +31,26 @@ class Costs(Protocol):
         *,
         paired: bool = False,
     ) -> dict[str, np.ndarray]:
-        """Fields of choices int [S, L]: [A', S] each, or [S] where paired."""
+        """Cost columns of assignments: field -> [A', S], or [S] if paired; inf where it cannot run."""
 
     def additive(self, field: str, accelerators: np.ndarray | None = None) -> np.ndarray:
-        """[A', L, C]."""
+        """The contribution of each layer in each pair to an additive column, [A', L, C]."""
 
     def fits(self, choice: np.ndarray, accelerators: np.ndarray | None = None, *, paired: bool = False) -> np.ndarray:
-        """bool as `totals`: whether the memories hold the network."""
+        """Whether the memories hold the network, bool [A', S], or [S] if paired."""
 
     def always_fit(self) -> bool:
-        """Whether they hold it whatever the formats."""
+        """Whether the memories of all accelerators hold the network in any assignment."""
 
     def room(self, accelerators: np.ndarray) -> np.ndarray:
-        """Bytes that weights and caches may surely take in the DRAM, [A'], inf where nothing bounds them."""
+        """Bytes of DRAM that are available to weights and caches, [A']; inf if nothing bounds them."""
 
 
 class AdditiveCosts:
-    """Sums over layers without any chip: `tables` field -> cost of choice c in layer l, [L, C].
+    """Costs that are sums over layers, without a hardware model.
 
-    A field that is not given costs nothing.
+    Args:
+        tables: field -> cost of choice c in layer l, [L, C]. Other fields cost nothing.
     """
 
     def __init__(self, tables: Mapping[str, np.ndarray]) -> None:
@@ -65,23 +70,23 @@ class AdditiveCosts:
         *,
         paired: bool = False,
     ) -> dict[str, np.ndarray]:
-        """[1, S] each, or [S] where paired."""
+        """Sums over layers: field -> [1, S], or [S] if paired."""
         layers = np.arange(self._shape[0])
         sums = {field: self._table(field)[layers, choice].sum(axis=1) for field in fields}
         return sums if paired else {field: values[None] for field, values in sums.items()}
 
     def additive(self, field: str, accelerators: np.ndarray | None = None) -> np.ndarray:
-        """[1, L, C]."""
+        """The table of the field, [1, L, C]."""
         return self._table(field)[None]
 
     def fits(self, choice: np.ndarray, accelerators: np.ndarray | None = None, *, paired: bool = False) -> np.ndarray:
-        """Nothing bounds them."""
+        """True throughout: there is no memory to exceed."""
         return np.ones(len(choice) if paired else (1, len(choice)), dtype=bool)
 
     def always_fit(self) -> bool:
-        """Nothing bounds them."""
+        """True: there is no memory to exceed."""
         return True
 
     def room(self, accelerators: np.ndarray) -> np.ndarray:
-        """Nothing bounds them."""
+        """Infinite: there is no memory to exceed."""
         return np.full(len(accelerators), np.inf)

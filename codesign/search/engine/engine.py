@@ -1,4 +1,4 @@
-"""The engine: which designs to measure next, from sensitivities and from what was measured."""
+"""The engine: multi-objective Bayesian optimisation of formats and hardware, started from layer sensitivities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from codesign.search.engine.archive import Archive
-from codesign.search.engine.combiner import Combiner, Priced
+from codesign.search.engine.combiner import Combiner, PricedPools
 from codesign.search.engine.pareto import Coverage
 from codesign.search.engine.points import Designs, Pool
 from codesign.search.engine.proposals import (
@@ -22,54 +22,52 @@ from codesign.search.engine.proposals import (
 from codesign.search.engine.scale import Scale, log_losses
 from codesign.search.engine.surrogate import Surrogate
 
-_KEPT = 3000  # predicted designs that are weighed against each other
-_ELITE = 400  # assignments of the front that are combined with new ones
-_EXPECTED, _HOPED = 0, 1  # nodes, of those here:
-_NODES = ((0.0, 4), (-(3**0.5), 1), (3**0.5, 1))  # Gauss-Hermite: standard deviations, and sixths of the weight
+_KEPT = 3000  # most designs for which the acquisition function is computed
+_ELITE = 400  # most assignments of the front that are combined with new ones
+# three-point Gauss-Hermite quadrature of the posterior: (offset in standard deviations, weight in sixths)
+_NODES = ((0.0, 4), (-(3**0.5), 1), (3**0.5, 1))
+_EXPECTED, _OPTIMISTIC = 0, 1  # index of the node
 
 
-class Searched(Protocol):
-    """A network as the engine sees it: layers [L], the pairs that each may take bool [L, C], the number of the group
-    that takes the same pair as it, int [L].
-    """
-
-    @property
-    def layers(self) -> Sequence[str]: ...
+class SearchedNetwork(Protocol):
+    """What the engine needs to know of a network."""
 
     @property
-    def allowed(self) -> np.ndarray: ...
+    def layers(self) -> Sequence[str]:
+        """Names of the L layers."""
 
     @property
-    def groups(self) -> np.ndarray: ...
+    def allowed(self) -> np.ndarray:
+        """Which pairs a layer may take, bool [L, C]."""
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Group of each layer, int [L]: layers of one group take the same pair."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """An accelerator and a choice of pairs, int [L], for every network.
+    """A candidate to measure."""
 
-    useful_below: value of a network's metric beyond which none of the designs it was proposed for is on the front.
-    enough: value of that metric on a part of the samples beyond which the others need not be run.
-    """
-
-    accelerator: int
-    choices: dict[str, np.ndarray]
+    accelerator: int  # index into the grid
+    choices: dict[str, np.ndarray]  # network -> pair index per layer, int [L]
+    # network -> value of its metric above which the front dominates all designs that it was proposed for
     useful_below: dict[str, float] = field(default_factory=dict)
+    # network -> value of its metric on the subset of samples above which the other samples are skipped
     enough: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
 class _Known:
-    """What was told of one network: assignments of which designs are made [n, L], and quality by content;
-    assignments and raw losses that the surrogate learns from.
-    """
+    """The observations of one network."""
 
-    choices: list[np.ndarray] = field(default_factory=list)
-    quality: dict[bytes, float] = field(default_factory=dict)
-    learned: list[np.ndarray] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
+    choices: list[np.ndarray] = field(default_factory=list)  # measured assignments, in the archive's order
+    quality: dict[bytes, float] = field(default_factory=dict)  # assignment -> quality, hints included
+    learned: list[np.ndarray] = field(default_factory=list)  # assignments that the surrogate is fitted to
+    losses: list[float] = field(default_factory=list)  # their raw losses
 
     def add(self, choice: np.ndarray, quality: float, raw: float) -> bool:
-        """Whether it is new."""
+        """Add an observation; False if the assignment is known already."""
         key = _content(choice)
         if key in self.quality:
             return False
@@ -80,17 +78,25 @@ class _Known:
 
 
 class Engine:
-    """Proposes batches of designs; everything that it does follows from the seed and from what it was told.
+    """Proposes batches of designs by expected hypervolume improvement; deterministic in its seed and observations.
 
-    tables: of each network the sensitivities [L, C], raw loss of each pair in each layer alone, inf where not allowed.
-    reference: the corner that bounds the hypervolume [d]. scales: of each network's metric. log_losses: whether a gain
-    in quality counts by the logarithm of the raw loss, as one in a cost does, or by the metric's own value, which
-    spends the search on the designs that lose most. Call `tell` with every measurement, then `propose`.
+    Call `tell` with the measurements, then `propose`.
+
+    Args:
+        networks: by name.
+        combiner: prices assignments on all accelerators, and holds objectives and budgets.
+        tables: network -> sensitivities [L, C], the raw loss of each pair in each layer alone; inf where not allowed.
+        reference: reference point of the hypervolume [d].
+        scales: network -> scale between its metric and raw losses.
+        seed: of everything random.
+        learn: whether the surrogate is fitted to measurements; otherwise it is the sum of sensitivities.
+        log_losses: whether the hypervolume is computed on logarithms of raw losses, as it is on logarithms of costs.
+            Otherwise on the metrics' own values, by which designs of large loss dominate the search.
     """
 
     def __init__(
         self,
-        networks: Mapping[str, Searched],
+        networks: Mapping[str, SearchedNetwork],
         combiner: Combiner,
         tables: Mapping[str, np.ndarray],
         reference: np.ndarray,
@@ -116,11 +122,11 @@ class Engine:
 
     @property
     def front(self) -> Designs:
-        """All non-dominated designs of what was told, over all accelerators."""
+        """All non-dominated designs of the measured assignments, over all accelerators."""
         return self._archive.front
 
     def tell(self, choices: Mapping[str, Sequence[np.ndarray]], qualities: Mapping[str, Sequence[float]]) -> None:
-        """Add measured assignments and the deciding metric of each, by network; repeated ones count once."""
+        """Add measured assignments, int [L] each, with their deciding metric, by network; repeated ones are ignored."""
         fresh: dict[str, Pool] = {}
         for name, network in self._networks.items():
             known, new = self._known[name], []
@@ -133,23 +139,31 @@ class Engine:
         self._archive.add(fresh)
 
     def hint(self, name: str, choice: np.ndarray, quality: float) -> None:
-        """Learn what an assignment is expected to lose: no design is made of it, and it is not proposed again."""
+        """Add an estimated quality for the surrogate; the assignment enters no design and is not proposed again."""
         self._known[name].add(choice, quality, self._scales[name].raw(quality))
 
     def belief(self, name: str, choice: np.ndarray) -> tuple[float, float]:
-        """Mean and standard deviation of the logarithm of the raw loss that is expected of an assignment."""
+        """The posterior of an assignment's log(raw loss): mean and standard deviation."""
         mean, spread = self._surrogates[name].log_loss(choice[None])
         return float(mean[0]), float(spread[0])
 
     def avoid(self, choices: Mapping[str, np.ndarray]) -> None:
-        """Never propose this combination again: it has no quality."""
+        """Never propose this combination of assignments again: it cannot be measured."""
         self._failed.add(self._key(choices))
 
     def propose(self, size: int, pending: Sequence[Proposal] = ()) -> list[Proposal]:
-        """Up to `size` designs whose measurement is expected to enlarge the front most, after those in `pending`.
+        """Propose up to `size` designs: greedy batch maximisation of the expected hypervolume improvement (EHVI).
 
-        A measured assignment comes with every accelerator that runs it: its gain is that of all its designs together,
-        averaged over what its loss may turn out to be. Fewer than `size` only where no assignment is left to measure.
+        Once measured, an assignment yields a design on every accelerator that can run it, so that its improvement is
+        that of all these designs together. The expectation over the posterior is a three-point Gauss-Hermite
+        quadrature, with all unmeasured losses at the same node, as if they were fully correlated; hypervolumes are
+        Monte Carlo estimates (`Coverage`). Pending proposals count at their posterior median. Candidates come from
+        convex hulls, integer programs and mutations (`proposals`). Fewer than `size` are returned only if no
+        assignment is left to measure.
+
+        Args:
+            size: number of proposals.
+            pending: proposals that are being measured.
         """
         rng = np.random.default_rng([self._seed, self._rounds])
         self._rounds += 1
@@ -181,7 +195,7 @@ class Engine:
         bounded: Mapping[str, np.ndarray],
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Assignments [n, L] worth a look, and their quality [nodes, n]: measured, or predicted at every node."""
+        """Candidate assignments [n, L], and their quality [nodes, n]: measured, or predicted at each node."""
         network, surrogate, known = self._networks[name], self._surrogates[name], self._known[name]
         front = np.unique(self.front.index[name])
         if len(front) > _ELITE:
@@ -200,8 +214,10 @@ class Engine:
         return choices, np.where(np.isnan(known_quality), np.array(nodes), known_quality)
 
     def _promising(self, pools: Mapping[str, tuple[np.ndarray, np.ndarray]], accelerators: list[np.ndarray]) -> Designs:
-        """Designs with something unmeasured: of the front that is expected; where these are few also of the front
-        that is hoped for, and of the front of what was not measured at all.
+        """Designs with an unmeasured assignment that are on a predicted front.
+
+        First of the front at posterior medians; if these are few, also of the front at the optimistic node, then of
+        the front of unmeasured assignments alone.
         """
         new = {
             n: np.array([_content(c) not in self._known[n].quality for c in choices], dtype=bool)
@@ -209,9 +225,9 @@ class Engine:
         }
         every = {n: np.ones(len(rows), dtype=bool) for n, rows in new.items()}
         unknown = {n: rows if rows.any() else every[n] for n, rows in new.items()}
-        priced = Priced(self._combiner, {n: choices for n, (choices, _) in pools.items()}, accelerators)
+        priced = PricedPools(self._combiner, {n: choices for n, (choices, _) in pools.items()}, accelerators)
         found: list[Designs] = []
-        for node, counts in ((_EXPECTED, every), (_HOPED, every), (_EXPECTED, unknown)):
+        for node, counts in ((_EXPECTED, every), (_OPTIMISTIC, every), (_EXPECTED, unknown)):
             front = priced.front({n: quality[node] for n, (_, quality) in pools.items()}, counts)
             fresh = np.any([new[n][picked] for n, picked in front.index.items()], axis=0)
             found.append(front.take(np.flatnonzero(fresh)))
@@ -227,7 +243,7 @@ class Engine:
         waiting: set[bytes],
         rng: np.random.Generator,
     ) -> list[Proposal]:
-        """The combinations of assignments of most expected gain; those that add nothing fill up the batch."""
+        """The combinations of assignments of greatest EHVI; combinations without improvement fill up the batch."""
         columns = np.stack(list(designs.index.values()), axis=1)
         combinations, group = np.unique(columns, axis=0, return_inverse=True)
         group = group.reshape(-1)
@@ -259,7 +275,7 @@ class Engine:
         return found
 
     def _useful_below(self, name: str, designs: Designs) -> float | None:
-        """The quality beyond which the front dominates all of these designs; None where it is no objective."""
+        """The quality above which the front dominates all of these designs; None if it is not an objective."""
         objectives = self._combiner.objectives
         place = next((i for i, o in enumerate(objectives) if o.is_quality and o.task == name), None)
         if place is None:
@@ -272,7 +288,7 @@ class Engine:
         return float(max(limits))
 
     def _at_node(self, designs: Designs, pools: Mapping[str, tuple[np.ndarray, np.ndarray]], node: int) -> np.ndarray:
-        """Objectives [n, d] of the designs if every unmeasured loss turns out to be that of a node."""
+        """Objectives [n, d] of the designs, with every unmeasured loss at this quadrature node."""
         values = designs.objectives.copy()
         for k, objective in enumerate(self._combiner.objectives):
             if objective.is_quality:
@@ -281,7 +297,7 @@ class Engine:
         return values
 
     def _scaled(self, points: np.ndarray) -> np.ndarray:
-        """Objectives [..., d] on the scale for choosing: logarithms of costs and losses, which span decades."""
+        """Objectives [..., d] on the scale of the acquisition function: logarithms of costs and of losses."""
         scaled = np.array(points, dtype=np.float64)
         for k, objective in enumerate(self._combiner.objectives):
             if not objective.is_quality:

@@ -1,4 +1,4 @@
-"""Domination, hypervolume and the choice of a few points that stand for many."""
+"""Pareto dominance, hypervolume, and greedy hypervolume subset selection. All objectives are minimised."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import moocore
 import numpy as np
 from scipy.stats import rankdata
 
-_SAMPLES = 2**15
-_LEVELS = 1024  # of each objective
-_WORD = 64
-_AT_ONCE = 512
-_COLUMNS = 255  # of what moocore compares
+_SAMPLES = 2**15  # Monte Carlo samples of the hypervolume
+_LEVELS = 1024  # grid of each objective
+_WORD = 64  # bits
+_AT_ONCE = 512  # points per vectorised step
+_COLUMNS = 255  # most objectives that moocore compares
 
 
 def nondominated(points: np.ndarray) -> np.ndarray:
-    """Bool [n]: rows of `points` [n, objectives] that no other row dominates; of equal rows the first.
+    """The non-dominated rows of `points` [n, d], bool [n]; of equal rows the first.
 
-    All objectives are minimised.
+    Exact, by moocore: O(n log n) for d <= 3, O(n log^(d-2) n) beyond (Kung et al., 1975); O(n * front) for d > 255.
     """
     if len(points) < 2:
         return np.ones(len(points), dtype=bool)
@@ -26,9 +26,10 @@ def nondominated(points: np.ndarray) -> np.ndarray:
 
 
 def _nondominated_wide(points: np.ndarray) -> np.ndarray:
-    """The same by comparing each with those that were kept: O(n * kept) comparisons.
+    """`nondominated` for any number of objectives, by comparing each row with those kept: O(n * kept) comparisons.
 
-    In order of summed ranks, which stay exact where values are infinite: who is dominated comes after its dominator.
+    Rows are visited by their sum of ranks, so that a row comes after all rows that dominate it. Sums of ranks, unlike
+    sums of values, are exact and finite.
     """
     keep: list[int] = []
     ranks = rankdata(points, method="dense", axis=0).sum(axis=1)
@@ -41,18 +42,27 @@ def _nondominated_wide(points: np.ndarray) -> np.ndarray:
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
-    """Exact volume dominated by `points` and bounded by `reference`, in the product of the units."""
+    """The hypervolume that `points` [n, d] dominate, bounded by `reference` [d], in the product of the units.
+
+    Exact, by moocore: O(n log n) for d <= 3, O(n^2) for d = 4, O(n^(d-2)) beyond (Fonseca et al., 2006).
+    """
     inside = points[(points < reference).all(axis=1)]
     return float(moocore.hypervolume(inside, ref=reference)) if len(inside) else 0.0
 
 
 class Coverage:
-    """Monte Carlo account of the dominated volume, for greedy choices of many points at once.
+    """Monte Carlo estimate of the dominated hypervolume, for greedy selection of points.
 
-    Samples lie uniformly in the box from the ideal to the reference point, on the given scale (pass
-    logarithms of costs that span decades). A point's gain is the share of samples that it would newly
-    dominate. Which samples lie beyond a value is looked up, one bit a sample: a point's samples are the
-    intersection of one row of bits per objective. Values are taken on a grid of 1/1024 of the box, rounded up.
+    2^15 samples are uniform in the box from the ideal to the reference point, on the scale of the given points (pass
+    logarithms of costs that span decades). The gain of a point is the share of samples that it newly dominates; its
+    standard error is at most 0.3 % of the box. Objectives are rounded up to a grid of 1/1024 of the box. For each
+    objective and level a bit set holds the samples beyond it, so that the samples which a point dominates are the
+    intersection of d bit sets: O(d * samples / 64) per point.
+
+    Args:
+        ideal: ideal point [d].
+        reference: reference point [d].
+        seed: of the samples.
     """
 
     def __init__(self, ideal: np.ndarray, reference: np.ndarray, seed: int) -> None:
@@ -63,7 +73,7 @@ class Coverage:
         self._free = np.full(_SAMPLES // _WORD, np.iinfo(np.uint64).max, dtype=np.uint64)  # not dominated yet
 
     def _dominates(self, points: np.ndarray) -> np.ndarray:
-        """uint64 [n, words]: a bit for each sample that a point dominates."""
+        """The samples that each point dominates, as bit sets, uint64 [n, words]."""
         level = np.ceil((points - self._ideal) / self._span * _LEVELS)
         rows = np.clip(np.nan_to_num(level, posinf=_LEVELS), 0, _LEVELS).astype(np.int64)
         hit = self._beyond[0][rows[:, 0]]
@@ -72,7 +82,7 @@ class Coverage:
         return np.asarray(hit)
 
     def add(self, points: np.ndarray) -> None:
-        """Count `points` as present."""
+        """Add points [n, d] to the dominated volume."""
         for start in range(0, len(points), _AT_ONCE):
             self._free &= ~np.bitwise_or.reduce(self._dominates(points[start : start + _AT_ONCE]), axis=0)
 
@@ -83,10 +93,17 @@ class Coverage:
         groups: np.ndarray | None = None,
         weights: np.ndarray | None = None,
     ) -> list[int]:
-        """Up to `count` rows in order of gain, each gain given the rows before; those without gain are left.
+        """Select up to `count` rows greedily by gain, add them to the dominated volume, and return them in that order.
 
-        candidates: [n, d], or [scenarios, n, d]: a gain is then the mean over the scenarios, by integer `weights`.
-        groups: int [n], points that come together: the chosen are groups, a group's gain that of all its points.
+        Each gain is conditional on the rows selected before; rows without gain are not selected. As the gain is
+        monotone and submodular, the selected set has at least 1 - 1/e of the greatest possible gain (Nemhauser et
+        al., 1978).
+
+        Args:
+            candidates: [n, d], or [scenarios, n, d] with a gain that is the weighted mean over scenarios.
+            count: most rows to select.
+            groups: int [n]; points of a group are selected together, and the labels of groups returned.
+            weights: integer weights of the scenarios.
         """
         scenarios = candidates if candidates.ndim == 3 else candidates[None]
         weight = np.ones(len(scenarios), dtype=np.int64) if weights is None else weights
@@ -108,7 +125,7 @@ class Coverage:
         return chosen
 
     def _joint(self, points: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Samples that the points of each group dominate together."""
+        """The samples that each group of consecutive points dominates, as bit sets, uint64 [groups, words]."""
         out = np.zeros((len(starts), len(self._free)), dtype=np.uint64)
         for begin in range(0, len(points), _AT_ONCE):
             chunk = points[begin : begin + _AT_ONCE]
@@ -120,7 +137,10 @@ class Coverage:
 
 
 def _best(hits: np.ndarray, free: np.ndarray, bound: np.ndarray, weight: np.ndarray) -> int:
-    """The group of most gain. Gains only shrink, so a known one is a bound: few are counted anew (Minoux, 1978)."""
+    """The group of greatest gain, by lazy evaluation (Minoux, 1978).
+
+    Gains only shrink, so that an earlier gain is an upper bound, and few gains are computed again.
+    """
     fresh: set[int] = set()
     while True:
         best = int(bound.argmax())
@@ -131,7 +151,7 @@ def _best(hits: np.ndarray, free: np.ndarray, bound: np.ndarray, weight: np.ndar
 
 
 def _bits_beyond(values: np.ndarray) -> np.ndarray:
-    """uint64 [levels + 1, words]: row r has a bit for each value of at least r levels."""
+    """Bit sets uint64 [levels + 1, words]: row r holds the values in 0..1 of at least r / _LEVELS."""
     level = np.minimum((values * _LEVELS).astype(np.int64), _LEVELS - 1)
     rows = np.zeros((_LEVELS + 1, _SAMPLES // _WORD), dtype=np.uint64)
     sample = np.arange(_SAMPLES)

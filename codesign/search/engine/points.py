@@ -1,4 +1,4 @@
-"""Parallel arrays of assignments and designs, and what some accelerators have in common."""
+"""Assignments, designs and accelerators as parallel arrays."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Pool:
-    """Assignments of one network with their quality, measured or predicted.
+    """Assignments of one network with their quality, measured or predicted."""
 
-    choices: int [n, L] pair index per layer; quality: float [n], the deciding metric (minimised).
-    """
-
-    choices: np.ndarray
-    quality: np.ndarray
+    choices: np.ndarray  # pair index per layer, int [n, L]
+    quality: np.ndarray  # deciding metric, [n], minimised
 
 
 @dataclass(frozen=True)
 class Designs:
-    """Parallel arrays of designs: accelerator index, pool index per task, objective values [n, d]."""
+    """n designs as parallel arrays."""
 
-    accelerator: np.ndarray
-    index: dict[str, np.ndarray]
-    objectives: np.ndarray
+    accelerator: np.ndarray  # index into the grid, int [n]
+    index: dict[str, np.ndarray]  # network -> row of its pool, int [n]
+    objectives: np.ndarray  # [n, d]
 
     def __len__(self) -> int:
         return len(self.accelerator)
 
     def take(self, rows: np.ndarray | Sequence[int]) -> Designs:
+        """The designs of these rows."""
         return Designs(self.accelerator[rows], {t: i[rows] for t, i in self.index.items()}, self.objectives[rows])
 
     @classmethod
     def concatenate(cls, several: Sequence[Designs], tasks: Sequence[str], objectives: int) -> Designs:
+        """All designs of `several`; if that is empty, no designs of these tasks and this number of objectives."""
         if not several:
             empty = np.zeros(0, dtype=np.int64)
             return cls(empty, dict.fromkeys(tasks, empty), np.zeros((0, objectives)))
@@ -49,34 +48,32 @@ Refused = tuple[str, int, int]  # task, layer, pair
 
 
 @dataclass(frozen=True)
-class Alike:
-    """Accelerators that may run the same assignments: members [A], the pairs that they support [C], those refused."""
+class AcceleratorClass:
+    """Accelerators that may run the same assignments."""
 
-    members: np.ndarray
-    support: np.ndarray
-    refused: frozenset[Refused]
+    members: np.ndarray  # indices into the grid, int [A]
+    support: np.ndarray  # supported pairs, bool [C]
+    refused: frozenset[Refused]  # layers and pairs that are excluded
 
 
 @dataclass(frozen=True)
-class Offer:
-    """Assignments of one network for some accelerators.
+class PricedAssignments:
+    """Assignments of one network with their costs on the A accelerators of a class."""
 
-    rows: of the pool, [n]; quality [n]; costs: field -> [A, n]; possible: bool [A, n], within the memories and the
-    network's own budgets.
-    """
+    rows: np.ndarray  # rows of the pool, int [n]
+    quality: np.ndarray  # [n]
+    costs: dict[str, np.ndarray]  # column -> [A, n]
+    possible: np.ndarray  # bool [A, n]: they fit the memories and meet the network's own budgets
 
-    rows: np.ndarray
-    quality: np.ndarray
-    costs: dict[str, np.ndarray]
-    possible: np.ndarray
-
-    def take(self, keep: np.ndarray) -> Offer:
+    def take(self, keep: np.ndarray) -> PricedAssignments:
+        """The assignments of these rows."""
         costs = {f: v[:, keep] for f, v in self.costs.items()}
-        return Offer(self.rows[keep], self.quality[keep], costs, self.possible[:, keep])
+        return PricedAssignments(self.rows[keep], self.quality[keep], costs, self.possible[:, keep])
 
-    def and_(self, other: Offer) -> Offer:
+    def extended(self, other: PricedAssignments) -> PricedAssignments:
+        """These assignments, then those of `other`, on the same accelerators."""
         costs = {f: np.concatenate([v, other.costs[f]], axis=1) for f, v in self.costs.items()}
-        return Offer(
+        return PricedAssignments(
             np.concatenate([self.rows, other.rows]),
             np.concatenate([self.quality, other.quality]),
             costs,

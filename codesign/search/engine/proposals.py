@@ -1,4 +1,4 @@
-"""Which assignments are worth a look: hull vertices of many accelerators, the best within budgets, mutants."""
+"""Candidate assignments for the acquisition function: convex hull vertices, optima under budgets, mutations."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from codesign.search.engine.allocation import lagrangian, least_within, price_ra
 from codesign.search.engine.combiner import Combiner
 from codesign.search.space.ties import first, summed
 
-_PRICES = 12
-_GROUPS = 80  # of accelerators with the same pairs that a round looks at
-_ACCELERATORS = 426  # that a round looks at, drawn anew every time
-_MUTANTS = 300
-_SOLVED = 4  # accelerators of a round on which budgets are met exactly
+_PRICES = 12  # Lagrange multipliers per cost
+_GROUPS = 80  # most groups of accelerators with the same pairs in a round
+_ACCELERATORS = 426  # most accelerators in a round, drawn anew each time
+_MUTANTS = 300  # per round
+_SOLVED = 4  # accelerators in a round for which an integer program is solved
 
 
 def drawn_accelerators(combiner: Combiner, rng: np.random.Generator) -> list[np.ndarray]:
-    """A few members of every group of accelerators with the same unit; of some groups where there are many.
+    """A random sample of accelerators, for each group of `combiner.groups` int [members]; empty for some groups.
 
-    The cost of an assignment depends on the accelerator, so each has a hull of its own; over the rounds all come up.
+    Costs depend on the accelerator, so that each has its own convex hull; over the rounds all are sampled.
     """
     groups = combiner.groups
     looked = set(rng.permutation(len(groups))[:_GROUPS].tolist())
@@ -32,9 +32,9 @@ def drawn_accelerators(combiner: Combiner, rng: np.random.Generator) -> list[np.
 
 
 def distinct(rows: np.ndarray) -> np.ndarray:
-    """Each of the rows [n, L] of pair indices once, in order: as np.unique, which compares column by column.
+    """The distinct rows of pair indices [n, L] in lexicographic order, as by ``np.unique(rows, axis=0)``.
 
-    As strings of bytes they are sorted several times faster; the high byte stands first.
+    Sorting them as big-endian byte strings is several times faster.
     """
     if not rows.size:
         return rows[:1]
@@ -45,9 +45,14 @@ def distinct(rows: np.ndarray) -> np.ndarray:
 def hull_vertices(
     combiner: Combiner, task: str, loss: np.ndarray, accelerators: Sequence[np.ndarray], groups: np.ndarray
 ) -> np.ndarray:
-    """Assignments [n, L] of least predicted `loss` [L, C] at every price of every cost, on these accelerators.
+    """Assignments [n, L] on the lower convex hulls of predicted loss and each cost (`lagrangian`).
 
-    groups: int [L], layers of one number take the same pair.
+    Args:
+        combiner: prices the network.
+        task: the network.
+        loss: predicted loss of each pair in each layer [L, C]; inf where not allowed.
+        accelerators: for each group of `combiner.groups`, the accelerators to consider.
+        groups: int [L]; layers of one group take the same pair.
     """
     loss = summed(loss, groups)
     found = [np.zeros((0, len(loss)), dtype=np.int64)]
@@ -55,11 +60,11 @@ def hull_vertices(
         columns = np.flatnonzero(support)
         table = loss[:, columns]
         if not len(members) or not np.isfinite(table).any(axis=1).all():
-            continue  # a layer that may take none of this unit's pairs
+            continue  # some layer may take none of this unit's pairs
         found.append(columns[table.argmin(axis=1)][None])
         for field in combiner.fields(task):
             costs = summed(combiner.tables[task].additive(field, members)[..., columns], groups)
-            costs = costs[np.isfinite(costs[:, np.isfinite(table)]).all(axis=1)]  # a layer without a tile is infinite
+            costs = costs[np.isfinite(costs[:, np.isfinite(table)]).all(axis=1)]  # infinite: no tile fits the SRAM
             if len(costs):
                 picks = lagrangian(table, costs, price_range(table, costs.mean(axis=0), _PRICES))
                 found.append(columns[picks].reshape(-1, len(loss)))
@@ -73,10 +78,17 @@ def within_budgets(
     accelerators: Sequence[np.ndarray],
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Assignments [n, L] of each network of least predicted loss, plus a price for one cost, within all the budgets.
+    """Assignments [n, L] of each network that minimise loss + price x cost within all budgets (`least_within`).
 
-    A hull has no vertex at a budget but by chance, and the best that keeps several at once may lie on no hull. A few
-    accelerators and prices are drawn. Empty where nothing bounds a sum over layers.
+    The optimum under budgets is in general not a vertex of a convex hull. Accelerators, costs and prices are drawn at
+    random. Empty if nothing bounds a sum over layers.
+
+    Args:
+        combiner: prices the networks, and holds the budgets.
+        losses: network -> predicted loss of each pair in each layer [L, C]; inf where not allowed.
+        groups: network -> int [L]; layers of one group take the same pair.
+        accelerators: for each group of `combiner.groups`, the accelerators to draw from.
+        rng: source of randomness.
     """
     found: dict[str, list[np.ndarray]] = {name: [] for name in losses}
     members = np.concatenate(accelerators)
@@ -92,7 +104,7 @@ def within_budgets(
 
 
 def _priced(combiner: Combiner, task: str, loss: np.ndarray, member: int, rng: np.random.Generator) -> np.ndarray:
-    """Loss plus a drawn price for one cost of this accelerator, [L, C], on a scale that networks share."""
+    """Loss plus a random price times one cost of this accelerator, [L, C], on a scale that networks share."""
     fields = combiner.fields(task)
     cost = combiner.tables[task].additive(fields[int(rng.integers(len(fields)))], np.array([member]))[0]
     usable = combiner.support_of(member) & np.isfinite(loss) & np.isfinite(cost)
@@ -104,10 +116,16 @@ def _priced(combiner: Combiner, task: str, loss: np.ndarray, member: int, rng: n
 def mutants(
     combiner: Combiner, elite: np.ndarray, allowed: np.ndarray, groups: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Elite assignments [m, L] crossed with each other and with a few layers changed, each for one unit's pairs.
+    """Random variations [n, L] of elite assignments: uniform crossover of two, then one to three layers changed.
 
-    allowed: bool [L, C]; groups: int [L], layers of one number take the same pair. For what a prediction by sums
-    cannot see.
+    Each takes only pairs that one unit supports. They explore what an additive prediction cannot see.
+
+    Args:
+        combiner: holds the sets of supported pairs.
+        elite: int [m, L].
+        allowed: which pairs a layer may take, bool [L, C].
+        groups: int [L]; layers of one group take the same pair.
+        rng: source of randomness.
     """
     if not len(elite):
         return elite

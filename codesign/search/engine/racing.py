@@ -1,4 +1,4 @@
-"""When a part of the samples is enough: an assignment that is hopeless on these is not run on the others."""
+"""Racing: an assignment that is hopeless on a subset of the samples is not run on the others."""
 
 from __future__ import annotations
 
@@ -12,37 +12,40 @@ from codesign.quality import Quality
 from codesign.search.engine.engine import Engine, Proposal
 from codesign.search.engine.scale import Scale
 
-_SURE = 2.0  # standard deviations between what a part says and what the whole must be for a place on the front
-_LEAST = 8  # assignments measured whole, before anything is said about parts
+_SURE = 2.0  # margin of the predicted loss above the front's, in standard deviations, to give an assignment up
+_LEAST = 8  # assignments measured on all samples before any is given up
 
 
 class Racing:
-    """What parts of the samples said of the wholes, by network, and what follows for the next candidates.
+    """Predicts the loss on all samples from that on a subset, for every network.
 
-    The whole's loss is the part's times a factor, which assignments measured whole teach: its mean says how hard the
-    part's samples are, its spread how much to trust them. Everything follows from the order of `learn`.
+    The ratio of the two is log-normal; its parameters are estimated from assignments measured on all samples.
+
+    Args:
+        scales: network -> scale between its metric and raw losses.
+        shares: network -> the subset's share of the samples.
     """
 
     def __init__(self, scales: Mapping[str, Scale], shares: Mapping[str, float]) -> None:
-        """shares: of the samples that the part has, by network."""
         self._scales = scales
         self._shares = shares
-        self._factors: dict[str, list[float]] = {name: [] for name in scales}  # logarithms
+        self._factors: dict[str, list[float]] = {name: [] for name in scales}  # log(loss on all / loss on the subset)
 
     def learn(self, name: str, qualities: Sequence[Quality]) -> None:
-        """More assignments that were measured whole, each once, in order; those without a part say nothing."""
+        """Add assignments measured on all samples; those without a value on the subset are ignored."""
         for quality in qualities:
             if quality.part is not None:
                 self._factors[name].append(self._log(name, quality.value) - self._log(name, quality.part))
 
     def whole(self, name: str, part: float) -> float:
-        """The metric's expected value on all samples where it is `part` on the part."""
+        """The metric's predicted value on all samples, given its value on the subset."""
         return self._scales[name].from_raw(math.exp(self._log(name, part) + self._factor(name)[0]))
 
     def enough(self, engine: Engine, proposal: Proposal) -> dict[str, float]:
-        """By network the value of the part beyond which the whole has no place on the front, if asking is worth it.
+        """Network -> value on the subset above which the assignment cannot be on the front, for `Proposal.enough`.
 
-        It is where it is likelier to spare the other samples than the part is of the whole.
+        Networks for which racing does not pay are left out: the probability of giving up must exceed the subset's
+        share of the samples, which is what evaluating it first costs.
         """
         found = {}
         for name, worst in proposal.useful_below.items():

@@ -1,4 +1,4 @@
-"""What a network's loss will be under an assignment that was not measured yet, and how sure that is."""
+"""The surrogate model: the posterior of a network's loss under an assignment."""
 
 from __future__ import annotations
 
@@ -8,33 +8,28 @@ import numpy as np
 
 from codesign.search.engine.interactions import Interactions
 
-_RIDGE = 0.3  # strength of the belief that the sensitivities are right up to one common factor
-_FLOOR = 0.05  # a learned correction never shrinks a predicted loss below this share
-_UNKNOWN = 0.7  # standard deviation of log(loss) before anything was measured: a factor of two
-_RECENT = 1000  # measured points that the corrections are fitted to
+_RIDGE = 0.3  # ridge penalty: strength of the prior that the sensitivities are right up to a common factor
+_FLOOR = 0.05  # least factor by which a correction may shrink a table entry
+_UNKNOWN = 0.7  # standard deviation of log(loss) before anything is measured: a factor of two
+_RECENT = 1000  # newest measurements that are used
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """An additive table corrected by what was measured: loss = exp(a) * (sum of `table` entries) ** b * interactions.
+    """Log-normal posterior of a raw loss: log(loss) = a + b * log(sum of table entries) + Gaussian process."""
 
-    `table` [L, C] are predicted raw losses per (layer, choice), inf where not allowed. `b` below 1
-    is saturation: a network that is already badly off loses less by the next bad layer.
-    `interactions` learns what no sum of layers explains.
-    """
-
-    table: np.ndarray
+    table: np.ndarray  # predicted raw loss of each choice in each layer [L, C], inf where not allowed
     a: float = 0.0
-    b: float = 1.0
-    interactions: Interactions | None = None
+    b: float = 1.0  # below 1: saturation, the loss grows slower than the sum of its layers' losses
+    interactions: Interactions | None = None  # of the residuals; None before the first fit
 
     def additive(self, choices: np.ndarray) -> np.ndarray:
-        """Logarithm of the raw loss without interactions; `choices` int [..., L] -> float [...]."""
+        """log(raw loss) without interactions; `choices` int [..., L] -> float [...]."""
         total = self.table[np.arange(self.table.shape[0]), choices].sum(axis=-1)
         return np.asarray(self.a + self.b * np.log(np.maximum(total, 1e-30)))
 
     def log_loss(self, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of log(raw loss) of each of `choices` int [n, L]."""
+        """Posterior mean [n] and standard deviation [n] of log(raw loss) for `choices`, int [n, L]."""
         mean = self.additive(choices)
         if self.interactions is None:
             return mean, np.full(len(mean), _UNKNOWN)
@@ -42,18 +37,21 @@ class Surrogate:
         return mean + more, spread
 
     def predict(self, choices: np.ndarray) -> np.ndarray:
-        """Raw loss of each assignment, the median of what is believed; `choices` int [n, L] -> float [n]."""
+        """Posterior median of the raw loss; `choices` int [n, L] -> float [n]."""
         return np.asarray(np.exp(self.log_loss(choices)[0]))
 
     def fitted(self, choices: np.ndarray, losses: np.ndarray) -> Surrogate:
-        """The surrogate after measuring `choices` [n, L] with raw `losses` [n].
+        """Fit the surrogate to measurements.
 
-        Raises ValueError unless all losses are positive.
+        First (a, b) by least squares on logarithms. Then relative corrections of the table, one per format plus one per
+        layer, by ridge regression towards 0: O(n (L + C)^2). Last the Gaussian process of the residuals: O(n^3) in the
+        points that it uses. With fewer than four usable measurements the surrogate is unchanged.
 
-        First (a, b) by least squares on logarithms; then one factor per format and one per layer, by
-        ridge regression on relative error around factor 1: measured points speak about sums of
-        contributions, the prior says that the sensitivities are roughly right, and the ridge weighs them.
-        What is left over is given to the interactions.
+        Args:
+            choices: int [n, L], oldest first.
+            losses: raw losses [n].
+        Raises:
+            ValueError: a loss is not positive.
         """
         if not (losses > 0).all():
             raise ValueError("raw losses are positive: what is not comes from a metric on another scale")
