@@ -1,1 +1,1 @@
-"""What a study leaves in its folder."""
+"""Writing the results of a study to its folder."""

@@ -1,4 +1,4 @@
-"""Designs, fronts and networks as they are written down: the same for every kind of study."""
+"""Conversion of designs, fronts and networks to the JSON models, for every kind of study."""
 
 from __future__ import annotations
 
@@ -52,7 +52,16 @@ def front_of(
     reference: np.ndarray,
     evaluations: int,
 ) -> Front:
-    """`designs` stand for `front`."""
+    """The `Front` of a study.
+
+    Args:
+        space: the study's space.
+        front: all non-dominated designs.
+        designs: the reported designs, which represent them.
+        seed: of the study.
+        reference: reference point of the hypervolume [d].
+        evaluations: number of measured candidates.
+    """
     return Front(
         study=space.spec.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -71,7 +80,7 @@ def front_of(
 
 
 def task_facts(space: SearchSpace, name: str) -> TaskFacts:
-    """What a network's quality is, and on what data."""
+    """How the quality of a network of the space is defined, and on which data."""
     network = space.networks[name]
     return TaskFacts(
         task=space.spec.tasks[name].task,
@@ -84,7 +93,7 @@ def task_facts(space: SearchSpace, name: str) -> TaskFacts:
 
 
 def batch_norms(task: Task) -> int:
-    """How many batch normalisations the network has, which a chip would fold into the convolutions before them."""
+    """The number of batch normalisations, which a chip would fold into the preceding convolutions."""
     return sum(isinstance(module, _BatchNorm) for module in task.module.modules())
 
 
@@ -98,7 +107,17 @@ def design_of(
     accumulator: Mapping[str, WorstSum],
     told_apart: bool = True,
 ) -> Design:
-    """One design, its cost computed by the scalar model from its named parts."""
+    """One design, with its cost from the scalar cost model.
+
+    Args:
+        space: the study's space.
+        accelerator_index: index into ``space.grid``.
+        assignments: by network.
+        quality: network -> its deciding metric; empty if nothing is measured.
+        metrics: network -> all its metrics.
+        accumulator: network -> its worst layer in the accumulator.
+        told_apart: whether it is better than every cheaper design of the front by more than noise.
+    """
     accelerator = space.grid[accelerator_index]
     tasks = {n: cost(space.workloads[n], accelerator, assignment) for n, assignment in assignments.items()}
     totals = _totals(tasks)
@@ -118,7 +137,7 @@ def design_of(
 
 
 def _totals(costs: Mapping[str, Cost]) -> DesignCost:
-    """Cost of the whole design: the chip once, everything else summed over the networks."""
+    """The cost of a design: its chip's area, and every other quantity summed over the networks."""
     first, networks = next(iter(costs.values())), list(costs.values())
     energy: dict[str, float] = {}
     for component in (component for network in networks for component in network.components):
@@ -136,7 +155,7 @@ def _totals(costs: Mapping[str, Cost]) -> DesignCost:
 
 
 def layer_table(workload: Workload) -> tuple[LayerFacts, ...]:
-    """The layers of a network in order, with their MACs of one result and their parameters."""
+    """The layers of a network in order, with their MACs for one result and their parameters."""
     macs: dict[str, int] = dict.fromkeys(workload.layers, 0)
     parameters: dict[str, int] = dict.fromkeys(workload.layers, 0)
     for op in workload.operators:
@@ -147,6 +166,6 @@ def layer_table(workload: Workload) -> tuple[LayerFacts, ...]:
 
 
 def peak_memory_bytes() -> int:
-    """The most that this process had in memory so far."""
+    """The peak resident memory of this process so far."""
     unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,7 +1,7 @@
-"""Hardware alone: every accelerator of a space with the formats that it gives, compared exactly in one pass.
+"""Exhaustive search of hardware: every accelerator of a space with its given formats, compared exactly in one pass.
 
-Nothing is measured, so nothing is proposed either: a part of the grid is priced at a time and leaves behind what no
-design so far dominates, one front for each choice of assignments. Memory is that of the grid's arrays and of a part.
+Nothing is measured or proposed. The grid is priced in chunks, and for each choice of assignments only the front of all
+chunks so far is kept, so that memory is that of the grid's arrays and of one chunk.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from codesign.search.space.resolve import SearchSpace
 from codesign.search.study.progress import Progress
 from codesign.search.study.representatives import balanced, representatives
 
-CHUNK = 2**15  # accelerators that are priced at a time
-_EQUAL_BITS = 40  # of 53: sums in another order differ in the last ones, and such designs are equal
+CHUNK = 2**15  # accelerators priced at a time
+_EQUAL_BITS = 40  # of the significand's 53: equal costs, summed in another order, may differ in the others
 
 Choice = tuple[int, ...]  # which of its assignments each network takes
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Every accelerator priced. fronts: of each choice all non-dominated designs; priced: designs that can be built."""
+    """The result of pricing every accelerator."""
 
     space: SearchSpace
     seed: int
     folder: Path
-    fronts: dict[Choice, Designs]
-    priced: int
+    fronts: dict[Choice, Designs]  # all non-dominated designs of each choice
+    priced: int  # number of designs that can be built
     seconds: float
 
     @cached_property
@@ -55,10 +55,17 @@ class Sweep:
 def run_sweep(
     space: SearchSpace, folder: Path, *, seed: int = 0, progress: Progress | None = None, chunk: int = CHUNK
 ) -> Sweep:
-    """Price every accelerator of a space of fixed networks, `chunk` at a time; the result does not depend on it.
+    """Price every accelerator of a space whose formats are given.
 
-    seed: of the choice which designs stand for the front. Raises InputError where no accelerator runs the networks
-    within the budgets, or `folder` holds measured designs; EnvironmentProblem where it cannot be written.
+    Args:
+        space: a space of fixed networks.
+        folder: the study's folder.
+        seed: of the choice of representatives.
+        progress: called with (stage, done, total, detail).
+        chunk: accelerators priced at a time; the result does not depend on it.
+    Raises:
+        InputError: no accelerator runs the networks within the budgets, or `folder` holds a study with measurements.
+        EnvironmentProblem: `folder` cannot be written.
     """
     make_folder(folder)
     if (folder / "study.db").exists():
@@ -84,7 +91,7 @@ def run_sweep(
 
 
 def _chunk(grid: AcceleratorGrid, start: int, stop: int) -> AcceleratorGrid:
-    """grid[start:stop] with its own units alone, each of which takes time to look at."""
+    """grid[start:stop] with only the units that it uses, as time grows with their number."""
     chunk = grid[start:stop]
     used, unit = np.unique(chunk.unit, return_inverse=True)
     return replace(chunk, units=tuple(grid.units[u] for u in used), unit=unit)
@@ -93,9 +100,13 @@ def _chunk(grid: AcceleratorGrid, start: int, stop: int) -> AcceleratorGrid:
 def _designs(
     space: SearchSpace, choice: Choice, area: np.ndarray, costs: Mapping[str, Mapping[str, np.ndarray]]
 ) -> tuple[Designs, int]:
-    """What is within the budgets, and how many of the accelerators can be built at all.
+    """The designs within the budgets, and the number of accelerators that can run the networks.
 
-    area [A]; costs: of each network and field [A, assignments].
+    Args:
+        space: the space.
+        choice: which assignment each network takes.
+        area: mm2 [A].
+        costs: network -> field -> [A, assignments].
     """
     of_network = dict(zip(costs, choice, strict=True))
     chosen = {n: {field: values[:, of_network[n]] for field, values in cost.items()} for n, cost in costs.items()}
@@ -111,14 +122,14 @@ def _designs(
 
 
 def _front(space: SearchSpace, fronts: list[Designs]) -> Designs:
-    """The non-dominated designs of all parts by accelerator; of equal ones that of the first accelerator."""
+    """The non-dominated designs of several fronts, by accelerator; of equal designs that of the first accelerator."""
     merged = Designs.concatenate(fronts, list(space.fixed), len(space.objectives))
     merged = merged.take(np.argsort(merged.accelerator, kind="stable"))
     return merged.take(np.flatnonzero(nondominated(merged.objectives)))
 
 
 def write_sweep(found: Sweep, progress: Progress | None = None) -> Study:
-    """Write the study's folder of a sweep, fronts.csv included, and return what it holds."""
+    """Write the study's folder of a sweep, including fronts.csv, and return the study."""
     report = progress or (lambda *_: None)
     space, started = found.space, time.monotonic()
     shown = found.front.take(representatives(found.front, space.spec.search.front_size, found.seed))
@@ -172,7 +183,7 @@ def _record(found: Sweep, designs: Sequence[Design], chosen: str, timings: dict[
 
 
 def _baselines(found: Sweep, designs: Sequence[Design]) -> tuple[Baseline, ...]:
-    """Each choice of formats by itself, where there are several: the balanced design of its own front."""
+    """For each choice of formats, if there are several, the balanced design of its own front."""
     space, baselines = found.space, []
     for choice, own in found.fronts.items():
         if not len(own) or len(found.fronts) == 1:
@@ -195,7 +206,7 @@ def _baselines(found: Sweep, designs: Sequence[Design]) -> tuple[Baseline, ...]:
 
 
 def _fronts_csv(found: Sweep) -> str:
-    """Every design of every choice's own front: objectives, formats, parameters; on_front: of all choices together."""
+    """fronts.csv: the designs of each choice's own front; `on_front` marks those on the front of all choices."""
     space, names = found.space, list(found.space.fixed)
     best = set(zip(found.front.accelerator, *(found.front.index[n] for n in names), strict=True))
     rows = []

@@ -1,4 +1,4 @@
-"""What a study leaves in its folder: front.json, fronts.csv, trials.csv, details.json, examples.json, space.yaml."""
+"""Writing a study's folder: front.json, fronts.csv, trials.csv, details.json, examples.json and space.yaml."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ from codesign.search.study.study import OpenStudy
 
 
 def write_results(study: OpenStudy, progress: Progress | None = None) -> Study:
-    """Measure every metric of the designs to report, write the study's folder, and return what it holds."""
+    """Measure every metric of the designs to report, write the study's folder, and return the study.
+
+    Raises InputError if no design passes the check of accumulators, EnvironmentProblem if the folder cannot be written.
+    """
     report = progress or (lambda *_: None)
     started = time.monotonic()
     found = accepted(study, report)
@@ -88,7 +91,7 @@ def _design(
     told_apart: bool = True,
     full: bool,
 ) -> Design:
-    """One measured design; `full`: with every metric of its networks."""
+    """One measured design; with `full` every metric of its networks is measured."""
     index = {name: int(designs.index[name][row]) for name in study.space.networks}
     assignments = {
         name: network.assignment(study.measured[name].choices[index[name]])
@@ -107,17 +110,17 @@ def _design(
 
 
 def _baselines(study: OpenStudy, designs: Sequence[Design]) -> tuple[Baseline, ...]:
-    """Each uniform format on each accelerator built for it alone: the best by every objective, and what beats it."""
+    """For each uniform format that was measured, the balanced design on accelerators that support it alone."""
     mixed = [design for design in designs if len(design.formats()) > 1]
     found = (_baseline(study, column, mixed) for column in range(len(study.space.pairs)))
     return tuple(baseline for baseline in found if baseline is not None)
 
 
 def _baseline(study: OpenStudy, column: int, mixed: Sequence[Design]) -> Baseline | None:
-    """The one of a pair; None where it was not measured throughout, or no unit is built for it alone."""
+    """The baseline of one pair; None if it was not measured in every layer, or no unit supports it alone."""
     space, pools = study.space, study.pools()
     index = {n: i for n in space.networks if (i := _uniform_index(study, n, column)) is not None}
-    alone = 1 if space.spec.hardware is not None else len(space.pairs)  # pairs of the unit
+    alone = 1 if space.spec.hardware is not None else len(space.pairs)  # number of pairs of the unit
     only = [g for g, s in enumerate(study.combiner.supports) if s[column] and s.sum() == alone]
     if len(index) < len(space.networks) or not only:
         return None
@@ -148,7 +151,7 @@ def _uniform_index(study: OpenStudy, name: str, column: int) -> int | None:
 
 
 def _share_dominated(study: OpenStudy, uniform: Designs) -> float:
-    """Share of a uniform format's own front that mixed designs of this study dominate."""
+    """The share of a uniform format's own front that mixed-format designs of this study dominate."""
     pools = study.pools()
     keep = {n: np.array([i for i, c in enumerate(p.choices) if len(set(c.tolist())) > 1]) for n, p in pools.items()}
     if any(not len(rows) for rows in keep.values()):
@@ -219,7 +222,7 @@ def _sensitivity_table(study: OpenStudy, name: str) -> dict[str, dict[str, float
 
 
 def _examples(study: OpenStudy, picked: Sequence[Design]) -> Examples:
-    """Pictures and texts of the float network and of these designs, where a task can show them."""
+    """Pictures and texts of the float network and of these designs, for tasks that have examples."""
     found: Examples = {}
     for name, network in study.space.networks.items():
         evaluator, show = study.evaluators[name], network.task.examples
@@ -234,7 +237,7 @@ def _examples(study: OpenStudy, picked: Sequence[Design]) -> Examples:
 
 
 def _encoded(item: Example) -> dict[str, str]:
-    """JSON form of an example: an image array becomes a PNG in base64."""
+    """An example in JSON: an image array becomes a PNG in base64."""
     if isinstance(item, TextExample):
         return asdict(item)
     from PIL import Image
@@ -245,7 +248,7 @@ def _encoded(item: Example) -> dict[str, str]:
 
 
 def _front_csv(study: OpenStudy, found: Accepted, reported: Mapping[int, Design]) -> str:
-    """Every design of the front: objectives, digests of its assignments as in trials.csv, parameters of its chip."""
+    """fronts.csv: every design of the front, with objectives, digests of assignments as in trials.csv, and its chip."""
     rows, front, space = [], found.front, study.space
     digests = {
         name: [network.assignment(choice).digest() for choice in study.measured[name].choices]
@@ -263,7 +266,7 @@ def _front_csv(study: OpenStudy, found: Accepted, reported: Mapping[int, Design]
 
 
 def _trials_csv(study: OpenStudy) -> str:
-    """One row per measured trial, in the ledger's order, with the formats of every layer: column TASK.LAYER."""
+    """trials.csv: one row per measured trial in the ledger's order, with a column TASK.LAYER for every layer."""
     rows = []
     for number, record in enumerate(study.ledger.records()):
         row: dict[str, object] = {
@@ -271,7 +274,7 @@ def _trials_csv(study: OpenStudy) -> str:
             "proposed_by": record.proposed_by,
             "seconds": f"{record.seconds:.3f}",
         }
-        row["state"] = "complete" if record.values else "pruned"  # on a part of the samples, of which its quality is
+        row["state"] = "complete" if record.values else "pruned"  # pruned: its quality is of a subset of the samples
         row |= {o.name: repr(v) for o, v in zip(study.space.objectives, record.values, strict=False)}
         row |= {f"{task}.assignment": digest for task, digest in Candidate.digests(record.key).items()}
         for task, quality in record.quality.items():

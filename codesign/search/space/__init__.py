@@ -1,1 +1,1 @@
-"""What a person writes in search_spaces/*.yaml, and what it resolves to: networks, chips, objectives."""
+"""Search spaces: the YAML file, and the networks, accelerators and objectives that it resolves to."""

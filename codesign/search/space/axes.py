@@ -1,4 +1,4 @@
-"""The hardware of a space as Optuna's parameters, and as columns of a table."""
+"""The hardware axes of a space as Optuna parameters and as table columns."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from codesign.search.space.resolve import SearchSpace
 
 
 def hardware_choices(space: SearchSpace) -> dict[str, Sequence[str]]:
-    """Optuna's categorical choices, axes in the order of the grid: strings, as mixed types confuse its samplers.
+    """The choices of each hardware axis with several values, in the order of the grid.
 
-    Axes with one value are left out: nothing is chosen there.
+    They are strings, as Optuna's samplers do not handle choices of mixed types.
     """
     hw = space.spec.chip
     axes: dict[str, Sequence[str]] = {"unit": ["+".join(map(str, pairs)) for pairs in hw.units.resolve()]}
@@ -23,14 +23,14 @@ def hardware_choices(space: SearchSpace) -> dict[str, Sequence[str]]:
 
 
 def hardware_parameters(space: SearchSpace, index: int) -> dict[str, str]:
-    """The values of these axes for an accelerator of the grid, by its index."""
+    """The values of `hardware_choices` for the accelerator `index` of the grid."""
     choices = hardware_choices(space)
     position = np.unravel_index(index, [len(values) for values in choices.values()])
     return {axis: values[int(i)] for (axis, values), i in zip(choices.items(), position, strict=True)}
 
 
 def grid_parameters(grid: AcceleratorGrid, index: int) -> dict[str, object]:
-    """What `Accelerator.to_dict` says, without making one: its checks take longer than all else here."""
+    """The parameters of an accelerator as in `Accelerator.to_dict`, without constructing it, which is slow."""
     unit = grid.units[grid.unit[index]]
     of_unit = {"pairs": "+".join(map(str, unit.pairs)), "accumulator": unit.accumulator, "dot": unit.dot}
     return of_unit | {axis: grid.value(axis, index) for axis in grid.values}

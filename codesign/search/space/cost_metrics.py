@@ -1,7 +1,7 @@
-"""Cost metrics: what a design may be optimised for and bounded by, one row each.
+"""Cost metrics: the quantities that may be objectives and budgets, one row each.
 
 A metric is a function of columns of the cost tables (`codesign.hardware.schedule.tables.FIELDS`). Installed packages
-add rows by entry points of the group ``codesign.objectives``.
+add metrics as entry points of the group ``codesign.objectives``.
 """
 
 from __future__ import annotations
@@ -21,31 +21,29 @@ from codesign.workload import Workload
 
 GROUP = "codesign.objectives"  # of entry points
 QUALITY = "quality"
-AREA = "area_mm2"  # the one column that all networks share
+AREA = "area_mm2"  # the only column that is the chip's, not a network's
 _PER_TOKEN = "latency_per_token_s"
-_OF_FORMATS = frozenset({"weight_bytes", "bitops"})  # columns that are known without an accelerator
+_OF_FORMATS = frozenset({"weight_bytes", "bitops"})  # columns that do not depend on the accelerator
 
 
 @dataclass(frozen=True)
 class CostMetric:
-    """A number to minimise. Of a network it is ``net.NAME``; of the whole design, where it has a `total`, ``NAME``.
+    """A quantity to minimise: ``TASK.NAME`` for one network, and with `total` also ``NAME`` for the whole design.
 
-    meaning: one phrase. of: the columns that it is computed from. It must be nondecreasing in each of them: designs
-    are pruned by their columns, and one that is dominated there is left out. The quality has none: it is measured.
-    compute: of one array per column, in this order, elementwise; None for the column itself. total: whether the
-    networks have it together: it is computed from the sums of the columns over networks, and the area of the chip.
+    It must be nondecreasing in each of its columns: designs are pruned if they are dominated in their columns.
     """
 
     name: str
     unit: str
-    meaning: str
-    of: tuple[str, ...]
+    meaning: str  # one phrase
+    of: tuple[str, ...]  # cost columns that it is computed from; () for the quality, which is measured
+    # elementwise function of one array per column, in the order of `of`; None: the single column itself
     compute: Callable[..., np.ndarray] | None = None
-    total: bool = True
+    total: bool = True  # defined for the whole design: from the columns' sums over networks, and the chip's area
 
     @property
     def per_task(self) -> bool:
-        """Whether networks differ in it: the area alone is the chip's."""
+        """Whether it is defined for a single network; the area alone is not."""
         return self.of != (AREA,)
 
     @property
@@ -55,15 +53,15 @@ class CostMetric:
 
     @property
     def needs_hardware(self) -> bool:
-        """Whether formats alone do not decide it."""
+        """Whether it depends on the accelerator."""
         return not _OF_FORMATS.issuperset(self.of)
 
     def defined_for(self, workload: Workload) -> bool:
-        """Whether the network has all its columns."""
+        """Whether the network has all columns of `of`."""
         return _PER_TOKEN not in self.of or "decode" in workload.phases
 
     def value(self, columns: Sequence[np.ndarray]) -> np.ndarray:
-        """The metric of arrays of the columns `of`."""
+        """The metric's values, from one array per column of `of`."""
         return columns[0] if self.compute is None else np.asarray(self.compute(*columns))
 
 
@@ -97,9 +95,9 @@ COST_METRICS: Mapping[str, CostMetric] = MappingProxyType({row.name: row for row
 
 
 def cost_metric(name: str) -> CostMetric | None:
-    """The metric called `name`: ours, or an installed package's; None where there is none.
+    """The metric `name`, built in or of an installed package; None if there is none.
 
-    Raises InputError where a package's row does not fit: see `CostMetric`.
+    Raises InputError if a package's metric violates the rules of `CostMetric`.
     """
     if name not in COST_METRICS and name not in installed(GROUP):
         return None
@@ -110,7 +108,7 @@ def cost_metric(name: str) -> CostMetric | None:
 
 
 def all_metrics() -> list[CostMetric]:
-    """Ours and those of installed packages that fit."""
+    """All built-in metrics, and the valid ones of installed packages."""
     found = dict(COST_METRICS)
     for name in installed(GROUP):
         with suppress(InputError):
@@ -119,7 +117,7 @@ def all_metrics() -> list[CostMetric]:
 
 
 def _check(name: str, metric: object) -> None:
-    """Raises InputError where the row that the entry point `name` holds does not fit."""
+    """Raise InputError unless the entry point `name` holds a valid `CostMetric`."""
     where = f"objective '{name}' of {installed(GROUP)[name].value}"
     if not isinstance(metric, CostMetric) or not isinstance(metric.of, tuple) or not metric.of:
         raise InputError(f"{where}: expected a CostMetric of a tuple of columns")
@@ -134,7 +132,7 @@ def _check(name: str, metric: object) -> None:
 
 
 def _check_nondecreasing(where: str, metric: CostMetric) -> None:
-    """Raises InputError where the function is not elementwise, or falls with a column, at some drawn points."""
+    """Raise InputError if the function is not elementwise, or decreases in a column at one of 64 random points."""
     points = [*10 ** np.random.default_rng(0).uniform(-6, 3, (len(metric.of), 64))]
     with np.errstate(all="ignore"):
         try:

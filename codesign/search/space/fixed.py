@@ -1,4 +1,4 @@
-"""Networks whose formats a space gives: known by their workload alone, they have a cost and no quality."""
+"""Networks whose formats the space gives: described by their workload, they have a cost and no quality."""
 
 from __future__ import annotations
 
@@ -20,13 +20,10 @@ from codesign.yamlio import naming
 
 @dataclass(frozen=True)
 class FixedNetwork:
-    """A workload and the assignments to compare on every accelerator.
-
-    labels: of each assignment: its one format pair, or the file that holds it.
-    """
+    """A workload and the assignments to compare on every accelerator."""
 
     workload: Workload
-    labels: tuple[str, ...]
+    labels: tuple[str, ...]  # of each assignment: its uniform format pair, or the file that holds it
     assignments: tuple[Assignment, ...]
 
     def pairs(self) -> tuple[tuple[FormatPair, ...], ...]:
@@ -34,7 +31,7 @@ class FixedNetwork:
         return tuple(tuple(dict.fromkeys(operator_pairs(self.workload, a))) for a in self.assignments)
 
     def allowed(self, pairs: Sequence[FormatPair]) -> np.ndarray:
-        """bool [layers, pairs]: which layer takes which pair in some assignment."""
+        """Whether a layer takes a pair in some assignment, bool [layers, pairs]."""
         taken = {
             (op.layer, pair)
             for assignment in self.assignments
@@ -56,10 +53,18 @@ def resolve_fixed(
     assignment: str,
     sets: Sequence[tuple[FormatPair, ...]],
 ) -> FixedNetwork:
-    """The fixed network `name` of the space file `path`: uniform in each of `formats`, or as a file assigns it.
+    """Resolve a fixed network of a space file.
 
-    sets: of pairs, that units of the space run. Raises InputError with file and line on an unknown network, on an
-    assignment that is not its own, and on one that no unit runs.
+    Args:
+        path: the space file.
+        name: the network's name in it.
+        workload: name of a workload, or of a task.
+        formats: format pairs, each for a uniform assignment; or
+        assignment: a JSON file beside the space's.
+        sets: sets of pairs that the space's units support.
+    Raises:
+        InputError: with file and line: an unknown workload, an assignment that does not match it, or one that no unit
+            supports.
     """
     with naming(path, "tasks", name, "workload"):
         found = workload_called(workload, search_path=path.parent)

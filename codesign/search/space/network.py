@@ -1,4 +1,4 @@
-"""A task as the search sees it: its layers, the pairs that each may take, and which take the same."""
+"""`Network`: a task with the choices of formats that the space allows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from codesign.workload import Workload
 
 @dataclass(frozen=True)
 class Network:
-    """One task as the search sees it: layers, kinds, which pairs each layer may take, and which take the same."""
+    """A task with the format pairs that each of its layers may take."""
 
     task: Task
     workload: Workload
     pairs: tuple[FormatPair, ...]
-    allowed: np.ndarray  # bool [layers, pairs], the same for all layers of a tie
-    ties: tuple[tuple[int, ...], ...] = ()  # places of layers
+    allowed: np.ndarray  # which pair a layer may take, bool [layers, pairs]; the same for all layers of a tie
+    ties: tuple[tuple[int, ...], ...] = ()  # indices of layers that must take the same pair
     ranges: RangeRule = "mse"
 
     @cached_property
@@ -32,7 +32,7 @@ class Network:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """int [layers]: layers of one number take the same pair."""
+        """The group of each layer, int [layers]: layers of one group take the same pair."""
         return groups(len(self.layers), self.ties)
 
     @cached_property
@@ -40,12 +40,12 @@ class Network:
         return self.workload.layer_kinds()
 
     def assignment(self, choice: np.ndarray) -> Assignment:
-        """Pair index per layer, int [layers] -> Assignment."""
+        """The Assignment of a choice: pair index per layer, int [layers]."""
         pairs = {layer: self.pairs[c] for layer, c in zip(self.layers, choice, strict=True)}
         return Assignment.of_pairs(pairs, self.kinds)
 
     def uniform(self, pair: FormatPair) -> np.ndarray:
-        """`pair` for every layer that may take it; raises InputError where the rules forbid it."""
+        """The choice of `pair` in every layer, int [layers]; raises InputError if a layer may not take it."""
         index = self.pairs.index(pair)
         if not self.allowed[:, index].all():
             raise InputError(f"{self.task.name}: {pair} is not allowed in every layer")

@@ -1,4 +1,4 @@
-"""What stands under `objectives:` and `budgets:`: a cost metric or the quality, of one network or of all together."""
+"""Objectives and budgets: a cost metric or the quality, of one network or of the whole design."""
 
 from __future__ import annotations
 
@@ -17,17 +17,14 @@ from codesign.workload import Workload
 
 @dataclass(frozen=True)
 class Objective:
-    """One minimised number of a design; `task` is None for a total.
+    """A quantity of a design that is minimised, or bounded as a budget."""
 
-    row: its metric, where it is not one of ours; without it a `field` of another name is that column of the tables.
-    """
-
-    name: str
+    name: str  # NAME, or TASK.NAME
     unit: str
-    task: str | None
-    field: str
+    task: str | None  # None for the whole design
+    field: str  # name of the metric
     direction: str = "minimize"
-    row: CostMetric | None = None
+    row: CostMetric | None = None  # the metric, if not built in; without it an unknown `field` is a cost column
 
     def to_dict(self) -> dict[str, str]:
         return {"name": self.name, "unit": self.unit, "direction": self.direction}
@@ -44,7 +41,7 @@ class Objective:
 def valid_names(
     metrics: Iterable[CostMetric], workloads: Mapping[str, Workload], fixed: Collection[str] = ()
 ) -> list[str]:
-    """Every objective that these networks have; the formats of those in `fixed` are given, and nothing is measured."""
+    """The names of all objectives of these networks; those in `fixed` have given formats, and no quality."""
     names = []
     for metric in metrics:
         having = [task for task, workload in workloads.items() if metric.defined_for(workload)]
@@ -61,7 +58,14 @@ def resolve_objective(
     fixed: Collection[str] = (),
     units: Mapping[str, str] = MappingProxyType({}),
 ) -> Objective:
-    """The Objective called `name`; raises InputError with the nearest valid one. units: of each network's quality."""
+    """The Objective `name`; raises InputError with the nearest valid name.
+
+    Args:
+        name: NAME, or TASK.NAME.
+        workloads: the space's networks.
+        fixed: those whose formats are given.
+        units: unit of each network's quality.
+    """
     task, _, field = name.rpartition(".")
     if field == QUALITY and task in fixed:
         raise InputError(
@@ -80,7 +84,14 @@ def column(
     quality: Mapping[str, np.ndarray],
     costs: Mapping[str, Mapping[str, np.ndarray]],
 ) -> np.ndarray:
-    """`objective` of many designs [n], from their area [n], their quality by task and their costs by task and field."""
+    """The values of an objective for n designs, [n].
+
+    Args:
+        objective: the objective.
+        area: mm2 [n].
+        quality: task -> [n].
+        costs: task -> cost column -> [n].
+    """
     task, metric = objective.task, objective.metric
     if objective.is_quality:
         assert task is not None
@@ -95,7 +106,7 @@ def column(
 
 
 def objective_value(objective: Objective, quality: Mapping[str, float], cost: DesignCost) -> float:
-    """The number of `objective` in a design's cost record (front.json) and deciding qualities."""
+    """The value of an objective for one design, from its cost in front.json and its deciding metrics."""
     task, metric = objective.task, objective.metric
     if objective.is_quality:
         assert task is not None
@@ -106,5 +117,5 @@ def objective_value(objective: Objective, quality: Mapping[str, float], cost: De
 
 
 def _recorded(cost: TaskCost, name: str) -> float:
-    """A column of the tables in the cost record of one network."""
+    """The value of a cost column in the cost of one network in front.json."""
     return cost.latency_per_pass_s["decode"] if name == "latency_per_token_s" else float(getattr(cost, name))

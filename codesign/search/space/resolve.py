@@ -1,4 +1,4 @@
-"""What a space file resolves to: tasks loaded, layers known, accelerators enumerated."""
+"""Resolving a space file: tasks are loaded, layers traced, accelerators enumerated."""
 
 from __future__ import annotations
 
@@ -35,37 +35,33 @@ from codesign.yamlio import line_of, load_yaml, naming
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A resolved space: tasks loaded, layers known, accelerators enumerated.
+    """A resolved space. Either `networks` or `fixed` is empty."""
 
-    Either `networks`, which are measured, or `fixed` ones, whose formats are given, are there. pairs: the choices of
-    the measured networks' layers, or all pairs of the fixed ones.
-    """
-
-    spec: SpaceFile
+    spec: SpaceFile  # the file's content
     path: Path
-    networks: dict[str, Network]
-    fixed: dict[str, FixedNetwork]
+    networks: dict[str, Network]  # networks to measure, in formats to find
+    fixed: dict[str, FixedNetwork]  # networks in given formats, which are priced only
     grid: AcceleratorGrid
-    pairs: tuple[FormatPair, ...]
+    pairs: tuple[FormatPair, ...]  # the choices of the layers to measure, or all pairs of the fixed networks
     objectives: tuple[Objective, ...]
-    budgets: tuple[tuple[Objective, float], ...]
+    budgets: tuple[tuple[Objective, float], ...]  # with the largest allowed value
 
     @property
     def workloads(self) -> dict[str, Workload]:
-        """What each network asks for."""
+        """The workload of each network."""
         return {name: network.workload for name, network in (self.networks | self.fixed).items()}
 
     @cached_property
     def space_hash(self) -> str:
-        """Hash of everything that decides which designs exist and what they are compared by.
+        """Hash of everything that determines which designs exist and how they compare.
 
-        How long to search (`search:`) is left out: a study may be resumed with more evaluations.
+        The section `search:` is left out, so that a study can be resumed with more evaluations.
         """
         spec = self.spec.model_dump(mode="json", exclude={"search"})
         tasks = {name: network.task.fingerprint() for name, network in self.networks.items()}
         tasks |= {name: network.fingerprint() for name, network in self.fixed.items()}
         for task in spec["tasks"].values():
-            for key in ("workload", "formats", "assignment", "ties"):  # a space from before these keys keeps its hash
+            for key in ("workload", "formats", "assignment", "ties"):  # older spaces without these keys keep their hash
                 if not task[key]:
                     del task[key]
             if task["ranges"] == "mse":
@@ -75,28 +71,32 @@ class SearchSpace:
         return hashlib.sha256(json.dumps([spec, tasks], sort_keys=True).encode()).hexdigest()[:16]
 
     def _hash_hardware(self, written: dict[str, Any], hardware: HardwareSpec) -> None:
-        """Make `written` what its hash is to depend on."""
+        """Reduce `written` to what the hash depends on."""
         if hardware.unit_model:
             written["unit_model"] = _content(self.path, hardware.unit_model)
         else:
             del written["unit_model"]
         for axis in all_axes().values():
             if axis.default is not None and written[axis.key] == [axis.usual]:
-                del written[axis.key]  # a space from before this axis keeps its hash
-            elif axis.memory:  # what is in a file counts, not where it lies
+                del written[axis.key]  # older spaces without this axis keep their hash
+            elif axis.memory:  # the content of a file counts, not its path
                 written[axis.key] = [_content(self.path, name) if is_file(name) else name for name in written[axis.key]]
 
     def size(self) -> float:
-        """log10 of the number of designs (accelerators times assignments)."""
+        """log10 of the number of designs: accelerators times assignments."""
         choices = sum(float(np.log10(n.allowed[first(n.groups)].sum(axis=1)).sum()) for n in self.networks.values())
         choices += sum(float(np.log10(len(n.assignments))) for n in self.fixed.values())
         return float(np.log10(len(self.grid))) + choices
 
 
 def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
-    """Read, validate and resolve a search space; every mistake is one line with file and line.
+    """Read, validate and resolve a search space.
 
-    ranges: the rule that clips the activations of every measured task, whatever the file says.
+    Args:
+        path: the YAML file.
+        ranges: rule that clips activations in plain formats, for every measured task and instead of the file's.
+    Raises:
+        InputError: one line with file, line and key for the first mistake.
     """
     spec = load_yaml(path, SpaceFile)
     if ranges is not None:
@@ -133,7 +133,7 @@ def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
 
 
 def _ranges(path: Path, hardware: HardwareSpec) -> dict[str, list[Any]]:
-    """The values of every axis; raises InputError with the line of a memory type's file that is not right."""
+    """The values of every hardware axis; raises InputError with the line of an invalid value."""
     found: dict[str, list[Any]] = {}
     for name, axis in all_axes().items():
         found[name] = []
@@ -151,7 +151,7 @@ def _content(path: Path, name: str) -> str:
 
 
 def _refuse_without_hardware(path: Path, spec: SpaceFile) -> None:
-    """Raises InputError on what a chip decides, in a space that gives none."""
+    """Raise InputError if a space without hardware has objectives, budgets or tasks that need it."""
     places: list[tuple[str, int | str, str]] = [("objectives", i, name) for i, name in enumerate(spec.objectives)]
     places += [("budgets", name, name) for name in spec.budgets]
     for key, place, name in places:
@@ -169,7 +169,7 @@ def _refuse_without_hardware(path: Path, spec: SpaceFile) -> None:
 def _resolve_tasks(
     path: Path, spec: SpaceFile, sets: list[tuple[FormatPair, ...]]
 ) -> tuple[dict[str, Network], dict[str, FixedNetwork], tuple[FormatPair, ...]]:
-    """The measured networks or the fixed ones of a space, and their pairs."""
+    """The networks to measure or the fixed networks, and their pairs."""
     given = [name for name, task in spec.tasks.items() if task.workload]
     if given and len(given) < len(spec.tasks):
         searched = next(name for name in spec.tasks if name not in given)
@@ -195,7 +195,7 @@ def _resolve_tasks(
 
 
 def _refuse_measuring(path: Path, spec: SpaceFile) -> None:
-    """Raises InputError on a key that says how to choose and measure formats, in a space where all are given."""
+    """Raise InputError if a space with given formats has keys about choosing and measuring formats."""
     for section, keys in {("search",): ("evaluations", "batch"), (): ("pairs", "accumulator_sqnr_db")}.items():
         written = (spec.search if section else spec).model_fields_set
         for key in keys:

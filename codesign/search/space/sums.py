@@ -1,4 +1,4 @@
-"""What units do with sums of products: the longest of each pair, whether an accumulator holds them, what sums them."""
+"""Accumulation of dot products in compute units: longest reductions, overflow checks, descriptions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from codesign.workload import Workload
 def longest_reductions(
     task: str, workload: Workload, pairs: Sequence[FormatPair], allowed: np.ndarray
 ) -> Iterable[Reduction]:
-    """Of each pair, the layer with the longest dot product that may take it. allowed: bool [layers, pairs]."""
+    """For each pair, the longest dot product among the layers that may take it.
+
+    Args:
+        task: name of the network.
+        workload: its operators.
+        pairs: the space's pairs.
+        allowed: which pair a layer may take, bool [layers, pairs].
+    """
     longest = dict.fromkeys(workload.layers, 0)
     for op in workload.operators:
         longest[op.layer] = max(longest[op.layer], op.k)
@@ -29,17 +36,17 @@ def longest_reductions(
 
 
 def check_unit(unit: MacUnit, reductions: Iterable[Reduction]) -> None:
-    """Raises InputError where the unit's accumulator cannot hold a pair's products, or could overflow."""
+    """Raise InputError if the unit's accumulator cannot hold a pair's products, or could overflow."""
     for pair in unit.pairs:
         Twin(pair, unit.accumulator, lanes(unit, pair))
     check_overflow(unit, reductions)
 
 
 def in_words(pair: FormatPair, unit: MacUnit) -> str:
-    """What sums the products of a pair in this unit."""
+    """A description of how this unit sums the products of a pair."""
     return described(pair, unit.accumulator, lanes(unit, pair))
 
 
 def lanes(unit: MacUnit, pair: FormatPair) -> int:
-    """Products of `pair` that the unit sums in one step."""
+    """The number of products of `pair` that the unit sums in one step."""
     return unit.dot * unit.rate(pair)

@@ -1,4 +1,4 @@
-"""Layers that must take the same pair: query, key and value of a block, or the partners of a residual sum."""
+"""Ties: layers that must take the same pair, such as query, key and value of a block."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from codesign.yamlio import line_of
 
 
 def tied(layers: Sequence[str], patterns: Sequence[str]) -> list[tuple[int, ...]]:
-    """Places in `layers` of the layers that these patterns tie together, a tuple for each set of two or more.
+    """The sets of two or more layers that these patterns tie, as indices into `layers`.
 
-    One pattern ties everything that it matches. Several tie the layers that match one of them with the same text in
-    the place of its ``*`` and ``?``: ``*.to_q`` and ``*.to_k`` tie the two of every block, not block to block.
-    Raises LookupError with the pattern that matches no layer.
+    One pattern ties all layers that it matches. Several patterns tie layers that match one of them with the same text
+    for ``*`` and ``?``: ``*.to_q`` and ``*.to_k`` tie the two layers within each block, and no block to another.
+    Raises LookupError with a pattern that matches no layer.
     """
     sets: dict[tuple[str, ...], list[int]] = {}
     for pattern in patterns:
@@ -33,7 +33,10 @@ def tied(layers: Sequence[str], patterns: Sequence[str]) -> list[tuple[int, ...]
 def resolve_ties(
     path: Path, name: str, ties: Sequence[Sequence[str]], layers: Sequence[str], allowed: np.ndarray
 ) -> tuple[tuple[int, ...], ...]:
-    """Which layers are tied; what any of them may not take is taken from `allowed` of all of them."""
+    """The sets of tied layers. Restricts `allowed`, bool [layers, pairs], to pairs that all layers of a tie may take.
+
+    Raises InputError with file and line on a pattern without a match, and on a tie that no pair suits.
+    """
     found: list[tuple[int, ...]] = []
     for i, patterns in enumerate(ties):
         line = line_of(path, "tasks", name, "ties", i)
@@ -60,7 +63,7 @@ def resolve_ties(
 
 
 def groups(count: int, ties: Sequence[Sequence[int]]) -> np.ndarray:
-    """Number of each layer's group, int [count], in order of the groups' first layers; sets that overlap are one."""
+    """The group of each layer, int [count], numbered by first layer; ties that overlap are merged."""
     group = np.arange(count)
     for places in ties:
         members = np.isin(group, group[list(places)])
@@ -69,12 +72,12 @@ def groups(count: int, ties: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def first(group: np.ndarray) -> np.ndarray:
-    """Place of each group's first layer, int [G]."""
+    """The index of each group's first layer, int [G]."""
     return np.unique(group, return_index=True)[1]
 
 
 def summed(table: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """A table of layers, [..., L, C], as one of groups, [..., G, C]."""
+    """Sum a table of layers [..., L, C] over groups, [..., G, C]."""
     count = int(group.max()) + 1
     if count == len(group):
         return table

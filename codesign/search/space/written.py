@@ -1,4 +1,4 @@
-"""What a person writes in search_spaces/*.yaml."""
+"""The schema of search space files (search_spaces/*.yaml)."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _OWNERS = {"layers": "task", "ties": "task", "ranges": "task", "formats": "workl
 
 
 class TaskSpec(Written):
-    """One network of the space: a task to be measured in formats to be found, or a workload in given formats."""
+    """One network of the space: a task to measure in formats to find, or a workload in given formats."""
 
     task: str = ""  # restore, rewrite, or python:package.module:function
     layers: dict[str, list[str]] = Field(default_factory=dict)  # layer glob -> the pairs it may take
     ties: list[list[str]] = []  # globs of layers that must take the same pair
-    ranges: RangeRule = "mse"  # what clips activations in plain formats
-    workload: str = ""  # a network by name, with its options, or a task's
-    formats: list[str] = []  # one pair throughout, or several to compare
-    assignment: str = ""  # JSON beside this file: layer -> {weight, activation}
+    ranges: RangeRule = "mse"  # rule that clips activations in plain formats
+    workload: str = ""  # a named workload with its options, or that of a task
+    formats: list[str] = []  # one uniform pair, or several to compare
+    assignment: str = ""  # JSON file beside this one: layer -> {weight, activation}
 
     @field_validator("layers")
     @classmethod
@@ -64,11 +64,11 @@ class TaskSpec(Written):
 
 
 class UnitSpec(Written):
-    """Which sets of format pairs a compute unit may support."""
+    """The sets of format pairs that a compute unit may support."""
 
     sets: list[list[str]] = Field(default_factory=list, description="explicit sets of pairs")
-    subsets_of: list[list[str]] = Field(default_factory=list, description="families: every subset counts")
-    largest: PositiveInt = 3
+    subsets_of: list[list[str]] = Field(default_factory=list, description="families: each of their subsets is a set")
+    largest: PositiveInt = 3  # most pairs of a subset
 
     @field_validator("sets", "subsets_of")
     @classmethod
@@ -76,7 +76,7 @@ class UnitSpec(Written):
         return [[_check_pair(p) for p in pairs] for pairs in sets]
 
     def resolve(self) -> list[tuple[FormatPair, ...]]:
-        """All sets, each once, in order of writing."""
+        """All distinct sets, in the file's order."""
         found: dict[tuple[FormatPair, ...], None] = {}
         for pairs in self.sets:
             found[tuple(sorted(FormatPair.parse(p) for p in pairs))] = None
@@ -87,24 +87,24 @@ class UnitSpec(Written):
         return list(found)
 
 
-_ROOM_GIB = 1 << 20  # of a nominal chip: holds any network
+_ROOM_GIB = 1 << 20  # DRAM of a nominal chip, which holds any network
 
 
 class _Hardware(Written):
-    """What a space says of its chips beside their axes."""
+    """The keys of `hardware:` other than the axes."""
 
     units: UnitSpec
     node_nm: PositiveFloat = 7
-    unit_model: str = ""  # a file that `codesign calibrate` wrote, beside the space's
+    unit_model: str = ""  # a file from `codesign calibrate`, relative to the space file
 
     def listed(self, axis: Axis) -> list[Any]:
-        """The values of an axis, as written."""
+        """The values of an axis, as in the file."""
         found: list[Any] = getattr(self, axis.key)
         return found
 
 
 def _values(axis: Axis) -> Any:
-    """The type of an axis's list, and what it is where it is left out."""
+    """The type of an axis's list, and its default."""
     usual = ... if axis.usual is None else [axis.usual]
     if axis.name == "accumulator":
         return Annotated[list[Annotated[str, AfterValidator(check_accumulator)]], Field(min_length=1)], usual
@@ -114,7 +114,7 @@ def _values(axis: Axis) -> Any:
 
 
 def _known_memory(axis: Axis, name: str) -> str:
-    if not is_file(name):  # which is looked for beside the space's
+    if not is_file(name):  # files are checked when the space is resolved
         check_value(axis, name)
     return name
 
@@ -123,28 +123,28 @@ _Axes = with_fields(_Hardware, "_Axes", {axis.key: _values(axis) for axis in all
 
 
 class HardwareSpec(_Axes):  # type: ignore[misc, valid-type]  # its fields are the axes
-    """The parametric chip: every combination of the listed values is an accelerator."""
+    """The hardware of a space: every combination of the axes' values is an accelerator."""
 
 
 class SearchSpec(Written):
-    """How long to search, and how much of the front to write down."""
+    """How long to search, and how many designs to report."""
 
-    evaluations: PositiveInt = 150  # measured candidates, the uniform-format ones included
-    losses: Literal["log", "linear"] = "log"  # by what a gain in quality is weighed against one in cost
-    batch: PositiveInt = 10
-    front_size: PositiveInt = 60
+    evaluations: PositiveInt = 150  # candidates to measure, including the uniform designs
+    losses: Literal["log", "linear"] = "log"  # scale of the quality in the acquisition function
+    batch: PositiveInt = 10  # proposals per round
+    front_size: PositiveInt = 60  # most designs to report
 
 
 class SpaceFile(Written):
-    """The whole file."""
+    """A search space file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     tasks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], TaskSpec] = Field(min_length=1)
     pairs: list[str] = []  # weight:activation, the choices of every measured layer
-    hardware: HardwareSpec | None = None  # left out: formats alone, where no objective or budget is about a chip
+    hardware: HardwareSpec | None = None  # None: formats alone are searched; no objective or budget may need a chip
     objectives: list[str] = Field(min_length=2)
     budgets: dict[str, PositiveFloat] = Field(default_factory=dict)  # name -> largest allowed value
-    # no design is reported with a layer whose sums lose more than this in the unit's accumulator
+    # no design is reported with a layer whose sums keep less than this in the unit's accumulator
     accumulator_sqnr_db: PositiveFloat = 30
     search: SearchSpec = SearchSpec()
 
@@ -155,7 +155,7 @@ class SpaceFile(Written):
 
     @property
     def chip(self) -> HardwareSpec:
-        """The hardware as written; where there is none a nominal chip, of which no objective and no budget depends."""
+        """The hardware of the file, or a nominal chip on which no objective and no budget depends."""
         if self.hardware is not None:
             return self.hardware
         return HardwareSpec(
