@@ -1,4 +1,8 @@
-"""Where the front is: `space`, `engine`, `samplers`, `queue`, `study`, `results`; and `search`, which runs them all."""
+"""The search for Pareto-optimal designs.
+
+`space` resolves the space file, `engine` and `samplers` propose candidates, `queue` distributes them to workers,
+`study` runs the loop, and `results` writes the study's folder. `search` does all of it in one call.
+"""
 
 from __future__ import annotations
 

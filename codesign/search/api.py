@@ -1,6 +1,7 @@
-"""``codesign.search``: the whole way from a space to a study, in one call.
+"""``codesign.search``: from a space file to a finished study in one call.
 
-Importing it loads nothing else: the top of the package imports it, as a function that is called like its package.
+This module imports no other at load time. The top-level package imports it eagerly, as the function shares its name
+with the subpackage.
 """
 
 from __future__ import annotations
@@ -32,26 +33,30 @@ def search(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Study:
-    """Search `space`, write the study's folder and return what it holds: ``search(...).front[0].accelerator``.
+    """Search `space`, write the study's folder and return the study: ``search(...).front[0].accelerator``.
 
-    Where the space gives the formats of its networks, every accelerator is priced; `seed` and `progress` count alone.
+    If the space gives the formats of its networks, every accelerator is priced and nothing is measured; all arguments
+    that control measurements are then ignored.
 
     Args:
         space: a resolved SearchSpace, or the path of a YAML file.
-        out: the study's folder; default: ``reports/studies/NAME``, NAME being the space's.
-        evaluations: measured candidates; default: what the file says.
-        timeout_s: no new evaluation starts after this many seconds.
+        out: the study's folder; default: ``reports/studies/NAME`` with the name of the space.
+        evaluations: number of candidates to measure; default: that of the space file.
+        timeout_s: no evaluation starts after this many seconds.
         sampler: what proposes candidates: ``codesign`` (the engine), ``nsga2``, ``nsga3``, ``tpe``, ``gp``, ``random``,
-            ``python:module:function``, an installed package's name, or a function from a `Problem` to a `Strategy`.
-        workers: processes that evaluate on this machine; 1: a thread of this process; 0: only ``codesign worker``
-            processes that are started elsewhere.
-        seed: of everything that is drawn; the same seed gives the same front, with any number of workers.
-        ranges: what clips the activations of every task, whatever the file says: mse, minmax or percentile.
+            ``python:module:function``, the name of an installed strategy, or a function from a `Problem` to a
+            `Strategy`.
+        workers: worker processes on this machine; 1: a thread of this process; 0: none, only ``codesign worker``
+            processes started separately.
+        seed: of all random choices. With the engine, the same seed gives the same front for any number of workers.
+        ranges: rule that clips activations in plain formats, for every task and instead of the file's, if `space` is a
+            path: mse, minmax or percentile.
         storage: Optuna storage URL; default: SQLite in `out`.
-        resume: go on with the study in `out`, which must exist.
+        resume: continue the study in `out`, which must exist.
         progress: called with (stage, done, total, detail).
     Raises:
-        InputError: the space, the sampler, or a study of another space in `out`.
+        InputError: a mistake in the space, an unknown sampler, or another study in `out`.
+        MovedError: a sentinel of the resumed study moved out of its interval.
         EnvironmentProblem: folder or storage cannot be used.
     """
     from codesign.search.results.sweep import run_sweep, write_sweep

@@ -1,1 +1,1 @@
-"""Optuna's samplers on a space of ours, and our engine as a sampler of Optuna's."""
+"""Search strategies: the engine and Optuna's samplers on a search space; and the engine as an Optuna sampler."""

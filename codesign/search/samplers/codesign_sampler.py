@@ -1,4 +1,4 @@
-"""The engine as a sampler of Optuna's, for a study, a network and costs of the user's own."""
+"""The engine as an Optuna sampler, for the user's own study, network and costs."""
 
 from __future__ import annotations
 
@@ -23,30 +23,32 @@ from codesign.search.space.objectives import Objective
 
 _PROPOSED = "codesign:proposed"  # system attribute of a trial: the choice of every layer
 _NETWORK = "network"
-_LEAST = 1e-12  # of a loss: its logarithm is learned
+_LEAST = 1e-12  # smallest loss, as its logarithm is taken
 _MARGIN = 0.05  # of the reference point beyond the worst uniform design
 
 
 class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not followed
-    """Proposes a format for every layer from costs, sensitivities and what was measured.
+    """An Optuna sampler that chooses a format for every layer by expected hypervolume improvement.
 
-    In the objective each layer is one ``trial.suggest_categorical(layer, choices)``; a trial may suggest fewer layers,
-    or offer fewer choices, than are known here. Any other parameter is left to `independent_sampler`. Of the study's
-    objectives one is measured (what the formats do to the network), the others are sums over layers that `costs` gives.
+    In the objective function each layer is one ``trial.suggest_categorical(layer, choices)``; a trial may suggest fewer
+    layers, or offer fewer choices, than `costs` names. Other parameters are left to `independent_sampler`. One
+    objective of the study is measured (the quality of the network); the others are sums over layers, given by `costs`.
+    A study starts with uniform trials: each choice in every layer.
 
-        costs: objective -> layer -> choice -> cost. Objectives have the names of ``study.set_metric_names``; where the
-            study has none, costs stand in the order of its objectives.
-        sensitivities: layer -> choice -> what the loss grows by if this layer alone takes the choice. Without them the
-            study begins with one trial a choice, taken in every layer.
-        measured: place of the measured objective among those of a study without names; else the one that `costs` lacks.
-        without_loss: value of the measured objective of the float network, from which a loss is counted; 0 for a
+    Args:
+        costs: objective -> layer -> choice -> cost. Objectives are named as in ``study.set_metric_names``; for a study
+            without names, they are in the order of its objectives.
+        sensitivities: layer -> choice -> increase of the loss if this layer alone takes the choice. By default they are
+            estimated from the uniform trials.
+        measured: index of the measured objective in a study without names; with names it is the one missing in `costs`.
+        without_loss: value of the measured objective for the float network, above which losses are counted: 0 for a
             mean squared error or a divergence, the accuracy of the float network for an accuracy.
-        independent_sampler: of parameters that are no layer's; default: Optuna's random one.
-        seed: of everything that is drawn; the same seed and the same results give the same proposals.
-        batch: proposals that are made at once; 1 learns from every trial, more is faster.
-
-    Raises InputError, a ValueError, where costs and sensitivities do not name the same layers and choices, or the study
-    has another number of objectives.
+        seed: of all random choices; the same seed and results give the same proposals.
+        independent_sampler: for parameters that are not layers; default: Optuna's RandomSampler.
+        batch: proposals made at once; 1 learns from every trial, more is faster.
+    Raises:
+        InputError: a ValueError: costs and sensitivities name different layers or choices, or the study has another
+            number of objectives or other names.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         self._proposing = threading.Lock()  # threads of one study share its sampler
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the lock, which cannot be pickled."""
+        """The state without its lock, which cannot be pickled."""
         return {key: value for key, value in self.__dict__.items() if key != "_proposing"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -84,7 +86,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         self._independent_sampler.reseed_rng()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}  # layers are proposed together, and asked for one by one: each may then offer fewer choices
+        return {}  # layers are proposed jointly but suggested one by one, so that each may offer fewer choices
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -117,9 +119,9 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         self._independent_sampler.after_trial(study, trial, state, values)
 
     def _objectives(self, study: Study) -> list[str]:
-        """The study's objectives in order: names of costs, and "" for the one that is measured.
+        """The study's objectives in order: names of costs, and "" for the measured one.
 
-        Raises InputError where they are not one more than the costs, or have other names.
+        Raises InputError unless there is one more than there are costs, with the names of `costs` among theirs.
         """
         costs, count = list(self._layers.costs), len(study.directions)
         if count != 1 + len(costs):
@@ -127,7 +129,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
                 f"the study has {count} objectives; with {len(costs)} costs and one that is measured it must have "
                 f"{1 + len(costs)}"
             )
-        named = study.metric_names  # asks the storage
+        named = study.metric_names  # queries the storage
         if named is None:
             costs.insert(self._measured_index, "")
             return costs
@@ -137,7 +139,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         return [name if name in costs else "" for name in named]
 
     def _proposal(self, study: Study, trial: FrozenTrial) -> np.ndarray:
-        """The choice of every layer for this trial, int [L]; made when the first of them is asked for."""
+        """The choice of every layer for this trial, int [L]; computed when its first layer is suggested."""
         if trial.number not in self._current:
             with self._proposing:
                 choice = self._next(study, trial.number)
@@ -158,7 +160,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         return np.array([rng.choice(np.flatnonzero(row)) for row in self._layers.allowed])
 
     def _proposed(self, study: Study) -> list[np.ndarray]:
-        """A batch by the engine, which is told what is new; empty while too few uniform choices are measured."""
+        """Tell the engine all new trials and let it propose a batch; [] before two uniform trials are complete."""
         uniform = self._uniform(study)
         if self._engine is None:
             if len(uniform) < 2:
@@ -180,7 +182,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
 
     def _begun(self, uniform: dict[bytes, float], names: Sequence[str]) -> Engine:
         layers = self._layers
-        fields = {name: f"cost{i}" for i, name in enumerate(layers.costs)}  # theirs may be called as ours are
+        fields = {name: f"cost{i}" for i, name in enumerate(layers.costs)}  # a user's name may be that of a metric
         objectives = [Objective(name or "loss", "", _NETWORK, fields.get(name, "quality")) for name in names]
         costs = AdditiveCosts({fields[name]: table for name, table in layers.costs.items()})
         combiner = Combiner({_NETWORK: costs}, objectives, (), np.zeros(1, dtype=np.int64))
@@ -193,7 +195,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         return Engine({_NETWORK: network}, combiner, tables, reference, scales, seed=self._seed)
 
     def _uniform(self, study: Study) -> dict[bytes, float]:
-        """Losses of the finished trials that took one choice throughout, by assignment."""
+        """Losses of the complete uniform trials, by the bytes of their choice."""
         loss, wanted = self._loss_of(study), {choice.tobytes() for choice in self._layers.uniform}
         return {
             choice.tobytes(): loss(trial)
@@ -202,12 +204,12 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         }
 
     def _trials(self, study: Study, *states: TrialState) -> list[tuple[FrozenTrial, np.ndarray]]:
-        """Trials of any process, with the choice of every layer."""
+        """Trials of all processes, each with the choice of every layer, int [L]."""
         trials = study.get_trials(deepcopy=False, states=states)
         return [(trial, choice) for trial in trials if (choice := self._layers.taken(trial)) is not None]
 
     def _loss_of(self, study: Study) -> Callable[[FrozenTrial], float]:
-        """Distance of a trial from the float network, by the direction of the objective that is measured."""
+        """A function that gives a trial's loss: how much worse its measured objective is than the float network's."""
         index = self._objectives(study).index("")
         sign = -1 if study.directions[index] == StudyDirection.MAXIMIZE else 1
         return lambda trial: max(float(sign * (trial.values[index] - self._without_loss)), _LEAST)
@@ -215,7 +217,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
 
 @dataclass(frozen=True)
 class _Raw:
-    """A loss is on the additive scale already."""
+    """The identity: losses are taken as additive."""
 
     def raw(self, value: float) -> float:
         return value
@@ -226,26 +228,26 @@ class _Raw:
 
 @dataclass(frozen=True)
 class _Network:
-    """What the engine asks of a network."""
+    """The network as the engine needs it."""
 
     layers: Sequence[str]
     allowed: np.ndarray
 
     @property
     def groups(self) -> np.ndarray:
-        """No layer is tied to another: a parameter is one layer's."""
+        """No layers are tied."""
         return np.arange(len(self.layers))
 
 
 @dataclass(frozen=True)
 class _Layers:
-    """Layers and choices by name, what they cost [L, C] by objective, and what they are believed to lose."""
+    """Layers and choices with their costs and sensitivities."""
 
-    names: tuple[str, ...]
-    choices: tuple[str, ...]
+    names: tuple[str, ...]  # of L layers
+    choices: tuple[str, ...]  # C names
     allowed: np.ndarray  # bool [L, C]
-    costs: dict[str, np.ndarray]
-    sensitivities: np.ndarray | None
+    costs: dict[str, np.ndarray]  # objective -> [L, C], inf where not allowed
+    sensitivities: np.ndarray | None  # [L, C], inf where not allowed
 
     @classmethod
     def of(
@@ -273,13 +275,13 @@ class _Layers:
 
     @property
     def uniform(self) -> np.ndarray:
-        """One choice throughout, the layer's dearest where it may not take it; int [C', L]."""
+        """Uniform choices, int [C', L]; a layer that may not take a choice takes its most expensive one."""
         dearest = np.where(self.allowed, next(iter(self.costs.values())), -np.inf).argmax(axis=1)
         rows = [np.where(self.allowed[:, c], c, dearest) for c in range(len(self.choices))]
         return np.unique(np.array(rows), axis=0)
 
     def taken(self, trial: FrozenTrial) -> np.ndarray | None:
-        """The choice of every layer in this trial, int [L]: as suggested, else as proposed; None where neither is."""
+        """The choice of every layer in this trial, int [L]: as suggested, else as proposed; None if it has neither."""
         proposed = trial.system_attrs.get(_PROPOSED)
         if proposed is None and not all(name in trial.params for name in self.names):
             return None
@@ -290,9 +292,9 @@ class _Layers:
         return row
 
     def losses(self, uniform: Mapping[bytes, float]) -> np.ndarray:
-        """Expected loss of each choice in each layer alone, inf where not allowed, [L, C].
+        """Expected loss of each choice in each layer alone [L, C]; inf where not allowed.
 
-        Without sensitivities every layer has the same share in what its choice loses throughout.
+        Without sensitivities the loss of a uniform trial is divided equally among the layers.
         """
         if self.sensitivities is not None:
             return self.sensitivities

@@ -1,4 +1,4 @@
-"""Our engine as a strategy: it proposes by sensitivities and surrogate, and spares hopeless candidates most samples."""
+"""The engine as a strategy, with racing: hopeless candidates are evaluated on a subset of the samples only."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from codesign.search.samplers.strategy import Problem, Result
 class EngineStrategy:
     """The default strategy.
 
-    race: whether a candidate that is hopeless on a part of the samples is spared the others. learn: whether a surrogate
-    is fitted to what was measured, or the sensitivities alone decide. log_losses: default: what the space says.
+    Args:
+        problem: the problem.
+        race: whether to stop the evaluation of candidates that are hopeless on a subset of the samples.
+        learn: whether to fit the surrogate to measurements; otherwise sensitivities alone decide.
+        log_losses: see `Engine`; default: the space's `search.losses`.
     """
 
     def __init__(
@@ -26,7 +29,7 @@ class EngineStrategy:
     ) -> None:
         networks = problem.space.networks
         self._racing = Racing(problem.scales, problem.shares) if race else None
-        self._known: dict[str, set[bytes]] = {name: set() for name in networks}  # assignments measured whole
+        self._known: dict[str, set[bytes]] = {name: set() for name in networks}  # measured on all samples
         self._engine = Engine(
             networks,
             problem.combiner,

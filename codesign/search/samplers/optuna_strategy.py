@@ -1,4 +1,4 @@
-"""Optuna's own samplers as strategies, a categorical parameter per layer and hardware axis, for comparison."""
+"""Optuna's samplers as strategies: one categorical parameter per layer and per hardware axis."""
 
 from __future__ import annotations
 
@@ -29,10 +29,15 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 
 class OptunaStrategy:
-    """A sampler of Optuna's, asked within a study in memory, which is told what was measured.
+    """A strategy that asks an Optuna sampler, in an in-memory study of its own.
 
-    One worker measures one proposal at a time, so that each knows all before it; several get a batch of proposals.
-    Raises InputError where the sampler needs a package that is missing.
+    With one worker each proposal is made after the one before is measured; with several, proposals come in batches.
+
+    Args:
+        problem: the problem.
+        sampler: a function from a seed to a sampler.
+    Raises:
+        InputError: the sampler needs a package that is not installed.
     """
 
     def __init__(self, problem: Problem, sampler: Callable[[int], BaseSampler]) -> None:
@@ -43,7 +48,7 @@ class OptunaStrategy:
         self._problem = problem
         self._parameters = Parameters(problem.space)
         self.study = optuna.create_study(sampler=made, directions=["minimize"] * len(problem.space.objectives))
-        self._asked: dict[int, optuna.Trial] = {}  # by identity of the proposal that each stands for
+        self._asked: dict[int, optuna.Trial] = {}  # id() of a proposal -> its trial
 
     def tell(self, results: Sequence[Result]) -> None:
         for result in results:
@@ -71,7 +76,7 @@ class OptunaStrategy:
         return proposal
 
     def _enqueued(self, proposal: Proposal) -> optuna.Trial:
-        """A trial of a design that the sampler did not ask for: it counts as one of its first generation."""
+        """A trial of a design that the sampler did not propose; it belongs to the sampler's first generation."""
         self.study.enqueue_trial(self._parameters.named(proposal))
         trial = self._ask()
         self._constrain(trial, proposal)
@@ -79,12 +84,12 @@ class OptunaStrategy:
 
     def _ask(self) -> optuna.Trial:
         trial = self.study.ask(self._parameters.distributions)
-        # Optuna samples lazily, and of a trial with given parameters never: it would belong to no generation
+        # Optuna samples lazily, and never for an enqueued trial, which would then belong to no generation
         _ = trial.relative_params
         return trial
 
     def _constrain(self, trial: optuna.Trial, proposal: Proposal) -> None:
-        """By budget of a cost: the share by which the design exceeds it, negative where it keeps it."""
+        """Set one constraint per budget of a cost: the relative excess of the design, negative if within budget."""
         combiner = self._problem.combiner
         budgets = [(objective, limit) for objective, limit in combiner.budgets if not objective.is_quality]
         pools = {n: Pool(choice[None], np.array([np.nan])) for n, choice in proposal.choices.items()}
@@ -97,10 +102,7 @@ OPTUNA_STRATEGIES = {name: partial(OptunaStrategy, sampler=sampler) for name, sa
 
 
 class Parameters:
-    """The space as one categorical parameter per hardware axis and per layer, of tied layers the first.
-
-    distributions: hardware axes, then ``task/layer`` with the pairs that the layer may take.
-    """
+    """The space as categorical parameters: the hardware axes, then ``task/layer`` for the first layer of each group."""
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
@@ -115,7 +117,7 @@ class Parameters:
                 self.distributions[f"{name}/{layer}"] = CategoricalDistribution(pairs)
 
     def named(self, proposal: Proposal) -> dict[str, str]:
-        """The parameters of a design, as a trial that is enqueued with them."""
+        """The parameters of a design, for `enqueue_trial`."""
         layers = {
             f"{name}/{network.layers[place]}": str(network.pairs[proposal.choices[name][place]])
             for name, network in self._space.networks.items()
@@ -124,12 +126,12 @@ class Parameters:
         return hardware_parameters(self._space, proposal.accelerator) | layers
 
     def accelerator(self, trial: optuna.Trial) -> int:
-        """Index in the grid, whose axes are these, of the accelerator that the trial's hardware parameters name."""
+        """The index in the grid of the accelerator with the trial's hardware parameters."""
         wanted = [list(values).index(str(trial.params[axis])) for axis, values in self._axes.items()]
         return int(np.ravel_multi_index(wanted, [len(values) for values in self._axes.values()]))
 
     def choices(self, trial: optuna.Trial, support: np.ndarray) -> dict[str, np.ndarray]:
-        """Pair index per layer; a pair that the trial's unit lacks becomes the unit's first allowed one."""
+        """Network -> pair index per layer, int [L]; a pair that the unit lacks is replaced by its first allowed one."""
         found = {}
         for name, network in self._space.networks.items():
             index = {str(p): i for i, p in enumerate(network.pairs)}

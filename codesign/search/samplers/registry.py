@@ -1,4 +1,4 @@
-"""Strategies by name: the engine, Optuna's samplers, and those of other packages."""
+"""Strategies by name: the engine, Optuna's samplers, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ STRATEGIES: Mapping[str, StrategyFactory] = MappingProxyType({ENGINE: EngineStra
 
 
 def strategy_factory(name: str, *, search_path: Path | None = None) -> StrategyFactory:
-    """What makes the strategy called `name`: ours, an installed package's, or a ``python:module:function``.
+    """The factory of the strategy `name`: built in, of an installed package, or ``python:module:function``.
 
-    search_path: a folder in which a user's module is looked for, beside the working folder. Raises InputError on an
-    unknown name, with the nearest.
+    Args:
+        name: the strategy's name.
+        search_path: folder from which a user's module can be imported, besides the working folder.
+    Raises:
+        InputError: unknown name; the text has the nearest.
     """
     if name.startswith(PREFIX):
         with importable(search_path):

@@ -1,6 +1,4 @@
-"""What proposes the designs of a study: one small interface, behind which our engine, Optuna's samplers and a user's
-own strategy stand.
-"""
+"""`Strategy`: the interface of what proposes candidates: the engine, Optuna's samplers, or a user's own strategy."""
 
 from __future__ import annotations
 
@@ -20,55 +18,53 @@ from codesign.search.space.resolve import SearchSpace
 
 @dataclass(frozen=True)
 class Problem:
-    """What a strategy knows when it begins: the uniform designs are measured by then, and told to it first."""
+    """What a strategy is created with. The uniform designs are measured by then, and the first that it is told."""
 
     space: SearchSpace
     combiner: Combiner
     """Prices assignments on every accelerator of ``space.grid``."""
     tables: Mapping[str, np.ndarray]
-    """By network the sensitivities [L, C]: raw loss of each pair in each layer alone, inf where it is not allowed."""
+    """Network -> sensitivities [L, C]: raw loss of each pair in each layer alone, inf where it is not allowed."""
     reference: np.ndarray
-    """The corner that bounds the hypervolume, [d] in the order of ``space.objectives``."""
+    """Reference point of the hypervolume, [d] in the order of ``space.objectives``."""
     scales: Mapping[str, Scale]
-    """By network, from its metric's value to a raw loss, which adds up over layers, and back."""
+    """Network -> conversion between its metric and a raw loss, which is additive over layers."""
     shares: Mapping[str, float]
-    """By network the share of the samples that a cheaper first look takes; networks without one are left out."""
+    """Network -> share of the samples in the subset that can be evaluated first; networks without one are left out."""
     seed: int
     workers: int
-    """Processes that evaluate at a time; 0: of other machines, nobody knows how many."""
+    """Number of local workers; 0: only workers on other machines, of unknown number."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a proposal."""
+    """The outcome of a proposal."""
 
     proposal: Proposal
     quality: Mapping[str, Quality]
-    """The deciding metric by network; empty where the candidate has none."""
+    """Network -> deciding metric; empty if the candidate could not be measured."""
     values: tuple[float, ...]
-    """Of the objectives, in the space's order; empty where a network was given up on a part of its samples."""
+    """Of the objectives, in the space's order; () if a network was evaluated on a subset of its samples only."""
 
 
 class Strategy(Protocol):
-    """Proposes what to measure next, and learns from what was measured.
+    """Proposes what to measure next, and learns from the results.
 
-    Everything that it does follows from the seed and from what it was told, in that order: a study that is resumed asks
-    it the same questions again and takes the answers from its ledger.
+    It must be deterministic in the seed and the results that it is told, in their order: a resumed study repeats the
+    same calls, with results from its ledger.
     """
 
     def tell(self, results: Sequence[Result]) -> None:
-        """Learn what came of proposals, the uniform designs first; of one that was asked for twice, twice."""
+        """Learn the outcomes of proposals, the uniform designs first. A proposal made twice is told twice."""
 
     def propose(self, size: int, pending: Sequence[Proposal]) -> Sequence[Proposal]:
-        """Up to `size` proposals while those in `pending` are being measured.
+        """Propose up to `size` candidates, while those in `pending` are being measured.
 
-        None at all while something is pending means: wait for it; while nothing is: the search is over.
+        An empty sequence means: wait for the pending results; if nothing is pending, it ends the search.
         """
 
     def front(self) -> Designs | None:
-        """All non-dominated designs of what was told, where the strategy keeps them; else None, and they are computed
-        when they are needed.
-        """
+        """All non-dominated designs of the results so far, if the strategy maintains them; otherwise None."""
 
 
 StrategyFactory = Callable[[Problem], Strategy]
