@@ -1,6 +1,6 @@
 """codesign: hardware-software co-design of number formats for neural networks.
 
-The Python API uses the same nouns as the command line::
+The Python API uses the same terms as the command line::
 
     codesign.get_format("mxfp4").fake_quantize(x, axis=-1)
     workload = codesign.trace(module, inputs)
@@ -66,7 +66,7 @@ __all__ = [
     "trace",
 ]
 
-# ``codesign --help`` is quick: a package is imported when one of its names is used
+# names are imported on first use, so that ``codesign --help`` is fast
 __getattr__ = on_first_use(
     __name__,
     {

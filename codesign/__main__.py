@@ -1,4 +1,4 @@
-"""``python -m codesign`` is the console script ``codesign``."""
+"""``python -m codesign`` runs the console script ``codesign``."""
 
 import sys
 

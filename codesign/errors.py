@@ -1,4 +1,4 @@
-"""Errors that a user can act on. Each has one line of text and an exit code of the command line."""
+"""Errors that a user can act on. Each has a one-line text and an exit code of the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class CodesignError(Exception):
-    """Base of every error that the CLI prints as one line, without a traceback."""
+    """Base of the errors that the command line prints as one line, without a traceback."""
 
     exit_code = 2
 
@@ -17,16 +17,19 @@ class InputError(CodesignError, ValueError):
 
 
 class EnvironmentProblem(CodesignError, OSError):
-    """The surroundings failed: storage unreachable, disk full, folder not writable (exit code 3)."""
+    """The environment failed: storage unreachable, disk full, folder not writable (exit code 3)."""
 
     exit_code = 3
 
-    def __str__(self) -> str:  # OSError formats its arguments as (errno, text); one text is meant here
+    def __str__(self) -> str:  # OSError would format its arguments as (errno, text)
         return str(self.args[0]) if self.args else ""
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """A suffix such as ``; did you mean 'int8'?`` naming the closest valid spelling, or ''."""
+    """A suffix for error texts that suggests the closest valid word: ``; did you mean 'int8'?``.
+
+    Without a close one it lists up to 12 valid words; '' if there are none.
+    """
     valid = list(valid)
     match = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
     if match:

@@ -1,4 +1,4 @@
-"""Reading and writing files whole, with one-line errors."""
+"""Reading and writing whole files, with one-line errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from codesign.errors import EnvironmentProblem, InputError
 
 
 def read_text(path: Path) -> str:
-    """The file's text; a missing or unreadable file is an `InputError`."""
+    """The text of a file in UTF-8; raises InputError if it is missing or unreadable."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -25,7 +25,7 @@ def read_text(path: Path) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, or see that it can be written; raises EnvironmentProblem where it cannot."""
+    """Create a folder if it does not exist; raises EnvironmentProblem unless it is writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -36,7 +36,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a whole file (text in UTF-8) or nothing; raises EnvironmentProblem when the folder or disk refuses."""
+    """Write a file atomically, text in UTF-8; creates its folder. Raises EnvironmentProblem if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -53,7 +53,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a table with a header; a column is any key of any row."""
+    """Rows as CSV with a header; the columns are the union of the rows' keys, in order of appearance."""
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
     writer.writeheader()

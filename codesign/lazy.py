@@ -1,4 +1,4 @@
-"""torch, imported when it is first used: what only looks formats up or prices hardware answers without it."""
+"""torch, imported on first use, so that commands which only look up formats or price hardware start without it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 class _LazyModule:
-    """Stands for a module until one of its names is used; each name is looked up once."""
+    """A proxy that imports its module when an attribute is first read; attributes are cached."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -27,7 +27,7 @@ torch = _LazyModule("torch")
 
 
 def no_grad(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """``torch.no_grad`` as a decorator that leaves torch alone until the function is called."""
+    """``torch.no_grad`` as a decorator that does not import torch before the function is called."""
 
     @wraps(function)
     def called(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:

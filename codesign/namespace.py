@@ -1,4 +1,4 @@
-"""Packages whose names are imported when they are first used, so that importing them costs nothing."""
+"""Lazy package namespaces: names are imported on first use, so that importing the package is fast."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import Any
 
 
 def on_first_use(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """A module's ``__getattr__`` (PEP 562). homes: module -> the names that `package` takes from it."""
+    """A module-level ``__getattr__`` (PEP 562).
+
+    Args:
+        package: name of the package that uses it.
+        homes: module -> the names that the package exports from it.
+    """
     home = {name: module for module, names in homes.items() for name in names}
 
     def get(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What other people's code adds: an object that ``python:module:name`` names, or an installed package's entry point."""
+"""Extensions: objects named ``python:module:name``, and entry points of installed packages."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ T = TypeVar("T")
 
 
 def installed(group: str) -> dict[str, EntryPoint]:
-    """Entry points of a group, by name."""
+    """The entry points of a group, by name."""
     return {point.name: point for point in entry_points(group=group)}
 
 
 def by_name(kind: str, name: str, own: Mapping[str, T], group: str, *more: str) -> T:
-    """The `kind` of thing called `name`: one of ours, or of an installed package's; it may not take our names.
+    """The object `name`: built in, or loaded from an installed package's entry point. Built-in names take precedence.
 
-    Raises InputError on an unknown one, with the nearest of them and of `more`.
+    Args:
+        kind: what it is, for the error text.
+        name: its name.
+        own: the built-in objects.
+        group: the entry point group.
+        more: further valid spellings, for the error text.
+    Raises:
+        InputError: unknown name; the text has the nearest.
     """
     if name in own:
         return own[name]
@@ -37,7 +44,7 @@ def by_name(kind: str, name: str, own: Mapping[str, T], group: str, *more: str) 
 
 @contextmanager
 def importable(*folders: Path | None) -> Iterator[None]:
-    """Modules in the working folder, then in `folders`, can be imported meanwhile, after all that is installed."""
+    """Within the context, append the working folder and then `folders` to ``sys.path``."""
     added = [str(folder.resolve()) for folder in (Path.cwd(), *folders) if folder is not None]
     added = [folder for folder in dict.fromkeys(added) if folder not in sys.path]
     sys.path.extend(added)
@@ -49,7 +56,7 @@ def importable(*folders: Path | None) -> Iterator[None]:
 
 
 def named_object(spec: str) -> Any:
-    """What ``python:package.module:name`` names; raises InputError, with the nearest name, where there is none."""
+    """The callable named ``python:package.module:name``; raises InputError with the nearest name if there is none."""
     module_name, _, name = spec.removeprefix(PREFIX).partition(":")
     if not module_name or not name:
         raise InputError(f"'{spec}': expected python:package.module:function")

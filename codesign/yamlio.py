@@ -1,4 +1,4 @@
-"""Files that a person writes: YAML into pydantic models, with errors that name file, line and key."""
+"""Hand-written YAML files as pydantic models, with errors that name file, line and key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codesign.files import read_text
 
 
 class Written(BaseModel):
-    """Base of models for hand-written files: an unknown key is an error, values do not change."""
+    """Base of the models of hand-written files: frozen, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,13 +24,13 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def with_fields(base: type[Written], name: str, fields: Mapping[str, Any]) -> Any:
-    """A model with fields that are known when it runs: key -> (type, default, or ... where it must be written)."""
-    made: Any = create_model  # whose overloads cannot say it
+    """A subclass of `base` with fields defined at run time: key -> (type, default), or (type, ...) if required."""
+    made: Any = create_model  # its overloads do not cover this call
     return made(name, __base__=base, **fields)
 
 
 def load_yaml(path: Path, model: type[M]) -> M:
-    """Parse and validate `path` as a `model`; every mistake is one line with file, line and key."""
+    """Parse and validate a YAML file; raises InputError with one line that names file, line and key."""
     text = read_text(path)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -50,13 +50,13 @@ def load_yaml(path: Path, model: type[M]) -> M:
 
 
 def line_of(path: Path, *location: str | int) -> int:
-    """The 1-based line of the key or item at `location` in the YAML file (nearest parent if absent)."""
+    """The 1-based line of the key or item at `location` in the YAML file, or of its nearest existing parent."""
     return _line(yaml.compose(read_text(path), Loader=yaml.SafeLoader), location)
 
 
 @contextmanager
 def naming(path: Path, *location: str | int) -> Iterator[None]:
-    """Puts file, line and key in front of an InputError raised inside."""
+    """Within the context, prefix an InputError with file, line and key."""
     try:
         yield
     except InputError as error:
@@ -82,7 +82,7 @@ def _line(root: yaml.Node | None, location: tuple[str | int, ...]) -> int:
 
 
 def _fields(model: Any, location: tuple[str | int, ...]) -> list[str]:
-    """Valid keys beside an unknown key: those of the model that `location` leads to, as far as it can be followed."""
+    """The valid keys next to an unknown key: those of the model at `location`, as far as it can be followed."""
     names: list[str] = []
     for part in location[:-1]:
         field = getattr(model, "model_fields", {}).get(part)
@@ -97,7 +97,7 @@ def _fields(model: Any, location: tuple[str | int, ...]) -> list[str]:
 
 
 def _describe(path: Path, root: yaml.Node | None, error: ValidationError, model: type[BaseModel]) -> str:
-    # a misspelt required key is both missing and unknown: the unknown one says what to mend
+    # a misspelt required key is both missing and unknown; the unknown one is the more helpful error
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     location = tuple(first["loc"])
     where = f"{path}:{_line(root, location)}"
