@@ -1,4 +1,4 @@
-"""What leaves the package: designs as networks of other tools, and as Verilog."""
+"""Export of designs: networks for other tools, and Verilog."""
 
 from codesign.export.bundle import export_task, load_brevitas, output_psnr_db
 from codesign.export.registry import Exporter, export_design

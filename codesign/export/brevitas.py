@@ -1,10 +1,9 @@
 """A network and its Assignment as a Brevitas network that computes the same numbers.
 
-Convolutions and linear layers become Brevitas' own (`QuantConv2d`, `QuantLinear`, ...), with the same
-weights, scales and calibrated ranges. Brevitas has no layer for a product of two activations inside of
-a user's own attention module, so the class of such a module gains `QuantAttentionMixin`: the four
-operands pass through Brevitas' `QuantIdentity` on their way into the two products, which
-`ProductInterceptor` finds. Names stay: ``layers.0.attn.to_q`` is still called that.
+Convolutions and linear layers are replaced by Brevitas layers (`QuantConv2d`, `QuantLinear`, ...) with the same
+weights, scales and calibrated ranges. Brevitas has no layer for a product of two activations inside a user's own
+attention module, so `QuantAttentionMixin` is added to the class of such a module: the four operands of its two
+products, which `ProductInterceptor` intercepts, pass through Brevitas' `QuantIdentity`. Module names are unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from codesign.workload import Product, ProductInterceptor
 
 OperandRanges = dict[str, dict[str, float]]  # layer -> operand (input, query, ...) -> largest magnitude
 
-_ROOT = "root"  # how codesign.workload calls the module itself
+_ROOT = "root"  # codesign.workload's name of the module itself
 _REPLACED: dict[type[nn.Module], str] = {
     nn.Linear: "QuantLinear",
     nn.Conv1d: "QuantConv1d",
@@ -42,14 +41,14 @@ _CONV_ARGUMENTS = ("in_channels", "out_channels", "kernel_size", "stride", "padd
 
 @dataclass(frozen=True)
 class QuantizedOperand:
-    """An activation that a layer quantizes: its name in `codesign.quality.calibration`, and its format."""
+    """An activation that a layer quantizes."""
 
-    name: str
+    name: str  # as in `codesign.quality.calibration.Site`: input, query, key, probability or value
     format: str
 
 
 def operands(formats: LayerFormats) -> list[QuantizedOperand]:
-    """The activations that a layer quantizes: its input, or the four operands of an attention."""
+    """The activations that a layer quantizes: its input, or the four operands of attention."""
     if formats.weight is not None:
         return [QuantizedOperand("input", formats.activation)]
     if formats.key is None or formats.value is None:
@@ -64,7 +63,7 @@ def operands(formats: LayerFormats) -> list[QuantizedOperand]:
 
 
 def check_formats(assignment: Assignment) -> None:
-    """Raise InputError naming the first layer whose format Brevitas lacks, and what it has."""
+    """Raise InputError with the first layer whose format Brevitas lacks, and the formats that it has."""
     for layer, formats in assignment.layers:
         for name in formats.to_dict().values():
             if not supported(get_format(name)):
@@ -73,23 +72,28 @@ def check_formats(assignment: Assignment) -> None:
 
 
 def operand_ranges(assignment: Assignment, ranges: Ranges) -> OperandRanges:
-    """The calibrated range of every operand with a plain format."""
+    """The calibrated range of every activation in a plain format (not a block format, not a cast)."""
     found: OperandRanges = {}
     for layer, formats in assignment.layers:
         for operand in operands(formats):
             fmt = get_format(operand.format)
             if not fmt.is_block and not fmt.is_cast:
                 value = ranges.get((layer, operand.name), fmt)
-                assert isinstance(value, float)  # a pair belongs to a zero point, which was refused
+                assert isinstance(value, float)  # formats with a zero point have a pair, and are not supported
                 found.setdefault(layer, {})[operand.name] = value
     return found
 
 
 def build(module: nn.Module, assignment: Assignment, ranges: Mapping[str, Mapping[str, float]]) -> nn.Module:
-    """A Brevitas network in eval mode; `module` is copied and stays as it is.
+    """A Brevitas network in eval mode.
 
-    `ranges` are those of `operand_ranges`. Raises InputError on a format that Brevitas lacks and on a
-    layer that is neither a plain convolution, a linear layer nor an attention.
+    Args:
+        module: the float network, which is copied and not changed.
+        assignment: the formats of its layers.
+        ranges: from `operand_ranges`.
+    Raises:
+        InputError: a format that Brevitas lacks, or a layer that is neither a plain convolution, a linear layer nor an
+            attention.
     """
     require_brevitas()
     check_formats(assignment)
@@ -107,7 +111,7 @@ def build(module: nn.Module, assignment: Assignment, ranges: Mapping[str, Mappin
 
 
 def _replace(network: nn.Module, layer: str, formats: LayerFormats, ranges: Mapping[str, float]) -> nn.Module:
-    """`network` with a Brevitas layer at `layer`; a new root if the network is that layer."""
+    """`network` with a Brevitas layer at `layer`; the new layer if the network is that layer."""
     old = _submodule(network, layer)
     new = _layer(layer, old, formats, ranges)
     if old is network:
@@ -136,7 +140,7 @@ def _layer(layer: str, old: nn.Module, formats: LayerFormats, ranges: Mapping[st
     else:
         arguments = {name: getattr(old, name) for name in _CONV_ARGUMENTS}
         new = kind(**arguments, padding_mode=old.padding_mode, **quantizers)
-    # the parameters stay Brevitas' (its proxies hold them); the numbers are the network's own
+    # the Parameter objects stay Brevitas', as its proxies refer to them; their data are the network's
     new.weight.data = old.weight.data
     if old.bias is not None:
         new.bias.data = old.bias.data
@@ -147,13 +151,9 @@ def _layer(layer: str, old: nn.Module, formats: LayerFormats, ranges: Mapping[st
 
 
 class QuantAttentionMixin(nn.Module):
-    """A module whose attention products take operands that passed through `attention_quant`.
+    """A mixin that quantizes the operands of a module's attention products."""
 
-    `attention_quant` holds ``{product: {query, key, probability, value}}``; products are numbered from "0"
-    in the order in which one call makes them. Blocks run along the last axis of what it is given.
-    """
-
-    attention_quant: nn.ModuleDict
+    attention_quant: nn.ModuleDict  # product, numbered from "0" in order of execution -> operand -> quantizer
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with _ActivationProducts(self, self._quantized, decompose=True):
@@ -171,7 +171,7 @@ class QuantAttentionMixin(nn.Module):
 
 
 class _ActivationProducts(ProductInterceptor):
-    """Leaves Brevitas' own layers alone, whose operands are quantized tensors, not plain ones."""
+    """Intercepts products of plain tensors only, not those of Brevitas layers, whose operands are QuantTensors."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -182,7 +182,7 @@ class _ActivationProducts(ProductInterceptor):
 
 
 def _along(quantizer: nn.Module, x: Tensor, axis: int) -> Tensor:
-    """`quantizer` with its blocks along `axis` of `x`."""
+    """Apply `quantizer`, whose blocks run along the last axis, along `axis` of `x`."""
     quantized: Tensor = quantizer(x.transpose(axis, -1)).transpose(axis, -1)
     return quantized
 
@@ -210,7 +210,7 @@ def _quant_class(original: type[nn.Module]) -> type[nn.Module]:
 
 
 def _submodule(network: nn.Module, layer: str) -> nn.Module:
-    """The module that `layer` names; raises InputError where it names a slice or a computed weight."""
+    """The module called `layer`; raises InputError if the layer is no module, but a slice or a computed weight."""
     if layer == _ROOT:
         return network
     try:

@@ -1,4 +1,4 @@
-"""Brevitas networks as folders: written after a check against what was measured, and read again."""
+"""Brevitas networks as folders: written after a comparison with the measured network, and loaded again."""
 
 from __future__ import annotations
 
@@ -28,44 +28,47 @@ from codesign.quality import Evaluator
 from codesign.quality.calibration import RangeRule
 
 SCHEMA_VERSION = 1
-LEAST_PSNR_DB = 60.0
-EQUAL_PSNR_DB = 200.0  # stands for bit-identical outputs, whose PSNR is infinite: JSON has no infinity
+LEAST_PSNR_DB = 60.0  # between the outputs of the exported and the measured network
+EQUAL_PSNR_DB = 200.0  # for bit-identical outputs, whose PSNR is infinite: JSON has no infinity
 MANIFEST, WEIGHTS = "manifest.json", "model.safetensors"
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One network, built and checked, not yet written."""
+    """A Brevitas network that has been compared with the measured one, and not yet written."""
 
     network: nn.Module
     assignment: Assignment
     ranges: OperandRanges
-    rule: RangeRule
-    psnr_db: float
+    rule: RangeRule  # that gave the ranges
+    psnr_db: float  # of its outputs against those of the measured network
 
 
 class WrittenNetwork(TypedDict):
-    """A network as `export --json` has it: its folder, how many layers were quantized, PSNR to the measured outputs."""
+    """A network in the JSON of ``codesign export``."""
 
-    path: str
-    layers: int
-    psnr_db: float
+    path: str  # its folder
+    layers: int  # number of quantized layers
+    psnr_db: float  # of its outputs against those of the measured network
 
 
 class WrittenNetworks(TypedDict):
-    """The networks of a design, by task; `to` is the exporter's name, which `export_design` adds."""
+    """The networks of a design in the JSON of ``codesign export``."""
 
-    to: NotRequired[str]
+    to: NotRequired[str]  # the exporter's name, which `export_design` adds
     design: str
     tasks: dict[str, WrittenNetwork]
 
 
 def export_brevitas(study_dir: Path, design_id: str, out_dir: Path) -> WrittenNetworks:
-    """Write each network of a design to ``out_dir/<task>``; returns what was written.
+    """Write each network of a design to ``out_dir/<task>``.
 
-    Every network is built and compared with the measured one on the evaluation batch before the first file
-    is written. Raises InputError on an unknown design or format, EnvironmentProblem where
-    `out_dir` cannot be written, CodesignError where the two networks differ (below LEAST_PSNR_DB).
+    All networks are built, and compared with the measured ones on the evaluation batch, before any file is written.
+
+    Raises:
+        InputError: unknown design, or a format that Brevitas lacks.
+        CodesignError: an exported network differs from the measured one (PSNR below LEAST_PSNR_DB).
+        EnvironmentProblem: `out_dir` cannot be written.
     """
     require_brevitas()
     design = read_design(Path(study_dir), design_id)
@@ -91,11 +94,16 @@ def export_brevitas(study_dir: Path, design_id: str, out_dir: Path) -> WrittenNe
 def export_task(
     task: Task, assignment: Assignment, evaluator: Evaluator | None = None, *, ranges: RangeRule = "mse"
 ) -> Exported:
-    """The Brevitas network of one task, compared with the evaluated network on the evaluation batch.
+    """The Brevitas network of one task, compared with the measured network on the evaluation batch.
 
-    evaluator: what measured it (default: a new one whose activations are clipped by the rule `ranges`).
-
-    Raises CodesignError if their outputs differ by more than LEAST_PSNR_DB allows.
+    Args:
+        task: the task.
+        assignment: the formats of its layers.
+        evaluator: what measured it; default: a new one.
+        ranges: rule that clips activations, of the default evaluator.
+    Raises:
+        InputError: a format or layer that Brevitas lacks.
+        CodesignError: the outputs differ (PSNR below LEAST_PSNR_DB).
     """
     check_formats(assignment)
     evaluator = evaluator or Evaluator(task, ranges=ranges)
@@ -114,9 +122,9 @@ def export_task(
 
 
 def output_psnr_db(outputs: Outputs, reference: Outputs) -> float:
-    """PSNR of all floating outputs, the peak being the range (max - min) of `reference`; the least of several.
+    """The least PSNR in dB over all floating-point outputs, with the range (max - min) of `reference` as peak.
 
-    EQUAL_PSNR_DB where they are equal bit for bit, -inf where they cannot be compared.
+    EQUAL_PSNR_DB if they are bit-identical, -inf if they cannot be compared.
     """
     return min(_psnr_db(outputs[name], y) for name, y in reference.items() if y.is_floating_point())
 
@@ -132,10 +140,13 @@ def _psnr_db(x: Tensor, y: Tensor) -> float:
 
 
 def load_brevitas(folder: Path | str, *, module: nn.Module | None = None) -> nn.Module:
-    """The Brevitas network that `export_design` wrote to `folder` (``out_dir/<task>``), in eval mode.
+    """Load a Brevitas network from the folder ``out_dir/<task>`` of an export, in eval mode.
 
-    `module` gives the float architecture; by default the task named in the manifest is loaded for it.
-    All numbers, calibrated ranges included, come from the folder. Raises InputError on a broken folder.
+    Args:
+        folder: holds the manifest and all numbers, including calibrated ranges.
+        module: the float architecture; default: that of the task named in the manifest.
+    Raises:
+        InputError: the folder is no export, or does not fit the module.
     """
     require_brevitas()
     folder = Path(folder)
@@ -165,7 +176,7 @@ def load_brevitas(folder: Path | str, *, module: nn.Module | None = None) -> nn.
 
 
 def _write(folder: Path, result: Exported, design: ChosenDesign, task: str) -> None:
-    """The weights first: a folder with a manifest is complete."""
+    """Write the weights, then the manifest, so that a folder with a manifest is complete."""
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "study": design.study,
@@ -180,14 +191,14 @@ def _write(folder: Path, result: Exported, design: ChosenDesign, task: str) -> N
         "range_rule": result.rule,
         "scales": _scales(result),
     }
-    # a tied weight shares its memory, which the file cannot say: it is written once per name
+    # safetensors cannot represent tied weights, which share memory: they are written once per name
     state = {name: tensor.detach().clone().contiguous() for name, tensor in result.network.state_dict().items()}
     _save_atomic(folder / WEIGHTS, state)
     write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
 def _scales(result: Exported) -> dict[str, dict[str, float]]:
-    """Range / largest element of each calibrated operand: what one step of the format is worth."""
+    """The scale of each calibrated activation: its range over the format's largest element."""
     scales: dict[str, dict[str, float]] = {}
     for layer, operands in result.ranges.items():
         formats = result.assignment[layer]

@@ -1,14 +1,14 @@
-"""Brevitas' quantizer for each of our formats, with the same element, scale and range.
+"""Brevitas quantizers for the formats of this package, with the same element, scale and range.
 
-What Brevitas 0.13 has, and this module configures so that every rounded number equals ours:
+Formats of Brevitas 0.13, configured here so that every rounded number is the same:
 
 ``int2`` .. ``int16``              narrow range, float scale: per output channel (weights), per tensor (activations)
 ``fp8_e4m3 fp8_e5m2 fp6_* fp4_e2m1``  the OCP minifloats with the same scales
 ``mxfp8_* mxfp6_* mxfp4 mxint8``   groups of 32 along the contraction, power-of-two scale, rule floor
 ``bf16 fp16``                      minifloats without a scale; ``fp32`` is no quantizer
 
-It has no group with a float16 scale (``int4_g32``), no two-level scale (``nvfp4``), no other rule for
-the scale of a block, and its zero points come from other statistics (``..._zp``): these are refused.
+Brevitas has no groups with a float16 scale (``int4_g32``), no two-level scale (``nvfp4``) and no other rule for block
+scales, and its zero points are computed from other statistics (``..._zp``): these formats are not supported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Quantizer = Any  # a Brevitas injector class; the package carries no types
 
 
 def supported(fmt: Format) -> bool:
-    """Whether Brevitas has `fmt`."""
+    """Whether `fmt` can be exported to Brevitas."""
     if fmt.is_cast:
         return True
     if fmt.has_zero_point:
@@ -34,12 +34,12 @@ def supported(fmt: Format) -> bool:
 
 @functools.cache
 def supported_names() -> tuple[str, ...]:
-    """The formats of the table that can be exported."""
+    """The names of all formats that can be exported."""
     return tuple(name for name in format_names() if supported(get_format(name)))
 
 
 def require_brevitas() -> None:
-    """Raise InputError, with what to install, unless Brevitas can be imported."""
+    """Raise InputError, with the package to install, unless Brevitas can be imported."""
     try:
         importlib.import_module("brevitas.nn")
     except ImportError as error:
@@ -48,22 +48,25 @@ def require_brevitas() -> None:
 
 @functools.cache
 def weight_quantizer(fmt: Format) -> Quantizer:
-    """For a layer's ``weight_quant``: scales are taken from the weight, one per output channel or block."""
+    """A quantizer for a layer's ``weight_quant``; scales come from the weight, one per output channel or block."""
     return _injector(fmt, weight=True)
 
 
 def activation_quantizer(fmt: Format, group_axis: int, amax: float | None) -> Quantizer:
-    """For ``input_quant`` and `QuantIdentity`.
+    """A quantizer for ``input_quant`` and `QuantIdentity`.
 
-    `amax` is the calibrated range of a plain format (a parameter of the Brevitas module, so its state
-    holds it); blocks run along `group_axis` and scale themselves.
+    Args:
+        fmt: the format.
+        group_axis: axis of the blocks of a block format, whose scales come from the data.
+        amax: calibrated range of a plain format; it becomes a parameter of the Brevitas module, and so part of its
+            state.
     """
     base = _injector(fmt, weight=False)
     if base is None or fmt.is_cast:
         return base
     if fmt.is_block:
         return base.let(group_dim=group_axis)
-    # an operand that was zero throughout calibration takes scale 1, as in codesign.formats
+    # an activation that was zero throughout calibration gets scale 1, as in codesign.formats
     return base.let(scaling_init=float(amax) if amax else fmt.max_value)
 
 
@@ -103,7 +106,7 @@ def _minifloat(fmt: Format, element: FloatElement, weight: bool) -> Quantizer:
         "mantissa_bit_width": element.mantissa_bits,
     }
     if fmt.is_cast:
-        # stated, because Brevitas knows the special codes of 8-bit types only
+        # explicit, because Brevitas knows the special codes of 8-bit types only
         return (ocp.FpOCPWeight if weight else ocp.FpOCPAct).let(max_available_float=element.max_value, **shape)
     if fmt.is_block:
         return (MXFloat8e4m3Weight if weight else MXFloat8e4m3Act).let(**shape)

@@ -1,4 +1,4 @@
-"""The exports that there are, by name: ours, and those of installed packages."""
+"""Exporters by name: built in, and of installed packages."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ GROUP = "codesign.exporters"  # of entry points
 
 
 class Exporter(Protocol):
-    """Writes a design of a study's folder for another tool.
+    """Writes a design of a study for another tool.
 
-    Returns what was written, as JSON types; raises InputError where the tool cannot hold the design.
+    Returns what was written, as JSON types; raises InputError if the tool cannot represent the design.
     """
 
     def __call__(self, study_dir: Path, design_id: str, out_dir: Path, /) -> Mapping[str, object]: ...
@@ -39,8 +39,16 @@ def export_design(study_dir: Path, design_id: str, to: str, out_dir: Path) -> Ma
 
 
 def export_design(study_dir: Path, design_id: str, to: str, out_dir: Path) -> Mapping[str, object]:
-    """Write a design by the exporter called `to`, and say what was written, `to` included.
+    """Export a design.
 
-    Raises InputError on an unknown one, with the nearest, and what the exporter raises.
+    Args:
+        study_dir: the study's folder.
+        design_id: id of a design in its front.json.
+        to: name of the exporter.
+        out_dir: folder for the exported files.
+    Returns:
+        What the exporter returns, as JSON types, and `to`.
+    Raises:
+        InputError: unknown exporter, with the nearest name; and what the exporter raises.
     """
     return {"to": to, **by_name("export", to, OWN, GROUP)(study_dir, design_id, out_dir)}

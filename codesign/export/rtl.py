@@ -1,4 +1,4 @@
-"""A design as Verilog: its array, its unit, and a bench that multiplies matrices of its own layers."""
+"""A design as Verilog: its systolic array, its compute unit, and a bench that multiplies matrices of its layers."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ from codesign.quality import Evaluator, Operands, sample_operands
 from codesign.quality.calibration import Site
 
 READ_ME = """\
-Design {design} of the study {study}: {rows} x {columns} units, {dataflow}s stay.
+Design {design} of the study {study}: {rows} x {columns} units, {dataflow}-stationary.
 
 array.v       the array; parameters ROWS and COLUMNS are the design's; modules array, array_cell, array_delay
 unit.v        its dot-product unit {unit}
 layer.json    the layers that the bench multiplies, one for each format pair (mode) that the design's networks use
-checks.v      compares a corner of {corner} cells with vectors_*.hex every clock; one checker a layer, in that order
+checks.v      compares a corner of {corner} cells with vectors_*.hex every clock; one checker per layer, in that order
 bench.v       clock for a Verilog simulator:
               iverilog -g2005 -o bench.vvp bench.v checks.v array.v unit.v && vvp -n bench.vvp
 main.cpp      clock for Verilator:
               verilator --cc --exe --build -Wno-fatal --top-module checks main.cpp checks.v array.v unit.v
               obj_dir/Vchecks
-Each checker prints `CHECK layer N steps M wrong`: N rows of results were compared, M differed. M is 0 where the
-array computes, bit for bit, what the accumulator was scored with.
+Each checker prints `CHECK layer N steps M wrong`: N rows of results were compared, M differed. M is 0 if the array
+computes, bit for bit, the results by which the accumulator was judged.
 
-By mode, the unit takes L = {latency} clocks and works on D = {interleave} sums in turn.
+By mode, the unit has a latency of L = {latency} clocks and interleaves D = {interleave} sums.
 {protocol}
-There is no reset; `mode`, where there is one, is the number in layer.json and changes only while nothing is under way.
+There is no reset. `mode`, if there is one, is the number in layer.json; it may change only while the array is idle.
 """
 
 _PROTOCOL = {
     "output": """\
-Every clock: a (activations of all rows), w (weights of all columns), one step of the dot products; zeros where idle.
-first: with the first step of a sum. last: with its last one. Where D > 1, a step is D clocks long, one for each of D
-rows of activations, and so are first and last. L + ROWS + COLUMNS - 1 clocks after a tile's very last step, `out`
-shows the first result of the bottom row; each clock of shift brings the next one, D a row, from the bottom upwards.
-No sum may be completed while shift is on. array.v delays row r by r clocks and column c by c.""",
+Every clock: a (activations of all rows), w (weights of all columns), one step of the dot products; zeros when idle.
+first: with the first step of a sum. last: with its last one. If D > 1, a step is D clocks long, one for each of D
+rows of activations, and so are first and last. L + ROWS + COLUMNS - 1 clocks after the last step of a tile, `out`
+shows the first result of the bottom row; each clock of shift brings the next one, D per row, from the bottom upwards.
+No sum may complete while shift is on. array.v delays row r by r clocks and column c by c.""",
     "weight": """\
 load: for ROWS clocks, the weights of all columns, the bottom row's first. swap: with the first activations that
 meet them; the next load begins no earlier than L * (ROWS - 1) + COLUMNS - 1 clocks after it. Every clock: a (one step
-of K a row) and psum_in (the partial sums of all columns so far; none where first is on). Their sums leave at `out`
+of K per row) and psum_in (the partial sums of all columns so far; none while first is on). Their sums leave at `out`
 L * ROWS + COLUMNS - 1 clocks later. array.v delays row r by r * L clocks and column c by c: that is
 ROWS * (ROWS - 1) / 2 * L registers as wide as a row's activations.""",
 }
@@ -61,66 +61,66 @@ ROWS * (ROWS - 1) / 2 * L registers as wide as a row's activations.""",
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """The product of a design with most MACs in one format pair."""
+    """The matrix product of a design with the most MACs in one format pair."""
 
     task: str
     layer: str
     kind: str
-    macs: int
+    macs: int  # for one result
 
 
 class WrittenLayer(TypedDict):
-    """A layer that the bench multiplies, in layer.json.
+    """A layer that the bench multiplies, in layer.json."""
 
-    mode: of the unit; macs: for one result; streamed, stationary: shapes of the operands that were sampled;
-    products_per_step: of one dot product; steps: of the whole matrices; compared: rows of results.
-    """
-
-    mode: int
+    mode: int  # of the unit
     pair: str
     task: str
     layer: str
     kind: str
-    macs: int
-    streamed: list[int]
-    stationary: list[int]
-    products_per_step: int
-    steps: int
-    compared: int
+    macs: int  # for one result
+    streamed: list[int]  # shape of the sampled streamed operand
+    stationary: list[int]  # shape of the sampled stationary operand
+    products_per_step: int  # per dot product
+    steps: int  # for the whole matrices
+    compared: int  # rows of results
 
 
 class WrittenArray(TypedDict):
-    """layer.json, and what the commands add to it in their own JSON.
+    """The content of layer.json, and the fields that commands add to it in their JSON."""
 
-    corner: [rows, columns] that the bench multiplies on; modes: format pairs of the unit; latency: clocks, and
-    interleave: sums in turn, both by mode. to: the exporter's name; wrong: rows of results that differ, by layer.
-    """
-
-    to: NotRequired[str]
+    to: NotRequired[str]  # the exporter's name
     design: str
     study: str
-    dataflow: str
+    dataflow: str  # output or weight: the stationary operand
     rows: int
     columns: int
-    corner: list[int]
+    corner: list[int]  # [rows, columns] of the array that the bench simulates
     unit: str
-    modes: list[str]
-    latency: list[int]
-    interleave: list[int]
+    modes: list[str]  # format pairs of the unit
+    latency: list[int]  # clocks, by mode
+    interleave: list[int]  # number of interleaved sums, by mode
     layers: list[WrittenLayer]
     simulator: NotRequired[str]
-    wrong: NotRequired[list[int]]
+    wrong: NotRequired[list[int]]  # rows of results that differ, by layer
     folder: NotRequired[str]
 
 
 def export_rtl(
     study_dir: Path, design_id: str, out_dir: Path, dataflow: str = "output", simulator: str | None = None
 ) -> WrittenArray:
-    """Write the array of a design with its bench to `out_dir`; run it where a simulator is named.
+    """Write the array of a design as Verilog, with a self-checking bench.
 
-    Returns what layer.json says, and with a simulator `wrong`, rows of results that differ, by layer.
-    Raises InputError on an unknown design or dataflow, and on a design without a readable accelerator,
-    EnvironmentProblem where `out_dir` cannot be written or the simulator fails.
+    Args:
+        study_dir: the study's folder.
+        design_id: id of a design in its front.json.
+        out_dir: folder for the files.
+        dataflow: ``output`` or ``weight``: the stationary operand.
+        simulator: ``iverilog`` or ``verilator``, to run the bench in; None: it is not run.
+    Returns:
+        The content of layer.json; with a simulator also `simulator` and `wrong`.
+    Raises:
+        InputError: unknown design or dataflow, or a design without a valid accelerator.
+        EnvironmentProblem: `out_dir` cannot be written, or the simulator fails.
     """
     design = read_design(Path(study_dir), design_id)
     if not design.hardware:
@@ -131,7 +131,7 @@ def export_rtl(
     tasks = {name: load_task(design.specs[name], name=name, search_path=design.folder) for name in design.assignments}
     chosen = choose_layers(design, tasks)
     for pair in chosen:
-        chip.unit.rate(pair)  # a pair that the unit lacks fails here
+        chip.unit.rate(pair)  # raises if the unit does not support the pair
     checks, layers = _checks(design, made, unit, tasks, chosen)
     facts: WrittenArray = {
         "design": design.id,
@@ -161,7 +161,7 @@ def _checks(
     tasks: Mapping[str, Task],
     chosen: Mapping[FormatPair, LayerChoice],
 ) -> tuple[list[ArrayCheck], list[WrittenLayer]]:
-    """Of the layer chosen for each mode, in the unit's order: what the bench multiplies, and how layer.json puts it."""
+    """For the layer chosen for each mode, in the unit's order: its check in the bench, and its entry in layer.json."""
     names = {choice.task for choice in chosen.values()}
     evaluators = {name: Evaluator(tasks[name], ranges=design.ranges[name]) for name in names}
     operands = {name: sample_operands(tasks[name]) for name in evaluators}
@@ -199,7 +199,10 @@ def _layer(check: ArrayCheck, choice: LayerChoice, operands: Operands, pair: For
 
 
 def choose_layers(design: ChosenDesign, tasks: Mapping[str, Task]) -> dict[FormatPair, LayerChoice]:
-    """For every format pair that the design's networks use, the product with most MACs for one result."""
+    """For every format pair that the design's networks use, the matrix product with the most MACs for one result.
+
+    Raises InputError if a layer has no formats.
+    """
     macs: dict[tuple[FormatPair, str, str, str], int] = {}
     for name, assignment in design.assignments.items():
         workload = tasks[name].workload()
@@ -234,7 +237,7 @@ def _operands_of(operands: tuple[Operands, ...], choice: LayerChoice) -> Operand
 
 
 def _range(evaluator: Evaluator, site: Site | None, name: str) -> Amax | None:
-    """The clipping range that quality uses at `site`; None where scales come from the data."""
+    """The clipping range that the evaluator uses at `site`; None if the format's scales come from the data."""
     form = get_format(name)
     if site is None or form.is_block or form.is_cast:
         return None

@@ -1,4 +1,4 @@
-"""A design of a study's folder, and the tasks that it was measured on."""
+"""Reading a design of a study, and the tasks that it was measured on."""
 
 from __future__ import annotations
 
@@ -16,34 +16,30 @@ from codesign.yamlio import load_yaml
 
 @dataclass(frozen=True)
 class ChosenDesign:
-    """What an export needs of one design.
-
-    specs: by task how it is loaded: restore, rewrite, or python:package.module:function. ranges: by task what clipped
-    its activations when it was measured. hardware: whether the study's space had any.
-    """
+    """What an export needs to know of a design."""
 
     design: Design
     study: str
     folder: Path
-    specs: dict[str, str]
-    ranges: dict[str, RangeRule]
-    hardware: bool
+    specs: dict[str, str]  # task -> how it is loaded: restore, rewrite, or python:package.module:function
+    ranges: dict[str, RangeRule]  # task -> rule that clipped its activations when it was measured
+    hardware: bool  # whether the study's space has hardware
 
     @property
     def id(self) -> str:
-        """The design's."""
+        """The design's id."""
         return self.design.id
 
     @property
     def assignments(self) -> dict[str, Assignment]:
-        """The design's, by task."""
+        """The design's assignments, by task."""
         return self.design.assignments
 
 
 def read_design(folder: Path, design_id: str) -> ChosenDesign:
-    """The design called `design_id`.
+    """Read the design `design_id` of a study.
 
-    Raises InputError on a missing or broken study folder, and on an unknown id (the nearest is offered).
+    Raises InputError if the study's folder is missing or broken, and on an unknown id, with the nearest.
     """
     front = load_front(folder)
     try:
@@ -56,7 +52,7 @@ def read_design(folder: Path, design_id: str) -> ChosenDesign:
             raise InputError(f"{folder / SPACE}: no task '{task}'{nearest(task, written)}")
         if not written[task].task:
             raise InputError(f"{folder}: '{task}' is a workload in given formats: there is no network to export")
-    # the command line may have said other ranges than the space; a study from before there was a choice had the default
+    # --ranges may have overridden the space's rule; older studies without this field used the default
     ranges = {
         task: front.tasks[task].ranges if task in front.tasks else written[task].ranges for task in design.assignments
     }
