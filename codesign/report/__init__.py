@@ -1,4 +1,4 @@
-"""What people look at: report.html, report.md and front.csv, drawn from a study folder's files."""
+"""The report of a study: report.html, report.md and front.csv, made from the files of its folder."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["Study", "load_study", "write_report"]
 
 
 def write_report(folder: Path) -> tuple[Path, Path]:
-    """Write report.md, report.html and front.csv into a study folder; returns the first two paths.
+    """Write report.md, report.html and front.csv into a study's folder; returns the paths of the first two.
 
-    Raises InputError where the folder holds no study, EnvironmentProblem where it cannot be written.
+    Raises InputError if the folder holds no study, EnvironmentProblem if it cannot be written.
     """
     files = load_study(folder)
     targets = folder / "report.md", folder / "report.html"
@@ -30,7 +30,7 @@ def write_report(folder: Path) -> tuple[Path, Path]:
 
 
 def html(files: Study) -> str:
-    """One self-contained page: template, style, script and the study's data."""
+    """report.html: one self-contained page of template, style, script and the study's data."""
     data = {
         "front": files.front.model_dump(mode="json", exclude_none=True),
         "details": files.record.model_dump(mode="json", exclude_none=True),
@@ -38,7 +38,7 @@ def html(files: Study) -> str:
         "summary": summary(files),
         "assumptions": assumptions(files),
     }
-    # "<" never stands in the embedded JSON, so no name can close the script element
+    # the embedded JSON contains no "<", so that no name can close the script element
     embedded = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     parts = {name: read_text(_TEMPLATE / f"report.{name}") for name in ("css", "js")}
     title = str(files.front.study).replace("&", "&amp;").replace("<", "&lt;")
@@ -46,7 +46,7 @@ def html(files: Study) -> str:
 
 
 def front_csv(files: Study) -> str:
-    """The reported designs, flat."""
+    """front.csv: one row per reported design."""
     rows = []
     for d in files.front:
         row: dict[str, object] = {"id": d.id, **d.objectives, "told_apart": int(d.told_apart)}

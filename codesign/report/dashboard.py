@@ -1,17 +1,18 @@
-"""What optuna-dashboard shows of a finished study: notes of the study and of its trials, pictures, the report.
+"""Notes and artifacts for optuna-dashboard: notes of the study and of its trials, pictures, and the report.
 
-A note is a few system attributes of the study: ``dashboard:note_ver`` counts its versions, ``dashboard:note_str:0``,
-``:1``, ... hold pieces of its text; a trial's have its id after ``dashboard:``. An artifact is a file called by its id
-in a folder, and an attribute ``artifacts:ID`` that describes it. Both are written here as `optuna_dashboard.save_note`
-and `optuna.artifacts.upload_artifact` write them (0.21.0 and 5.0.0; tests compare), and not by them, because
+A note consists of system attributes of the study: ``dashboard:note_ver`` counts its versions, ``dashboard:note_str:0``,
+``:1``, ... hold chunks of its text; those of a trial have its id after ``dashboard:``. An artifact is a file in a
+folder, named by its id, with an attribute ``artifacts:ID`` that describes it. Both are written here in the layout of
+`optuna_dashboard.save_note` and `optuna.artifacts.upload_artifact` (0.21.0 and 5.0.0; tests compare), without calling
+them, because
 
-- a study is often searched where no dashboard is installed, and looked at from another machine;
-- `save_note` takes a running trial, and to make one of a finished trial asks the study's sampler;
-- `upload_artifact` draws a new id each time, so that what is written again, after a lost answer or by the study's next
-  run, would be there twice. Here an id follows from a name, and what is there already is left alone.
+- a study is often run where no dashboard is installed, and viewed from another machine;
+- `save_note` takes a running trial, and constructing one from a finished trial calls the study's sampler;
+- `upload_artifact` draws a new id each time, so that writing again, after a lost answer or when the study is resumed,
+  would create a duplicate. Here the id is derived from the name, and existing content is left alone.
 
-Databases hold this layout, so that later dashboards have to read it. Only attributes of the study are set, as a
-finished trial takes none.
+Databases store this layout, so that later dashboards must read it. Only attributes of the study are set, as those of
+finished trials are immutable.
 """
 
 from __future__ import annotations
@@ -37,19 +38,24 @@ from codesign.search.queue.storage import patient
 
 FOLDER = "artifacts"
 BOUNDARY = "*codesign writes what stands above; what is written below stays.*"
-_PIECE = 2045  # characters of a note in one attribute
+_PIECE = 2045  # characters of a note per attribute
 _NOTED = re.compile(r"dashboard:(\d+):note_ver")
 
 
 def write_notes(folder: Path, storage: BaseStorage) -> Path:
-    """Write the notes of a study folder's reported designs into `storage`, its pictures and report below `folder`.
+    """Write notes on the reported designs of a study into `storage`, and its pictures and report as artifacts.
 
-    Returns the folder of the artifacts. What a person wrote below a note, or into one that was not codesign's, stays;
-    the note of a trial that no reported design needs any more loses the rest. Writing again what is there changes
-    nothing.
+    Text that a user wrote below a note, or in a note of their own, is kept. The note of a trial that no reported design
+    refers to any more is removed, except for that text. The function is idempotent.
 
-    Raises InputError where the folder holds no study or the storage another one, EnvironmentProblem where one of them
-    cannot be written.
+    Args:
+        folder: the study's folder.
+        storage: the storage of the study.
+    Returns:
+        The folder of the artifacts, below `folder`.
+    Raises:
+        InputError: the folder holds no study, or the storage holds another one.
+        EnvironmentProblem: folder or storage cannot be written.
     """
     files = load_study(folder)
     store = _DashboardStore(storage, str(files.front.study), folder / FOLDER)
@@ -65,9 +71,9 @@ def write_notes(folder: Path, storage: BaseStorage) -> Path:
 
 
 def _pictures(files: Study, store: _DashboardStore) -> Iterator[tuple[tuple[str, str], str]]:
-    """(design, task) -> address of its pictures beside the float network's.
+    """Pairs of (design, task) and the URL of its pictures next to the float network's.
 
-    They are called by the design's role, so that those of another design take their place.
+    The files are named by the design's role, so that those of a later design replace them.
     """
     for role, design in (("worst", files.record.worst), ("chosen", files.record.chosen)):
         for task, shown in files.examples.items():
@@ -77,7 +83,7 @@ def _pictures(files: Study, store: _DashboardStore) -> Iterator[tuple[tuple[str,
 
 
 class _DashboardStore:
-    """The attributes of one study, as they were read last, and its folder of artifacts."""
+    """The system attributes of one study, as last read, and its folder of artifacts."""
 
     def __init__(self, storage: BaseStorage, study: str, folder: Path) -> None:
         self._storage = storage
@@ -104,7 +110,7 @@ class _DashboardStore:
             self._attributes[key] = value
 
     def put(self, name: str, content: str | bytes) -> str:
-        """Keep a file as an artifact of the study; returns its address in the dashboard."""
+        """Store a file as an artifact of the study; returns its URL in the dashboard."""
         identifier = str(uuid.uuid5(uuid.NAMESPACE_URL, f"codesign:{self._study}/{name}"))
         path, data = self.folder / identifier, content.encode() if isinstance(content, str) else content
         if not path.exists() or path.read_bytes() != data:
@@ -115,14 +121,15 @@ class _DashboardStore:
         return f"/artifacts/{self.study_id}/{identifier}"
 
     def noted(self) -> set[int]:
-        """Ids of the trials in whose notes codesign wrote, or began to."""
+        """Ids of the trials whose notes codesign has written, or started to write."""
         found = {int(match[1]) for match in map(_NOTED.fullmatch, self._attributes) if match}
         return {i for i in found if BOUNDARY in self._text(_prefix(i)) or self._attributes.get(_begun(i)) is not None}
 
     def note(self, trial_id: int | None, text: str) -> None:
-        """Make `text` the part of a note that is codesign's; of the study, or of a trial.
+        """Set codesign's section of a note, of the study (None) or of a trial.
 
-        A note is several attributes: until all are written, one more keeps what a person wrote there.
+        A note spans several attributes. Until all are written, a further attribute holds the user's section, so that
+        it survives an interruption.
         """
         prefix, begun = _prefix(trial_id), _begun(trial_id)
         before, theirs = self._text(prefix), self._attributes.get(begun)
@@ -140,7 +147,7 @@ class _DashboardStore:
         return "".join(str(self._attributes[key]) for key in itertools.takewhile(self._attributes.__contains__, keys))
 
     def _write(self, prefix: str, body: str) -> None:
-        """Set the pieces of a note, and empty those that it had more."""
+        """Set the chunks of a note, and clear chunks that it no longer needs."""
         for i in itertools.count():
             key, piece = f"{prefix}note_str:{i}", body[i * _PIECE : (i + 1) * _PIECE]
             if not piece and key not in self._attributes:
@@ -157,7 +164,7 @@ def _begun(trial_id: int | None) -> str:
 
 
 def _bounded(text: str, theirs: str) -> str:
-    """A note with `text` above the boundary and what a person wrote below it."""
+    """A note with `text` above the boundary, and the user's section below it."""
     if not text:
         return theirs
     return f"{text}\n\n---\n{BOUNDARY}\n" + (f"\n{theirs}\n" if theirs else "")

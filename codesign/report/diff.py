@@ -1,4 +1,4 @@
-"""What moved between two studies of the same objectives, and whether it is more than noise."""
+"""Comparison of two studies with the same objectives: what changed, and whether by more than noise."""
 
 from __future__ import annotations
 
@@ -19,66 +19,70 @@ from codesign.report.text import human
 from codesign.search.engine.pareto import hypervolume
 from codesign.search.study.representatives import unit_box
 
-DRAWS = 400
-_EQUAL = 1e-9  # of a hypervolume: the rounding of files and sums
-_STANDARD_DEVIATIONS = 2 * 1.959964  # that a 95 % interval is wide
+DRAWS = 400  # of the measured qualities, for the interval of the hypervolume's change
+_EQUAL = 1e-9  # relative change of the hypervolume that rounding may cause
+_STANDARD_DEVIATIONS = 2 * 1.959964  # width of a 95 % interval
 
 Verdict = Literal["better", "same", "worse"]
 
 
 @dataclass(frozen=True)
 class Remeasured:
-    """One network in the same formats in both studies, whose deciding metric came out otherwise."""
+    """A network in the same formats in both studies, whose deciding metric differs."""
 
     design: str
     task: str
     old: float
     new: float
-    moved: Literal["worse", "within noise", "better"]  # by the interval that the old study gave
+    moved: Literal["worse", "within noise", "better"]  # judged by the old study's interval
 
 
 @dataclass(frozen=True)
 class Difference:
-    """NEW against OLD. change: of the hypervolume, as shares of the old one, with its 95 % interval; epsilon: the
-    least shift, as a share of both fronts' spans, by which NEW covers OLD, and OLD covers NEW; formats: task -> layer
-    -> (old, new) between the balanced designs.
-    """
+    """The comparison of a new study with an old one. Tuples are (old, new)."""
 
     old: str
     new: str
     verdict: Verdict
     reference_point: dict[str, float]
     hypervolume: tuple[float, float]
-    change: float
-    change_low: float
+    change: float  # of the hypervolume, relative to the old one
+    change_low: float  # with change_high its 95 % interval
     change_high: float
+    # additive epsilon indicator on objectives scaled to both fronts: the least shift by which the new front weakly
+    # dominates the old one, and the old front the new one
     epsilon: tuple[float, float]
-    kept: list[str]
+    kept: list[str]  # ids of designs in both studies
     gained: list[str]
     lost: list[str]
-    newly_dominated: list[str]  # of the old ones, by new ones
+    newly_dominated: list[str]  # old designs that a new one dominates
     remeasured: list[Remeasured]
-    balanced: tuple[str, str]
+    balanced: tuple[str, str]  # ids of the balanced designs
     balanced_objectives: dict[str, tuple[float, float]]
-    formats: dict[str, dict[str, tuple[str, str]]]
-    notes: list[str]
+    formats: dict[str, dict[str, tuple[str, str]]]  # task -> layer -> formats in the balanced designs, if they differ
+    notes: list[str]  # other differences between the studies
 
     def to_dict(self) -> dict[str, object]:
-        """JSON types."""
+        """The comparison as JSON types."""
         found: dict[str, object] = json.loads(json.dumps(asdict(self)))
         return found
 
 
 def compare(old: Path, new: Path) -> Difference:
-    """Compare two study folders.
+    """Compare two studies.
 
-    The hypervolume is that of the reported designs that are told apart from cheaper ones, at one reference point. Its
-    interval is that of 400 draws of all measured qualities from their own intervals; the same formats of a network take
-    the same draw in both studies, as both measured them on the same data. `worse` and `better` are changes whose whole
-    interval lies on one side, or a network that the same formats now cost more than the old interval allows.
+    The hypervolumes are those of the reported designs that are better than every cheaper one by more than noise, at a
+    common reference point. The interval of their difference is that of 400 Monte Carlo draws of all measured qualities
+    from their own intervals; a network in the same formats takes the same draw in both studies, as both measure it on
+    the same data. The verdict is `better` or `worse` if the whole interval lies on one side of zero; it is also `worse`
+    if a network in the same formats measures worse than its old interval allows.
 
-    Raises InputError where a folder holds no study, or the two differ in objectives or in what their qualities are:
-    metric, unit, scale, ranges, data.
+    Args:
+        old: folder of the study to compare with.
+        new: folder of the new study.
+    Raises:
+        InputError: a folder holds no study, or the studies differ in their objectives, or in the metric, unit, scale,
+            ranges or data of a network's quality.
     """
     before, after = (_told_apart(load_study(folder)) for folder in (old, new))
     _comparable(before, after)
@@ -120,7 +124,7 @@ def compare(old: Path, new: Path) -> Difference:
 
 
 def _told_apart(files: Study) -> Study:
-    """The study with the designs alone that are told apart from cheaper ones: others are its noise."""
+    """The study with only the designs that are better than every cheaper one by more than noise."""
     designs = tuple(design for design in files.front if design.told_apart)
     return replace(files, front=files.front.model_copy(update={"designs": designs}))
 
@@ -130,7 +134,7 @@ def _objectives(files: Study) -> list[str]:
 
 
 def _comparable(old: Study, new: Study) -> None:
-    """Raises InputError where the numbers of the two studies mean different things."""
+    """Raise InputError if objectives or qualities of the two studies are defined differently."""
     if _objectives(old) != _objectives(new):
         lists = [", ".join(_objectives(files)) for files in (old, new)]
         raise InputError(f"{new.folder}: its objectives ({lists[1]}) are not those of {old.folder} ({lists[0]})")
@@ -145,7 +149,7 @@ def _comparable(old: Study, new: Study) -> None:
 
 
 def _measures(files: Study, task: str) -> dict[str, str]:
-    """What the quality of a network is; a study from before more was written had one rule for ranges."""
+    """The definition of a network's quality; older studies record less of it, and had one rule for ranges."""
     if not files.measured or task not in files.record.tasks:
         return {}
     measured, facts = files.record.tasks[task], files.front.tasks.get(task)
@@ -155,7 +159,7 @@ def _measures(files: Study, task: str) -> dict[str, str]:
 
 
 def _notes(old: Study, new: Study) -> list[str]:
-    """What else differs, and may be why."""
+    """Other differences between the studies, which may be the cause."""
     what = {"space_hash": "search space", "code_version": "code", "seed": "seed", "evaluations": "evaluations"}
     what["reference_point"] = "own reference point (the larger one serves both)"
     values = {key: (getattr(old.front, key), getattr(new.front, key)) for key in what}
@@ -179,7 +183,7 @@ def _dominated(point: np.ndarray, by: np.ndarray) -> bool:
 
 
 def _drawn_changes(old: Study, new: Study, reference: np.ndarray) -> np.ndarray:
-    """Differences of hypervolume, [DRAWS], with all qualities drawn from their intervals."""
+    """Differences of hypervolume [DRAWS], with all qualities drawn from normal distributions with their intervals."""
     rng = np.random.default_rng(0)
     draws: dict[str, np.ndarray] = {}
     volumes = []
@@ -204,7 +208,7 @@ def _in_words(design: Design, task: str) -> str:
 
 
 def _remeasured(old: Study, new: Study) -> list[Remeasured]:
-    """Every network that both studies measured in the same formats, where the values differ."""
+    """The networks that both studies measured in the same formats, with different results."""
     before = {_in_words(design, task): quality for design in old.front for task, quality in design.quality.items()}
     found: dict[str, Remeasured] = {}
     for design in new.front:
@@ -252,7 +256,7 @@ def _verdict(low: float, high: float, remeasured: list[Remeasured]) -> Verdict:
 
 
 def as_markdown(found: Difference, most: int = 12) -> str:
-    """A chat message: the verdict first, then what moved; lists longer than `most` are cut and counted."""
+    """The comparison as a message in Markdown: verdict, then changes; lists are cut to `most` entries."""
     before, after = found.hypervolume
     say = {"better": "better", "same": "the same, within noise", "worse": "WORSE"}[found.verdict]
     lines = [

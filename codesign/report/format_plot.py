@@ -1,6 +1,6 @@
-"""Formats as a picture: SQNR of products against area of the unit, and against area times memory.
+"""A plot of formats: SQNR of products against area of the compute unit, and against area times memory.
 
-After figure 3 of Darvish Rouhani et al. 2023 (With Shared Microexponents, A Little Shifting Goes a Long Way),
+It follows figure 3 of Darvish Rouhani et al. 2023 (With Shared Microexponents, A Little Shifting Goes a Long Way),
 which plots QSNR against the normalised product of dot-product area and memory.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SUFFIXES = (".svg", ".png", ".pdf")
-_MOST_NAMED = 24  # of all formats; in a fuller picture only those of the front are named
+_MOST_NAMED = 24  # with more formats, only those of the front are labelled
 _MARKERS = {
     "integers": "o",
     "integers, scale a group": "s",
@@ -30,7 +30,7 @@ _MARKERS = {
 
 
 def check_plot(path: Path) -> None:
-    """Raises InputError on a suffix that is not drawn, EnvironmentProblem without matplotlib."""
+    """Raise InputError on a file type that is not supported, EnvironmentProblem if matplotlib is not installed."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"--plot {path}: draws {', '.join(SUFFIXES)}, not '{path.suffix}'{nearest(path.suffix, SUFFIXES)}"
@@ -40,9 +40,16 @@ def check_plot(path: Path) -> None:
 
 
 def write_format_plot(rows: Sequence[Mapping[str, Any]], dot: int, area_error: float, path: Path) -> None:
-    """Draw rows of `codesign formats`. area_error: relative error of areas among each other.
+    """Plot the rows of ``codesign formats``.
 
-    Raises EnvironmentProblem where the file cannot be written.
+    Args:
+        rows: see `codesign.commands.formats.FormatRow`.
+        dot: dot-product length of the units.
+        area_error: relative error of ratios of areas.
+        path: the file to write.
+    Raises:
+        InputError: the file type is not supported.
+        EnvironmentProblem: the file cannot be written, or matplotlib is not installed.
     """
     check_plot(path)
     import matplotlib
@@ -54,10 +61,10 @@ def write_format_plot(rows: Sequence[Mapping[str, Any]], dot: int, area_error: f
     areas = [row["area_over_int8"] for row in rows]
     memory = [area * row["bits_per_element"] / int8_bits for area, row in zip(areas, rows, strict=True)]
     _draw(left, rows, areas, area_error, f"area of a dot-{dot} unit / INT8's")
-    _draw(right, rows, memory, area_error, f"area of a dot-{dot} unit x bits an element / INT8's")
+    _draw(right, rows, memory, area_error, f"area of a dot-{dot} unit x bits per element / INT8's")
     left.set_ylabel("SQNR of products, dB")
     left.legend(loc="lower right", fontsize="small")
-    with matplotlib.rc_context({"svg.hashsalt": "codesign"}):  # the same picture is the same file
+    with matplotlib.rc_context({"svg.hashsalt": "codesign"}):  # the same plot gives the same file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
@@ -67,7 +74,7 @@ def write_format_plot(rows: Sequence[Mapping[str, Any]], dot: int, area_error: f
 
 
 def front(costs: Sequence[float], sqnr: Sequence[float]) -> list[int]:
-    """Indices of what nothing cheaper beats, cheapest first."""
+    """Indices of the Pareto-optimal points, by increasing cost."""
     found: list[int] = []
     for index in sorted(range(len(costs)), key=lambda i: (costs[i], -sqnr[i])):
         if not found or sqnr[index] > sqnr[found[-1]]:
@@ -93,7 +100,7 @@ def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], costs: Sequence[float],
     best = front(costs, sqnr)
     axes.step([costs[i] for i in best], [sqnr[i] for i in best], where="post", color="gray", linewidth=1, zorder=0)
     named = sorted(range(len(rows)) if len(rows) <= _MOST_NAMED else best, key=costs.__getitem__)
-    for turn, index in enumerate(named):  # above and below in turn: neighbours overlap less
+    for turn, index in enumerate(named):  # alternately above and below, so that neighbours overlap less
         offset = (-4, 5) if turn % 2 else (5, -9)
         axes.annotate(
             rows[index]["format"],

@@ -23,9 +23,9 @@ def markdown(files: Study) -> str:
         _design(files, files.chosen),
         _baselines(files),
         _examples(files),
-        "## What this rests on",
+        "## Assumptions",
         "\n".join(f"- {line}" for line in assumptions(files)),
-        "## Again",
+        "## To reproduce",
         f"`codesign search {files.folder}/space.yaml --out {files.folder} --seed {front.seed}{_ranges(files)}` "
         f"{verb} it again; "
         f"`codesign report {files.folder}` only draws it again.",
@@ -34,7 +34,7 @@ def markdown(files: Study) -> str:
 
 
 def _ranges(files: Study) -> str:
-    """The option that gives every task the ranges that it had, where the space's file may say others."""
+    """The --ranges option that reproduces the study, if the space file may have another rule."""
     rules = {task.ranges for task in files.front.tasks.values()}
     space = files.folder / "space.yaml"
     written = space.exists() and "ranges" in read_text(space)
@@ -42,7 +42,7 @@ def _ranges(files: Study) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; bars in cells are escaped, line breaks become spaces."""
+    """A Markdown table; bars in cells are escaped, and line breaks become spaces."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(
         "| " + " | ".join(" ".join(str(c).replace("|", "\\|").split()) for c in line) + " |" for line in lines
@@ -87,7 +87,7 @@ def _design(files: Study, design: Design) -> str:
 
 
 def _chip(design: Design) -> list[str]:
-    """The accelerator, and what its components take."""
+    """The accelerator, and the area and energy of its components."""
     cost = design.cost
     area = [[c.name, f"{c.area_mm2:.4g}", human(c.energy_j, "J")] for c in cost.components]
     interval = f"{cost.area_low_mm2:.3g} to {cost.area_high_mm2:.3g}"
@@ -104,7 +104,7 @@ def _delta(metric: Metric) -> str:
 
 
 def _runs(files: Study, design: Design, task: str) -> list[list[str]]:
-    """Consecutive layers of one pair in one row."""
+    """Rows of the table of layers: one for each run of consecutive layers with the same pair."""
     layers = [layer.name for layer in files.record.tasks[task].layers]
     formats = design.assignments[task]
 
@@ -128,8 +128,8 @@ def _baselines(files: Study) -> str:
     ]
     if not rows and not files.measured:
         return ""  # one choice of formats: nothing to compare
-    title = "## One format throughout" if files.measured else "## Formats compared"
-    columns = ["design", *(o.name for o in objectives), "dominated by", "all of its best designs"]
+    title = "## Uniform formats" if files.measured else "## Formats compared"
+    columns = ["design", *(o.name for o in objectives), "dominated by", "designs on its own front"]
     return f"{title}\n\n{table(columns, rows)}"
 
 

@@ -1,8 +1,8 @@
-"""The notes of optuna-dashboard as Markdown: one of the study, one of each trial that reported designs stand on.
+"""The text of notes for optuna-dashboard in Markdown: one for the study, one for each trial behind a reported design.
 
-A trial measured an assignment of every network, for one accelerator. A design takes any assignments that were measured,
-with the accelerator that they serve best. So a trial's note tells of every reported design with a network that it
-measured, and a design whose networks were measured by several trials stands in the notes of each.
+A trial measures an assignment of every network, for one accelerator. A design combines any measured assignments with
+any accelerator. Therefore the note of a trial describes every reported design with a network that the trial measured,
+and a design whose networks were measured by several trials appears in the note of each.
 """
 
 from __future__ import annotations
@@ -21,26 +21,23 @@ from codesign.report.markdown import table
 from codesign.report.text import chip, human, summary
 from codesign.search.queue.trials import TrialResult, outcome
 
-_WIDE = 110  # characters of a line of an example
+_WIDE = 110  # characters per line of an example
 Places = dict[str, dict[str, FrozenTrial]]  # design -> task -> the trial that measured it
 
 
 @dataclass(frozen=True)
 class Book:
-    """What the notes are made of: the study's files, where its designs stand, and the addresses that notes link to.
-
-    artifacts: their folder; report: address of report.html; pictures: (design, task) -> address.
-    """
+    """The data that the notes are made from."""
 
     files: Study
     places: Places
-    study_id: int
-    artifacts: Path
-    report: str
-    pictures: Mapping[tuple[str, str], str]
+    study_id: int  # in the storage
+    artifacts: Path  # folder of the artifacts
+    report: str  # URL of report.html
+    pictures: Mapping[tuple[str, str], str]  # (design, task) -> URL
 
     def trials(self) -> list[FrozenTrial]:
-        """Those that reported designs stand on."""
+        """The trials that measured the networks of the reported designs."""
         found = {trial.number: trial for tasks in self.places.values() for trial in tasks.values()}
         return [found[number] for number in sorted(found)]
 
@@ -50,10 +47,10 @@ class Book:
 
 
 def measured_on(files: Study, trials: Sequence[FrozenTrial]) -> Places:
-    """The trial of each network of each design: one trial for all of them where there is one, better still if it is the
-    design; else the first.
+    """The trial that measured each network of each reported design.
 
-    Raises InputError where no trial measured a network as a design has it.
+    If several trials did, the one that measured most networks of the design is preferred, then the one that measured
+    the design itself, then the first. Raises InputError if no trial measured a network in a design's formats.
     """
     found = [(trial, record) for trial in trials if isinstance(record := outcome(trial), TrialResult)]
     places: Places = {}
@@ -75,18 +72,18 @@ def measured_on(files: Study, trials: Sequence[FrozenTrial]) -> Places:
 
 
 def _shared(record: TrialResult, wanted: Mapping[str, str]) -> list[str]:
-    """The networks that the trial measured as wanted, on all samples."""
+    """The networks that the trial measured in the wanted formats, on all samples."""
     digests = Candidate.digests(record.key)
     return [t for t, digest in wanted.items() if digests.get(t) == digest and not record.quality[t].of_part]
 
 
 def _is_design(trial: FrozenTrial, design: Design) -> bool:
-    """Whether the trial measured just this design, its accelerator too."""
+    """Whether the trial measured this very design, including its accelerator."""
     return design.candidate is not None and trial.user_attrs.get("key") == design.candidate
 
 
 def study_note(book: Book) -> str:
-    """What the study is and found, and where each reported design stands."""
+    """The note of the study: its results, and the trials behind each reported design."""
     files, front = book.files, book.files.front
     chosen = files.chosen
     designs = sorted(files.front, key=lambda d: next(iter(d.objectives.values())))
@@ -124,15 +121,15 @@ def study_note(book: Book) -> str:
 
 
 def trial_note(book: Book, trial: FrozenTrial) -> str:
-    """Every reported design that stands on what this trial measured, its own first."""
+    """The note of a trial: every reported design with a network that it measured, its own design first."""
     designs = [d for d in book.files.front if trial.number in _numbers(book, d)]
     designs.sort(key=lambda d: not _is_design(trial, d))
-    count = "One reported design stands" if len(designs) == 1 else f"{len(designs)} reported designs stand"
-    return "\n\n".join([f"{count} on what this trial measured.", *(_section(book, d, trial) for d in designs)])
+    count = "One reported design uses" if len(designs) == 1 else f"{len(designs)} reported designs use"
+    return "\n\n".join([f"{count} what this trial measured.", *(_section(book, d, trial) for d in designs)])
 
 
 def _section(book: Book, design: Design, trial: FrozenTrial) -> str:
-    """One design; in short lines, as the dashboard's page of a trial is as wide as its longest attribute."""
+    """One design, in short lines, as the dashboard makes the page of a trial as wide as its longest attribute."""
     files = book.files
     whose = "this trial's" if _is_design(trial, design) else "not this trial's"
     lines = []
@@ -153,7 +150,7 @@ def _section(book: Book, design: Design, trial: FrozenTrial) -> str:
 
 
 def _examples(book: Book, design: str, task: str) -> str:
-    """The pictures or texts of a design beside those of the float network."""
+    """The pictures or texts of a design next to those of the float network."""
     if (design, task) in book.pictures:
         return f"![{task}: input, float network, {design}, truth]({book.pictures[design, task]})"
     lines = [f"Examples of {task}:", ""]
@@ -166,7 +163,7 @@ def _examples(book: Book, design: str, task: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in lines of _WIDE characters, in which Markdown and the dashboard's formulas find nothing to format."""
+    """Text in lines of _WIDE characters, escaped for Markdown and for the formulas of the dashboard."""
     lines = textwrap.wrap(text, _WIDE)
     return "\\\n    ".join(re.sub(r"([\\`*_\[\]<>$~#&|+-])", r"\\\1", line) for line in lines)
 
@@ -181,7 +178,7 @@ def _values(files: Study, design: Design) -> list[str]:
 
 
 def _unit(files: Study, objective: Goal) -> str:
-    """An objective's unit; of a quality its metric."""
+    """The unit of an objective; for a quality, its metric and unit."""
     task, _, field = objective.name.rpartition(".")
     if field != "quality":
         return objective.unit
@@ -199,7 +196,7 @@ def _numbers(book: Book, design: Design) -> set[int]:
 
 
 def _by(book: Book, design: Design) -> str:
-    """Links to the trials that measured a design, with the networks where they are several."""
+    """Links to the trials that measured a design, each with its network if there are several."""
     places = book.places[design.id]
     if len(_numbers(book, design)) == 1:
         return book.link(next(iter(places.values())))

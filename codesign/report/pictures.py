@@ -1,4 +1,4 @@
-"""Example pictures side by side in one."""
+"""Example pictures side by side in one image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 _ZOOM = 2
-_GAP, _LINE = 6, 16  # pixels between pictures, and of a line of text
+_GAP, _LINE = 6, 16  # pixels: space between pictures, height of a line of text
 
 
 def sheet(shown: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
-    """A PNG with a column for each kind and a row for each example (`label`, and `png` in base64), enlarged twice."""
+    """A PNG of examples at twice their size, one column per kind and one row per example.
+
+    Args:
+        shown: kind -> its examples: `label`, and `png` in base64.
+    """
     columns = {kind: [_opened(item["png"]) for item in items] for kind, items in shown.items()}
     labels = [item["label"] for item in next(iter(shown.values()))]
     pictures = [picture for column in columns.values() for picture in column]

@@ -1,4 +1,4 @@
-"""Numbers and sentences that both reports share."""
+"""Numbers and sentences that the HTML and the Markdown report share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PREFIXES = (
 
 
 def human(value: float, unit: str) -> str:
-    """Three significant digits, an SI prefix for seconds, joules, bytes and counts."""
+    """A number with three significant digits, and an SI prefix for s, J, B, bit2 and count; four digits otherwise."""
     if value == 0:
         return "0"
     if unit in ("s", "J", "B", "bit2", "count"):
@@ -33,7 +33,7 @@ def human(value: float, unit: str) -> str:
 
 
 def chip(accelerator: AcceleratorFacts) -> str:
-    """One line about an accelerator."""
+    """An accelerator in one line."""
     macs = accelerator.rows * accelerator.columns * accelerator.dot
     a = accelerator
     lanes = f"{a.vector_lanes} vector lanes; " if a.vector_lanes else ""
@@ -41,21 +41,21 @@ def chip(accelerator: AcceleratorFacts) -> str:
     others = "".join(f"{what} {name}; " for name, what in ((a.flash, "flash"), (a.codec, "weights in")) if name)
     others += "".join(f"{axis} {value:g}; " for axis, value in (a.others or {}).items())
     return (
-        f"{a.rows} x {a.columns} units of dot-{a.dot} ({macs:,} MACs a cycle) for {', '.join(a.pairs)}; "
+        f"{a.rows} x {a.columns} units of dot-{a.dot} ({macs:,} MACs per cycle) for {', '.join(a.pairs)}; "
         f"{a.sram_bytes / 1024:g} KiB SRAM; {a.dram_channels} x {a.dram}{memory}; {others}{lanes}"
         f"{a.clock_hz / 1e6:g} MHz at {a.node_nm:g} nm"
     )
 
 
 def accumulation(worst: WorstSum) -> str:
-    """What a design's accumulator does to one network (an entry of its `accumulator`)."""
+    """The worst layer of a network in a design's accumulator (`Design.accumulator`), in words."""
     if worst.sqnr_db is None:
         return "every sum exact"
     return f"{worst.sqnr_db:.0f} dB in {worst.layer} ({worst.accumulator})"
 
 
 def _accumulators(files: Study) -> str:
-    """The worst layer of all reported designs, and how many designs were left out."""
+    """The worst layer of all reported designs in its accumulator, and the number of excluded designs."""
     found = files.record.accumulators
     every = [(w.sqnr_db, t, w) for d in files.front for t, w in d.accumulator.items() if w.sqnr_db is not None]
     text = "Every sum of the reported designs is exact in its accumulator"
@@ -69,24 +69,24 @@ def _accumulators(files: Study) -> str:
 
 def _searched(files: Study) -> str:
     front, details, apart = files.front, files.record, ""
-    if details.told_apart is not None:  # a study from before it is still read
+    if details.told_apart is not None:  # older studies do not have it
         apart = f"{details.told_apart:,} of them better than any cheaper one by more than noise, "
     over = f" over {details.hardware_count:,} accelerators" if files.hardware else " of formats alone"
     return (
         f"{front.evaluations} measured candidates{over} "
         f"(10^{details.log10_designs:.0f} possible designs); the front holds {front.front_size:,} designs, "
-        f"{apart}{len(files.front)} of which stand for it here{_alike(files)}."
+        f"{apart}{len(files.front)} of which represent it here{_alike(files)}."
     )
 
 
 def _alike(files: Study) -> str:
-    """How many designs are marked."""
+    """The number of reported designs that are marked as equal to a cheaper one within noise."""
     count = sum(not design.told_apart for design in files.front)
     return f"; {count} of these, marked, are as good as a cheaper one within noise" if count else ""
 
 
 def _qualities(files: Study) -> list[str]:
-    """What quality is, in words."""
+    """The definition of each network's quality, in words."""
     found = []
     for name, task in files.record.tasks.items():
         own = next((q.value for q in task.float if q.metric == task.metric), None)
@@ -103,13 +103,13 @@ def _priced(files: Study) -> str:
     return (
         f"Every one of {details.hardware_count:,} accelerators was priced with the given formats: "
         f"{details.designs_priced:,} designs that can be built. The front is exact and holds "
-        f"{front.front_size:,} of them, {len(files.front)} of which stand for it here; all of them, and the front "
+        f"{front.front_size:,} of them, {len(files.front)} of which represent it here; all of them, and the front "
         "of each choice of formats, are in fronts.csv."
     )
 
 
 def _given_formats(files: Study) -> list[str]:
-    """Which of its given formats each network has on the whole front."""
+    """How often each network has each of its given formats on the whole front."""
     found = []
     for task, counts in files.record.formats.items():
         shown = ", ".join(f"{label} in {count:,}" for label, count in counts.items())
@@ -141,7 +141,7 @@ def _beaten(files: Study) -> str:
 
 
 def _sentinels(files: Study) -> list[str]:
-    """Of a study that went on: what was measured again before anything new."""
+    """The sentinels of a resumed study, in words."""
     again = files.record.sentinels
     moved = [f"the {s.rank} of {s.task} {s.before:.6g} -> {s.now:.6g}" for s in again if s.moved != "no"]
     if not again:
@@ -149,13 +149,13 @@ def _sentinels(files: Study) -> list[str]:
     if not moved:
         return [f"Before this run {len(again)} known assignments were measured again: all came out the same."]
     return [
-        f"Before this run {len(again)} known assignments were measured again; {len(moved)} came out otherwise, within "
-        f"their intervals: {', '.join(moved)}."
+        f"Before this run {len(again)} known assignments were measured again; {len(moved)} came out differently, "
+        f"within their intervals: {', '.join(moved)}."
     ]
 
 
 def summary(files: Study) -> list[str]:
-    """What the study found, in sentences made from its numbers."""
+    """The results of the study, in sentences."""
     chosen = files.chosen
     what = chip(chosen.accelerator) if files.hardware else "formats alone, as the space gave no hardware"
     balanced = f"The balanced design {chosen.id}: {what}."
@@ -170,7 +170,7 @@ def summary(files: Study) -> list[str]:
 
 
 def assumptions(files: Study) -> list[str]:
-    """What the numbers of this study rest on."""
+    """The assumptions behind the numbers of the study, in sentences."""
     unfolded = [
         f"{name}: {UNFOLDED.format(count)}" for name, task in files.record.tasks.items() if (count := task.batch_norms)
     ]
@@ -180,7 +180,7 @@ def assumptions(files: Study) -> list[str]:
 
 
 def _bitops(files: Study) -> list[str]:
-    """Which bits an objective counts that is named after them."""
+    """The definition of bitops, if it is an objective."""
     named = [o.name for o in files.front.objectives if o.name.endswith("bitops")]
     return [f"{' and '.join(named)}: {COST_METRICS['bitops'].meaning}."] if named else []
 

@@ -3,7 +3,7 @@ const D = JSON.parse(document.getElementById("data").textContent);
 const F = D.front, T = D.details, byId = new Map(F.designs.map(d => [d.id, d]));
 const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f7f7f", "#8c510a", "#5e3c99", "#1b7837", "#b2182b"];
 const $ = id => document.getElementById(id);
-const MEASURED = F.designs.some(d => Object.keys(d.quality).length); // else formats were given, and networks priced only
+const MEASURED = F.designs.some(d => Object.keys(d.quality).length); // else the formats are given, and networks are only priced
 
 function el(tag, attributes = {}, ...children) {
   const svg = ["svg", "g", "circle", "rect", "line", "text", "path", "title"].includes(tag);
@@ -22,7 +22,7 @@ function human(v, unit = "") {
   const a = Math.abs(v), n = a >= 1e6 || a < 1e-3 ? v.toExponential(2) : +v.toPrecision(4);
   return `${n}${unit ? " " + unit : ""}`;
 }
-// Viridis: lightness alone tells the order, for every kind of colour vision.
+// Viridis: the order is visible by lightness alone, for every kind of colour vision.
 const VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 function viridis(t) {
   const at = Math.min(Math.max(t, 0), 1) * (VIRIDIS.length - 1), i = Math.min(Math.floor(at), VIRIDIS.length - 2);
@@ -30,10 +30,10 @@ function viridis(t) {
 }
 const pairOf = f => `${f.weight || f.key}:${f.activation}`;
 
-const CHIP = F.hardware_given ?? true; // else formats alone were searched, and what a chip decides is of a nominal one
+const CHIP = F.hardware_given ?? true; // else formats alone were searched, and costs that depend on a chip are of a nominal one
 const alike = d => d.told_apart === false; // as good as a cheaper one within noise
 
-// What an axis may show: objectives first, then every number of the cost and of the chip.
+// The quantities that an axis can show: objectives first, then every number of the cost and of the chip.
 const FIELDS = new Map();
 for (const o of F.objectives) FIELDS.set(o.name, { unit: o.unit, get: d => d.objectives[o.name] });
 const UNITS = { area_mm2: "mm2", energy_j: "J", dram_bytes: "B", dram_capacity_bytes: "B", weight_bytes: "B", bitops: "bit2", latency_s: "s", sram_bytes: "B" };
@@ -86,7 +86,7 @@ function table(columns, rows, { onpick = null, ids = null } = {}) {
   return el("table", {}, el("thead", {}, head), body);
 }
 function colours(names) { return new Map([...new Set(names)].sort().map((n, i) => [n, PALETTE[i % PALETTE.length]])); }
-// One colour a format in the whole page, so that designs compare.
+// One colour per format on the whole page, so that designs can be compared.
 const HUES = colours(F.designs.flatMap(d => Object.values(d.assignments).flatMap(a => Object.values(a).flatMap(f => pairOf(f).split(":")))));
 function legend(map) { return el("div", { class: "legend" }, ...[...map].map(([n, c]) => el("span", {}, el("i", { style: `background:${c}` }), n))); }
 function bar(parts, unit) {
@@ -142,7 +142,7 @@ function drawExamples() {
 }
 function drawTables() {
   const os = F.objectives, marked = F.designs.some(alike);
-  $("baselines").replaceChildren(table(["design", ...os.map(o => o.name), "dominated by", "all of its best designs"], T.baselines.map(b => [b.label, ...os.map(o => ({ show: human(b.objectives[o.name], o.unit), sort: b.objectives[o.name] })), b.dominated_by ?? "", [b.note]])));
+  $("baselines").replaceChildren(table(["design", ...os.map(o => o.name), "dominated by", "designs on its own front"], T.baselines.map(b => [b.label, ...os.map(o => ({ show: human(b.objectives[o.name], o.unit), sort: b.objectives[o.name] })), b.dominated_by ?? "", [b.note]])));
   $("designs").replaceChildren(table(["design", ...os.map(o => o.name), ...(CHIP ? ["pairs", "array", "SRAM KiB"] : []), ...(marked ? ["within noise"] : [])], F.designs.map(d => [d.id, ...os.map(o => ({ show: human(d.objectives[o.name], o.unit), sort: d.objectives[o.name] })), ...(CHIP ? [[d.accelerator.pairs.join(", ")], `${d.accelerator.rows} x ${d.accelerator.columns}`, d.accelerator.sram_bytes / 1024] : []), ...(marked ? [[alike(d) ? "as good as a cheaper one" : ""]] : [])]), { onpick: pick, ids: F.designs.map(d => d.id) }));
   const names = [...FIELDS.keys()], quote = v => `"${String(v).replaceAll('"', '""')}"`;
   const csv = [["id", "pairs", "told_apart", ...names].map(quote).join(","), ...F.designs.map(d => [d.id, CHIP ? d.accelerator.pairs.join("+") : "", +!alike(d), ...names.map(n => FIELDS.get(n).get(d))].map(quote).join(","))].join("\n");
