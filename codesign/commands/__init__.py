@@ -1,1 +1,1 @@
-"""One module per command of the command line, each with ``run(arguments) -> exit code``."""
+"""The commands of the command line: one module each, with ``run(arguments) -> exit code``."""

@@ -1,4 +1,4 @@
-"""``codesign calibrate``: coefficients of the compute-unit model from a cell library."""
+"""``codesign calibrate``: fits the model of compute units to a cell library."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def model_text(model: UnitModelFile) -> str:
+    """The text of mac_model.yaml."""
     head = "# Written by `codesign calibrate`; do not edit. errors: relative.\n"
     return head + yaml.safe_dump(model, sort_keys=False, width=140)
 

@@ -1,4 +1,4 @@
-"""``codesign cost``."""
+"""``codesign cost``: area, latency, energy and memory traffic of a network on an accelerator."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     passes = [[phase, human(s, "s")] for phase, s in result.latency_per_pass_s.items()]
     print_table("latency of one pass", ["phase", "latency"], passes)
     print_table("memories", ["", ""], _memories(accelerator, result))
-    parts = [
+    components = [
         [
             c.name,
             human(c.area_mm2, "mm2"),
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         for c in result.components
     ]
-    print_table("components", ["component", "area", "share", "energy", "share"], parts)
+    print_table("components", ["component", "area", "share", "energy", "share"], components)
     shares = [[bound, f"{share:.1%}"] for bound, share in bound_shares(points).items()]
     print_table("what bounds the latency", ["bound", "share"], shares)
     _print_roofline(points, arguments.layers)
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _memories(accelerator: Accelerator, result: Cost) -> list[list[str]]:
-    """What is there, and how much of it is used."""
+    """The memories of the accelerator, and how much of the DRAM the network uses."""
     grid = AcceleratorGrid.of([accelerator])
     rows = [
         ["SRAM", f"{accelerator.sram_bytes / 1024:g} KiB in {memory.sram_banks(grid)[0]:g} banks"],
@@ -91,7 +91,7 @@ def _memories(accelerator: Accelerator, result: Cost) -> list[list[str]]:
 
 
 def _print_roofline(points: list[RooflinePoint], most: int) -> None:
-    """The slowest operators and how far below their roof they stand."""
+    """Print the slowest operators, with their throughput relative to the roofline."""
     rows = [
         [
             p.layer,
@@ -110,7 +110,7 @@ def _print_roofline(points: list[RooflinePoint], most: int) -> None:
 
 
 def _print_what_if(result: Cost, variants: list[Variant]) -> None:
-    """Each figure over that of the design as it is."""
+    """Print the cost of each variant relative to the unchanged design."""
     rows, problems = [], []
     for variant in variants:
         name = variant.name + (" *" if variant.requantized else "")
@@ -120,6 +120,6 @@ def _print_what_if(result: Cost, variants: list[Variant]) -> None:
         else:
             rows.append([name, *(f"{getattr(variant, key) / getattr(result, key):.2f}x" for key in _COMPARED)])
     print_table("what if", ["change", *_COMPARED.values()], rows)
-    print("* every layer in these formats: another quality, not measured here")
+    print("* every layer in these formats; the quality changes, and is not measured here")
     for problem in problems:
         print(f"- {problem}")

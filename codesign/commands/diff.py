@@ -1,4 +1,4 @@
-"""``codesign diff``."""
+"""``codesign diff``: compares two studies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``codesign evaluate``."""
+"""``codesign evaluate``: measures the quality of one network under an assignment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``codesign explain``."""
+"""``codesign explain``: shows what a search space resolves to."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_NO_HARDWARE = "The space has no hardware: formats alone are searched."
+_NO_HARDWARE = "The space has no hardware; formats alone are searched."
 
 
 def _measured_by(name: str, task: dict[str, Any]) -> str:
-    """What decides about a network, in words."""
+    """The deciding metric of a network, in words."""
     unit = f" in {task['unit']}" if task["unit"] else ""
     text = (
         f"{name}.quality is {task['metric']}{unit}, a loss: smaller is better. Activations' ranges: {task['ranges']}."
@@ -59,9 +59,9 @@ def _measured_by(name: str, task: dict[str, Any]) -> str:
 def _what_counts(facts: dict[str, Any]) -> str:
     if facts["fixed"]:
         given = "; ".join(f"{name}: {' or '.join(labels)}" for name, labels in facts["fixed"].items())
-        return f"Formats are given, nothing is measured, every accelerator is priced. {given}."
+        return f"Formats are given: nothing is measured, and every accelerator is priced. {given}."
     limit = f"{facts['accumulator_sqnr_db']:g} dB (accumulator_sqnr_db)"
-    return f"A design is reported if the sums of every layer keep {limit} to exact ones."
+    return f"A design is reported if the sums of every layer have an SQNR of at least {limit}."
 
 
 def explained(space: SearchSpace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``codesign export``."""
+"""``codesign export``: writes a design for another tool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``codesign formats``: the formats side by side, on real tensors and in silicon."""
+"""``codesign formats``: compares formats by SQNR on real tensors and by area of their compute units."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMON = (
     *("int8", "int6", "int4", "int4_g32", "fp8_e4m3", "fp8_e5m2", "fp6_e3m2", "fp6_e2m3", "fp4_e2m1"),
     *("mxfp8_e4m3", "mxfp6_e2m3", "mxfp4", "mxint8", "nvfp4", "bf16"),
 )
-_KEPT = 1 << 20
+_KEPT = 1 << 20  # activations that are quantized
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         for r in rows
     ]
-    print_table("formats, weight and activation alike; SQNR on the rewrite network's own tensors", columns, shown)
+    print_table("formats, for weight and activation; SQNR on tensors of the rewrite network", columns, shown)
     for path in (arguments.plot, arguments.csv):
         if path:
             print(path)
@@ -71,19 +71,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class FormatRow(TypedDict):
-    """A format in JSON; areas are of the unit per lane, 7 nm."""
+    """A format in JSON."""
 
     format: str
     bits_per_element: float
     max_value: float
     min_positive: float
     sqnr_db: dict[str, float]  # weights, activations, products
-    area_um2: dict[str, float]  # value, low, high
+    area_um2: dict[str, float]  # of the compute unit at 7 nm, per lane: value, low, high
     area_over_int8: float
 
 
 def row(fmt: Format, tensors: dict[str, Tensor], dot: int) -> FormatRow:
-    """One format: bits, range, SQNR and the area of its compute unit per lane at 7 nm."""
+    """One format: bits, range, SQNR, and the area of its compute unit per lane at 7 nm.
+
+    Args:
+        fmt: the format, of weight and activation.
+        tensors: weights and activations, from `real_tensors`.
+        dot: dot-product length of the unit.
+    """
     area = MacUnit((FormatPair(fmt.name, fmt.name),), "auto", dot).area_um2
     int8 = MacUnit((FormatPair("int8", "int8"),), "auto", dot).area_um2
     positive = fmt.element.values()
@@ -96,7 +102,7 @@ def row(fmt: Format, tensors: dict[str, Tensor], dot: int) -> FormatRow:
         "max_value": fmt.max_value,
         "min_positive": float(positive[positive > 0].min()),
         # weights: one scale per output channel or block; activations: per tensor or block, as in a network;
-        # products: both errors together, to first order
+        # products: the sum of both relative errors, to first order
         "sqnr_db": sqnr | {"products": -10 * math.log10(sum(10 ** (-value / 10) for value in sqnr.values()))},
         "area_um2": {"value": area.value, "low": area.low, "high": area.high},
         "area_over_int8": area.value / int8.value,
@@ -104,7 +110,7 @@ def row(fmt: Format, tensors: dict[str, Tensor], dot: int) -> FormatRow:
 
 
 def flat(found: Mapping[str, object]) -> dict[str, object]:
-    """A row without nesting: sqnr_db_weights, area_um2_low, ..."""
+    """A row with nested keys joined: sqnr_db_weights, area_um2_low, ..."""
     cells: dict[str, object] = {}
     for key, value in found.items():
         cells |= {f"{key}_{inner}": x for inner, x in value.items()} if isinstance(value, dict) else {key: value}
@@ -112,7 +118,7 @@ def flat(found: Mapping[str, object]) -> dict[str, object]:
 
 
 def real_tensors() -> dict[str, Tensor]:
-    """All linear weights of the bundled text network, and the activations that it multiplies them with."""
+    """The weights of the linear layers of the rewrite network [n, 128], and the activations that they multiply."""
     task = load_task("rewrite")
     seen: list[Tensor] = []
     weights = {n: p.detach() for n, p in task.module.named_parameters() if p.ndim == 2 and "proj" in n}

@@ -1,4 +1,4 @@
-"""``codesign mac``: what one compute unit costs."""
+"""``codesign mac``: area, delay and energy of one compute unit."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(result)
         return 0
     names = ", ".join(map(str, unit.pairs))
-    title = f"{names}, {unit.accumulator}, dot-{unit.dot}, {unit.node_nm:g} nm, cut for {unit.clock_ghz:g} GHz"
+    title = f"{names}, {unit.accumulator}, dot-{unit.dot}, {unit.node_nm:g} nm, pipelined for {unit.clock_ghz:g} GHz"
     rows = [
         ["cell area, um2", *_shown(result["area_um2"])],
         ["shortest clock period, ns", *_shown(result["delay_ns"])],
         ["leakage of the unit, nW", *_shown(result["leakage_nw"])],
     ]
     for mode in result["modes"]:
-        rate = f"{mode['products_per_cycle']} a cycle"
+        rate = f"{mode['products_per_cycle']} per cycle"
         rows.append([f"{mode['pair']} ({rate}): energy of one MAC, pJ", *_shown(mode["energy_pj"])])
         for name, energy in mode["energy_pj_by_activity"].items():
             rows.append([f"  on operands of {name}" if name != "noise" else "  on uniform noise", *_shown(energy)])
@@ -45,10 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _Mode(TypedDict):
+    """A mode of the unit in JSON."""
+
     pair: str
     products_per_cycle: int
-    energy_pj: dict[str, float]  # value, low, high
-    energy_pj_by_activity: dict[str, dict[str, float]]
+    energy_pj: dict[str, float]  # per MAC: value, low, high
+    energy_pj_by_activity: dict[str, dict[str, float]]  # by kind of operands
 
 
 class _Unit(TypedDict):

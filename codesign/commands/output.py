@@ -1,4 +1,4 @@
-"""What commands print: JSON on stdout, tables for people, progress on stderr."""
+"""Output of commands: JSON or tables on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def print_json(value: Any) -> None:
-    """The command's result as JSON on stdout."""
+    """Print a command's result as JSON on stdout."""
     print(json.dumps(value, indent=1))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout; the first column is text, the others are numbers."""
+    """Print a table on stdout, with the first column left-aligned and the others right-aligned."""
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
@@ -37,12 +37,12 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def human(value: float, unit: str = "") -> str:
-    """3 significant digits with an SI prefix: 0.00123 s -> 1.23 ms; counts likewise: 860 M."""
+    """A number with three significant digits and an SI prefix: 1.23 ms; without a unit it is a count: 860 M."""
     return with_prefix(value, unit or "count")
 
 
 def assignment_for(workload: Workload, arguments: argparse.Namespace) -> Assignment:
-    """The Assignment that --formats, --assignment or --rules asks for; raises InputError on a mistake in it."""
+    """The Assignment given by --formats, --assignment or --rules; raises InputError if it is invalid."""
     if arguments.rules:
         from codesign.workload.role_files import load_rules
 
@@ -54,7 +54,7 @@ def assignment_for(workload: Workload, arguments: argparse.Namespace) -> Assignm
 
 
 class SearchProgress:
-    """A bar with time left on a terminal, a line now and then otherwise; both on stderr."""
+    """Progress on stderr: a bar with the remaining time on a terminal, otherwise a line at least every 10 s."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)

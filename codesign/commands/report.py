@@ -1,4 +1,4 @@
-"""``codesign report``."""
+"""``codesign report``: writes the report of a study again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``codesign rtl``: a design's array or one compute unit as Verilog, with a bench that checks it against the twin."""
+"""``codesign rtl``: a design's array or one compute unit as Verilog, with a bench that checks it bit for bit."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from codesign.hardware.rtl.verify.bench import Check, write_checks
 from codesign.hardware.rtl.verify.simulate import simulate
 from codesign.hardware.rtl.verify.vectors import verification
 
-if TYPE_CHECKING:  # the export loads networks, which a unit of format pairs does without
+if TYPE_CHECKING:  # importing it loads networks, which a unit of format pairs does not need
     from codesign.export.rtl import WrittenArray
 
 _READ_ME = """\
 unit.v        the compute unit {name}: {pairs}, {accumulator}, dot-{lanes}
-checks.v      compares it with vectors_*.hex every clock; one checker a mode
+checks.v      compares it with vectors_*.hex every clock; one checker per mode
 bench.v       clock for a Verilog simulator:  iverilog -g2005 -o bench.vvp bench.v checks.v unit.v && vvp -n bench.vvp
 main.cpp      clock for Verilator:  verilator --cc --exe --build -Wno-fatal --top-module checks main.cpp checks.v unit.v
-Each checker prints `CHECK mode N steps M wrong`; M is 0 where the unit computes what was scored.
+Each checker prints `CHECK mode N steps M wrong`; M is 0 if the unit is bit-exact.
 """
 
 
@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def rtl_text(facts: WrittenArray) -> str:
-    """An exported array in one line, and one for each layer that its bench multiplies."""
-    lines = [f"{facts['rows']} x {facts['columns']} units {facts['unit']}, {facts['dataflow']}s stay"]
+    """An exported array in one line, and a line for each layer that its bench multiplies."""
+    lines = [f"{facts['rows']} x {facts['columns']} units {facts['unit']}, {facts['dataflow']}-stationary"]
     for index, layer in enumerate(facts["layers"]):
         wrong = f", {facts['wrong'][index]} wrong in {facts['simulator']}" if "wrong" in facts else ""
         lines.append(f"  {layer['pair']}: {layer['task']} {layer['layer']}, {layer['compared']} rows of results{wrong}")
@@ -63,8 +63,8 @@ def _is_pair(text: str) -> bool:
 
 
 def _array(arguments: argparse.Namespace) -> int:
-    """The array of one design of a study."""
-    from codesign.export import export_rtl  # loads networks, which a unit of format pairs does without
+    """Write the array of one design of a study."""
+    from codesign.export import export_rtl  # loads networks, which a unit of format pairs does not need
 
     study = Path(arguments.pairs[0])
     if len(arguments.pairs) > 1:
@@ -94,7 +94,7 @@ def _array(arguments: argparse.Namespace) -> int:
 
 
 def _unit(arguments: argparse.Namespace) -> int:
-    """One compute unit of some format pairs."""
+    """Write one compute unit for some format pairs."""
     pairs = tuple(FormatPair.parse(text) for text in arguments.pairs)
     unit = MacUnit(pairs, arguments.accumulator, arguments.dot, clock_ghz=arguments.clock).rtl
     built = build(unit, "unit")

@@ -1,4 +1,4 @@
-"""``codesign search``."""
+"""``codesign search``: searches formats and hardware, and writes the front and the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from codesign.search.api import STUDIES
 from codesign.search.queue.workers import STORAGE_VARIABLE
 from codesign.search.results.records import UNFOLDED, batch_norms
 
-# options that say how to measure, and what they are where nobody gave them
+# options that control measurements, with their defaults
 _MEASURING = {
     "evaluations": None,
     "timeout": None,
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if study.ledger.resumed:
         done = len(study.ledger.records())
-        print(f"{folder}: going on with this study, {done} finished evaluations are kept", file=sys.stderr)
+        print(f"{folder}: resuming this study with {done} finished evaluations", file=sys.stderr)
     evaluations = arguments.evaluations or space.spec.search.evaluations
     with SearchProgress() as progress:
         run_study(
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     if study.refused:
         limit = space.spec.accumulator_sqnr_db
-        said.append(f"refused: {study.refused} designs, in whose accumulator a layer keeps less than {limit:g} dB")
+        said.append(f"refused: {study.refused} designs with a layer below {limit:g} dB in their accumulator")
     said += [f"sentinel: {s.task}: {s.before:.6g} -> {s.now:.6g}" for s in study.sentinels if s.moved != "no"]
     said += [f"failed: {failure}" for failure in study.failures]
     _tell(
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _sweep(space: SearchSpace, folder: Path, arguments: argparse.Namespace) -> int:
-    """Formats are given: price every accelerator."""
+    """Price every accelerator of a space with given formats."""
     for option, default in _MEASURING.items():
         if getattr(arguments, option) != default:
             raise InputError(
@@ -96,7 +96,7 @@ def _tell(
     folder: Path,
     said: list[str],
 ) -> None:
-    """Write the report and say what was done."""
+    """Write the report and print a summary."""
     front, (markdown, html) = written.front, write_report(folder)
     paths = {"front": folder / "front.json"} | paths | {"markdown": markdown, "html": html}
     if arguments.json:

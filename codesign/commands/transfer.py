@@ -1,4 +1,4 @@
-"""``codesign transfer``: a design's formats by role, for networks that it was not found on."""
+"""``codesign transfer``: a design's formats by role of the layer, applied to other networks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _rules(design: ChosenDesign, task: str | None) -> RoleRules:
 
 
 def _default(design: ChosenDesign, text: str) -> FormatPair:
-    """A pair that the design's chip can compute."""
+    """The default pair; raises InputError unless the design's chip supports it."""
     pair, known = str(FormatPair.parse(text).checked()), design.design.accelerator.pairs
     if pair not in known:
         raise InputError(f"--default {text}: the chip of {design.id} computes {', '.join(known)}{nearest(pair, known)}")
@@ -61,17 +61,17 @@ def _default(design: ChosenDesign, text: str) -> FormatPair:
 
 
 class _Applied(TypedDict):
-    """Another network by the rules, in JSON."""
+    """Another network in the formats that the rules give, in JSON."""
 
     network: str
     layers: dict[str, int]  # by role
     formats: dict[str, str]  # by role
-    defaulted: list[str]
+    defaulted: list[str]  # roles that take the default
     cost: dict[str, float]
 
 
 def _applied(design: ChosenDesign, rules: RoleRules, network: str) -> _Applied:
-    """The cost of another network by the rules on the design's own accelerator."""
+    """The cost of another network, in the formats that the rules give, on the design's accelerator."""
     if not design.hardware:
         raise InputError(f"{design.folder}: its space has no chip to cost '{network}' on; take codesign cost --rules")
     workload = workload_called(network)

@@ -1,4 +1,4 @@
-"""``codesign validate``."""
+"""``codesign validate``: checks a search space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``codesign worker``."""
+"""``codesign worker``: measures candidates of a running search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``codesign workloads``."""
+"""``codesign workloads``: lists named workloads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NetworkRow(TypedDict):
 
 
 def row(found: Request) -> NetworkRow:
-    """One network: counts of the table, or of a trace where the options are not those of the table."""
+    """One named network: counts from the catalogue, or traced if its options differ from the catalogue's."""
     entry = found.entry
     gmacs = entry.gmacs
     if found.spelling != found.name:
