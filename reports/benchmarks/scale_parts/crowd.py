@@ -61,8 +61,8 @@ def crowd(trials: Trials, workers: int, batch: int, seconds: float, rounds: int)
     for work in parts[0] + parts[1]:
         ledger.add(work)
     networks: dict[str, Any] = {TASK: _Sleeping(seconds)}
-    crew = [Worker(Queue(seen, ledger.study_id), networks, networks) for _ in range(workers)]
-    threads = [threading.Thread(target=w.run, args=(until_ended(w.queue),)) for w in crew]
+    members = [Worker(Queue(seen, ledger.study_id), networks, networks) for _ in range(workers)]
+    threads = [threading.Thread(target=w.run, args=(until_ended(w.queue),)) for w in members]
     before, started = tally.counts(), time.monotonic()
     for thread in threads:
         thread.start()

@@ -36,18 +36,18 @@ def study(place: Place) -> dict[str, Any]:
     evaluators = {n: overhead.Supposed(network, tables, n, share) for n, network in space.networks.items()}
     database, tallies = place.database(), {LEADER: Tally(), WORKER: Tally()}
     meters = {role: Meter(place, role) for role in tallies}
-    crew: list[multiprocessing.process.BaseProcess] = []
+    processes: list[multiprocessing.process.BaseProcess] = []
     moments: dict[str, _Moment] = {}
     ends = {0: "begin", COUNTED: "early", HISTORY: "late", HISTORY + COUNTED: "end"}
 
     def look(stage: str, done: int, *_: object) -> None:
         if stage != "evaluations":
             return
-        if not crew:
+        if not processes:
             arguments = (place.url(database, WORKER), space.spec.name, space.networks, evaluators)
             with patch.object(overhead, "open_storage", lambda url: tallies[WORKER].of(open_storage(url))):
-                crew.extend(_FORK.Process(target=overhead.work, args=arguments) for _ in range(WORKERS))
-                for process in crew:
+                processes.extend(_FORK.Process(target=overhead.work, args=arguments) for _ in range(WORKERS))
+                for process in processes:
                     process.start()
         for number, name in ends.items():
             if done >= number and name not in moments:
@@ -60,7 +60,7 @@ def study(place: Place) -> dict[str, Any]:
         tallies[LEADER].of(led.ledger.storage)
         with _Watched(place) as connections:
             run_study(led, evaluations=HISTORY + COUNTED, progress=look, sampler=partial(EngineStrategy, race=False))
-        for process in crew:
+        for process in processes:
             process.join()
     return {
         "workers": WORKERS,
@@ -125,8 +125,8 @@ def idle(place: Place, trials: Trials) -> dict[str, float]:
     database = place.database()
     ledger: Ledger = trials.ledger(place.url(database, LEADER))
     ledger.set_state(RUNNING)
-    crew = [_FORK.Process(target=worker, args=(place.url(database, WORKER),)) for _ in range(WORKERS)]
-    for process in crew:
+    processes = [_FORK.Process(target=worker, args=(place.url(database, WORKER),)) for _ in range(WORKERS)]
+    for process in processes:
         process.start()
     time.sleep(_IDLE_S / 2)  # until their pauses are as long as they become
     meter = Meter(place, WORKER)
@@ -135,7 +135,7 @@ def idle(place: Place, trials: Trials) -> dict[str, float]:
     found = (meter.now() - before) * (1 / (WORKERS * _IDLE_S))
     asked = place.connect().execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", [WORKER])
     ledger.set_state(ENDED)
-    for process in crew:
+    for process in processes:
         process.join()
     rates = {"statements": found.statements, "transactions": found.transactions, "wire_bytes": found.wire_bytes}
     return rates | {"connections": asked.fetchone()[0] / WORKERS}
