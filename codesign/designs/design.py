@@ -72,6 +72,7 @@ class AcceleratorFacts(JsonModel):
 
     @classmethod
     def of(cls, accelerator: Accelerator) -> AcceleratorFacts:
+        """The parameters of an accelerator."""
         return cls.model_validate(accelerator.to_dict())
 
     def built(self) -> Accelerator:

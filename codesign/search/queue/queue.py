@@ -60,6 +60,7 @@ class Queue:
 
     @patient
     def waiting(self) -> list[FrozenTrial]:
+        """The trials that no worker has claimed."""
         return list(self.storage.get_all_trials(self.study_id, deepcopy=False, states=(TrialState.WAITING,)))
 
     @patient
@@ -111,6 +112,7 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
 
     def hold(self, trial_id: int) -> None:
+        """Start the heartbeats of a trial."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
@@ -118,6 +120,7 @@ class Heartbeat:
         self._more.set()
 
     def release(self, trial_id: int) -> None:
+        """End the heartbeats of a trial."""
         self._held.pop(trial_id, None)
 
     def _run(self) -> None:

@@ -44,7 +44,7 @@ class Result:
     quality: Mapping[str, Quality]
     """Network -> deciding metric; empty if the candidate could not be measured."""
     values: tuple[float, ...]
-    """Of the objectives, in the space's order; () if a network was evaluated on a subset of its samples only."""
+    """Values of the objectives, in the space's order; () if a network was evaluated on a subset of its samples only."""
 
 
 class Strategy(Protocol):

@@ -28,6 +28,7 @@ class Network:
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
+        """The names of the layers, in the network's order."""
         return self.workload.layers
 
     @cached_property
@@ -37,6 +38,7 @@ class Network:
 
     @cached_property
     def kinds(self) -> dict[str, str]:
+        """Layer -> conv, linear or attention."""
         return self.workload.layer_kinds()
 
     def assignment(self, choice: np.ndarray) -> Assignment:

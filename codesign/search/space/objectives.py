@@ -27,14 +27,17 @@ class Objective:
     row: CostMetric | None = None  # the metric, if not built in; without it an unknown `field` is a cost column
 
     def to_dict(self) -> dict[str, str]:
+        """Name, unit and direction, for JSON."""
         return {"name": self.name, "unit": self.unit, "direction": self.direction}
 
     @property
     def is_quality(self) -> bool:
+        """Whether it is the measured quality of a network."""
         return self.field == QUALITY
 
     @cached_property
     def metric(self) -> CostMetric:
+        """Its metric."""
         return self.row or COST_METRICS.get(self.field) or CostMetric(self.field, self.unit, "", (self.field,))
 
 
