@@ -92,7 +92,7 @@ class WorstSum(JsonModel):
 
 
 class Design(JsonModel):
-    """A non-dominated design: an accelerator, and an assignment of formats for every network."""
+    """A design: an accelerator, and an assignment of formats for every network that runs on it."""
 
     id: Annotated[str, Field(pattern=r"^d[0-9a-f]{8}$", description="hash of chip and formats")]
     objectives: Annotated[dict[str, float], Field(min_length=1)]
