@@ -11,7 +11,7 @@ from codesign.designs.design import Design
 from codesign.designs.types import Amount, Count, JsonModel, Text
 from codesign.errors import InputError, nearest
 from codesign.models.task import Scale
-from codesign.quality.calibration import RangeRule
+from codesign.quality.ranges import RangeRule
 
 SCHEMA_VERSION: Literal[2] = 2
 READ_VERSIONS = (1, 2)

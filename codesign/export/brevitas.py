@@ -24,7 +24,7 @@ from codesign.export.quantizers import (
     weight_quantizer,
 )
 from codesign.formats import Assignment, LayerFormats, get_format
-from codesign.quality.calibration import Ranges
+from codesign.quality.ranges import Ranges
 from codesign.workload import Product, ProductInterceptor
 
 OperandRanges = dict[str, dict[str, float]]  # layer -> operand (input, query, ...) -> largest magnitude
@@ -43,7 +43,7 @@ _CONV_ARGUMENTS = ("in_channels", "out_channels", "kernel_size", "stride", "padd
 class QuantizedOperand:
     """An activation that a layer quantizes."""
 
-    name: str  # as in `codesign.quality.calibration.Site`: input, query, key, probability or value
+    name: str  # as in `codesign.quality.ranges.Site`: input, query, key, probability or value
     format: str
 
 

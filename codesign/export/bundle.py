@@ -25,7 +25,7 @@ from codesign.files import read_text, write_atomic
 from codesign.formats import Assignment, get_format
 from codesign.models import Outputs, Task, load_task
 from codesign.quality import Evaluator
-from codesign.quality.calibration import RangeRule
+from codesign.quality.ranges import RangeRule
 
 SCHEMA_VERSION = 1
 LEAST_PSNR_DB = 60.0  # between the outputs of the exported and the measured network

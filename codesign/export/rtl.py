@@ -21,7 +21,7 @@ from codesign.hardware.rtl.verify.bench import write_checks
 from codesign.hardware.rtl.verify.simulate import Verdict, simulate
 from codesign.models import Task, load_task
 from codesign.quality import Evaluator, Operands, sample_operands
-from codesign.quality.calibration import Site
+from codesign.quality.ranges import Site
 
 READ_ME = """\
 Design {design} of the study {study}: {rows} x {columns} units, {dataflow}-stationary.

@@ -9,7 +9,7 @@ from codesign.designs.design import Design
 from codesign.designs.folder import FRONT, SPACE, load_front
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment
-from codesign.quality.calibration import RangeRule
+from codesign.quality.ranges import RangeRule
 from codesign.search.space.written import SpaceFile
 from codesign.yamlio import load_yaml
 

@@ -13,9 +13,9 @@ from codesign.errors import InputError, nearest
 from codesign.formats import Assignment
 from codesign.models.task import Outputs, Part, Task
 from codesign.quality.cache import ResultCache, code_version
-from codesign.quality.calibration import RangeRule, Ranges, check_rule
 from codesign.quality.measure import DRAWS, Quality, measure
 from codesign.quality.quantized import QuantizedNetwork
+from codesign.quality.ranges import RangeRule, Ranges, check_rule
 
 
 class Evaluator:

@@ -8,8 +8,8 @@ from torch import nn
 
 from codesign.formats import Assignment
 from codesign.models.custom import CustomTask
-from codesign.quality.calibration import RangeRule
 from codesign.quality.evaluator import Evaluator
+from codesign.quality.ranges import RangeRule
 
 
 class QuantizedModule(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codesign.models.task import Task
-from codesign.quality.calibration import Site, sites
+from codesign.quality.ranges import Site, sites
 from codesign.workload import Product, ProductInterceptor
 
 SAMPLED = 16  # rows, and columns, of each product

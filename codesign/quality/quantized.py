@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, Format, LayerFormats, get_format
-from codesign.quality.calibration import Ranges, Site, sites
+from codesign.quality.ranges import Ranges, Site, sites
 from codesign.workload import Product, ProductInterceptor
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from codesign.formats import Format, FormatPair, get_format
-from codesign.quality.calibration import Site, sites
 from codesign.quality.evaluator import Evaluator
 from codesign.quality.quantized import quantize_weight
+from codesign.quality.ranges import Site, sites
 from codesign.workload import Product, ProductInterceptor
 
 Key = tuple[Site, str]  # (operand, format)

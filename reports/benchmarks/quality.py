@@ -35,7 +35,7 @@ from codesign.export.bundle import output_psnr_db
 from codesign.formats import Assignment, FormatPair, LayerFormats
 from codesign.models import Task, load_task
 from codesign.quality import Evaluator
-from codesign.quality.calibration import Ranges
+from codesign.quality.ranges import Ranges
 
 PLAIN = ("int8:int8", "int4:fp8_e4m3", "fp8_e4m3:int8", "int4:int8", "int8:fp8_e4m3")
 BLOCK = ("mxfp8_e4m3:mxfp8_e4m3", "mxfp4:mxfp4", "int4_g32:int8", "nvfp4:nvfp4")

@@ -12,7 +12,7 @@ from codesign.cli import main
 from codesign.export import rtl as export
 from codesign.formats import FormatPair, LayerFormats, get_format
 from codesign.models import load_task
-from codesign.quality.calibration import Ranges
+from codesign.quality.ranges import Ranges
 from tests.designs import design, write_front
 from tests.programs import needed
 

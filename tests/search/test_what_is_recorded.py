@@ -15,7 +15,7 @@ from codesign.designs import load_study
 from codesign.errors import InputError
 from codesign.formats import FormatPair, get_format
 from codesign.models import load_task
-from codesign.quality.calibration import Ranges
+from codesign.quality.ranges import Ranges
 from codesign.search import load_space
 from tests.search import SPACE
 

@@ -10,7 +10,7 @@ import numpy as np
 from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair
 from codesign.models import Task
-from codesign.quality.calibration import RangeRule
+from codesign.quality.ranges import RangeRule
 from codesign.search.space.ties import groups
 from codesign.workload import Workload
 

@@ -21,7 +21,7 @@ from codesign.hardware.chip.accelerator import all_axes, check_value
 from codesign.hardware.chip.files import beside, memory_name
 from codesign.hardware.chip.memory_types import is_file
 from codesign.models import load_task
-from codesign.quality.calibration import RangeRule
+from codesign.quality.ranges import RangeRule
 from codesign.search.space.cost_metrics import COST_METRICS, cost_metric
 from codesign.search.space.fixed import FixedNetwork, resolve_fixed
 from codesign.search.space.network import Network

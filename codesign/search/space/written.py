@@ -14,7 +14,7 @@ from codesign.hardware.chip.accelerator import all_axes, check_value
 from codesign.hardware.chip.axes import Axis
 from codesign.hardware.chip.files import written_value
 from codesign.hardware.chip.memory_types import is_file
-from codesign.quality.calibration import RangeRule
+from codesign.quality.ranges import RangeRule
 from codesign.yamlio import Written, with_fields
 
 

@@ -11,7 +11,7 @@ from codesign.hardware import MacUnit
 from codesign.hardware.arithmetic.overflow import resolved
 from codesign.hardware.rtl.verify.deviation import deviation
 from codesign.quality import Evaluator, Operands, sample_operands
-from codesign.quality.calibration import Site
+from codesign.quality.ranges import Site
 from codesign.search.space.sums import lanes
 
 

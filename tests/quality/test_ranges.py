@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from codesign.errors import InputError
 from codesign.formats import Format, get_format
 from codesign.models.custom import CustomTask
-from codesign.quality.calibration import Range, Ranges
 from codesign.quality.histogram import EXACT, Histogram
+from codesign.quality.ranges import Range, Ranges
 
 INPUT = ("root", "input")
 
