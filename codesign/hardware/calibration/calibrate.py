@@ -222,11 +222,11 @@ def calibrate(
     return Calibration(library, found, probe.script, clocks, samples, switched, failures, seconds)
 
 
-def _energy_jobs(entries: Sequence[Entry], outcomes: Sequence[Outcome], clock_ps: float) -> list[energy.Job]:
+def _energy_jobs(entries: Sequence[Entry], outcomes: Sequence[Outcome], clock_ps: float) -> list[energy.EnergyJob]:
     """Units of one clock whose netlist is there."""
     operands = hashlib.sha256(OPERANDS.read_bytes()).hexdigest()[:16]
     return [
-        energy.Job(f"{path.parent.name} {operands}", entry.family, entry.unit, path)
+        energy.EnergyJob(f"{path.parent.name} {operands}", entry.family, entry.unit, path)
         for entry, outcome in zip(entries, outcomes, strict=True)
         if entry.clock_ps == clock_ps and outcome.synthesis and (path := outcome.synthesis.netlist_json)
     ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from codesign.errors import InputError, nearest
 from codesign.hardware.calibration.liberty.library import Cell, Library
-from codesign.hardware.calibration.liberty.logic import Expression
+from codesign.hardware.calibration.liberty.logic import BooleanExpression
 from codesign.hardware.calibration.liberty.lookup import at, table_of
 
 
@@ -45,7 +45,7 @@ def _model(cell: Cell) -> str:
     return "\n".join([*lines, "endmodule", ""])
 
 
-def _edge(expression: Expression) -> str:
+def _edge(expression: BooleanExpression) -> str:
     """The event at which a pin, or the complement of a pin, becomes true."""
     inner = expression.operands[0] if expression.kind == "not" else expression
     if inner.kind != "var":

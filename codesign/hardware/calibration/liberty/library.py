@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from codesign.errors import InputError
-from codesign.hardware.calibration.liberty.logic import Expression, parse_expression
+from codesign.hardware.calibration.liberty.logic import BooleanExpression, parse_expression
 from codesign.hardware.calibration.liberty.power_tables import mean, pin_energies
 from codesign.hardware.calibration.liberty.text import Group, Parser, library_units, outline, write_merged
 
@@ -36,10 +36,10 @@ class FlipFlop:
 
     state: str
     inverse: str
-    clocked_on: Expression
-    next_state: Expression
-    clear: Expression | None
-    preset: Expression | None
+    clocked_on: BooleanExpression
+    next_state: BooleanExpression
+    clear: BooleanExpression | None
+    preset: BooleanExpression | None
     timing: tuple[Group, ...] = field(repr=False, compare=False, default=())
     setup: tuple[Group, ...] = field(repr=False, compare=False, default=())
 
@@ -71,7 +71,7 @@ class Cell:
     area_um2: float
     leakage_nw: float
     inputs_ff: dict[str, float]
-    functions: dict[str, Expression]
+    functions: dict[str, BooleanExpression]
     internal_fj: dict[str, float]
     ff: FlipFlop | None
     latch: bool
@@ -290,7 +290,7 @@ def _read_cell(parser: Parser, offset: int, units: _Units) -> Cell:
     )
 
 
-def _function(text: str, group: Group, parser: Parser) -> Expression:
+def _function(text: str, group: Group, parser: Parser) -> BooleanExpression:
     try:
         return parse_expression(text)
     except ValueError as error:

@@ -13,13 +13,13 @@ _INFIX = {"or": "|", "and": "&", "xor": "^"}
 
 
 @dataclass(frozen=True)
-class Expression:
+class BooleanExpression:
     """One node: kind is ``var``, ``const``, ``not``, ``and``, ``or`` or ``xor``."""
 
     kind: str
     name: str = ""
     value: int = 0
-    operands: tuple[Expression, ...] = ()
+    operands: tuple[BooleanExpression, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -67,11 +67,11 @@ class Expression:
         return "(" + f" {_INFIX[self.kind]} ".join(operand.verilog() for operand in self.operands) + ")"
 
 
-def negate(expression: Expression) -> Expression:
-    return expression.operands[0] if expression.kind == "not" else Expression("not", operands=(expression,))
+def negate(expression: BooleanExpression) -> BooleanExpression:
+    return expression.operands[0] if expression.kind == "not" else BooleanExpression("not", operands=(expression,))
 
 
-def parse_expression(text: str) -> Expression:
+def parse_expression(text: str) -> BooleanExpression:
     """Read Liberty's boolean notation: ``!a``, ``a'``, ``a * b``, ``a & b``, ``a b``, ``a + b``, ``a | b``, ``a ^ b``.
 
     Negation binds tightest, then XOR, then AND, then OR, as Liberty has it. Raises ValueError on anything else.
@@ -101,14 +101,14 @@ class _Reader:
     def peek(self) -> str:
         return self.tokens[self.at] if self.at < len(self.tokens) else ""
 
-    def alternatives(self) -> Expression:
+    def alternatives(self) -> BooleanExpression:
         left = self.product()
         while self.peek() in ("+", "|"):
             self.at += 1
-            left = Expression("or", operands=(left, self.product()))
+            left = BooleanExpression("or", operands=(left, self.product()))
         return left
 
-    def product(self) -> Expression:
+    def product(self) -> BooleanExpression:
         left = self.exclusive()
         while True:
             token = self.peek()
@@ -116,16 +116,16 @@ class _Reader:
                 self.at += 1
             elif not (token and (token in "!(01" or token[0].isalpha() or token[0] == "_")):
                 return left
-            left = Expression("and", operands=(left, self.exclusive()))
+            left = BooleanExpression("and", operands=(left, self.exclusive()))
 
-    def exclusive(self) -> Expression:
+    def exclusive(self) -> BooleanExpression:
         left = self.atom()
         while self.peek() == "^":
             self.at += 1
-            left = Expression("xor", operands=(left, self.atom()))
+            left = BooleanExpression("xor", operands=(left, self.atom()))
         return left
 
-    def atom(self) -> Expression:
+    def atom(self) -> BooleanExpression:
         token = self.peek()
         self.at += 1
         if token == "!":
@@ -136,9 +136,9 @@ class _Reader:
                 raise ValueError(f"parenthesis not closed: {self.text!r}")
             self.at += 1
         elif token in ("0", "1"):
-            inner = Expression("const", value=int(token))
+            inner = BooleanExpression("const", value=int(token))
         elif token and (token[0].isalpha() or token[0] == "_"):
-            inner = Expression("var", name=token)
+            inner = BooleanExpression("var", name=token)
         else:
             raise ValueError(f"not a boolean function: {self.text!r}")
         while self.peek() == "'":

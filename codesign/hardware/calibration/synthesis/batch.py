@@ -53,7 +53,7 @@ def job_key(job: Job, library_sha256: str) -> str:
 
 
 @dataclass(frozen=True)
-class Record:
+class SynthesisResult:
     """A line of results.jsonl: what came of a job, the files of its netlist named relative to the folder of that file.
 
     key: its `job_key`; limit_s: seconds that it was given. Without `synthesis`, `reason` is that of the failure and
@@ -69,7 +69,7 @@ class Record:
     log: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, key: str, job: Job, synthesis: Synthesis | None, failure: SynthesisFailed | None) -> Record:
+    def of(cls, key: str, job: Job, synthesis: Synthesis | None, failure: SynthesisFailed | None) -> SynthesisResult:
         if synthesis is not None:
             folder = Path(key[:16])
             synthesis = replace(synthesis, netlist_json=folder / "netlist.json", netlist_verilog=folder / "netlist.v")
@@ -77,7 +77,7 @@ class Record:
         return cls(key, job.name, job.clock_ps, job.limit_s, synthesis, reason, log)
 
     @classmethod
-    def parse(cls, line: str) -> Record:
+    def parse(cls, line: str) -> SynthesisResult:
         """Raises ValueError, KeyError or TypeError for a line that is none."""
         row = json.loads(line)
         job = (row["key"], row["name"], row["clock_ps"], row["limit_s"])
@@ -154,7 +154,7 @@ def synthesize_many(
             for future in as_completed(futures):
                 key = futures[future]
                 synthesis, failure = future.result()
-                _append(results, Record.of(key, jobs[todo[key][0]], synthesis, failure))
+                _append(results, SynthesisResult.of(key, jobs[todo[key][0]], synthesis, failure))
                 for index in todo[key]:
                     outcomes[index] = Outcome(jobs[index], synthesis, failure)
                     if progress:
@@ -178,23 +178,23 @@ def _tried(
         return None, SynthesisFailed(job.name, f"cannot be run ({error.strerror or error})")
 
 
-def _append(results: Path, record: Record) -> None:
+def _append(results: Path, result: SynthesisResult) -> None:
     with results.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # an interrupted run left half a line
                 file.write(b"\n")
-        file.write(record.line().encode("utf-8") + b"\n")
+        file.write(result.line().encode("utf-8") + b"\n")
 
 
-def _read(results: Path) -> dict[str, Record]:
-    """The last record of each key; a line cut short by an interruption is skipped."""
-    found: dict[str, Record] = {}
+def _read(results: Path) -> dict[str, SynthesisResult]:
+    """The last result of each key; a line cut short by an interruption is skipped."""
+    found: dict[str, SynthesisResult] = {}
     if results.exists():
         for line in results.read_text(encoding="utf-8").splitlines():
             try:
-                record = Record.parse(line)
+                result = SynthesisResult.parse(line)
             except (ValueError, KeyError, TypeError):
                 continue
-            found[record.key] = record
+            found[result.key] = result
     return found

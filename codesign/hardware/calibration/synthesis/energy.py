@@ -34,7 +34,7 @@ Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Job:
+class EnergyJob:
     """A unit whose netlist is to be simulated in every mode under every activity."""
 
     key: str
@@ -72,7 +72,7 @@ class Switched:
     leakage_nw: float
 
     @classmethod
-    def of(cls, job: Job, found: Simulated) -> Switched:
+    def of(cls, job: EnergyJob, found: Simulated) -> Switched:
         return cls(job.family, job.unit, **asdict(found))
 
     @property
@@ -105,7 +105,7 @@ class Watched(Protocol):
 
 
 def measure(
-    jobs: Sequence[Job], liberty: Sequence[Path], folder: Path, parallel: int = 2, progress: Watched | None = None
+    jobs: Sequence[EnergyJob], liberty: Sequence[Path], folder: Path, parallel: int = 2, progress: Watched | None = None
 ) -> tuple[Switched, ...]:
     """Simulate every job. liberty: files of the library with its power tables; folder: keeps energy.jsonl, from which
     a second call goes on."""
@@ -137,7 +137,7 @@ def _library(liberty: tuple[Path, ...]) -> Library:
     return read_liberty(*liberty)
 
 
-def _simulate(job: Job, liberty: tuple[Path, ...]) -> list[Simulated]:
+def _simulate(job: EnergyJob, liberty: tuple[Path, ...]) -> list[Simulated]:
     library = _library(liberty)
     netlist = read_netlist(job.netlist, "unit", library)
     wire = wire_ff(netlist)

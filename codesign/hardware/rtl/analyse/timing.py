@@ -19,7 +19,7 @@ from codesign.hardware.rtl.analyse.built import built
 from codesign.hardware.rtl.emit.expressions import Operation
 from codesign.hardware.rtl.emit.pipeline import STEPS
 from codesign.hardware.rtl.emit.unit import Unit
-from codesign.hardware.rtl.emit.verilog import Assignment
+from codesign.hardware.rtl.emit.verilog import NetAssignment
 
 KINDS = (
     "register",  # clock to output and set-up of one stage
@@ -137,7 +137,7 @@ class Steps:
         return Plan(frozenset(cuts), low, high)
 
 
-def paths(assignments: Sequence[Assignment]) -> Paths:
+def paths(assignments: Sequence[NetAssignment]) -> Paths:
     """The graph of a module's wires and registers."""
     names: dict[str, int] = {}
     reads: list[tuple[int, ...]] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Operand, concatenation, replicated
+from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Value, concatenation, replicated
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
 
@@ -21,7 +21,7 @@ class Rows:
         self.columns: list[list[Expression]] = [[] for _ in range(width)]
         self.constant = 0
 
-    def bit(self, bit: Operand, weight: int, negative: bool = False) -> None:
+    def bit(self, bit: Value, weight: int, negative: bool = False) -> None:
         """Add ``bit * 2**weight``, or subtract it; what lies beyond the width drops out."""
         if weight >= self.width:
             return

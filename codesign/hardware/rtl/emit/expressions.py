@@ -1,6 +1,6 @@
-"""Verilog expressions that know what they are made of: beside the text, the nets that they read and their operations.
+"""Verilog expressions with the nets that they read and their operations, which static timing needs.
 
-Nothing is put in parentheses or cut to a width by itself: `grouped` and `Module.wire` do.
+No operator adds parentheses or truncates its result: use `grouped` and `Module.wire`.
 """
 
 from __future__ import annotations
@@ -12,61 +12,57 @@ from typing import NamedTuple
 
 
 class Operation(NamedTuple):
-    """One operator of an expression.
+    """One operator of an expression."""
 
-    kind: as Verilog writes it (+ - ^ & | ? == >>), or ``compare``, ``reduce`` (to one bit) and ``replicate``.
-    size: bits of the nets compared or reduced, copies of what is replicated; 0 of the others.
-    """
-
-    kind: str
-    size: int = 0
+    kind: str  # as Verilog writes it (+ - ^ & | ? == >>), or compare, reduce (to one bit), replicate
+    size: int = 0  # compare, reduce: bits of the nets; replicate: number of copies; 0 for the others
 
 
-class Operand(abc.ABC):
-    """What operators apply to: a net or an expression."""
+class Value(abc.ABC):
+    """A net or an expression: an operand of the Verilog operators."""
 
     @property
     @abc.abstractmethod
     def expression(self) -> Expression:
-        """What it reads as on the right of an assignment."""
+        """The right-hand side of an assignment that reads this value."""
 
-    def __add__(self, other: Operand) -> Expression:
+    def __add__(self, other: Value) -> Expression:
         return _binary(self, "+", other)
 
-    def __sub__(self, other: Operand) -> Expression:
+    def __sub__(self, other: Value) -> Expression:
         return _binary(self, "-", other)
 
-    def __xor__(self, other: Operand) -> Expression:
+    def __xor__(self, other: Value) -> Expression:
         return _binary(self, "^", other)
 
-    def __and__(self, other: Operand) -> Expression:
+    def __and__(self, other: Value) -> Expression:
         return _binary(self, "&", other)
 
-    def __or__(self, other: Operand) -> Expression:
+    def __or__(self, other: Value) -> Expression:
         return _binary(self, "|", other)
 
     def __invert__(self) -> Expression:
         own = self.expression
         return Expression(f"~{own.text}", own.reads, own.bits, own.operations)
 
-    def shifted_right(self, distance: Operand) -> Expression:
-        """By a distance that is not constant."""
+    def shifted_right(self, distance: Value) -> Expression:
+        """Logical shift right by a distance that is not constant."""
         return _binary(self, ">>", distance)
 
-    def equals(self, other: Operand) -> Expression:
-        """One bit; not to be taken for ``==``, which compares descriptions."""
+    def equals(self, other: Value) -> Expression:
+        """One bit: whether the values are equal. (``==`` compares the Python objects instead.)"""
         return _binary(self, "==", other)
 
-    def exceeds(self, other: Operand) -> Expression:
-        """Whether this unsigned number is the larger one."""
+    def exceeds(self, other: Value) -> Expression:
+        """One bit: whether this unsigned number is greater than `other`."""
         return _binary(self, ">", other, Operation("compare", self.expression.bits + other.expression.bits))
 
-    def reaches(self, other: Operand) -> Expression:
-        """Whether this unsigned number is at least as large."""
+    def reaches(self, other: Value) -> Expression:
+        """One bit: whether this unsigned number is greater than or equal to `other`."""
         return _binary(self, ">=", other, Operation("compare", self.expression.bits + other.expression.bits))
 
-    def choose(self, yes: Operand, no: Operand) -> Expression:
-        """One of two, by this bit."""
+    def choose(self, yes: Value, no: Value) -> Expression:
+        """`yes` where this bit is set, else `no`."""
         own, first, second = self.expression, yes.expression, no.expression
         return Expression(
             f"{own.text} ? {first.text} : {second.text}",
@@ -76,11 +72,11 @@ class Operand(abc.ABC):
         )
 
     def any(self) -> Expression:
-        """Whether one of the bits is set."""
+        """One bit: whether any bit is set."""
         return self._reduced("|")
 
     def none(self) -> Expression:
-        """Whether no bit is set."""
+        """One bit: whether no bit is set."""
         return self._reduced("~|")
 
     def _reduced(self, operator: str) -> Expression:
@@ -89,21 +85,18 @@ class Operand(abc.ABC):
         return Expression(operator + own.text, own.reads, own.bits, operations)
 
     def grouped(self) -> Expression:
-        """In parentheses."""
+        """The same expression in parentheses."""
         own = self.expression
         return Expression(f"({own.text})", own.reads, own.bits, own.operations)
 
 
 @dataclass(frozen=True, slots=True)
-class Expression(Operand):
-    """A piece of Verilog; two of the same text are equal.
-
-    reads: names of the nets in it, in the order of the text; bits: of all these nets together, as far as they are read.
-    """
+class Expression(Value):
+    """A Verilog expression; two expressions with the same text are equal."""
 
     text: str
-    reads: tuple[str, ...] = field(default=(), compare=False)
-    bits: int = field(default=0, compare=False)
+    reads: tuple[str, ...] = field(default=(), compare=False)  # names of the nets read, in the order of the text
+    bits: int = field(default=0, compare=False)  # total number of bits read from these nets
     operations: tuple[Operation, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
@@ -120,15 +113,15 @@ def constant(value: int, width: int) -> Expression:
 
 
 def zeros(width: int) -> Expression:
-    """A literal of as many zeros."""
+    """The literal 0 of `width` bits."""
     return Expression(f"{width}'b0")
 
 
 ZERO, ONE = zeros(1), Expression("1'b1")
 
 
-def joined(*parts: Operand) -> Expression:
-    """Parts given highest first as one vector."""
+def joined(*parts: Value) -> Expression:
+    """Concatenation of `parts`, most significant first."""
     found = [part.expression for part in parts]
     return Expression(
         "{" + ", ".join([part.text for part in found]) + "}",
@@ -138,28 +131,28 @@ def joined(*parts: Operand) -> Expression:
     )
 
 
-def concatenation(bits: Iterable[Operand]) -> Expression:
-    """Bits given lowest first as one vector."""
+def concatenation(bits: Iterable[Value]) -> Expression:
+    """Concatenation of `bits`, least significant first."""
     return joined(*reversed(list(bits)))
 
 
-def replicated(copies: int, part: Operand) -> Expression:
-    """`part` so many times side by side."""
+def replicated(copies: int, part: Value) -> Expression:
+    """`copies` copies of `part`, concatenated."""
     own = part.expression
     return Expression(
         f"{{{copies}{{{own.text}}}}}", own.reads, own.bits, (*own.operations, Operation("replicate", copies))
     )
 
 
-def any_of(bits: Iterable[Operand]) -> Expression:
-    """Whether one of several bits is set, ungrouped."""
+def any_of(bits: Iterable[Value]) -> Expression:
+    """One bit: whether any of `bits` is set; not in parentheses."""
     first, *others = [bit.expression for bit in bits]
     for bit in others:
         first = first | bit
     return first
 
 
-def _binary(left: Operand, operator: str, right: Operand, operation: Operation | None = None) -> Expression:
+def _binary(left: Value, operator: str, right: Value, operation: Operation | None = None) -> Expression:
     first, second = left.expression, right.expression
     return Expression(
         f"{first.text} {operator} {second.text}",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from codesign.formats import FloatElement
 from codesign.hardware.rtl.emit.blocks import leading_zeros, shift_left, shift_right_sticky
-from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Operand, constant, joined, replicated, zeros
+from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Value, constant, joined, replicated, zeros
 from codesign.hardware.rtl.emit.pipeline import Pipeline
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
@@ -97,6 +97,6 @@ def _rounded(m: Module, total: Net, exponent: Net, sign: Net, zero_at: int, elem
     return m.wire(element.bits, joined(signed, magnitude), "next")
 
 
-def _widened(number: Operand, width: int, to: int) -> Operand:
+def _widened(number: Value, width: int, to: int) -> Value:
     """`number` of `width` bits at the top of `to` bits."""
     return number if width == to else joined(number, zeros(to - width))

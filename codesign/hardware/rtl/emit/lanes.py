@@ -10,7 +10,7 @@ from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
 from codesign.hardware.rtl.emit.compress import Rows, add
-from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Operand, constant, joined, replicated, zeros
+from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Value, constant, joined, replicated, zeros
 from codesign.hardware.rtl.emit.pipeline import Pipeline
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
@@ -88,8 +88,8 @@ class Lanes:
         terms = []
         for i in range(u):
             for j in range(v):
-                xs: list[Operand] = []
-                ys: list[Operand] = []
+                xs: list[Value] = []
+                ys: list[Value] = []
                 shifts = []
                 for mode in self.modes:
                     cu = min(u, -(-mode.weight.significand // width_x))
@@ -217,7 +217,7 @@ class Lanes:
     def placed(self, product: Net, exponent: Net, top: Net | None, field: int) -> Net:
         """The product where its exponent puts it in the field: right of the largest, or of a constant."""
         m = self.m
-        constants: list[Operand] = []
+        constants: list[Value] = []
         most = 0
         for mode in self.modes:
             if mode.is_aligned:

@@ -15,11 +15,11 @@ from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Mode, resolve_modes
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
 from codesign.hardware.rtl.emit.compress import Rows, add, compress
-from codesign.hardware.rtl.emit.expressions import Expression, Operand, constant, replicated, zeros
+from codesign.hardware.rtl.emit.expressions import Expression, Value, constant, replicated, zeros
 from codesign.hardware.rtl.emit.floating import Summand, accumulate
 from codesign.hardware.rtl.emit.lanes import Lanes, Term
 from codesign.hardware.rtl.emit.pipeline import LOOP, Pipeline, interleave
-from codesign.hardware.rtl.emit.verilog import Assignment, Module, Net
+from codesign.hardware.rtl.emit.verilog import Module, Net, NetAssignment
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Built:
     latency: tuple[int, ...]
     parts: Mapping[str, int]
     boundaries: Mapping[str, tuple[str, ...]]
-    assignments: tuple[Assignment, ...]
+    assignments: tuple[NetAssignment, ...]
 
 
 def build(unit: Unit, name: str = "unit") -> Built:
@@ -264,7 +264,7 @@ class _Datapath:
                 magnitude = add(m, rows, "scaled")
         width = max(most.bit_length(), 1)
         m.uses("carry_propagate", width * max(len(addends) - 1, 0))
-        total: Operand = addends[0] if addends else zeros(width)
+        total: Value = addends[0] if addends else zeros(width)
         for addend in addends[1:]:
             total = total + addend
         return magnitude, m.wire(width, total, "exp")

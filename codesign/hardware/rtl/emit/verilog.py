@@ -1,4 +1,4 @@
-"""A small writer of synthesizable Verilog-2001: nets, registers and the cells that abc has no name for."""
+"""Builds a module of synthesizable Verilog-2001 from nets, wires and registers, and counts its one-bit cells."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from codesign.hardware.rtl.emit.expressions import Expression, Operand, constant
+from codesign.hardware.rtl.emit.expressions import Expression, Value, constant
 
 
 @dataclass(frozen=True)
-class Net(Operand):
-    """A vector of `width` bits, or an unsigned constant when `name` is a literal.
-
-    constant_bits: how many of them never change, and so need no register.
-    """
+class Net(Value):
+    """A vector of `width` bits, or an unsigned constant when `name` is a literal."""
 
     name: str
     width: int
-    constant_bits: int = 0
+    constant_bits: int = 0  # number of bits that never change and therefore need no register
 
     def __str__(self) -> str:
         return self.name
@@ -33,21 +30,21 @@ class Net(Operand):
         return Expression(self.name) if self.is_literal else Expression(self.name, (self.name,), self.width)
 
     def bit(self, index: int) -> Expression:
-        """One bit."""
+        """Bit-select: the bit at `index`."""
         return Expression(f"{self.name}[{index}]", (self.name,), 1)
 
     def part(self, high: int, low: int) -> Expression:
-        """Bits high..low."""
+        """Part-select: bits high..low."""
         return Expression(f"{self.name}[{high}:{low}]", (self.name,), high - low + 1)
 
     def bits(self) -> list[Expression]:
-        """Every bit, lowest first."""
+        """All bits, least significant first."""
         return [self.bit(i) for i in range(self.width)]
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """What a net is: `expression` cut or zero-extended to `width` bits, a clock later where `clocked`."""
+class NetAssignment:
+    """A wire, or a register if `clocked`, driven by `expression` truncated or zero-extended to `width` bits."""
 
     name: str
     width: int
@@ -56,25 +53,22 @@ class Assignment:
 
 
 class Module:
-    """One module under construction; every net is a packed vector, every register is clocked by `clk`.
-
-    parts: its bill of materials, one-bit cells by the kinds of `codesign.hardware.rtl.analyse.parts`, kept by
-    whoever adds them with `uses`. assignments: what every wire and register is, in the order of the text.
-    """
+    """A module under construction; every net is a packed vector, every register is clocked by `clk`."""
 
     def __init__(self, name: str) -> None:
+        # bill of materials: one-bit cells by the kinds of `codesign.hardware.rtl.analyse.parts`, counted by `uses`
         self.parts: Counter[str] = Counter()
         self.name = name
         self.ports: list[str] = []
         self.lines: list[str] = []
-        self.assignments: list[Assignment] = []
+        self.assignments: list[NetAssignment] = []  # of every wire and register, in the order of the text
         self._count = 0
 
     def comment(self, text: str) -> None:
         self.lines.append(f"  // {text}")
 
     def uses(self, part: str, count: int) -> None:
-        """Note `count` one-bit cells of a kind."""
+        """Add `count` one-bit cells of the kind `part` to the bill of materials."""
         self.parts[part] += count
 
     def input(self, name: str, width: int) -> Net:
@@ -90,19 +84,19 @@ class Module:
         self._count += 1
         return f"{hint}_{self._count}"
 
-    def wire(self, width: int, expression: Operand, hint: str = "n") -> Net:
-        """A net that is `expression` truncated or zero-extended to `width` bits."""
+    def wire(self, width: int, expression: Value, hint: str = "n") -> Net:
+        """A new wire: `expression` truncated or zero-extended to `width` bits."""
         return self.define(self.name_of(hint), width, expression)
 
-    def define(self, name: str, width: int, expression: Operand) -> Net:
-        """`wire` under a name that `name_of` gave before."""
+    def define(self, name: str, width: int, expression: Value) -> Net:
+        """Like `wire`, with a name that `name_of` returned before."""
         found = expression.expression
         self.lines.append(f"  wire [{width - 1}:0] {name} = {found.text};")
-        self.assignments.append(Assignment(name, width, found))
+        self.assignments.append(NetAssignment(name, width, found))
         return Net(name, width)
 
     def register(self, source: Net, hint: str = "r") -> Net:
-        """`source` one clock later."""
+        """A new register: `source`, one clock cycle later."""
         if not source.is_literal:
             self.uses("register", source.width - source.constant_bits)
         register = self._declared(source.width, hint)
@@ -110,7 +104,7 @@ class Module:
         return register
 
     def late(self, width: int, hint: str) -> Net:
-        """A register whose input is given afterwards with `drive` (feedback loops)."""
+        """A register whose input is set later by `drive` (for feedback loops)."""
         self.uses("register", width)
         return self._declared(width, hint)
 
@@ -119,14 +113,14 @@ class Module:
         self.lines.append(f"  reg [{width - 1}:0] {name};")
         return Net(name, width)
 
-    def drive(self, register: Net, source: Operand) -> None:
-        """What a register holds a clock later."""
+    def drive(self, register: Net, source: Value) -> None:
+        """Set the input of a register, which it holds one clock cycle later."""
         found = source.expression
         self.lines.append(f"  always @(posedge clk) {register} <= {found.text};")
-        self.assignments.append(Assignment(register.name, register.width, found, clocked=True))
+        self.assignments.append(NetAssignment(register.name, register.width, found, clocked=True))
 
-    def select(self, index: Net | None, choices: Sequence[Operand], width: int) -> Expression:
-        """``choices[index]`` of `width` bits; the last one also for what lies beyond. Nothing where all agree."""
+    def select(self, index: Net | None, choices: Sequence[Value], width: int) -> Expression:
+        """``choices[index]`` of `width` bits; the last one for larger indices; no selector where all are equal."""
         found = [choice.expression for choice in choices]
         distinct = len(set(found))
         if index is None or distinct == 1:

@@ -78,7 +78,7 @@ class Matrices:
         assert activation is not None
         return Matrices(weight, activation, pad(self.weight_scale, n), pad(self.activation_scale, m))
 
-    def part(self, m: slice, n: slice) -> Matrices:
+    def sliced(self, m: slice, n: slice) -> Matrices:
         """Some rows of both operands."""
         return Matrices(
             self.weight[..., n],
@@ -164,7 +164,7 @@ class _Schedule:
         return self.output_trace()
 
     def limit(self, m: slice, n: slice) -> None:
-        self.matrices = self.matrices.part(m, n)
+        self.matrices = self.matrices.sliced(m, n)
 
     # -- outputs stay -------------------------------------------------------------------------------
 

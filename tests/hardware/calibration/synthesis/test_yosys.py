@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from codesign.errors import InputError
-from codesign.hardware.calibration.synthesis.batch import Job, Outcome, Record, job_key, synthesize_many
+from codesign.hardware.calibration.synthesis.batch import Job, Outcome, SynthesisResult, job_key, synthesize_many
 from codesign.hardware.calibration.synthesis.yosys import SynthesisFailed, Tool, find_yosys, synthesize
 from tests.hardware.calibration import tiny
 from tests.waiting import wait_until
@@ -234,4 +234,4 @@ def test_a_record_says_what_its_line_in_the_file_says() -> None:
         '"script": "stat", "netlist_json": "k/netlist.json", "netlist_verilog": "k/netlist.v"'
     )
     for line in (f'{job}, "synthesis": {{{made}}}}}', f'{job}, "reason": "timed out after 20 s", "log": ["x"]}}'):
-        assert Record.parse(line).line() == line
+        assert SynthesisResult.parse(line).line() == line
