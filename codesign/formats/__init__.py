@@ -1,4 +1,4 @@
-"""What a number is: elements, scales, named formats, and the one quantizer that works on all of them."""
+"""Number formats: elements, scaling, the named formats, the quantizer, and assignments of formats to layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which formats a network's layers use: `LayerFormats` for one layer, `Assignment` for all."""
+"""The formats of a network's layers: `LayerFormats` for one layer, `Assignment` for the whole network."""
 
 from __future__ import annotations
 
@@ -16,32 +16,29 @@ from codesign.formats.table import get_format
 
 
 class Layered(Protocol):
-    """What knows the layers of a network, and the kind of each: a `Workload`."""
+    """Anything that lists the layers of a network with their kinds, such as a `Workload`."""
 
     def layer_kinds(self) -> dict[str, str]: ...
 
 
 @dataclass(frozen=True, order=True)
 class FormatPair:
-    """The two operands of a matrix product: ``weight`` (stationary) and ``activation`` (streamed).
+    """Names of the formats of the two operands of a matrix product."""
 
-    For the products of an attention layer the stationary operand is the key or the value.
-    """
-
-    weight: str
-    activation: str
+    weight: str  # of the stationary operand: the weight, or the key or value of an attention product
+    activation: str  # of the streamed operand
 
     def __str__(self) -> str:
         return f"{self.weight}:{self.activation}"
 
     @classmethod
     def parse(cls, text: str) -> FormatPair:
-        """``"int4_g32:int8"`` -> FormatPair; a single name stands for both operands."""
+        """Parse ``"int4_g32:int8"``; a single name stands for both operands. The names are not checked."""
         weight, _, activation = text.partition(":")
         return cls(weight.strip(), (activation or weight).strip())
 
     def checked(self) -> FormatPair:
-        """Itself; raises InputError with the nearest name where a format is unknown."""
+        """Return the pair; raises InputError with the nearest name if a format is unknown."""
         for name in (self.weight, self.activation):
             get_format(name)
         return self
@@ -49,33 +46,36 @@ class FormatPair:
 
 @dataclass(frozen=True)
 class LayerFormats:
-    """Formats of one layer: weight and activation (input); for attention activation, key and value.
+    """Names of the formats of one layer.
 
-    A convolution or linear layer has ``weight``; an attention layer has ``key`` and ``value``
-    instead (``activation`` is then the format of the queries and of the attention weights).
+    A convolution or linear layer has ``activation`` and ``weight``; an attention layer has ``activation``,
+    ``key`` and ``value``.
     """
 
-    activation: str
+    activation: str  # of the input; in an attention layer, of the queries and the attention probabilities
     weight: str | None = None
     key: str | None = None
     value: str | None = None
 
     @classmethod
     def of_pair(cls, pair: FormatPair, *, attention: bool) -> LayerFormats:
-        """The layer whose every product uses `pair`."""
+        """Formats of a layer that uses `pair` in every product."""
         if attention:
             return cls(activation=pair.activation, key=pair.weight, value=pair.weight)
         return cls(activation=pair.activation, weight=pair.weight)
 
     def pair(self, kind: str) -> FormatPair:
-        """The operand formats of a product of `kind` (conv, linear, attention_qk, attention_pv)."""
+        """Operand formats of a product of `kind` (conv, linear, attention_qk, attention_pv).
+
+        Raises ValueError if the stationary operand has no format.
+        """
         stationary = {"attention_qk": self.key, "attention_pv": self.value}.get(kind, self.weight)
         if stationary is None:
             raise ValueError(f"no stationary format for a product of kind {kind!r} in {self}")
         return FormatPair(stationary, self.activation)
 
     def to_dict(self) -> dict[str, str]:
-        """JSON form: the fields that are set."""
+        """JSON form, without the fields that are None."""
         fields = {"weight": self.weight, "activation": self.activation, "key": self.key, "value": self.value}
         return {k: v for k, v in fields.items() if v is not None}
 
@@ -84,7 +84,7 @@ class LayerFormats:
 class Assignment(Mapping[str, LayerFormats]):
     """Layer name -> LayerFormats for a whole network; immutable, hashable by content."""
 
-    layers: tuple[tuple[str, LayerFormats], ...]
+    layers: tuple[tuple[str, LayerFormats], ...]  # sorted by name
 
     @classmethod
     def of(cls, layers: Mapping[str, LayerFormats]) -> Assignment:
@@ -92,14 +92,14 @@ class Assignment(Mapping[str, LayerFormats]):
 
     @classmethod
     def of_pairs(cls, pairs: Mapping[str, FormatPair], kinds: Mapping[str, str]) -> Assignment:
-        """One pair for all products of a layer; `kinds` as `Workload.layer_kinds` gives them."""
+        """One pair per layer, for all of its products; `kinds` as returned by `Workload.layer_kinds`."""
         return cls.of({n: LayerFormats.of_pair(p, attention=kinds[n] == "attention") for n, p in pairs.items()})
 
     @classmethod
     def uniform(cls, network: Layered, formats: str) -> Assignment:
-        """One format pair in every layer of a workload: ``"int8"``, ``"int4_g32:int8"``.
+        """The same format pair, such as ``"int8"`` or ``"int4_g32:int8"``, in every layer of a workload.
 
-        Raises InputError with the nearest name where a format is unknown.
+        Raises InputError with the nearest name if a format is unknown.
         """
         kinds = network.layer_kinds()
         return cls.of_pairs(dict.fromkeys(kinds, FormatPair.parse(formats).checked()), kinds)
@@ -132,9 +132,9 @@ class Assignment(Mapping[str, LayerFormats]):
 
 
 def read_assignment(path: Path) -> Assignment:
-    """The Assignment in a JSON file, {layer: {weight: format, activation: format}}.
+    """Read an Assignment from a JSON file, {layer: {weight: format, activation: format}}.
 
-    Raises InputError with file and line where it is none, or names an unknown format.
+    Raises InputError with file and line if the file has another form or names an unknown format.
     """
     try:
         found = Assignment.from_dict(json.loads(read_text(path)))

@@ -1,4 +1,4 @@
-"""One stored number: integers and minifloats, their values and their bit patterns.
+"""Elements, the types of one stored number: integers and minifloats, with their values and bit patterns.
 
 Sources: OCP 8-bit Floating Point Specification (E4M3, E5M2), OCP Microscaling Formats 1.0 sections
 5.3 and 5.4 (FP6, FP4, INT8, E8M0), IEEE 754-2019 section 3.4 (binary16, binary32).
@@ -17,8 +17,8 @@ else:
     from codesign.lazy import torch
 
 Specials = Literal["none", "nan", "ieee"]
-"""What the codes of the largest magnitude mean: all finite (none), all ones is NaN (nan), or the
-whole top exponent is infinity and NaN (ieee)."""
+"""Special values of a minifloat: ``none``, ``nan`` (only the code of all ones is NaN), or ``ieee`` (the whole top
+exponent encodes infinity and NaN)."""
 
 _ENUMERABLE_BITS = 16
 _NATIVE = {(5, 10): ("float16", "int16"), (8, 7): ("bfloat16", "int16"), (8, 23): ("float32", "int32")}
@@ -28,18 +28,17 @@ _NATIVE = {(5, 10): ("float16", "int16"), (8, 7): ("bfloat16", "int16"), (8, 23)
 class IntElement:
     """An integer of `bits` bits, in units of ``2**-fraction_bits``.
 
-    narrow: the lowest code of a signed element is unused, so that the range is symmetric.
     Codes are the integers themselves (not bit patterns); `pack` masks them to two's complement.
     """
 
     bits: int
     signed: bool = True
-    narrow: bool = False
+    narrow: bool = False  # the lowest code of a signed element is unused, so that the range is symmetric
     fraction_bits: int = 0
 
     @property
     def min_code(self) -> int:
-        """The lowest code that is used."""
+        """The lowest code in use."""
         return -(1 << (self.bits - 1)) + int(self.narrow) if self.signed else 0
 
     @property
@@ -59,7 +58,7 @@ class IntElement:
 
     @cached_property
     def min_value(self) -> float:
-        """The lowest value."""
+        """The smallest (most negative) value."""
         return self.min_code * self.step
 
     @cached_property
@@ -69,7 +68,7 @@ class IntElement:
 
     @property
     def rounding_bits(self) -> int:
-        """Fraction bits of a number whose exponent is `emax` (the EVEN scale rule rounds to them)."""
+        """Fraction bits of a value with exponent `emax`, to which the scale rule ``even`` rounds."""
         return self.max_code.bit_length() - 1
 
     @property
@@ -79,34 +78,34 @@ class IntElement:
 
     @property
     def code_dtype(self) -> torch.dtype:
-        """The smallest integer type of torch that holds every code."""
+        """The smallest torch integer type that holds every code."""
         if self.bits <= 8:
             return torch.int8 if self.signed else torch.uint8
         return torch.int16 if self.signed or self.bits < 16 else torch.int32
 
     def codes(self) -> Tensor:
-        """Every code in use, ascending: int64 [n]."""
+        """All codes in use, ascending: int64 [n]."""
         return torch.arange(self.min_code, self.max_code + 1)
 
     def values(self) -> Tensor:
-        """The value of each of `codes`: float32 [n]."""
+        """Values of all `codes`: float32 [n]."""
         return self.decode(self.codes())
 
     def encode(self, values: Tensor) -> Tensor:
-        """Codes of values that the element has exactly."""
+        """Codes of values that the element represents exactly: `code_dtype`, same shape."""
         return (values * (1 << self.fraction_bits)).to(self.code_dtype)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Values of codes: float32."""
+        """Values of codes: float32, same shape."""
         return codes.to(torch.float32) * self.step
 
 
 @dataclass(frozen=True)
 class FloatElement:
-    """A minifloat: sign (if `signed`), exponent with `bias`, mantissa; subnormals when it has a mantissa.
+    """A minifloat: sign (if `signed`), exponent with `bias`, mantissa; has subnormals if it has mantissa bits.
 
-    Codes are bit patterns (sign in the top bit): uint8 up to 8 bits, int16 or int32 beyond.
-    ``FloatElement(8, 0, 127, "nan", signed=False)`` is E8M0: a power of two and nothing else.
+    Codes are bit patterns (sign in the top bit): uint8 up to 8 bits, int16 or int32 for wider elements.
+    ``FloatElement(8, 0, 127, "nan", signed=False)`` is E8M0, which represents powers of two only.
     """
 
     exponent_bits: int
@@ -121,54 +120,54 @@ class FloatElement:
 
     @property
     def bits(self) -> int:
-        """Bits of one stored number."""
+        """Bits of one stored element."""
         return int(self.signed) + self.exponent_bits + self.mantissa_bits
 
     @property
     def emin(self) -> int:
-        """Exponent of the smallest normal number (all exponents of E8M0 are normal)."""
+        """Exponent of the smallest normal value (all E8M0 values are normal)."""
         return (1 if self.mantissa_bits else 0) - self.bias
 
     @cached_property
     def emax(self) -> int:
-        """Exponent of the largest finite number."""
+        """Exponent of the largest finite value."""
         reserved = self.specials == "ieee" or (self.specials == "nan" and self.mantissa_bits == 0)
         return (1 << self.exponent_bits) - 1 - int(reserved) - self.bias
 
     @cached_property
     def max_value(self) -> float:
         """The largest finite value."""
-        last = 2 if self.specials == "nan" and self.mantissa_bits else 1  # S.1..1.1..1 is NaN: one code less
+        last = 2 if self.specials == "nan" and self.mantissa_bits else 1  # S.1..1.1..1 is NaN: one value fewer
         return 2.0**self.emax * (2 - last * 2.0**-self.mantissa_bits)
 
     @cached_property
     def min_value(self) -> float:
-        """The lowest finite value."""
+        """The smallest (most negative) finite value."""
         return -self.max_value if self.signed else self.smallest
 
     @property
     def smallest(self) -> float:
-        """The smallest positive value (subnormal where there are any)."""
+        """The smallest positive value (a subnormal if the element has any)."""
         return 2.0 ** (self.emin - self.mantissa_bits)
 
     @property
     def rounding_bits(self) -> int:
-        """Mantissa bits (the EVEN scale rule rounds to them)."""
+        """Mantissa bits, to which the scale rule ``even`` rounds."""
         return self.mantissa_bits
 
     @property
     def has_nan(self) -> bool:
-        """Whether some code is NaN."""
+        """Whether the element has NaN."""
         return self.specials != "none"
 
     @property
     def has_inf(self) -> bool:
-        """Whether some code is infinity. Quantizers saturate and never write it."""
+        """Whether the element has infinity. Quantizers saturate and never produce it."""
         return self.specials == "ieee"
 
     @property
     def nan_code(self) -> int:
-        """Bit pattern of the positive quiet NaN; raises ValueError where there is none."""
+        """Bit pattern of the positive quiet NaN; raises ValueError if the element has none."""
         if not self.has_nan:
             raise ValueError(f"{self} has no NaN")
         magnitude = (1 << (self.exponent_bits + self.mantissa_bits)) - 1
@@ -176,7 +175,7 @@ class FloatElement:
 
     @cached_property
     def native(self) -> tuple[torch.dtype, torch.dtype] | None:
-        """torch's own (float, integer of the same width) types of this element, for 16 and 32 bits."""
+        """The torch float type of this element and the integer type of the same width; None below 16 bits."""
         names = _NATIVE.get((self.exponent_bits, self.mantissa_bits)) if self.specials == "ieee" else None
         return (getattr(torch, names[0]), getattr(torch, names[1])) if names else None
 
@@ -186,13 +185,13 @@ class FloatElement:
         return self.native[1] if self.native else torch.uint8
 
     def codes(self) -> Tensor:
-        """Every bit pattern, ascending, NaNs included: int64 [2**bits]; raises ValueError beyond 16 bits."""
+        """All bit patterns, ascending, NaNs included: int64 [2**bits]; raises ValueError above 16 bits."""
         if self.bits > _ENUMERABLE_BITS:
             raise ValueError(f"the 2**{self.bits} codes of {self} are too many to enumerate")
         return torch.arange(1 << self.bits)
 
     def values(self) -> Tensor:
-        """The value of each of `codes`: float32 [2**bits]."""
+        """Values of all `codes`: float32 [2**bits]."""
         codes = self.codes()
         magnitude_bits = self.exponent_bits + self.mantissa_bits
         exponent = (codes >> self.mantissa_bits) & ((1 << self.exponent_bits) - 1)
@@ -209,9 +208,9 @@ class FloatElement:
         return torch.where(codes >> magnitude_bits > 0, -values, values).float()
 
     def encode(self, values: Tensor) -> Tensor:
-        """Bit patterns of float32 values that the element has exactly; NaN takes `nan_code`.
+        """Bit patterns of float32 values that the element represents exactly: `code_dtype`, same shape.
 
-        Raises ValueError on NaN where the element has none.
+        NaN becomes `nan_code`; raises ValueError on NaN if the element has none.
         """
         if self.native:
             return values.to(self.native[0]).view(self.native[1])
@@ -230,7 +229,7 @@ class FloatElement:
         return codes.to(torch.uint8)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Values of bit patterns: float32."""
+        """Values of bit patterns: float32, same shape."""
         if self.native:
             return codes.to(self.native[1]).view(self.native[0]).float()
         return _value_table(self).to(codes.device)[codes.long()]
@@ -241,7 +240,7 @@ Element = IntElement | FloatElement
 
 @lru_cache(maxsize=64)
 def _value_table(element: FloatElement) -> Tensor:
-    with torch.inference_mode(False):  # the cache outlives the caller's mode
+    with torch.inference_mode(False):  # the cached tensor outlives the caller's inference mode
         return element.values()
 
 

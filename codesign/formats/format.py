@@ -1,4 +1,4 @@
-"""`Format`: an element and how it is scaled. `Quantized`: a tensor stored in a format."""
+"""`Format`: an element type and its scaling. `Quantized`: a tensor stored in a format."""
 
 from __future__ import annotations
 
@@ -27,21 +27,17 @@ Amax: TypeAlias = "float | Tensor | tuple[float | Tensor, float | Tensor]"
 
 @dataclass(frozen=True)
 class Quantized:
-    """A tensor in a format: what a memory would hold.
-
-    codes: x's shape; integers as they are (int8, uint8, int16, int32), minifloats as bit patterns.
-    scales: float32, x's shape with one entry per block along `axis` (1 for plain formats), a scalar
-    when axis is None, None for a cast. zero_points: codes of 0, like scales. tensor_scale: the
-    second-level scale of nvfp4. dtype: of the tensor that was quantized, and of `dequantize`.
-    """
+    """A tensor quantized to a format, as it is stored in memory."""
 
     format: Format
-    codes: Tensor
+    codes: Tensor  # the tensor's shape; integers themselves (int8, uint8, int16, int32), minifloats as bit patterns
+    # float32: the tensor's shape with one entry per block along `axis` (a single one without blocks); a scalar if
+    # axis is None; None for a cast
     scales: Tensor | None
-    zero_points: Tensor | None
-    tensor_scale: Tensor | None
+    zero_points: Tensor | None  # the codes of 0, shaped like scales
+    tensor_scale: Tensor | None  # the second-level scale of nvfp4
     axis: int | None
-    dtype: torch.dtype
+    dtype: torch.dtype  # of the tensor that was quantized, and of `dequantize`
 
     @property
     def shape(self) -> torch.Size:
@@ -49,7 +45,7 @@ class Quantized:
         return self.codes.shape
 
     def dequantize(self) -> Tensor:
-        """The tensor again, in its own dtype."""
+        """The dequantized tensor, in `dtype`."""
         return self.format.dequantize(self)
 
     def scale_codes(self) -> Tensor:
@@ -61,27 +57,28 @@ class Quantized:
 
 @dataclass(frozen=True)
 class Format:
-    """A number format: `element` and `scaling` (None for a plain cast: bf16, fp16, fp32).
+    """A number format: an element type and its scaling.
 
-    `axis` is the contraction axis: block formats run their blocks along it and need it; the others
-    take one scale per slice along it, or one for the whole tensor when it is None; casts ignore it.
-    `amax` replaces the measured range of a plain scaled format: a number, or a tensor that broadcasts to
-    the scales (a pair of them for a zero point). Raises InputError for anything else. Inputs are
-    float32, bfloat16 or float16. Infinities saturate: they count as the input dtype's largest number.
+    The methods take these arguments. ``x``: float32, bfloat16 or float16; infinities saturate to the largest finite
+    number of x's dtype. ``axis``: the contraction axis. Block formats require it and form their blocks along it; other
+    scaled formats use one scale per slice along it, or one scale for the whole tensor if it is None; casts ignore it.
+    ``amax``: a calibrated range that replaces the measured one, for scaled formats without blocks: a number, or a
+    tensor that broadcasts to the scales (a pair (low, high) for formats with a zero point). Anything else raises
+    InputError.
     """
 
     name: str
     element: Element
-    scaling: Scaling | None = None
+    scaling: Scaling | None = None  # None for a cast: bf16, fp16, fp32
 
     @property
     def is_block(self) -> bool:
-        """Whether blocks along an axis share a scale."""
+        """Whether each block of elements along an axis shares a scale."""
         return self.scaling is not None and self.scaling.block is not None
 
     @property
     def is_cast(self) -> bool:
-        """Whether there is no scale at all."""
+        """Whether the format has no scale."""
         return self.scaling is None
 
     @property
@@ -91,7 +88,7 @@ class Format:
 
     @cached_property
     def bits_per_element(self) -> float:
-        """Stored bits of an element; scales and zero points of blocks counted."""
+        """Stored bits per element, including the element's share of its block's scale and zero point."""
         return self.scaling.bits_per_element(self.element) if self.scaling else float(self.element.bits)
 
     @property
@@ -106,16 +103,16 @@ class Format:
 
     @property
     def rule(self) -> str | None:
-        """What picks the scale; None for a cast."""
+        """The rule that determines the scale; None for a cast."""
         return self.scaling.rule if self.scaling else None
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """Scale rules to choose from, the default first; empty for a cast."""
+        """The available scale rules, the default first; empty for a cast."""
         return self.scaling.rules(self.element) if self.scaling else ()
 
     def with_rule(self, rule: str) -> Format:
-        """The same format under another scale rule (``mxfp4`` -> ``mxfp4_rceil``); InputError if it has no such."""
+        """The same format with another scale rule (``mxfp4`` -> ``mxfp4_rceil``); raises InputError otherwise."""
         if self.scaling is None or rule not in self.rules:
             raise InputError(f"format '{self.name}' has no scale rule '{rule}'{nearest(rule, self.rules)}")
         chosen = next(r for r in self.scaling.rules(self.element) if r == rule)
@@ -125,9 +122,9 @@ class Format:
 
     @no_grad
     def fake_quantize(self, x: Tensor, axis: int | None = None, amax: Amax | None = None) -> Tensor:
-        """`x` rounded to the format: same shape, dtype and memory order, bit for bit ``quantize(x).dequantize()``.
+        """`x` rounded to the format, bit-identical to ``quantize(x).dequantize()``: same shape, dtype and memory order.
 
-        A NaN stays a NaN, also where the format has none.
+        NaN stays NaN, even if the format has none.
         """
         axis = self._check(x, axis, amax)
         if self.scaling is None:
@@ -146,7 +143,7 @@ class Format:
 
     @no_grad
     def quantize(self, x: Tensor, axis: int | None = None, amax: Amax | None = None) -> Quantized:
-        """Codes and scales of `x`. Raises InputError on a NaN where the element has none."""
+        """Codes and scales of `x`. Raises InputError if x is empty, or holds NaN and the element has none."""
         axis = self._check(x, axis, amax)
         if self.scaling is None:
             assert isinstance(self.element, FloatElement)
@@ -168,7 +165,7 @@ class Format:
 
     @no_grad
     def dequantize(self, q: Quantized) -> Tensor:
-        """The tensor that `q` stands for, in its own dtype."""
+        """The values of `q`, in its dtype."""
         values = self.element.decode(q.codes)
         if self.scaling is None or q.scales is None:
             return _narrowed(values, q.dtype)
@@ -178,11 +175,11 @@ class Format:
         return _narrowed(values.mul_(self._spread(scales, q)), q.dtype)
 
     def pack(self, codes: Tensor) -> Tensor:
-        """Bytes (uint8, 1-D) of codes in row-major order, little-endian: a low nibble is the first element."""
+        """Pack codes in row-major order into bytes (uint8, 1-D), little-endian: the low nibble is the first code."""
         return pack_codes(codes, self.element)
 
     def unpack(self, data: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Codes of `shape` from the bytes of `pack`; raises ValueError if their number does not fit."""
+        """Inverse of `pack`: codes of `shape`; raises ValueError if the number of bytes does not match."""
         return unpack_codes(data, self.element, tuple(shape))
 
     def _check(self, x: Tensor, axis: int | None, amax: Amax | None) -> int | None:
@@ -207,7 +204,7 @@ class Format:
         return wide.clamp(-limit, limit).to(native)
 
     def _ranges(self, groups: Tensor, layout: Layout, amax: Amax | None) -> tuple[Tensor, kernel.Range]:
-        """The groups (without infinities where they are measured) and their measured or given ranges."""
+        """The groups and their measured or given ranges; infinities are clamped where ranges are measured."""
         symmetric = not self.has_zero_point
         if amax is None:
             return kernel.measure(groups, symmetric)
@@ -226,7 +223,7 @@ class Format:
         return groups, kernel.Range(high.clamp_min(0), low.clamp_max(0), False, max(top, -bottom))
 
     def _bound(self, bound: float | Tensor, groups: Tensor, layout: Layout) -> tuple[Tensor, float, float]:
-        """One end of a calibrated range as [groups, 1, inner] or [1, 1, 1], its least and its largest entry."""
+        """One end of a calibrated range as [groups, 1, inner] or [1, 1, 1], with its minimum and maximum."""
         if not isinstance(bound, torch.Tensor):
             value = float(bound)
             return torch.full((1, 1, 1), value, device=groups.device), value, value
@@ -238,7 +235,7 @@ class Format:
             raise InputError(f"amax of shape {shapes} of format '{self.name}'") from None
 
     def _spread(self, scales: Tensor, q: Quantized) -> Tensor:
-        """One scale per element of a block format; others broadcast as they are."""
+        """Scales of a block format repeated to one per element; other scales broadcast unchanged."""
         if q.axis is None or self.scaling is None or self.scaling.block is None:
             return scales
         length = q.shape[q.axis]
@@ -246,9 +243,9 @@ class Format:
 
 
 def _narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """`values` in `dtype`, saturating: rounding up may have left its range."""
+    """`values` cast to `dtype`, saturating, since rounding up may have left its range."""
     limit = torch.finfo(dtype).max
-    if values.dtype != torch.float32:  # a cast's result: at most 16 bits wide
+    if values.dtype != torch.float32:  # the result of a cast: at most 16 bits wide
         if dtype in (values.dtype, torch.float32):
             return values.to(dtype)
         values = values.float()

@@ -1,8 +1,7 @@
-"""The quantizer of every format: measure ranges, pick scales, round scaled elements, tile by tile.
+"""The quantizer of all scaled formats: measure ranges, choose scales, round scaled elements, tile by tile.
 
-Whatever the format, an element is ``round(clamp(x / scale))`` with a true division, ties to even, and its
-value is ``element * scale`` in float32, then rounded to x's dtype. `elements` and `fake` differ in
-that last step only.
+In every format an element is ``round(clamp(x / scale))`` with a true division and ties to even, and its dequantized
+value is ``element * scale`` in float32, rounded to x's dtype. `fake` includes the dequantization, `elements` does not.
 """
 
 from __future__ import annotations
@@ -24,29 +23,26 @@ else:
 
 @dataclass(frozen=True)
 class Range:
-    """Ranges of groups, float32 [groups, 1, inner]: magnitudes up to `high`, or `low` .. `high` if `low` is given.
+    """Ranges of groups: -high .. high if `low` is None, else low .. high."""
 
-    measured: taken from the data, so that nothing lies outside. top: the largest magnitude.
-    """
-
-    high: Tensor
-    low: Tensor | None
-    measured: bool
-    top: float
+    high: Tensor  # float32 [groups, 1, inner]
+    low: Tensor | None  # like high
+    measured: bool  # taken from the data, so that no element lies outside
+    top: float  # the largest magnitude of all ranges
 
 
 @dataclass(frozen=True)
 class Scales:
-    """What groups are scaled by: `total` is the divisor, `block` x `tensor` where there are two levels."""
+    """Scales of groups, float32 [groups, 1, inner]."""
 
-    total: Tensor
+    total: Tensor  # what elements are divided by: block x tensor with two-level scales, else block
     block: Tensor
-    tensor: Tensor | None
+    tensor: Tensor | None  # scalar
     zero_point: Tensor | None
 
 
 def measure(groups: Tensor, symmetric: bool) -> tuple[Tensor, Range]:
-    """``[groups, k, inner]`` and its ranges: infinities become the dtype's largest number, NaNs do not count."""
+    """The groups [groups, k, inner], infinities clamped to the dtype's largest number, and ranges without NaNs."""
     low, high, top = _extremes(groups, symmetric)
     if not top < float("inf"):  # also for NaN
         largest = torch.finfo(groups.dtype).max
@@ -71,7 +67,7 @@ def absmax(groups: Tensor) -> Tensor:
         low, high = groups.aminmax()
         return torch.maximum(high, -low).view(1, 1, 1)
     if inner == 1 and k < 32 and k & (k - 1) == 0:
-        # torch reduces short rows an element at a time; halving them by elementwise maxima is twice as fast
+        # torch reduces short rows one element at a time; halving them by elementwise maxima is twice as fast
         return torch.cat([_halved(groups[row]) for row, _ in tiles(groups)])
     return torch.maximum(groups.amax(1, keepdim=True), -groups.amin(1, keepdim=True))
 
@@ -85,7 +81,7 @@ def _halved(groups: Tensor) -> Tensor:
 
 
 def pick_scales(ranges: Range, element: Element, scaling: Scaling) -> Scales:
-    """The scales of groups under a format's rule."""
+    """The scales of groups with the given ranges, by the rule of `scaling`."""
     if ranges.low is not None:
         scale, zero_point = asymmetric_scale(ranges.low, ranges.high, element, scaling)
         return Scales(scale, scale, None, zero_point)
@@ -94,20 +90,20 @@ def pick_scales(ranges: Range, element: Element, scaling: Scaling) -> Scales:
 
 
 def clips(ranges: Range, element: Element, scaling: Scaling) -> bool:
-    """Whether a scaled number may exceed the element's range by more than the rounding of the scale."""
+    """Whether x / scale may exceed the element's range by more than the rounding of the scale."""
     exact = scaling.rule == "rceil" or (scaling.rule == "absmax" and scaling.granularity == "slice")
     return not (exact and ranges.measured)
 
 
 def elements(groups: Tensor, scales: Scales, element: Element, clip: bool) -> Tensor:
-    """Rounded elements as float32 values ``[groups, k, inner]`` (with a zero point: relative to it)."""
+    """Rounded elements as float32 values [groups, k, inner]; with a zero point, relative to it."""
     out = torch.empty_like(groups, dtype=torch.float32)
     _run(groups, scales, element, clip, out, rescale=False, largest=None)
     return out
 
 
 def fake(groups: Tensor, scales: Scales, element: Element, clip: bool, out: Tensor, largest: float | None) -> None:
-    """Write quantized values to `out`, of groups' shape and dtype; clamped to `largest` if given."""
+    """Write fake-quantized values to `out` (shape and dtype of `groups`), clamped to ±largest if given."""
     _run(groups, scales, element, clip, out, rescale=True, largest=largest)
 
 

@@ -1,4 +1,4 @@
-"""A tensor of any shape, axis and memory order seen as groups that share a scale."""
+"""Reshapes a tensor of any shape, axis and memory order into groups of elements that share a scale."""
 
 from __future__ import annotations
 
@@ -14,43 +14,42 @@ if TYPE_CHECKING:
 else:
     from codesign.lazy import torch
 
-_TILE = 1 << 19  # elements that the elementwise passes work on at a time: they stay in cache from pass to pass
+_TILE = 1 << 19  # elements per tile of the elementwise passes, so that a tile stays in cache from pass to pass
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tensor of `shape` becomes ``[groups, k, inner]``: scales are shared along the middle.
+    """How a tensor of `shape` becomes [groups, k, inner], where the k elements of a group share a scale.
 
-    order: the permutation that makes the tensor contiguous in memory, so that channels-last data is
-    not copied. A ragged last block is padded with zeros.
+    A ragged last block is padded with zeros.
     """
 
     shape: tuple[int, ...]
-    order: tuple[int, ...]
-    outer: int
-    length: int
-    blocks: int
-    k: int
-    inner: int
-    axis: int | None
+    order: tuple[int, ...]  # permutation that makes the tensor contiguous, so that channels-last data is not copied
+    outer: int  # product of the dimensions before `axis` in memory order
+    length: int  # of `axis`
+    blocks: int  # per slice along `axis`
+    k: int  # elements per block
+    inner: int  # product of the dimensions after `axis` in memory order
+    axis: int | None  # None: one group for the whole tensor
 
     @classmethod
     def of(cls, x: Tensor, axis: int | None, block: int | None) -> Layout:
-        """The layout of `x` for scales along `axis` (None: one for the whole tensor), per `block` of it if given."""
+        """The layout of `x` with one scale per slice along `axis`, or per `block` elements; axis None: one scale."""
         return _layout(tuple(x.shape), memory_order(x), axis, block)
 
     @cached_property
     def ragged(self) -> bool:
-        """Whether the last block is shorter than the others."""
+        """Whether the last block along the axis is shorter than the others."""
         return self.blocks * self.k != self.length
 
     @cached_property
     def plain_order(self) -> bool:
-        """Whether memory order is the order of the dimensions."""
+        """Whether the memory order equals the order of the dimensions."""
         return self.order == tuple(range(len(self.shape)))
 
     def group(self, x: Tensor) -> Tensor:
-        """``[groups, k, inner]`` of a tensor of this layout's shape: a view where memory order allows it."""
+        """`x`, of this layout's shape, as [groups, k, inner]; a view if the memory order allows it."""
         if not self.plain_order:
             x = x.permute(self.order)
         if self.ragged:
@@ -65,22 +64,22 @@ class Layout:
         return self._restore(groups, self.length)
 
     def group_scales(self, scales: Tensor) -> Tensor:
-        """``[groups, 1, inner]`` of anything that broadcasts to `scale_shape`."""
+        """`scales`, which broadcast to `scale_shape`, as [groups, 1, inner]."""
         scales = scales.expand(self.scale_shape)
         if self.axis is None:
             return scales.reshape(1, 1, 1)
         return scales.permute(self.order).reshape(self.outer * self.blocks, 1, self.inner)
 
     def ungroup_scales(self, groups: Tensor) -> Tensor:
-        """Inverse of `group_scales`: the tensor's shape with one entry per block along the axis, or a scalar."""
+        """Inverse of `group_scales`: shape `scale_shape`."""
         if self.axis is None:
             return groups.reshape(())
-        every = groups.expand(self.outer * self.blocks, 1, self.inner)  # a calibrated range may be common to all
+        every = groups.expand(self.outer * self.blocks, 1, self.inner)  # one calibrated range may apply to all groups
         return self._restore(every.reshape(self.outer, self.blocks, self.inner), self.blocks)
 
     @property
     def scale_shape(self) -> tuple[int, ...]:
-        """Shape of the scales."""
+        """Shape of the scales: the tensor's with one entry per block along the axis, or () for a single scale."""
         if self.axis is None:
             return ()
         return (*self.shape[: self.axis], self.blocks, *self.shape[self.axis + 1 :])
@@ -106,7 +105,7 @@ def _layout(shape: tuple[int, ...], order: tuple[int, ...], axis: int | None, bl
 
 
 def memory_order(x: Tensor) -> tuple[int, ...]:
-    """Dimensions from the slowest to the fastest in memory; as they stand if `x` has gaps or overlaps."""
+    """Dimensions from the slowest to the fastest in memory; the identity if `x` is not dense."""
     identity = tuple(range(x.ndim))
     if x.is_contiguous():
         return identity
@@ -115,7 +114,7 @@ def memory_order(x: Tensor) -> tuple[int, ...]:
 
 
 def tiles(groups: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Slices over the first two dimensions of ``[groups, k, inner]`` that cover it in cache-sized pieces."""
+    """Slices of the first two dimensions of [groups, k, inner] that cover it in cache-sized tiles."""
     count, k, inner = groups.shape
     rows = max(1, _TILE // max(1, k * inner))
     columns = k if k * inner <= 2 * _TILE else max(1, _TILE // inner)

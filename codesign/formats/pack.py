@@ -1,4 +1,4 @@
-"""Codes to bytes and back: a little-endian bit stream, so the low nibble holds the first of two 4-bit codes."""
+"""Packing of codes into bytes: a little-endian bit stream, so the low nibble holds the first of two 4-bit codes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 else:
     from codesign.lazy import torch
 
-_CHUNK = 1 << 20  # codes at a time; a multiple of 8, so that every chunk ends on a byte
+_CHUNK = 1 << 20  # codes packed at a time; a multiple of 8, so that every chunk ends on a byte boundary
 
 
 def pack_codes(codes: Tensor, element: Element) -> Tensor:
-    """Bytes (uint8, 1-D) of `codes` in row-major order; the last byte is filled up with zeros."""
+    """Pack `codes` in row-major order into bytes (uint8, 1-D); the last byte is padded with zeros."""
     flat = codes.reshape(-1)
     if element.bits in (8, 16, 32) and flat.element_size() * 8 == element.bits:
         return flat.contiguous().view(torch.uint8)
@@ -26,9 +26,9 @@ def pack_codes(codes: Tensor, element: Element) -> Tensor:
 
 
 def unpack_codes(data: Tensor, element: Element, shape: tuple[int, ...]) -> Tensor:
-    """Inverse of `pack_codes`: codes of `shape` in the element's code type.
+    """Inverse of `pack_codes`: codes of `shape` in the element's `code_dtype`.
 
-    Raises ValueError if `data` has another number of bytes than those codes take.
+    Raises ValueError if the number of bytes does not match.
     """
     count = torch.Size(shape).numel()
     size = -(-count * element.bits // 8)

@@ -1,8 +1,8 @@
 """Rounding to an element's nearest value, ties to even, in float32 arithmetic on any device.
 
 Adding and subtracting ``1.5 * 2**(23 - m) * 2**e`` leaves a float32 of exponent e with m fraction
-bits: the adder rounds to nearest, ties to even. With e from the number itself this rounds normals,
-with e held at emin subnormals, and with one constant for all it rounds to integers.
+bits: the adder rounds to nearest, ties to even. With the number's own e this rounds normal numbers, with e = emin
+subnormals, and with one constant for all numbers it rounds to integers.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ else:
 
 
 def round_elements_(y: Tensor, element: Element, scratch: Tensor) -> None:
-    """Round `y` (float32, within the element's range but for a last half step) in place; NaN stays NaN.
+    """Round `y` (float32, at most half a step outside the element's range) in place; NaN stays NaN.
 
-    scratch: float32 of y's shape, overwritten. Zeros come out positive: a minifloat's sign is the caller's.
+    scratch: float32 of y's shape, overwritten. Zeros become positive; the caller restores the sign of a minifloat.
     """
     if isinstance(element, IntElement):
         magic = 1.5 * 2.0**23 * element.step
@@ -34,7 +34,7 @@ def round_elements_(y: Tensor, element: Element, scratch: Tensor) -> None:
 
 
 def round_to(element: FloatElement, x: Tensor) -> Tensor:
-    """`x` (float32) rounded to `element`, saturating at its largest finite value; keeps NaN and signs of zeros."""
+    """`x` (float32) rounded to `element`, saturating at its largest finite value; NaN and signed zeros are kept."""
     y = x.clamp(-element.max_value, element.max_value)
     if element.native:
         return y.to(element.native[0]).float()

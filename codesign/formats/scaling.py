@@ -1,4 +1,4 @@
-"""How elements share a scale: which ones share it, what the scale itself is stored as, what picks it.
+"""Scaling of elements: which elements share a scale, the scale's own type, and the rule that determines it.
 
 Sources: OCP Microscaling Formats 1.0 sections 5 and 6.3 (E8M0 scales, rule ``floor``); torchao
 ``mx_formats`` ScaleCalculationMode (``rceil``, ``even``); NVIDIA NVFP4 (two-level scales).
@@ -22,30 +22,28 @@ Granularity = Literal["slice", "block"]
 Rule = Literal["floor", "rceil", "even", "absmax", "absmid", "absmin", "minmax"]
 
 _SMALLEST_NORMAL = 2.0**-126
-_SMALLEST_TENSOR_SCALE = 2.0**-117  # times the smallest E4M3 number, 2**-9, is still a normal float32
+_SMALLEST_TENSOR_SCALE = 2.0**-117  # times 2**-9, the smallest E4M3 value, it is still a normal float32
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """One scale per tensor or slice along an axis (``slice``), or per `block` elements along it (``block``).
+    """How scales are shared, stored and determined.
 
-    scale: the element type that the scale is rounded to before elements are quantized with it.
-    tensor_scale: the type of a second scale, one for the whole tensor, that multiplies the first.
-    rule, with ``max`` and ``min`` of the element and ``amax`` the largest magnitude that shares the scale:
-      floor   2**(floor(log2 amax) - emax): the OCP reference; clips what lies between max and 2**(emax+1)
+    Rules, with ``max`` and ``min`` of the element and ``amax``, the largest magnitude that shares a scale:
+      floor   2**(floor(log2 amax) - emax): the OCP reference; clips magnitudes between max and 2**(emax+1)
       rceil   2**ceil(log2(amax / max)): never clips
-      even    floor of amax rounded to the element's mantissa: clips only what rounding alone would
+      even    as floor, with amax first rounded to the element's mantissa: clips no more than rounding does
       absmax  amax / max
-      absmid  amax / ((max - min) / 2): int4 has -8..7 for -7.5..7.5, as compressed-tensors does
-      absmin  amax / -min: int4 reaches -8 exactly and clips at 7
-      minmax  (high - low) / (max - min) with a zero point; the range always includes 0
+      absmid  amax / ((max - min) / 2): int4 maps -7.5..7.5 to -8..7, as compressed-tensors does
+      absmin  amax / -min: int4 represents -8 exactly and clips at 7
+      minmax  (high - low) / (max - min), with a zero point; the range always includes 0
     """
 
-    granularity: Granularity
-    scale: FloatElement
+    granularity: Granularity  # slice: one scale per tensor, or per slice along an axis; block: per `block` elements
+    scale: FloatElement  # the type that a scale is rounded to before elements are quantized with it
     rule: Rule
-    block: int | None = None
-    tensor_scale: FloatElement | None = None
+    block: int | None = None  # group size
+    tensor_scale: FloatElement | None = None  # type of a second-level scale per tensor, which multiplies the first
 
     @property
     def symmetric(self) -> bool:
@@ -53,7 +51,7 @@ class Scaling:
         return self.rule != "minmax"
 
     def bits_per_element(self, element: Element) -> float:
-        """Bits of the element and its share of the block's scale and zero point.
+        """Stored bits per element, including its share of the block's scale and zero point.
 
         Scales per slice or tensor are not counted: their share depends on the tensor's shape and is negligible.
         """
@@ -63,7 +61,7 @@ class Scaling:
         return element.bits + shared / self.block
 
     def rules(self, element: Element) -> tuple[Rule, ...]:
-        """The rules that make sense with these scales, the default first."""
+        """The rules available for `element` with these scales, the default first."""
         if not self.symmetric:
             return ("minmax",)
         if self.scale == E8M0:
@@ -76,8 +74,8 @@ class Scaling:
 def symmetric_scale(amax: Tensor, element: Element, scaling: Scaling) -> tuple[Tensor, Tensor | None]:
     """(scale, tensor scale or None) for groups whose largest magnitudes are `amax` (float32, finite).
 
-    The scale that elements are divided by is their product. A group of zeros takes scale 1
-    (E8M0 and plain scales), or the smallest scale there is (E4M3 under a tensor scale).
+    Elements are divided by the product of the two. A group of zeros gets scale 1, or the smallest E4M3 scale if there
+    is a tensor scale.
     """
     if scaling.scale == E8M0:
         return _power_of_two(amax, element, scaling.rule), None
@@ -92,9 +90,9 @@ def symmetric_scale(amax: Tensor, element: Element, scaling: Scaling) -> tuple[T
 
 
 def asymmetric_scale(low: Tensor, high: Tensor, element: Element, scaling: Scaling) -> tuple[Tensor, Tensor]:
-    """(scale, zero point) for groups that span `low` .. `high` (float32, finite, low <= 0 <= high).
+    """(scale, zero point) for groups with the range `low` .. `high` (float32, finite, low <= 0 <= high).
 
-    The zero point is the code of 0: an integer in float32, ``round(-low / scale)`` within the code range.
+    The zero point is the code of 0, an integer stored as float32: ``round(-low / scale)``, clamped to the code range.
     """
     levels = element.max_value - element.min_value
     scale = _stored(_divide(high, levels) - _divide(low, levels), scaling.scale)  # high - low might overflow
@@ -103,12 +101,12 @@ def asymmetric_scale(low: Tensor, high: Tensor, element: Element, scaling: Scali
 
 
 def _divide(x: Tensor, divisor: float) -> Tensor:
-    # A Python scalar would become a multiplication by its reciprocal on CUDA; a tensor divides exactly everywhere.
+    # CUDA turns division by a Python scalar into multiplication by its reciprocal; division by a tensor is exact.
     return x / x.new_full((), divisor)
 
 
 def _stored(scale: Tensor, element: FloatElement) -> Tensor:
-    """`scale` as its element type holds it; 1 for a group of zeros, never 0 otherwise."""
+    """`scale` rounded to its element type; 1 for a group of zeros, never 0 otherwise."""
     zero = scale == 0
     scale = scale.clamp(max(element.smallest, _SMALLEST_NORMAL), element.max_value)
     if element != FP32:
@@ -123,11 +121,10 @@ def _two_level(amax: Tensor, divisor: float, element: FloatElement) -> tuple[Ten
 
 
 def _power_of_two(amax: Tensor, element: Element, rule: Rule) -> Tensor:
-    """E8M0 scales by exponent arithmetic: a float logarithm is wrong next to powers of two.
+    """E8M0 scales by exponent arithmetic, since a float logarithm is wrong next to powers of two.
 
-    The exponent field of `amax` less emax is the scale's exponent; what falls below 2**-127 becomes
-    it: bits 0x00400000, a float32 subnormal. The other rules double it past a threshold; the
-    products below are exact.
+    The scale's exponent is that of `amax` minus emax, but at least -127 (bits 0x00400000, a float32 subnormal). The
+    rules ``rceil`` and ``even`` double the scale above a threshold; the products below are exact.
     """
     exponent = amax.contiguous().view(torch.int32).bitwise_and(0x7F800000)
     scale = exponent.sub_(element.emax << 23).clamp_min_(0x00400000).view(torch.float32)

@@ -1,4 +1,4 @@
-"""How much of a tensor a format loses."""
+"""Signal-to-quantization-noise ratio of a format on a tensor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def sqnr_db(x: Tensor, fmt: Format, axis: int | None = None) -> float:
-    """Signal to quantization noise of `x` under `fmt`: ``10 log10(sum x^2 / sum (x - q)^2)`` in dB; inf if exact."""
+    """SQNR of `x` quantized to `fmt`, in dB: ``10 log10(sum x^2 / sum (x - q)^2)``; inf if exact."""
     signal = x.double()
     noise = float((fmt.fake_quantize(x, axis=axis).double() - signal).square().sum())
     return 10 * math.log10(float(signal.square().sum()) / noise) if noise else math.inf

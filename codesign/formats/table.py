@@ -1,15 +1,15 @@
-"""The named formats, as data.
+"""The table of named formats.
 
 ``int{b}``, b = 2..16      symmetric, narrow range (int8: -127..127), scale amax/max in float32
-``int{b}_g{32,64,128}``    groups along the axis with a float16 scale, whole range; scale amax/((max-min)/2) by default
-``..._zp``                 the same with a zero point (unsigned codes); in groups it is stored in b bits
+``int{b}_g{32,64,128}``    group size 32, 64 or 128, float16 scale, full range; scale amax/((max-min)/2) by default
+``..._zp``                 the same with a zero point (unsigned codes), stored in b bits per group
 ``fp8_e4m3`` .. ``fp4_e2m1``   minifloats with a float32 scale amax/max
 ``mx...``                  OCP Microscaling: blocks of 32, E8M0 scale, rule floor by default
 ``nvfp4``                  blocks of 16, E4M3 scale, one float32 scale per tensor
 ``bf16 fp16 fp32``         casts that saturate at the largest finite number
 
-A suffix names another scale rule: ``mxfp4_rceil``, ``mxfp4_even``, ``int4_g32_absmax``. Installed packages add
-formats by entry points of the group `codesign.formats`, each a `Format` of that name.
+A suffix selects another scale rule: ``mxfp4_rceil``, ``mxfp4_even``, ``int4_g32_absmax``. Installed packages add
+formats through entry points in the group `codesign.formats`, each of which is a `Format` with the entry point's name.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from codesign.formats.format import Format
 from codesign.formats.scaling import Scaling
 from codesign.plugins import installed
 
-GROUP = "codesign.formats"  # of entry points
+GROUP = "codesign.formats"  # the group of entry points
 _PLAIN = Scaling("slice", FP32, "absmax")
 _MX = Scaling("block", E8M0, "floor", block=32)
 _NVFP4 = Scaling("block", E4M3, "absmax", block=16, tensor_scale=FP32)
@@ -65,7 +65,7 @@ _LISTED_INTEGERS = (2, 3, 4, 5, 6, 8, 16)
 
 
 def get_format(name: str) -> Format:
-    """The format called `name`; raises InputError, with the nearest name, if there is none."""
+    """The format called `name`; raises InputError with the nearest name if it is unknown."""
     found = _find(name)
     if found is None:
         raise InputError(f"unknown format '{name}'{nearest(name, _every_name())}")
@@ -73,7 +73,7 @@ def get_format(name: str) -> Format:
 
 
 def format_names() -> tuple[str, ...]:
-    """Names of the formats under their default rules; of the integer widths, the usual ones."""
+    """Names of the formats with their default rules; integers of the usual widths only."""
     grouped = [f"int{bits}_g{group}" for bits in _LISTED_INTEGERS[:-1] for group in _GROUPS]
     symmetric = [f"int{bits}" for bits in _LISTED_INTEGERS] + grouped
     return (*symmetric, *(f"{name}_zp" for name in symmetric), *_FIXED, *_added())
@@ -91,7 +91,7 @@ def _find(name: str) -> Format | None:
 
 @cache
 def _added() -> dict[str, Format]:
-    """Formats of installed packages, which may not take our names; raises InputError on what is none of that name."""
+    """Formats of installed packages, except names taken here; raises InputError if one is not a Format of its name."""
     found = {}
     for name, point in installed(GROUP).items():
         if name not in _FIXED and _INTEGER.fullmatch(name) is None:
