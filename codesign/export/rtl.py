@@ -20,7 +20,7 @@ from codesign.hardware.rtl.verify.array_bench import ArrayCheck, Matrices
 from codesign.hardware.rtl.verify.bench import write_checks
 from codesign.hardware.rtl.verify.simulate import Verdict, simulate
 from codesign.models import Task, load_task
-from codesign.quality import Evaluator, Operands, sample_operands
+from codesign.quality import Evaluator, LayerOperands, sample_operands
 from codesign.quality.ranges import Site
 
 READ_ME = """\
@@ -182,7 +182,7 @@ def _checks(
     return checks, layers
 
 
-def _layer(check: ArrayCheck, choice: LayerChoice, operands: Operands, pair: FormatPair) -> WrittenLayer:
+def _layer(check: ArrayCheck, choice: LayerChoice, operands: LayerOperands, pair: FormatPair) -> WrittenLayer:
     return {
         "mode": check.mode,
         "pair": str(pair),
@@ -229,7 +229,7 @@ def _accelerator(design: ChosenDesign) -> Accelerator:
         raise InputError(f"{design.folder}: design '{design.id}' has no chip that can be built: {error}") from None
 
 
-def _operands_of(operands: tuple[Operands, ...], choice: LayerChoice) -> Operands:
+def _operands_of(operands: tuple[LayerOperands, ...], choice: LayerChoice) -> LayerOperands:
     for found in operands:
         if (found.layer, found.kind) == (choice.layer, choice.kind):
             return found

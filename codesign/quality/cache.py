@@ -1,4 +1,4 @@
-"""Results on disk, under a key that says everything they depend on."""
+"""Measured results on disk, under a key that covers everything they depend on."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from typing import Any
 from codesign.files import write_atomic
 
 SCHEMA = 1
-# What a measured quality depends on; search, report and export may change without a new measurement.
+# Packages that a measured quality depends on; changes to search, report and export do not invalidate it.
 _PACKAGES = ("formats", "workload", "models", "quality")
-_ASIDE = ("train.py", "card.py", "card_text.py")  # made the weights and describe them: those have a fingerprint
+# not among them: the weights that these files make and describe are part of the fingerprint
+_ASIDE = ("train.py", "card.py", "card_text.py")
 
 
 def deciding_sources(root: Path) -> list[Path]:
-    """The files of the package at `root` that a measured quality depends on, in order."""
+    """The source files of the package at `root` that a measured quality depends on, in a fixed order."""
     every = (file for package in _PACKAGES for file in sorted((root / package).rglob("*.py")))
     return [file for file in every if file.name not in _ASIDE]
 
 
 @functools.cache
 def code_version() -> str:
-    """Hash of the source that a measured quality depends on."""
+    """Hash of the source files that a measured quality depends on (`deciding_sources`)."""
     root = Path(__file__).resolve().parent.parent
     h = hashlib.sha256()
     for file in deciding_sources(root):
@@ -34,24 +35,23 @@ def code_version() -> str:
 
 
 class ResultCache:
-    """One JSON file per (identity, assignment, kind); an entry of another identity is refused.
+    """One JSON file per (identity, assignment digest, kind of result).
 
-    `identity` names network, data, seed and code version. The file repeats the whole key, and an
-    entry whose stored key differs from the one asked for, or whose checksum fails, counts as absent:
-    a renamed, copied or hand-edited file is never used.
+    The file repeats the whole key. An entry whose stored key differs from the requested one, or whose checksum does
+    not match, counts as absent: a renamed, copied or hand-edited file is never used.
     """
 
     def __init__(self, folder: Path, identity: dict[str, str]) -> None:
         self.folder = folder
-        self.identity = identity
-        self.refused = 0
+        self.identity = identity  # names network, data, seed and code version
+        self.refused = 0  # entries that were unreadable or did not match
 
     def _path(self, digest: str, kind: str) -> Path:
         text = json.dumps([SCHEMA, self.identity, digest, kind], sort_keys=True)
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
     def get(self, digest: str, kind: str) -> Any | None:
-        """The stored result, or None."""
+        """The stored result; None if there is no valid one."""
         path = self._path(digest, kind)
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
@@ -67,7 +67,7 @@ class ResultCache:
         return entry["result"]
 
     def put(self, digest: str, kind: str, result: Any) -> None:
-        """Store `result` (JSON types) atomically; a crash leaves the old entry or none."""
+        """Store `result` (JSON types) atomically: after a crash there is the old entry or none."""
         key = {"schema": SCHEMA, "identity": self.identity, "assignment": digest, "kind": kind}
         write_atomic(self._path(digest, kind), json.dumps({"key": key, "result": result, "sum": _sum(result)}))
 

@@ -1,4 +1,4 @@
-"""`Evaluator(task)(assignment) -> Quality`: what a network loses under an Assignment."""
+"""`Evaluator(task)(assignment) -> Quality`: the loss of a network under an Assignment."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from codesign.quality.ranges import RangeRule, Ranges, check_rule
 
 
 class Evaluator:
-    """Measures assignments of one task's network; calibrates at first use, caches on disk if given a folder.
+    """Measures the quality of a task's network under assignments.
 
-    ranges: the rule that clips activations in plain formats, see `Ranges`.
+    Calibration runs at first use. cache: folder for results on disk, none if None. ranges: the rule for activation
+    ranges, see `Ranges`.
 
-    Raises InputError when the network's weights hold NaN or infinity, and on an unknown rule.
+    Raises InputError if the network's weights hold NaN or infinity, or the rule is unknown.
     """
 
     def __init__(self, task: Task, *, cache: Path | None = None, ranges: RangeRule = "mse") -> None:
@@ -40,17 +41,17 @@ class Evaluator:
         }
         self.cache = ResultCache(cache, identity) if cache is not None else None
         self.part = task.part()
-        self.measured = 0  # evaluations that were really run, not read from the cache
+        self.measured = 0  # evaluations that were run, not read from the cache
         self._references: dict[bool, Outputs] = {}
         self._part_reference: Outputs | None = None
 
     @functools.cached_property
     def network(self) -> QuantizedNetwork:
-        """The network with calibrated ranges; made on first use, as a study that goes on may find all in its cache."""
+        """The network with calibrated ranges; created at first use: a resumed study may find all results cached."""
         return QuantizedNetwork(self.task.module, Ranges(self.task, self.ranges))
 
     def __call__(self, assignment: Assignment, *, enough: float | None = None) -> Quality:
-        """The deciding metric; on the task's part alone where it is worse than `enough` there."""
+        """The deciding metric; with `enough`, on the task's `Part` only if its value there exceeds `enough`."""
         if enough is not None and self.part is not None:
             quality = self._of_part(assignment, self.part)
             if quality.value > enough:
@@ -58,38 +59,38 @@ class Evaluator:
         return self._qualities(assignment, full=False)[0]
 
     def again(self, assignment: Assignment) -> Quality:
-        """The deciding metric measured anew, whatever the cache holds."""
+        """The deciding metric, measured again without the cache."""
         return self._measured(assignment, full=False)[0]
 
     def metrics(self, assignment: Assignment) -> list[Quality]:
-        """Every metric of the task, the deciding one first, each with its interval.
+        """All metrics of the task with their intervals, the deciding one first.
 
-        Where the task has no other, a deciding metric that was measured before is not measured again.
+        If the task has no other metric, a cached value of the deciding one is used.
         """
         if self.task.more_when_full:
             return self._qualities(assignment, full=True)
         return [replace(q, part=None, draws=()) for q in self._qualities(assignment, full=False)]
 
     def float_quality(self) -> Quality:
-        """The deciding metric of the float network itself: its outputs against themselves.
+        """The deciding metric of the float network: its outputs scored against themselves.
 
-        Raises UnmeasurableError where that is not finite.
+        Raises UnmeasurableError if it is not finite.
         """
         return measure(self.task.score(self.reference(), self.reference())[0], draws=DRAWS)
 
     def float_metrics(self) -> list[Quality]:
-        """The metrics of the float network itself."""
+        """All metrics of the float network."""
         reference = self.reference(full=True)
         return [measure(s) for s in self.task.score(reference, reference, full=True)]
 
     def outputs(self, assignment: Assignment, *, full: bool = False) -> Outputs:
-        """What the network produces under `assignment`."""
+        """Outputs of the network under `assignment`; raises InputError as `check` does."""
         self.check(assignment)
         with torch.inference_mode(), self.network.under(assignment) as module:
             return self.task.run(module, full=full)
 
     def reference(self, *, full: bool = False) -> Outputs:
-        """What the float network produces (run once, kept)."""
+        """Outputs of the float network, computed once."""
         full = full and self.task.more_when_full
         if full not in self._references:
             with torch.inference_mode():
@@ -97,7 +98,7 @@ class Evaluator:
         return self._references[full]
 
     def check(self, assignment: Assignment) -> None:
-        """Raise InputError unless `assignment` names exactly this network's layers and known formats."""
+        """Raise InputError unless `assignment` covers exactly this network's layers, with known formats."""
         for layer, formats in assignment.layers:
             if layer not in self.layers:
                 raise InputError(f"{self.task.name}: no layer '{layer}'{nearest(layer, self.layers)}")

@@ -1,9 +1,9 @@
-"""Every element of a tensor that is too large to keep: its values and how often each occurs.
+"""Histogram of all elements of tensors that are too large to keep.
 
-Up to `EXACT` elements in all are kept as they are. More are counted by their float32 bits rounded to TensorFloat-32 (8
-exponent and 10 mantissa bits; NVIDIA, A100 white paper, 2020), half away from zero: no element is left out, none moves
-by more than 2**-11 of itself, and zeros, powers of two and the tail keep their place. Counts are integers, so that the
-order of calls and the number of threads change nothing.
+Up to `EXACT` elements are stored exactly. More are counted after rounding to TensorFloat-32 (8 exponent and 10 mantissa
+bits; NVIDIA A100 architecture, 2020), half away from zero, which changes no element by more than a relative 2**-11 and
+leaves zeros and powers of two exact. O(1) memory; counts are integers, so that the result does not depend on the order
+of calls or the number of threads.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-EXACT = 1 << 16
-_DROPPED = 13  # mantissa bits of float32 beyond those of TF32
+EXACT = 1 << 16  # elements
+_DROPPED = 13  # mantissa bits of float32 that TF32 does not have
 _CODES = 1 << (32 - _DROPPED)
-_TILE = 1 << 18  # elements at a time: temporaries stay in the processor's cache
+_TILE = 1 << 18  # elements at a time, so that temporaries stay in cache
 
 
 class Histogram:
-    """Values seen so far, with their counts; ±inf and NaN are the caller's to refuse."""
+    """Values seen so far with their counts; the caller must not add infinity or NaN."""
 
     def __init__(self) -> None:
         self._values = torch.empty(0)
@@ -27,7 +27,7 @@ class Histogram:
         self._waiting_rows = 0
 
     def add(self, x: Tensor) -> None:
-        """Count every element of `x`, of any shape and floating type."""
+        """Add every element of `x` (any shape, any floating-point dtype)."""
         flat = x.detach().float().reshape(-1)
         part = (flat.clone(), torch.ones(len(flat), dtype=torch.int64)) if len(flat) <= EXACT else _counted(flat)
         self._waiting.append(part)
@@ -36,7 +36,7 @@ class Histogram:
             self._merge()
 
     def rows(self) -> tuple[Tensor, Tensor]:
-        """(values float32 [n], counts int64 [n]): at most `EXACT` elements, or the TF32 numbers that occurred."""
+        """(values float32 [n], counts int64 [n]): the elements themselves, or the TF32 values that occurred."""
         self._merge()
         return self._values, self._counts
 
@@ -51,12 +51,12 @@ class Histogram:
 
 
 def _codes(flat: Tensor) -> Tensor:
-    """TF32 codes, int32 from -2**18: negative numbers come out below zero."""
+    """TF32 codes, int32 from -2**18 to 2**18 - 1; codes of negative numbers are negative."""
     return (flat.contiguous().view(torch.int32) + (1 << (_DROPPED - 1))) >> _DROPPED
 
 
 def _of_codes(codes: Tensor) -> Tensor:
-    """Values of TF32 codes; the largest float32 numbers, which round to infinity, stay finite."""
+    """Values of TF32 codes, clamped to the finite float32 range."""
     largest = torch.finfo(torch.float32).max
     return (codes.to(torch.int32) << _DROPPED).view(torch.float32).clamp(-largest, largest)
 
@@ -70,6 +70,6 @@ def _counted(flat: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _joined(values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """The same rounded to TF32, one row a value."""
+    """Values rounded to TF32, one row per distinct value, with their counts added."""
     codes, place = _codes(values).unique(return_inverse=True)
     return _of_codes(codes), torch.zeros(len(codes), dtype=torch.int64).index_add_(0, place, counts)

@@ -1,4 +1,4 @@
-"""`Quality`: a metric as a number with its 95 % interval, by bootstrap over samples."""
+"""`Quality`: the value of a metric with its 95 % interval, by bootstrap over samples (Efron, 1979)."""
 
 from __future__ import annotations
 
@@ -13,59 +13,56 @@ from codesign.errors import InputError
 from codesign.models.task import Direction, Samples
 
 RESAMPLES = 400
-DRAWS = 32  # of these that are kept: a standard deviation to an eighth
+DRAWS = 32  # resamples whose values are kept: enough for a standard deviation within about 1/8
 BOOTSTRAP_SEED = 2023
 
 
 @dataclass(frozen=True)
 class Quality:
-    """One measured metric of one network under one Assignment.
-
-    `low` and `high` bound the 95 % percentile-bootstrap interval of `value` over `n` samples.
-    `delta` is value minus the float network's value on the same samples, with the interval of the
-    *paired* bootstrap; the three are None where the metric already compares with the float network.
-    `part` is the value on the task's `Part` alone, None where it has none; `of_part`: so is `value`, the others were
-    not run. `draws` are values on the first resamples, the same of every assignment of a network: the spread of the
-    differences between two is the noise of their comparison, which is less than that of either.
-    """
+    """One measured metric of one network under one Assignment."""
 
     metric: str
     unit: str
     direction: Direction
     value: float
-    low: float
+    low: float  # low, high: 95 % percentile-bootstrap interval of value
     high: float
-    n: int
+    n: int  # samples
+    # value minus the float network's value on the same samples, with the interval of the paired bootstrap; None for
+    # metrics that already compare with the float network
     float_value: float | None = None
     delta: float | None = None
     delta_low: float | None = None
     delta_high: float | None = None
-    part: float | None = None
-    of_part: bool = False
+    part: float | None = None  # value on the task's `Part`; None without one
+    of_part: bool = False  # value is that of the Part: the other samples were not run
+    # values on the first resamples, which are the same for all assignments of a network: the spread of the differences
+    # of two assignments is the noise of their comparison, which is smaller than that of either value
     draws: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """JSON form; parts and draws only where there is something to say of them."""
+        """JSON form; part, of_part and draws only if set."""
         fields = asdict(self)
         unsaid = {"part": self.part is None, "of_part": not self.of_part, "draws": not self.draws}
         return {k: v for k, v in fields.items() if not unsaid.get(k)}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Quality:
-        """From the JSON form."""
+        """Inverse of `to_dict`."""
         return cls(**{**fields, "draws": tuple(fields.get("draws", ()))})
 
 
 class UnmeasurableError(InputError):
-    """A metric came out as NaN or infinity: the design has no quality, and the reason says why."""
+    """The value of a metric is NaN or infinite, so that the design has no quality."""
 
 
 def measure(samples: Samples, reference: Samples | None = None, *, draws: int = 0) -> Quality:
     """Quality of `samples`; with `reference` (the float network's, same rows) also the paired delta.
 
-    draws: how many values of resamples to keep, without reference.
+    draws: number of resamples whose values are kept (without reference only).
+    Percentile bootstrap with `RESAMPLES` resamples of a fixed seed.
 
-    Raises UnmeasurableError where a value is not finite.
+    Raises UnmeasurableError if there are no samples or a value is not finite.
     """
     rows = np.asarray(samples.values)
     n = len(rows)
@@ -80,7 +77,7 @@ def measure(samples: Samples, reference: Samples | None = None, *, draws: int = 
     if reference is None:
         if not math.isfinite(value):
             raise UnmeasurableError(f"{samples.name} is {value}")
-        kept = tuple(float(f"{v:.7g}") for v in boot[:draws])  # what a study's storage holds of every trial
+        kept = tuple(float(f"{v:.7g}") for v in boot[:draws])  # kept short: a study stores them with every trial
         return Quality(samples.name, samples.unit, samples.direction, value, low, high, n, draws=kept)
     base = np.asarray(reference.values)
     float_value = float(reference.reduce(base))
@@ -95,6 +92,6 @@ def measure(samples: Samples, reference: Samples | None = None, *, draws: int = 
 
 
 def _interval(boot: np.ndarray, value: float) -> tuple[float, float]:
-    """The central 95 % of the resamples, widened to include the value itself."""
+    """The central 95 % of the resamples, extended to include the value itself."""
     low, high = np.quantile(boot, [0.025, 0.975])
     return float(min(low, value)), float(max(high, value))

@@ -1,4 +1,4 @@
-"""A network that runs under an Assignment, as a module of torch's."""
+"""A network that runs under an Assignment, as a `torch.nn.Module`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codesign.quality.ranges import RangeRule
 
 
 class QuantizedModule(nn.Module):
-    """`module` with weights and activations fake-quantized in every call; its parameters are the module's own."""
+    """`module` with weights and activations fake-quantized in every call; it shares the module's parameters."""
 
     def __init__(self, module: nn.Module, assignment: Assignment, evaluator: Evaluator) -> None:
         super().__init__()
@@ -27,12 +27,13 @@ class QuantizedModule(nn.Module):
 
 
 def quantize(module: nn.Module, assignment: Assignment, inputs: Any, *, ranges: RangeRule = "mse") -> QuantizedModule:
-    """`module` as it runs under `assignment`: what a study scores, to be called with any data.
+    """`module` under `assignment`, quantized as in a study, to be called with any data.
 
-    inputs: of a calibration call, a tensor, a tuple of arguments or a dict of keywords, batch first: activations in
-    plain formats are clipped to ranges that `ranges` fits to them. The module is put in eval mode, nothing else.
+    inputs: the calibration data: a tensor, a tuple of arguments or a dict of keyword arguments, batch first. Ranges of
+    activations in formats without blocks are fitted to them by the rule `ranges`. The module is put in eval mode and
+    otherwise unchanged.
 
-    Raises InputError where the assignment does not name exactly the layers of the module.
+    Raises InputError unless the assignment covers exactly the layers of the module.
     """
     evaluator = Evaluator(CustomTask("module", module, inputs, inputs, None), ranges=ranges)
     evaluator.check(assignment)

@@ -1,4 +1,4 @@
-"""A few rows and columns of every matrix product as calibration runs it, for checks of the arithmetic."""
+"""Sampled rows and columns of every matrix product in a calibration run, to check the arithmetic of units."""
 
 from __future__ import annotations
 
@@ -12,36 +12,34 @@ from codesign.models.task import Task
 from codesign.quality.ranges import Site, sites
 from codesign.workload import Product, ProductInterceptor
 
-SAMPLED = 16  # rows, and columns, of each product
+SAMPLED = 16  # largest number of rows, and of columns, taken from a product
 
 
 @dataclass(frozen=True)
-class Operands:
-    """Part of one product: streamed [M, T, C] and stationary [N, T, C] are contracted over T taps of C.
+class LayerOperands:
+    """Sampled operands of one matrix product, contracted over T taps of C channels.
 
-    M and N are at most 16, evenly spread over one image, head and convolution group; blocks of a
-    format run along C. `site` and `stationary_site` are where their ranges were observed; the latter
-    is None for a weight.
+    The rows are evenly spread over one image, head and convolution group; blocks of a format run along C.
     """
 
     layer: str
-    kind: str
-    site: Site
-    stationary_site: Site | None
-    streamed: Tensor
-    stationary: Tensor
+    kind: str  # conv | linear | attention_qk | attention_pv
+    site: Site  # whose range applies to `streamed`
+    stationary_site: Site | None  # whose range applies to `stationary`; None for a weight
+    streamed: Tensor  # float32 [M, T, C], M <= 16
+    stationary: Tensor  # float32 [N, T, C], N <= 16
 
 
-def sample_operands(task: Task) -> tuple[Operands, ...]:
-    """Operands of every product in a calibration run; of a layer's calls, the first of the longest contraction."""
-    found: dict[tuple[str, str], Operands] = {}
+def sample_operands(task: Task) -> tuple[LayerOperands, ...]:
+    """Operands of every product in a calibration run; of a layer's calls, the first with the longest contraction."""
+    found: dict[tuple[str, str], LayerOperands] = {}
 
     def observe(product: Product) -> None:
         key = (product.layer, product.kind)
         known = found.get(key)
         if known is None or _length(product) > known.streamed.shape[1:].numel():
             streamed, stationary = (x.detach().float().clone() for x in _matrices(product))
-            found[key] = Operands(*key, *sites(product), streamed, stationary)
+            found[key] = LayerOperands(*key, *sites(product), streamed, stationary)
 
     with torch.inference_mode(), ProductInterceptor(task.module, observe, decompose=True):
         task.calibrate(task.module)
@@ -49,7 +47,7 @@ def sample_operands(task: Task) -> tuple[Operands, ...]:
 
 
 def _length(product: Product) -> int:
-    """Contraction length where it can change from call to call, which is in attention alone."""
+    """Contraction length if it can differ between calls of a layer (the second attention product), else 0."""
     return product.input.shape[product.input_axis] if product.kind == "attention_pv" else 0
 
 
@@ -73,26 +71,26 @@ def _matrices(product: Product) -> tuple[Tensor, Tensor]:
 
 
 def _sampled(x: Tensor, taps: int) -> Tensor:
-    """Some rows of [..., *taps, C] as [rows, T, C]."""
+    """At most `SAMPLED` evenly spread rows of [..., *taps, C] as [rows, T, C]."""
     shape = x.shape[x.ndim - 1 - taps :]
     rows = x.reshape(-1, prod(shape[:-1]), shape[-1])
     return rows[_spread(len(rows))]
 
 
 def _spread(count: int) -> Tensor:
-    """At most 16 indices below `count`, evenly spread."""
+    """At most `SAMPLED` evenly spread indices below `count`."""
     return torch.linspace(0, count - 1, min(count, SAMPLED)).long()
 
 
 def _labelled(x: Tensor, labels: str, batch: str, rows: str, order: str) -> Tensor:
-    """An einsum's operand as [*rows, *contraction] of its first batch entry."""
+    """An einsum operand's first batch entry as [*rows, *contraction]."""
     chosen = x[tuple(0 if c in batch else slice(None) for c in labels)]
     left = [c for c in labels if c not in batch]
     return chosen.permute([left.index(c) for c in rows + order])
 
 
 def _convolved(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Patches of the input under the first group's kernels, taps before channels, padding left out."""
+    """(streamed, stationary) of a convolution: input patches and kernels of the first group, no padded positions."""
     taps = tuple(w.shape[2:])
     outputs = w.shape[0] * w.shape[1] // x.shape[1 - w.ndim]
     x = x.reshape(-1, *x.shape[1 - w.ndim :])[:, : w.shape[1]]
@@ -109,6 +107,6 @@ def _convolved(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _transposed(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels of the input, and the taps of the kernels as so many outputs; groups count as one."""
+    """(streamed, stationary) of a transposed convolution: input pixels, and each tap of a kernel as one output."""
     x = x.reshape(-1, *x.shape[1 - w.ndim :])
     return _sampled(x.movedim(1, -1), 0), _sampled(w.movedim(0, -1), 0)

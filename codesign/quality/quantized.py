@@ -1,4 +1,4 @@
-"""Run a network under an Assignment: fake-quantized weights and activations, module untouched."""
+"""Runs a network under an Assignment: weights and activations are fake-quantized, the module is not modified."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from codesign.workload import Product, ProductInterceptor
 
 
 def quantize_weight(weight: Tensor, fmt: Format, axis: int) -> Tensor:
-    """Fake-quantized weight: plain formats with one scale per output channel, blocks along `axis`.
+    """Fake-quantized weight: one scale per output channel, or blocks along `axis`, the contraction axis.
 
-    `axis` is the contraction axis; a convolution's taps belong to its contraction too, so its
-    output channel is the whole of ``weight[o]``. Blocks run along input channels at a fixed tap, as
-    the dot product of an implicit GEMM consumes them.
+    The contraction of a convolution includes its taps, so an output channel is all of ``weight[o]``. Blocks run along
+    the input channels at a fixed tap, in the order in which an implicit GEMM consumes them.
     """
     if fmt.is_block or weight.ndim == 2 or axis % weight.ndim == 0:
         return fmt.fake_quantize(weight, axis=axis)
@@ -28,10 +27,10 @@ def quantize_weight(weight: Tensor, fmt: Format, axis: int) -> Tensor:
 
 
 class QuantizedNetwork:
-    """`module` with the ranges of its activations and every weight quantized so far.
+    """`module` with its activation ranges and a cache of fake-quantized weights.
 
-    A weight is fake-quantized once per (layer, format) and kept; an assignment costs only the
-    activations that it quantizes on the way.
+    Each weight is fake-quantized once per (layer, format), so that running another assignment only has to quantize
+    activations.
     """
 
     def __init__(self, module: nn.Module, ranges: Ranges) -> None:
@@ -41,7 +40,7 @@ class QuantizedNetwork:
 
     @contextmanager
     def under(self, assignment: Assignment) -> Iterator[nn.Module]:
-        """Within the context, calls of the module are quantized; raises InputError on an unknown layer."""
+        """Context in which calls of the module are quantized; raises InputError for a layer without formats."""
         with ProductInterceptor(self.module, _Handler(self, assignment), decompose=True):
             yield self.module
 
@@ -54,7 +53,7 @@ class QuantizedNetwork:
         return self._weights[key]
 
     def activation(self, x: Tensor, site: Site, fmt: Format, axis: int) -> Tensor:
-        """Fake-quantized operand: the calibrated per-tensor range, or blocks along `axis`."""
+        """Fake-quantized operand: with the calibrated range of the tensor, or in blocks along `axis`."""
         if fmt.is_block:
             return fmt.fake_quantize(x, axis=axis)
         if fmt.is_cast:
@@ -63,12 +62,12 @@ class QuantizedNetwork:
 
 
 class _Handler:
-    """Replaces both operands of each product by what the assignment says."""
+    """Interceptor's handler: replaces both operands of each product by their fake-quantized values."""
 
     def __init__(self, network: QuantizedNetwork, assignment: Assignment) -> None:
         self._network = network
         self._layers: dict[str, LayerFormats] = dict(assignment.layers)
-        # q, k and v (gate and up) read one tensor: quantize it once. The input is held, so its id cannot be reused.
+        # q, k and v (or gate and up) read the same tensor: quantize it once. Holding the input keeps its id unique.
         self._last: tuple[Tensor, str, int, Tensor] | None = None
 
     def __call__(self, product: Product) -> tuple[Tensor, Tensor]:

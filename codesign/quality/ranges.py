@@ -1,4 +1,4 @@
-"""Static ranges of activations: observed once on the calibration data, fitted once per format."""
+"""Static activation ranges: observed once on the calibration data, fitted once per format."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from codesign.models.task import Task
 from codesign.quality.histogram import Histogram
 from codesign.workload import Product, ProductInterceptor
 
-Site = tuple[str, str]  # (layer, operand): input for conv and linear; query, key, probability, value
+Site = tuple[str, str]  # (layer, operand): input of conv and linear; query, key, probability or value of attention
 RangeRule = Literal["mse", "minmax", "percentile"]
-Range = float | tuple[float, float]
+Range = float | tuple[float, float]  # a magnitude, or (low, high) for formats with a zero point
 
 _PERCENTILE = 0.9999
-_COARSE = 2.0 ** (-torch.arange(33) / 4)  # shares of the largest magnitude that the MSE rule tries, down to 1/256
-_FINE = 16  # further ones, between the neighbours of the best of these
-_HOPELESS = 4.0  # times the least error so far: smaller ranges, which clip still more, are not looked at
-_WORTH = 0.998  # of the error of the whole range: a gain below it is within what the histogram leaves open
+_COARSE = 2.0 ** (-torch.arange(33) / 4)  # coarse search of rule mse: shares of the full range, down to 1/256
+_FINE = 16  # shares of the fine search, between the neighbours of the best coarse one
+_HOPELESS = 4.0  # times the least error so far: the search stops, as smaller ranges clip even more
+_WORTH = 0.998  # of the error of the full range: smaller gains are within the resolution of the histogram
 
 _OPERANDS = {"attention_qk": ("query", "key"), "attention_pv": ("probability", "value")}
 
 
 def sites(product: Product) -> tuple[Site, Site | None]:
-    """Where the two operands of a product are observed; a weight is no activation (None)."""
+    """The sites of the streamed and the stationary operand of a product; None for a weight, which has no range."""
     names = _OPERANDS.get(product.kind)
     if names is None:
         return (product.layer, "input"), None
@@ -45,14 +45,16 @@ class _Observed:
 
 
 class Ranges:
-    """Observed operands of one network, and the clipping range of each for any format.
+    """Clipping ranges of a network's activations, for any format, from one run of its calibration data.
 
-    Every element of the calibration run counts. Rules: ``minmax`` takes the largest magnitude seen, ``percentile`` the
-    99.99 % quantile of the magnitude, ``mse`` the range whose fake quantization has the least squared error over all
-    elements (so it differs by format: int8 clips outliers that fp8 can afford to represent), never one that is worse
-    than that of ``minmax``. Block formats and float casts need no range: their scales come from the data.
+    Every element of the calibration run is observed. Rules:
+      minmax      the largest magnitude
+      percentile  the 99.99 % quantile of the magnitudes
+      mse         the range with the least squared error of fake quantization over all elements, by a coarse-to-fine
+                  grid search; never worse than minmax. Differs by format: int8 clips outliers that fp8 represents.
+    Block formats and casts need no range: their scales come from the data.
 
-    Raises InputError where calibration meets NaN or infinity, naming the layer, or performs no product.
+    Raises InputError if an operand holds NaN or infinity, naming the layer, or if the run performs no matrix product.
     """
 
     def __init__(self, task: Task, rule: RangeRule = "mse") -> None:
@@ -85,9 +87,9 @@ class Ranges:
             seen.elements.add(x)
 
     def get(self, site: Site, fmt: Format) -> Range:
-        """The clipping range for `fmt` at `site`: a magnitude, or (low, high) with a zero point.
+        """The clipping range for `fmt` at `site`: a magnitude, or (low, high) for a format with a zero point.
 
-        Raises InputError if calibration never reached this operand.
+        Raises InputError if the operand was not observed in the calibration run.
         """
         key = (site, fmt.name)
         if key not in self._fitted:
@@ -109,7 +111,7 @@ class Ranges:
 
 
 def check_rule(rule: str) -> RangeRule:
-    """`rule` itself; raises InputError with the nearest where there is no such."""
+    """Return `rule`; raises InputError with the nearest rule if it is unknown."""
     for known in get_args(RangeRule):
         if rule == known:
             return cast(RangeRule, known)
@@ -117,14 +119,17 @@ def check_rule(rule: str) -> RangeRule:
 
 
 def _quantile(values: Tensor, counts: Tensor) -> float:
-    """The magnitude that `_PERCENTILE` of the elements do not exceed."""
+    """The magnitude that a share `_PERCENTILE` of the elements does not exceed."""
     magnitudes, order = values.abs().sort()
     below = counts[order].cumsum(0)
     return float(magnitudes[torch.searchsorted(below, math.ceil(_PERCENTILE * int(below[-1])))])
 
 
 def _least_error(range_of: Callable[[float], Range], fmt: Format, values: Tensor, counts: Tensor) -> float:
-    """The share of the whole range with the least squared error over all elements: a coarse look, then a fine one."""
+    """The share of the full range with the least squared error over all elements, by a coarse, then a fine grid search.
+
+    values, counts: [n], the elements and how often each occurs.
+    """
     weights, errors = counts.double(), dict[float, float]()
 
     def look(shares: Iterable[float]) -> float:

@@ -1,4 +1,4 @@
-"""How much each (layer, format) costs in quality, all at once, from a few backward passes."""
+"""Predicted loss of quantizing one layer, for all layers and format pairs, from a few backward passes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from codesign.quality.ranges import Site, sites
 from codesign.workload import Product, ProductInterceptor
 
 Key = tuple[Site, str]  # (operand, format)
-_EVERY, _FEW = 3, 12  # of more than 12 samples every third; odd, so that tasks in turn all take part
+_EVERY, _FEW = 3, 12  # of more than 12 samples use every third; odd, so that interleaved tasks are all included
 
 
 def sensitivities(evaluator: Evaluator, pairs: Sequence[FormatPair], *, probes: int = 3, seed: int = 0) -> np.ndarray:
-    """Predicted raw loss [layers, pairs] when one layer alone takes a pair and all others stay float.
+    """Predicted raw loss, float64 [layers, pairs], if one layer uses a pair and all others stay float.
 
-    The deciding metric is quadratic around the float network: loss = sum (v . J delta)^2 for the
-    change `delta` of one operand, J the derivative of the outputs and v probes with the curvature
-    of the metric (`Task.probe`). One forward pass and `probes` backward passes give v.J for every
-    operand of every layer; each format then only needs its own rounding error `delta`. Errors of
-    different samples (activations) and different output channels (weights) are taken as independent,
-    which makes the estimate a sum of many squares instead of one. It is a Gauss-Newton / Fisher
-    estimate in the manner of Dong et al., HAWQ-V2, 2020, without their average over the Hessian's trace.
+    A Gauss-Newton (Fisher) estimate, similar to HAWQ-V2 (Dong et al., 2020) but without averaging the Hessian's trace.
+    The deciding metric is taken as quadratic around the float network: loss = E (v . J delta)^2, where delta is the
+    rounding error of one operand, J the derivative of the outputs and v a random probe with the curvature of the metric
+    (`Task.probe`). One forward and `probes` backward passes give v . J for every operand of every layer; each format
+    then adds only its own delta. Errors of different samples (activations) and of different output channels (weights)
+    are assumed independent, which makes the estimate a sum of many squares and reduces its variance.
     """
     collector = _Collector(evaluator, {p.weight for p in pairs}, {p.activation for p in pairs})
     generator = torch.Generator().manual_seed(seed)
@@ -37,7 +36,7 @@ def sensitivities(evaluator: Evaluator, pairs: Sequence[FormatPair], *, probes: 
     with torch.enable_grad(), ProductInterceptor(task.module, collector.watch, decompose=True):
         outputs = task.run(task.module)
     for index in range(probes):
-        # leaves under the graph get no .grad: the hooks collect what is wanted and the sum is discarded
+        # the hooks collect the gradients of operands; those of the parameters are discarded below
         torch.autograd.backward(task.probe(outputs, generator), retain_graph=index + 1 < probes)
         collector.end_probe()
     for parameter in task.module.parameters():
@@ -46,7 +45,7 @@ def sensitivities(evaluator: Evaluator, pairs: Sequence[FormatPair], *, probes: 
 
 
 class _Collector:
-    """Hooks on every operand; sums of (gradient . rounding error) per format."""
+    """Gradient hooks on every operand, and sums of (gradient . rounding error)^2 per operand and format."""
 
     def __init__(self, evaluator: Evaluator, weight_formats: set[str], activation_formats: set[str]) -> None:
         self._network = evaluator.network
@@ -58,7 +57,7 @@ class _Collector:
         self._weight_errors: dict[Key, Tensor] = {}
 
     def watch(self, product: Product) -> tuple[Tensor, Tensor]:
-        """Interceptor's handler: operands that report their gradient."""
+        """Interceptor's handler: returns operands with gradient hooks."""
         site, stationary_site = sites(product)
         x = _watched(product.input)
         x.register_hook(partial(self._activation, site, x.detach(), product.input_axis, self._activation_formats))
@@ -72,7 +71,7 @@ class _Collector:
 
     @torch.no_grad()
     def _activation(self, site: Site, x: Tensor, axis: int, formats: Iterable[Format], grad: Tensor) -> None:
-        # rounding errors of a third of the samples are enough: they are averaged over all of their elements
+        # a third of the samples is enough, since rounding errors are averaged over all of their elements
         rows, axis = slice(None, None, _EVERY if x.shape[0] > _FEW else 1), axis % x.ndim
         scale = (x.shape[0] / len(x[rows])) ** 0.5
         x, grad = x[rows].contiguous(), grad[rows]
@@ -89,7 +88,7 @@ class _Collector:
             self._add(key, (self._weight_errors[key] * grad).reshape(weight.shape[0], -1).sum(dim=1))
 
     def _add(self, key: Key, dots: Tensor) -> None:
-        """A layer that runs in every step makes the same error each time: its dots add before they are squared."""
+        """Add the dot products of one call: calls of a layer make the same errors, so they add before squaring."""
         known = self._dots.get(key)
         self._dots[key] = dots if known is None else _summed(known, dots)
 
@@ -106,10 +105,10 @@ class _Collector:
 
 
 def _summed(a: Tensor, b: Tensor) -> Tensor:
-    """Dots of two calls; calls with different numbers of samples have no samples in common."""
+    """Sum of the dot products of two calls; calls with different numbers of samples are taken as different samples."""
     return a + b if a.shape == b.shape else torch.cat([a, b])
 
 
 def _watched(x: Tensor) -> Tensor:
-    """A stand-in for one operand of one product, whose gradient is that of this product alone."""
+    """A view of an operand whose gradient comes from one product only."""
     return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()

@@ -1,4 +1,4 @@
-"""A metric is tried before anything rests on it: on the float network itself, and on a network that is ruined."""
+"""Checks a metric before a search relies on it: on the float network and on a coarsely quantized one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ COARSE = FormatPair("int2", "int2")  # three values
 
 
 def try_metric(evaluator: Evaluator) -> Quality:
-    """The deciding metric of the float network's own outputs: what every loss is counted from.
+    """The deciding metric of the float network's own outputs.
 
-    Raises InputError where that is not finite, or `COARSE` in every layer does not come out worse: the metric is then
-    no loss of which less is better, and a search by it would end with the worst network and call it the best.
+    Raises InputError if it is not finite, or if `COARSE` in every layer is not worse: then the metric is not a loss to
+    minimize, and a search would return the worst network as the best.
     """
     task = evaluator.task
     name = f"{task.name}: metric '{task.deciding}'"
@@ -28,7 +28,7 @@ def try_metric(evaluator: Evaluator) -> Quality:
     try:
         ruined = evaluator(Assignment.of_pairs(dict.fromkeys(evaluator.layers, COARSE), evaluator.layers)).value
     except UnmeasurableError:
-        return own  # ruined indeed
+        return own  # as bad as expected
     found = f"{name} is {own.value:.6g} on the float network's own outputs and {ruined:.6g} with {COARSE.weight} in "
     if ruined == own.value:
         raise InputError(f"{found}every layer: it looks at nothing that formats change, so nothing can be chosen by it")
@@ -42,7 +42,7 @@ def try_metric(evaluator: Evaluator) -> Quality:
     return own
 
 
-_MOST = 1e30  # raw losses beyond it are a wrong scale
+_MOST = 1e30  # larger raw losses indicate a wrong scale
 _HINTS = {
     True: " A negated PSNR or the log10 of an error is cut off at 1e-12 if it is returned as "
     "codesign.Loss(function, scale='db') or scale='log10'",

@@ -8,15 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codesign.models.custom import CustomTask
-from codesign.quality import Operands, sample_operands
+from codesign.quality import LayerOperands, sample_operands
 
 
-def operands(module: nn.Module, x: Tensor) -> dict[tuple[str, str], Operands]:
+def operands(module: nn.Module, x: Tensor) -> dict[tuple[str, str], LayerOperands]:
     task = CustomTask("net", module.eval(), x, x, None)
     return {(o.layer, o.kind): o for o in sample_operands(task)}
 
 
-def products(o: Operands) -> Tensor:
+def products(o: LayerOperands) -> Tensor:
     """[M, N] of the sample."""
     return o.streamed.flatten(1) @ o.stationary.flatten(1).T
 

@@ -10,7 +10,7 @@ from codesign.formats.format import Amax
 from codesign.hardware import MacUnit
 from codesign.hardware.arithmetic.overflow import resolved
 from codesign.hardware.rtl.verify.deviation import deviation
-from codesign.quality import Evaluator, Operands, sample_operands
+from codesign.quality import Evaluator, LayerOperands, sample_operands
 from codesign.quality.ranges import Site
 from codesign.search.space.sums import lanes
 
@@ -23,7 +23,7 @@ class Accumulation:
 
     def __init__(self, evaluators: Mapping[str, Evaluator]) -> None:
         self._evaluators = evaluators
-        self._operands: dict[str, dict[str, list[Operands]]] = {}
+        self._operands: dict[str, dict[str, list[LayerOperands]]] = {}
         self._sqnr_db: dict[tuple[str, str, FormatPair, str, int], float] = {}
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class Accumulation:
             self._sqnr_db[key] = min(self._deviation(task, operands, pair, unit) for operands in self._of(task)[layer])
         return self._sqnr_db[key]
 
-    def _deviation(self, task: str, operands: Operands, pair: FormatPair, unit: MacUnit) -> float:
+    def _deviation(self, task: str, operands: LayerOperands, pair: FormatPair, unit: MacUnit) -> float:
         ranges = (
             self._range(task, operands.stationary_site, pair.weight),
             self._range(task, operands.site, pair.activation),
@@ -54,9 +54,9 @@ class Accumulation:
             return None
         return self._evaluators[task].network.ranges.get(site, fmt)
 
-    def _of(self, task: str) -> dict[str, list[Operands]]:
+    def _of(self, task: str) -> dict[str, list[LayerOperands]]:
         if task not in self._operands:
-            found: dict[str, list[Operands]] = {}
+            found: dict[str, list[LayerOperands]] = {}
             for operands in sample_operands(self._evaluators[task].task):
                 found.setdefault(operands.layer, []).append(operands)
             self._operands[task] = found
