@@ -1,4 +1,4 @@
-"""What a network asks for: its matrix products, traced from a module or known by name."""
+"""Workloads: the matrix products of a network, traced from a module or built for a named network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch or reads a file, on first use."""
+    """Import what needs torch or reads a file at first use."""
     if name in _WHERE:
         return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`F.scaled_dot_product_attention` as two separate products, for those who must see the probabilities."""
+"""`F.scaled_dot_product_attention` as two separate matrix products, which exposes the attention probabilities."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def attend(
     qk: Wrapped,
     pv: Wrapped,
 ) -> Tensor:
-    """softmax(q k^T scale + mask) v, equal to torch's fused function within rounding.
+    """softmax(q k^T scale + mask) v, equal to torch's fused function up to rounding.
 
-    `qk(q, k, compute)` and `pv(p, v, compute)` call ``compute`` on the operands they choose. With
-    `enable_gqa` they see the few heads of key and value, before these are repeated for the queries.
+    `qk(q, k, compute)` and `pv(p, v, compute)` call ``compute`` on operands of their choice. With `enable_gqa` they
+    receive key and value before these are repeated for the heads of the queries.
     Shapes: query [..., H, L, E], key [..., H_kv, S, E], value [..., H_kv, S, V] -> [..., H, L, V].
     Source: the reference code in PyTorch's documentation of scaled_dot_product_attention.
     """
@@ -39,7 +39,7 @@ def attend(
     def heads(x: Tensor) -> Tensor:
         return x if copies == 1 else x.repeat_interleave(copies, dim=-3)
 
-    # the scale goes to the operand that is smaller than the scores
+    # scale the query, which is smaller than the scores
     scores = qk(query, key, lambda q, k: torch.matmul(q * factor, heads(k).transpose(-2, -1)))
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
@@ -50,11 +50,11 @@ def attend(
 
 
 def _masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax over the last axis; a row without any visible key gives zeros, as torch does."""
+    """Softmax over the last axis; rows in which all keys are masked become zero, as in torch."""
     if mask is None:
         return scores.softmax(-1)
     visible = mask if mask.dtype == torch.bool else mask > float("-inf")
-    if mask.dtype == torch.bool:  # adding a small [L, S] bias is cheaper than filling all the scores
+    if mask.dtype == torch.bool:  # adding an [L, S] bias is cheaper than filling all the scores
         mask = torch.zeros(mask.shape, dtype=scores.dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
     probabilities = (scores + mask).softmax(-1)
     seen = visible.any(-1, keepdim=True)
@@ -64,5 +64,5 @@ def _masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def standins(query: Tensor, key: Tensor) -> Tensor:
-    """A tensor on the meta device with the shape of the scores, which a fused attention never stores."""
+    """A meta tensor with the shape of the scores, which fused attention never stores."""
     return torch.empty((*query.shape[:-1], key.shape[-2]), dtype=query.dtype, device="meta")

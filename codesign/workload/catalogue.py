@@ -1,6 +1,6 @@
-"""The networks that are known by name, and the spelling ``NAME:OPTION=VALUE,...`` that asks for one.
+"""The named networks, and the syntax ``NAME:OPTION=VALUE,...`` to request one.
 
-Nothing here needs torch: names, options and published counts are data (catalogue.yaml).
+Needs no torch: names, options and published counts are read from catalogue.yaml.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _FILE = Path(__file__).with_name("catalogue.yaml")
 
 
 class Entry(Written):
-    """source: of the configuration. gmacs: phase -> 10^9 MACs of one pass with the options as they stand."""
+    """What all entries of catalogue.yaml have in common."""
 
-    source: str
+    source: str  # of the configuration
     parameters: int
-    gmacs: dict[str, float]
+    gmacs: dict[str, float]  # phase -> 10^9 MACs of one pass with the entry's options
 
 
 class UNetEntry(Entry):
@@ -73,10 +73,8 @@ class LanguageModelEntry(Entry):
 
 
 class PipelineEntry(Entry):
-    """parts: prefix of the layer names -> name of the network, in the order in which they run."""
-
     kind: Literal["pipeline"]
-    parts: dict[str, str]
+    parts: dict[str, str]  # prefix of the layer names -> name of the network, in order of execution
     options: DiffusionOptions = DiffusionOptions()
 
 
@@ -92,29 +90,29 @@ class _Catalogue(Written):
 
 @dataclass(frozen=True)
 class Request:
-    """A network with its options; `spelling` is the shortest that asks for it."""
+    """A named network with the requested options."""
 
     name: str
-    entry: AnyEntry  # its options are those asked for
-    spelling: str
+    entry: AnyEntry  # with the requested options
+    spelling: str  # the shortest spelling of this request
 
 
 @lru_cache(maxsize=1)
 def catalogue() -> Mapping[str, AnyEntry]:
-    """Name -> entry, in the order of the file."""
+    """Name -> entry, in the order of catalogue.yaml."""
     return load_yaml(_FILE, _Catalogue).networks
 
 
 def workload_names() -> tuple[str, ...]:
-    """Names that `named_workload` knows, sorted."""
+    """Names accepted by `named_workload`, sorted."""
     return tuple(sorted(catalogue()))
 
 
 def request(spelling: str, given: Mapping[str, Any]) -> Request:
-    """The network that `spelling`, ``NAME`` or ``NAME:OPTION=VALUE,...``, and further options ask for.
+    """Parse `spelling` (``NAME`` or ``NAME:OPTION=VALUE,...``) and combine it with the options in `given`.
 
     Raises:
-        InputError: unknown name or option, or a value out of range; the nearest valid one is offered.
+        InputError: unknown name or option, an option given twice, or a value out of range; names the nearest valid one.
     """
     name, colon, written = spelling.partition(":")
     if name not in catalogue():

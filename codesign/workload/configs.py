@@ -1,4 +1,4 @@
-"""What makes one named network differ from another of its kind: the entries of catalogue.yaml."""
+"""Configurations of the named networks, as written in catalogue.yaml."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from codesign.yamlio import Written
 
 
 class UNetConfig(Written):
-    """One entry of each tuple per resolution, finest first; depth 0 means no attention there."""
+    """Tuples have one entry per resolution, finest first; depth 0 means no attention at that resolution."""
 
     in_channels: int = 4
     out_channels: int = 4
     widths: tuple[int, ...]
-    depths: tuple[int, ...]  # transformer blocks in each attention
+    depths: tuple[int, ...]  # transformer blocks per attention
     heads: tuple[int, ...]
     mid_depth: int = 1
     layers_per_block: int = 2
     text_width: int
     linear_projection: bool = False
-    added_width: int = 0  # pooled text and image size, as SDXL adds them to the time embedding
+    added_width: int = 0  # width of the pooled text and image size that SDXL adds to the time embedding; 0: none
 
 
 class AutoencoderConfig(Written):
-    """Widths finest first; the decoder has one more residual block a resolution than the encoder."""
+    """Widths are finest first; the decoder has one more residual block per resolution than the encoder."""
 
     latent_channels: int = 4
     image_channels: int = 3
@@ -38,7 +38,7 @@ class TextEncoderConfig(Written):
     heads: int
     vocabulary: int = 49408
     positions: int = 77
-    projection: int = 0  # width of the projected last state; 0: there is none
+    projection: int = 0  # width of the projection of the last state; 0: none
 
 
 class SuperResolutionConfig(Written):
@@ -48,25 +48,25 @@ class SuperResolutionConfig(Written):
 
 
 class LanguageModelConfig(Written):
-    """A decoder-only transformer with rotary positions, RMS norms and a gated feed-forward."""
+    """A decoder-only transformer with rotary position embedding, RMS norms and a gated feed-forward network."""
 
     hidden: int
-    intermediate: int  # of one expert, where there are experts
+    intermediate: int  # of one expert in a mixture of experts
     layers: int
     heads: int
     kv_heads: int
     head_width: int
     vocabulary: int
-    tied: bool = False  # the output projection is the embedding
+    tied: bool = False  # the output projection shares the embedding's weight
     rope_base: float = 10000.0
     qkv_bias: bool = False
     qk_norm: bool = False  # RMS norms over all heads of the queries and of the keys
-    post_norms: bool = False  # norms also behind attention and feed-forward
+    post_norms: bool = False  # further norms after attention and feed-forward
     activation: Literal["silu", "gelu"] = "silu"
-    window: int = 0  # tokens that every other layer sees, the first one included; 0: all see all
+    window: int = 0  # sliding attention window of every other layer, beginning with the first, in tokens; 0: none
     experts: int = 0
     experts_per_token: int = 0
 
     def is_local(self, layer: int) -> bool:
-        """Whether the layer sees its window only."""
+        """Whether the layer uses sliding-window attention."""
         return self.window > 0 and layer % 2 == 0

@@ -1,22 +1,22 @@
-"""Recognise, name and (if asked) rewrite the matrix products of a module while it runs.
+"""Intercepts the matrix products of a module while it runs: names them and optionally replaces their operands.
 
-The tracer and the quality room share this one mechanism, so what is costed is what is quantized:
+`trace` and the quality package share this mechanism, so that the products that are costed are those that are quantized:
 
-- a `TorchFunctionMode` sees every convolution, linear, attention and matrix product before it runs;
-- forward hooks keep the stack of running modules, which names the products without a parameter.
+- a `TorchFunctionMode` intercepts every convolution, linear, attention and matrix product before it runs;
+- forward hooks maintain the stack of running modules, which names products without a parameter.
 
-How layers are named
-    A product with a parameter carries the qualified name of that parameter without ``.weight``: for an
-    ordinary `nn.Conv2d` or `nn.Linear`, the name of the module. A slice adds its rows, as in
-    ``attn.in_proj_weight#64-128``. A weight that is computed (weight norm, a cast) carries the name of
-    the innermost running module, a second one in the same call ``#1``.
-    A product of two activations is attention and carries the name of the innermost running module.
-    Within one call of a module the first such matmul is `attention_qk`, the second `attention_pv`;
-    a third and fourth are a second pair, named ``<module>#1``, and so on. Each call of
-    `scaled_dot_product_attention` is a pair of its own. The root module is called ``root``.
-What is left alone
-    Outer products (contraction length 1, e.g. rotary angles), integer products, and anything that
-    runs outside of the module and without its parameters (a sampler, a metric's own network).
+Layer names
+    A product with a parameter is named after that parameter without ``.weight``: for an ordinary `nn.Conv2d` or
+    `nn.Linear`, by the name of the module. A slice of a parameter adds its rows, as in ``attn.in_proj_weight#64-128``.
+    A computed weight (weight norm, a cast) is named after the innermost running module; a second one in the same call
+    adds ``#1``.
+    A product of two activations is taken for attention and named after the innermost running module. Within one call of
+    a module the first such product is `attention_qk` and the second `attention_pv`; the third and fourth are a second
+    pair, named ``<module>#1``, and so on. Each call of `scaled_dot_product_attention` is a pair of its own. The root
+    module is called ``root``.
+Not intercepted
+    Outer products (contraction length 1, such as rotary angles), integer products, and products outside of the module
+    that do not use its parameters (a sampler, a metric's own network).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from codesign.workload.naming import CallStack, Frame, WeightNames, numbered
 
 Arguments = tuple[Any, ...]
 
-# products that are neither convolution, linear layer nor half of an attention
+# products that are neither a convolution, a linear layer nor one of the products of an attention
 UNSUPPORTED = (
     *("mv", "addmv", "addbmm", "tensordot", "chain_matmul", "multi_dot", "inner", "bilinear"),
     *("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
@@ -47,21 +47,17 @@ UNSUPPORTED = (
 
 @dataclass(slots=True)
 class Product:
-    """One matrix product before it runs.
-
-    `input` is streamed, `stationary` is the weight, the key or the value. The axes are those of the
-    contraction: 1 (channels in) for a convolution's weight ``[out, in/groups, ...]``, 0 for that of a
-    transposed one. For a fused attention, the probabilities are a stand-in on the meta device.
-    """
+    """One matrix product, before it runs."""
 
     layer: str  # key of the Assignment
     kind: str  # conv | linear | attention_qk | attention_pv
     function: str  # conv2d, conv_transpose2d, linear, scaled_dot_product_attention, matmul, einsum, ...
-    input: Tensor
-    stationary: Tensor
-    input_axis: int = -1
+    input: Tensor  # the streamed operand; of a fused attention_pv, a meta tensor in place of the probabilities
+    stationary: Tensor  # the weight, key or value
+    input_axis: int = -1  # contraction axis of input
+    # contraction axis of stationary: 1 for a convolution's weight [out, in / groups, ...], 0 if transposed
     stationary_axis: int = -1
-    einsum: Contraction | None = None  # how an einsum's labels divide into batch, m, n, k
+    einsum: Contraction | None = None  # roles of the labels, if the product is an einsum
 
 
 Handler = Callable[[Product], tuple[Tensor, Tensor] | None]
@@ -69,17 +65,21 @@ Observer = Callable[[Product, Tensor], None]
 
 
 class ProductInterceptor(TorchFunctionMode):
-    """While entered, calls `handler` before each matrix product of `module`.
+    """Context manager in which `handler` is called before each matrix product of `module`.
 
-    `handler(product)` returns the operands to use instead, ``(input, stationary)``, or None to leave
-    them. `after(product, output)` sees each result. `decompose` (a flag, or a predicate on the layer
-    name) computes `F.scaled_dot_product_attention` as two products, so that the handler also gets the
-    probabilities; otherwise it stays fused, and what is returned for the probabilities is ignored.
-    `names` adds stand-ins for the module's tensors (`torch.func.functional_call`) by qualified name.
-    Entering again while entered does nothing; hooks go when the outermost ``with`` ends.
+    Args:
+        handler: receives a `Product`; returns the operands ``(input, stationary)`` to use instead, or None.
+        after: receives each product and its output.
+        decompose: whether to compute `F.scaled_dot_product_attention` as two products (a flag, or a predicate on the
+            layer name), so that the handler receives the probabilities; if it stays fused, a replacement for the
+            probabilities is ignored.
+        strict: whether to refuse matrix products of an unsupported kind.
+        names: tensors by qualified name that replace the module's parameters (`torch.func.functional_call`).
+
+    The context is re-entrant; hooks are removed at the end of the outermost ``with``.
 
     Raises:
-        InputError: with ``strict``, on a matrix product of an unknown kind (an LSTM, a 3-operand einsum).
+        InputError: with ``strict``, on a matrix product of an unsupported kind (an LSTM, a 3-operand einsum).
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class ProductInterceptor(TorchFunctionMode):
         return table
 
     def _run(self, product: Product, compute: Compute) -> Tensor:
-        """Handler, product, observer."""
+        """Call the handler, compute the product, call `after`."""
         replaced = self.handler(product) if self.handler is not None else None
         output = compute(*(replaced or (product.input, product.stationary)))
         if self.after is not None:
@@ -176,7 +176,7 @@ class ProductInterceptor(TorchFunctionMode):
         input_axis: int,
         stationary_axis: int,
     ) -> Any:
-        """`_run` without its closure: most products pass here, in every evaluation."""
+        """Like `_run`, without a closure: most products of every evaluation take this path."""
         layer = self._weight_name(w, computed=True)
         if layer is None:
             return func(x, w, *rest, **kwargs)
@@ -193,7 +193,7 @@ class ProductInterceptor(TorchFunctionMode):
         if not self._stack:
             return func(q, k, v, *args, **kwargs)
         frame, name = self._stack[-1], "scaled_dot_product_attention"
-        frame.attention += frame.attention % 2  # a fused call is always a pair of its own
+        frame.attention += frame.attention % 2  # a fused call always begins a new pair
         layer = numbered(frame.name, frame.attention // 2)
         frame.attention += 2
 
@@ -226,7 +226,7 @@ class ProductInterceptor(TorchFunctionMode):
         return self._two_operands(func, a, b, lambda a, b: func(c, a, b, *args, **kwargs))
 
     def _two_operands(self, func: Callable[..., Any], a: Tensor, b: Tensor, compute: Compute) -> Tensor:
-        """a @ b: a linear layer if one side is a parameter, else one half of an attention."""
+        """a @ b: a linear layer if one operand is a weight, else one of the products of an attention."""
         if not a.is_floating_point():
             return compute(a, b)
         if a.ndim < 2 or b.ndim < 2:
@@ -250,7 +250,7 @@ class ProductInterceptor(TorchFunctionMode):
         if kind == "attention_qk":
             frame.scores = (a.shape[-2], b.shape[-1])
         elif frame.scores == (b.shape[-1], b.shape[-2]) and a.shape[-2] != b.shape[-1]:
-            # v^T p^T, as the first latent-diffusion code writes it: the probabilities stand on the right
+            # v^T p^T, as in the original latent-diffusion code: the probabilities are the right operand
             return self._run(Product(layer, kind, function, b, a, -2, -1), lambda b, a: compute(a, b))
         return self._run(Product(layer, kind, function, a, b, -1, -2), compute)
 
@@ -281,7 +281,7 @@ class ProductInterceptor(TorchFunctionMode):
         return self._run(Product(layer, kind, "einsum", a, b, *axes, labels), lambda a, b: func(args[0], a, b))
 
     def _composite(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
-        """Run a Python function of torch with the mode on inside of it."""
+        """Run one of torch's Python functions with the mode active inside it."""
         with _Reentered(self):
             return _OPENED[func](*args, **kwargs)
 
@@ -292,9 +292,9 @@ class ProductInterceptor(TorchFunctionMode):
     # ---- names ------------------------------------------------------------------------------
 
     def _weight_name(self, weight: Tensor, *, computed: bool) -> str | None:
-        """Name of the layer that `weight` belongs to; None if it is no weight of this module.
+        """Name of the layer that `weight` belongs to; None if it is not a weight of this module.
 
-        `computed`: an unknown tensor in this place can only be a weight that the running module made.
+        computed: whether an unknown tensor in this position must be a weight computed by the running module.
         """
         frame = self._stack[-1] if self._stack else None
         name = self._weights.find(weight, frame)
@@ -304,9 +304,9 @@ class ProductInterceptor(TorchFunctionMode):
         return numbered(frame.name, frame.computed - 1)
 
     def _half_of_attention(self, outer: bool) -> tuple[str, str, Frame] | None:
-        """Layer, kind and frame of the next product of two activations; None if it is no attention.
+        """Layer, kind and frame of the next product of two activations; None if it is not part of an attention.
 
-        One key makes p v an outer product too, so only a first half can be an outer product by nature.
+        With a single key, p v has contraction length 1 too, so only a first product is rejected as an outer product.
         """
         if not self._stack:
             return None
@@ -324,7 +324,7 @@ class ProductInterceptor(TorchFunctionMode):
 
 
 class _Reentered:
-    """Push the mode once more while torch has popped it for the duration of its own call."""
+    """Push the mode again while torch has popped it for the duration of a call."""
 
     def __init__(self, mode: ProductInterceptor) -> None:
         self._mode = mode
@@ -337,7 +337,7 @@ class _Reentered:
 
 
 def _opened(func: Any) -> Callable[..., Any]:
-    """`func` without its own override check, which would hand every call back to the mode for ever."""
+    """`func` without its override check, which would call the mode again in an endless recursion."""
     scope = {**func.__globals__, "has_torch_function": lambda _: False}
     opened = types.FunctionType(func.__code__, scope, func.__name__, func.__defaults__, func.__closure__)
     opened.__kwdefaults__ = func.__kwdefaults__
@@ -348,7 +348,7 @@ _OPENED: dict[Any, Callable[..., Any]] = {F.multi_head_attention_forward: _opene
 
 
 def _functions(*names: str) -> list[Callable[..., Any]]:
-    """The functions and tensor methods of these names."""
+    """All torch functions and tensor methods with these names."""
     spaces = (torch, Tensor, torch.functional, torch.linalg, F)
     return [getattr(space, name) for space in spaces for name in names if hasattr(space, name)]
 
@@ -356,7 +356,7 @@ def _functions(*names: str) -> list[Callable[..., Any]]:
 def _operands(
     args: Arguments, kwargs: Mapping[str, Any], names: tuple[str, ...]
 ) -> tuple[Arguments, Arguments, Mapping[str, Any]]:
-    """The leading operands, given by position or name; then the remaining arguments."""
+    """Split off the leading operands, given by position or name: (operands, remaining args, remaining kwargs)."""
     if len(args) >= len(names):
         return args[: len(names)], args[len(names) :], kwargs
     rest = dict(kwargs)

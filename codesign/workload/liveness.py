@@ -1,4 +1,4 @@
-"""Which tensors of a network wait for a later product while others run, and which go straight to the next one."""
+"""Liveness analysis of a forward pass: tensors that are live across products, and products that can be fused."""
 
 from __future__ import annotations
 
@@ -10,50 +10,49 @@ from torch import Tensor
 
 @dataclass
 class _Life:
-    """born, uses: moments, see `Liveness`; sources: the products whose results it is made of element by element, empty
-    where it is not."""
+    """The live range of one storage; times as in `Liveness`."""
 
     elements: int
-    born: int
-    sources: frozenset[int]
-    uses: set[int] = field(default_factory=set)
+    born: int  # time of the operation that wrote it
+    sources: frozenset[int]  # the products from whose results it is computed elementwise; empty if it is not
+    uses: set[int] = field(default_factory=set)  # times of the operations that read it
 
     @property
     def last(self) -> int:
         return max(self.uses, default=self.born)
 
     def waits(self) -> list[int]:
-        """The products that run between its birth and its last use and do not read it."""
+        """The products that run between `born` and the last use and do not read this storage."""
         between = range(self.born + 1, self.last)
         return [moment // 2 for moment in between if moment % 2 == 0 and moment not in self.uses]
 
 
 class Liveness:
-    """Follows storages through the operations of a pass.
+    """Tracks the live ranges of storages through the operations of a forward pass.
 
-    Product number i runs at moment 2i, what is between it and the next one at 2i + 1. Views and results written in
-    place live on as the storage that they share.
+    Product i runs at time 2i, the operations between it and the next product at time 2i + 1. Views and in-place
+    results share the live range of their storage.
     """
 
     def __init__(self) -> None:
         self._moment = -1
         self._lives: list[_Life] = []
-        self._current: dict[int, _Life] = {}  # by storage; one that is freed and taken again begins a new life
-        self._inputs: list[_Life | None] = []  # of each product
-        self._whole: set[int] = set()  # products whose result something reads that needs all of it
+        self._current: dict[int, _Life] = {}  # by storage; a reused storage starts a new live range
+        self._inputs: list[_Life | None] = []  # the input of each product
+        self._whole: set[int] = set()  # products whose result is read by an operation that is not elementwise
 
     def begin(self, *operands: Tensor) -> None:
-        """A product begins; its input first."""
+        """A product starts; its operands, input first."""
         self._moment = 2 * ((self._moment + 2) // 2)
         self._inputs.append(self._current.get(_storage(operands[0])) if operands else None)
         self.see(operands, ())
 
     def end(self) -> None:
-        """The last product that began is done."""
+        """The current product has ended."""
         self._moment |= 1
 
     def see(self, operands: Iterable[Tensor], results: Iterable[Tensor], pointwise: bool = False) -> None:
-        """One operation, in order of execution; pointwise: its results are made element by element."""
+        """Record one operation, in order of execution. pointwise: whether it is elementwise."""
         read = {_storage(tensor) for tensor in operands}
         lives = [self._current[key] for key in read & self._current.keys()]
         for life in lives:
@@ -64,7 +63,7 @@ class Liveness:
         made = [tensor for tensor in fresh if tensor.is_floating_point()]
         if made or pointwise:
             sources = self._sources(lives, pointwise)
-            for life in [] if made else lives:  # one of them was written in place
+            for life in [] if made else lives:  # an in-place operation
                 life.sources = sources
             for tensor in made:
                 self._current[_storage(tensor)] = _Life(tensor.numel(), self._moment, sources)
@@ -79,7 +78,10 @@ class Liveness:
         return frozenset()
 
     def kept(self, products: int) -> tuple[Sequence[int], int]:
-        """(elements born at or after each of so many products that wait later, the most that wait at one time)."""
+        """(elements written at or after each product that stay live across a later one, the peak of all live elements).
+
+        A storage counts for a product if it is live while that product runs and the product does not read it.
+        """
         born, waiting = [0] * products, [0] * products
         for life in self._lives:
             waits = life.waits()
@@ -90,8 +92,8 @@ class Liveness:
         return born, max(waiting, default=0)
 
     def fed(self, products: int) -> Sequence[bool]:
-        """Which of so many products take the result of the one before, element by element, as their input, where
-        nothing else ever reads it."""
+        """For each product, whether its input is computed elementwise from the previous product's result alone, and
+        nothing else reads that result: then the two can be fused."""
         last: dict[int, int] = {}
         for life in self._lives:
             for source in life.sources:

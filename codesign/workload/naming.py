@@ -1,4 +1,4 @@
-"""Which layer a tensor belongs to, and which module is running: the names that `intercept` gives."""
+"""Names for `intercept`: the layer that a weight belongs to, and the stack of running modules."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-ROOT = "root"  # the name of the module itself, whose qualified name is empty
+ROOT = "root"  # name of the root module, whose qualified name is empty
 
 
 class Frame:
-    """One running call of a module: its name and what it has multiplied so far."""
+    """One running call of a module, with counts of its matrix products so far."""
 
     __slots__ = ("attention", "computed", "name", "scores")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.attention = 0  # products of two activations
-        self.computed = 0  # products with a weight that is no parameter (weight norm, a cast)
+        self.computed = 0  # products with a computed weight (weight norm, a cast)
         self.scores: tuple[int, int] | None = None  # query and key length of the last attention_qk
 
 
 class CallStack:
-    """The running modules, innermost last, kept by forward hooks between `start` and `stop`."""
+    """Stack of the running modules, innermost last, maintained by forward hooks between `start` and `stop`."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -31,7 +31,7 @@ class CallStack:
         self._handles: list[RemovableHandle] = []
 
     def start(self, shared: set[str]) -> None:
-        """Hook every module whose name can be needed; `shared` are the owners of tied weights."""
+        """Add hooks to every module whose name may be needed; `shared`: the layers with tied weights."""
         for name, module in self.module.named_modules():
             if _needs_a_frame(name, module, shared):
                 self._hook(name or ROOT, module)
@@ -53,12 +53,12 @@ class CallStack:
                 frames.pop()
 
         self._handles.append(module.register_forward_pre_hook(push))
-        # always_call: a module that catches its child's exception must not keep the child's frame
+        # always_call: the frame is popped even if the module raises
         self._handles.append(module.register_forward_hook(pop, always_call=True))
 
 
 class WeightNames:
-    """Parameters by identity -> the layers they may stand for (several if a weight is tied)."""
+    """Maps parameters (by identity) to layer names; a tied weight has several."""
 
     def __init__(self, module: nn.Module, standins: Mapping[str, Tensor]) -> None:
         self._names: dict[int, list[str]] = {}
@@ -75,9 +75,9 @@ class WeightNames:
         return {name for names in self._names.values() if len(names) > 1 for name in names}
 
     def find(self, weight: Tensor, frame: Frame | None) -> str | None:
-        """The layer of a parameter, of a view of one, or of a slice; None for any other tensor.
+        """The layer of a parameter, or of a view or slice of one; None for any other tensor.
 
-        A tied weight carries the name of the module that uses it.
+        A tied weight is named after the module that uses it.
         """
         names = self._names.get(id(weight))
         if names is not None and len(names) == 1:
@@ -98,7 +98,7 @@ def numbered(name: str, index: int) -> str:
 
 
 def _extent(part: Tensor, whole: Tensor) -> str:
-    """Rows (or, if it is not made of whole rows, elements) of `whole` where a slice starts and ends."""
+    """Range ``start-end`` of a slice in `whole`, in rows (in elements if it does not consist of whole rows)."""
     row = whole.numel() // whole.shape[0]
     start, size = part.storage_offset() - whole.storage_offset(), part.numel()
     if start % row == 0 and size % row == 0:
@@ -107,10 +107,10 @@ def _extent(part: Tensor, whole: Tensor) -> str:
 
 
 def _needs_a_frame(name: str, module: nn.Module, shared: set[str]) -> bool:
-    """Whether products can need this module's name: not so for torch's own leaves, whose weight says it."""
+    """Whether a product may be named after this module: not for torch's leaf modules, named after their weight."""
     if not name or next(module.children(), None) is not None or name in shared:
         return True
     if not type(module).__module__.startswith("torch.nn.modules"):
         return True
-    computed = isinstance(getattr(module, "weight", None), Tensor)  # by weight norm
+    computed = isinstance(getattr(module, "weight", None), Tensor)  # for example by weight norm
     return "weight" not in module._parameters and (computed or bool(module._parameters))

@@ -1,4 +1,4 @@
-"""What may be asked of a named network: size of the image, batch, steps, guidance, tokens."""
+"""Options of the named networks: image size, batch, steps, guidance, tokens."""
 
 from __future__ import annotations
 
@@ -57,26 +57,26 @@ Image = tuple[int, int]  # height, width
 
 
 class Options(Written):
-    """Values come as written on the command line (``"768x512"``, ``"on"``) or as Python values."""
+    """Options of every network; values as written on the command line (``"768x512"``, ``"on"``) or Python values."""
 
     batch: Annotated[
         int, BeforeValidator(_whole(1, 1024)), Field(description="results at a time; MACs and costs are of all")
     ] = 1
 
     def spelled(self, defaults: Options) -> str:
-        """What differs from `defaults`, as ``image=768x512,steps=20``."""
+        """The options that differ from `defaults`, as ``image=768x512,steps=20``."""
         mine, theirs = dict(self), dict(defaults)
         return ",".join(f"{key}={as_written(value)}" for key, value in mine.items() if value != theirs[key])
 
 
 class TextOptions(Options):
-    """Of CLIP's text encoders."""
+    """Options of CLIP's text encoders."""
 
     prompt: Annotated[int, BeforeValidator(_whole(1, 77)), Field(description="tokens; the rest is padding")] = 77
 
 
 class LatentOptions(Options):
-    """Of an autoencoder."""
+    """Options of an autoencoder."""
 
     image: Annotated[
         Image, BeforeValidator(_pixels(LATENT_PIXELS)), Field(description="pixels: one side, or height x width")
@@ -84,7 +84,7 @@ class LatentOptions(Options):
 
 
 class DiffusionOptions(LatentOptions):
-    """Of a U-Net or of a pipeline around one."""
+    """Options of a U-Net, or of a pipeline with one."""
 
     steps: Annotated[int, BeforeValidator(_whole(1, 1000)), Field(description="denoising passes per result")] = 50
     guidance: Annotated[
@@ -93,7 +93,7 @@ class DiffusionOptions(LatentOptions):
 
     @property
     def prompts(self) -> int:
-        """Prompts at a time, and so the U-Net's batch."""
+        """Prompts per pass, which is the batch size of the U-Net."""
         return self.batch * (2 if self.guidance else 1)
 
 
@@ -113,12 +113,12 @@ class LanguageOptions(Options):
 
     @property
     def attended(self) -> int:
-        """Tokens that a decode pass attends to in the middle of the reply, its own one included."""
+        """Tokens that the decode pass in the middle of the reply attends to, including its own."""
         return self.prompt + self.new_tokens // 2 if self.context is None else self.context
 
     @property
     def history(self) -> int:
-        """Tokens that were in the KV cache before the prompt."""
+        """Tokens in the KV cache before the prompt."""
         return self.attended - self.prompt - self.new_tokens // 2
 
     @field_validator("context")
@@ -134,7 +134,7 @@ class LanguageOptions(Options):
 
 
 def as_written(value: Any) -> str:
-    """An option's value as it is spelled on the command line."""
+    """An option's value as written on the command line."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return image_text(value) if isinstance(value, tuple) else str(value)

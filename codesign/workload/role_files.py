@@ -1,4 +1,4 @@
-"""Rules by role in YAML files: what `codesign transfer` writes and `codesign cost --rules` reads."""
+"""YAML files of formats by role, written by `codesign transfer` and read by `codesign cost --rules`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _RulesFile(Written):
 
 
 def load_rules(path: Path) -> RoleRules:
-    """The rules of a file; raises InputError naming file, line, key and the nearest valid spelling."""
+    """Read rules from a file; raises InputError naming file, line, key and the nearest valid spelling."""
     written = load_yaml(path, _RulesFile)
     rules = {role: _pair(path, text, "rules", role) for role, text in written.rules.items()}
     default = _pair(path, written.default, "default") if written.default else None
@@ -42,7 +42,7 @@ def load_rules(path: Path) -> RoleRules:
 
 
 def write_rules(path: Path, rules: RoleRules) -> None:
-    """The inverse of `load_rules`."""
+    """Write rules to a file: the inverse of `load_rules`."""
     content = {
         "label": LABEL,
         "origin": dict(rules.origin),

@@ -1,4 +1,4 @@
-"""What a layer does in its network, and assignments stated by that: found on one network, applied to another."""
+"""Roles of layers in a network, and assignments by role, which transfer from one network to another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LABEL = "transferred"
 
 @cache
 def _table() -> tuple[tuple[str, str, re.Pattern[str]], ...]:
-    """(role, kind or nothing, names)."""
+    """Rows of roles.yaml: (role, kind or "", pattern of names)."""
     rows = yaml.safe_load((Path(__file__).parent / "roles.yaml").read_text(encoding="utf-8"))["roles"]
     return tuple(
         (row["role"], row.get("kind", ""), re.compile(rf"(?:.*\.)?(?:{'|'.join(row['names'])})")) for row in rows
@@ -29,12 +29,12 @@ def _table() -> tuple[tuple[str, str, re.Pattern[str]], ...]:
 
 
 def known_roles() -> tuple[str, ...]:
-    """Every role, in the order of the table."""
+    """All roles, in the order of roles.yaml."""
     return (*(role for role, _, _ in _table()), OTHER)
 
 
 def role_of(layer: str, kind: str) -> str:
-    """The role of a layer of `kind` (conv, linear, attention) by its name: `other` where no name of the table fits."""
+    """The role of a layer of `kind` (conv, linear, attention) by its name; `other` if no pattern matches."""
     return next(
         (role for role, wanted, names in _table() if wanted in ("", kind) and names.fullmatch(layer)),
         OTHER,
@@ -42,20 +42,18 @@ def role_of(layer: str, kind: str) -> str:
 
 
 def roles(workload: Workload) -> dict[str, str]:
-    """layer -> role."""
+    """Layer -> role."""
     return {layer: role_of(layer, kind) for layer, kind in workload.layer_kinds().items()}
 
 
 @dataclass(frozen=True)
 class RoleRules:
-    """An assignment by role. rules: role -> pair; default: of roles without a rule; agreement: role -> the share of
-    its MACs that had this pair in the network that the rules come from; origin: what names that network.
-    """
+    """An assignment of format pairs by role. Raises InputError on an unknown role."""
 
-    rules: Mapping[str, FormatPair]
-    default: FormatPair | None = None
-    agreement: Mapping[str, float] = field(default_factory=dict)
-    origin: Mapping[str, str] = field(default_factory=dict)
+    rules: Mapping[str, FormatPair]  # role -> pair
+    default: FormatPair | None = None  # for roles without a rule
+    agreement: Mapping[str, float] = field(default_factory=dict)  # role -> share of its MACs with this pair
+    origin: Mapping[str, str] = field(default_factory=dict)  # identifies the network that the rules come from
 
     def __post_init__(self) -> None:
         for role in self.rules:
@@ -64,9 +62,9 @@ class RoleRules:
 
     @classmethod
     def of(cls, assignment: Assignment, workload: Workload, origin: Mapping[str, str]) -> RoleRules:
-        """By each role the pair of most of its MACs in `workload`.
+        """For each role, the pair that most of its MACs have in `workload` under `assignment`.
 
-        Raises InputError where the assignment leaves a layer out.
+        Raises InputError if the assignment lacks a layer.
         """
         found: defaultdict[str, Counter[FormatPair]] = defaultdict(Counter)
         for role, pair, macs in _parts(assignment, workload):
@@ -78,9 +76,9 @@ class RoleRules:
         return cls(rules, None, agreement, origin)
 
     def apply(self, workload: Workload) -> Assignment:
-        """The assignment of another network by these rules; its quality was never measured.
+        """The assignment of these rules to another network, whose quality is not measured by this.
 
-        Raises InputError that names all roles without a rule.
+        Raises InputError naming all roles without a rule if there is no default.
         """
         kinds, by_layer = workload.layer_kinds(), roles(workload)
         missing = {role: layer for layer, role in reversed(by_layer.items()) if role not in self.rules}

@@ -1,6 +1,6 @@
-"""Shapes without arithmetic: a trace on the meta device needs the size of each tensor, and no kernel.
+"""Shape inference for meta tensors, so that a trace on the meta device runs no torch kernels.
 
-torch finds the same shapes with Python decompositions; their import alone takes two seconds.
+torch infers the same shapes by Python decompositions, whose import alone takes two seconds.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _BROADCAST = frozenset(("add", "radd", "sub", "rsub", "mul", "rmul", "div", "tru
 
 
 class ShapesOnly(TorchFunctionMode):
-    """While entered, the common functions of meta tensors return empty tensors of the right shape and type.
+    """Context in which common functions of meta tensors return empty tensors of the right shape and dtype.
 
-    Whatever is unknown here, mixes devices or does not fit together goes to torch, which
-    answers or raises. seen: called with name, result and arguments of every function answered here.
+    Functions that are unknown here, and arguments that mix devices or do not match, are passed on to torch.
+    seen: called with name, result and arguments of every function that is handled here.
     """
 
     def __init__(self, seen: Callable[[str, Tensor, Any], None] | None = None) -> None:
@@ -60,7 +60,7 @@ def _name(func: Callable[..., Any]) -> str:
 
 @contextmanager
 def weightless() -> Iterator[None]:
-    """Modules and tensors that are made here have shapes and no content."""
+    """Context in which new modules and tensors are created on the meta device, without storage."""
     with torch.device("meta"), ShapesOnly():
         yield
 

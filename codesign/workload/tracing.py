@@ -1,4 +1,4 @@
-"""`trace`: run a module once and write down its matrix products."""
+"""`trace`: runs a module once and records its matrix products."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ def trace(
     phase: str = "forward",
     repeats: int = 1,
 ) -> Workload:
-    """The convolutions, linears and attention products of one inference pass, in order of first use.
+    """The convolutions, linear layers and attention products of one inference pass, in order of first use.
 
-    `example_inputs`: one tensor, a sequence of arguments, or a mapping of keywords. Nothing is computed
-    if they are on the meta device, wherever the module is. `repeats`: passes of `phase` per result.
-    In the phases prefill and decode the queries are the new tokens: their keys and values are written
-    to the KV cache, those of earlier tokens are read from it.
+    Args:
+        example_inputs: one tensor, a sequence of arguments, or a mapping of keyword arguments. If they are on the meta
+            device, only shapes are computed, whatever device the module is on.
+        phase: in the phases prefill and decode, the queries are the new tokens, whose keys and values are written to
+            the KV cache; those of earlier tokens are read from it.
+        repeats: passes of `phase` per result.
 
     Raises:
-        InputError: a matrix product of an unknown kind, or no product at all.
+        InputError: a matrix product of an unsupported kind, or no product at all.
     """
     products: list[Operator] = []
     before: Counter[str] = Counter()
@@ -47,12 +49,12 @@ def trace(
     work = VectorWork()
 
     def begin(product: Product | None = None) -> None:
-        """Vector work up to here follows the last product; before the first one it follows that."""
+        """Vector work up to here is attributed to the previous product; that before the first product, to the first."""
         work.liveness.begin(*(() if product is None else _known_operands(product)))
         (following[-1] if products else before).update(work.take())
 
     def record(product: Product, output: Tensor) -> None:
-        work.take()  # what the product is made of, such as adding its bias
+        work.take()  # discard operations inside the product, such as adding its bias
         work.liveness.end()
         following.append(Counter() if products else before)
         products.append(_operator(product, output, phase))
@@ -77,34 +79,34 @@ def trace(
 
 
 def _chained(products: Sequence[Operator], fed: Sequence[bool], bands: Sequence[int]) -> list[Operator]:
-    """The products, those in pairs marked of which the second takes the first one's result band by band."""
+    """The products, with the pairs marked that line-buffered fusion can run together; no product is in two pairs."""
     found = list(products)
     for i in range(1, len(products)):
         first, second = found[i - 1], found[i]
-        if fed[i] and not (first.feed_band or first.is_attention or second.is_attention):
-            found[i - 1] = replace(first, handed_on=True)
-            found[i] = replace(second, feed_weights=first.stationary_elements, feed_band=bands[i])
+        if fed[i] and not (first.line_elements or first.is_attention or second.is_attention):
+            found[i - 1] = replace(first, feeds_next=True)
+            found[i] = replace(second, producer_weights=first.stationary_elements, line_elements=bands[i])
     return found
 
 
 def _counted(
     products: Sequence[Operator], following: Sequence[Counter[str]], born: Sequence[int]
 ) -> tuple[Operator, ...]:
-    """Equal products once, with how often they run and what follows all of them."""
+    """Merge equal products: count their calls and add up the vector work that follows them."""
     vector: defaultdict[Operator, Counter[str]] = defaultdict(Counter)
     kept: Counter[Operator] = Counter()
     for op, work, elements in zip(products, following, born, strict=True):
-        # between the two products of an attention there is its softmax, with what a fused one does besides
+        # between the two products of an attention is its softmax, which `Operator.vector_elements` counts
         vector[op].update({} if op.kind == "attention_qk" else work)
         kept[op] += elements
     return tuple(
-        replace(op, calls=calls, vector=tuple(sorted(vector[op].items())), kept_elements=kept[op])
+        replace(op, calls=calls, vector=tuple(sorted(vector[op].items())), live_out_elements=kept[op])
         for op, calls in Counter(products).items()
     )
 
 
 def _band(product: Product) -> int:
-    """Elements of the input that one row of results needs."""
+    """Elements of the input that one row of results needs: the size of a line buffer."""
     x, w = product.input, product.stationary
     if product.kind == "conv" and x.ndim > 2:
         return x.numel() // (x.shape[0] * x.shape[2]) * min(w.shape[2], x.shape[2])
@@ -112,7 +114,7 @@ def _band(product: Product) -> int:
 
 
 def _known_operands(product: Product) -> tuple[Tensor, ...]:
-    """Those of a fused attention's second product hold no scores."""
+    """The operands that exist as tensors: of the second attention product, all but the scores."""
     return (product.stationary,) if product.kind == "attention_pv" else (product.input, product.stationary)
 
 
@@ -146,7 +148,7 @@ def _dimensions(product: Product, output: Tensor) -> tuple[int, int, int, int]:
     if product.kind == "conv":
         channels_in, channels_out = x.shape[product.input_axis], output.shape[product.input_axis]
         taps = math.prod(w.shape[2:])
-        if product.function.startswith("conv_transpose"):  # each input pixel makes a patch of outputs
+        if product.function.startswith("conv_transpose"):  # each input pixel contributes to a patch of outputs
             groups = channels_out // w.shape[1]
             return x.numel() // channels_in, w.shape[1] * taps, channels_in // groups, groups
         groups = channels_in // w.shape[1]
@@ -158,7 +160,7 @@ def _dimensions(product: Product, output: Tensor) -> tuple[int, int, int, int]:
         return m, n, k, count
     k = x.shape[product.input_axis]
     n = w.numel() // k if w.ndim == 2 else w.shape[-3 - product.stationary_axis]
-    if w.ndim == 2:  # one weight for the whole batch: its rows are all one product
+    if w.ndim == 2:  # one weight for the whole batch: all rows belong to one product
         return x.numel() // k, n, k, 1
     m = x.shape[-3 - product.input_axis]
     return m, n, k, output.numel() // (m * n)
@@ -175,14 +177,14 @@ def _any_meta(arguments: Any) -> bool:
 
 
 def _meta_state(module: nn.Module) -> dict[str, Tensor]:
-    """Meta stand-ins for the parameters and buffers of a module that is elsewhere; {} if it is on meta."""
+    """Meta tensors for the parameters and buffers of a module on another device; {} if it is on meta."""
     tensors = dict([*module.named_parameters(), *module.named_buffers()])
     return {} if all(t.is_meta for t in tensors.values()) else {n: t.to("meta") for n, t in tensors.items()}
 
 
 @contextmanager
 def _inference(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the time of a trace, so that it leaves no mark on the running statistics."""
+    """Evaluation mode during a trace, so that running statistics do not change."""
     training = [m for m in module.modules() if m.training]
     try:
         for m in training:

@@ -1,4 +1,4 @@
-"""The nouns of what a network asks for: `Operator` (one matrix product) and `Workload`."""
+"""`Operator` (one matrix product) and `Workload` (all products of a network)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ VECTOR_KINDS = ("norm", "softmax", "activation", "elementwise")
 class Operator:
     """One matrix product, [M, K] x [K, N], `count` times, in one pass of one phase.
 
-    The stationary operand [K, N] is the weight, or the key/value of an attention product.
-    Element counts are those of the stored tensors (an implicit GEMM does not store im2col):
-    `stationary_elements` is the weight's, or the key's / value's, size: what the product reads. A weight
-    of which it reads a part (the experts that a token takes) adds the rest as `idle_elements`.
+    The streamed operand [M, K] is the input; the stationary operand [K, N] is the weight, or the key or value of an
+    attention product. Element counts are those of the stored tensors (an implicit GEMM does not store im2col).
     """
 
     layer: str  # key of the Assignment
@@ -27,31 +25,32 @@ class Operator:
     k: int
     count: int  # convolution groups; batch x heads for attention; experts; repeats of one shape
     input_elements: int
-    stationary_elements: int
+    stationary_elements: int  # of the weight, key or value: what the product reads
     output_elements: int
-    kv_read_elements: int = 0  # elements of the stationary operand that come from a KV cache
+    kv_read_elements: int = 0  # elements of the stationary operand that are read from a KV cache
     kv_write_elements: int = 0  # elements that this pass appends to a KV cache
-    idle_elements: int = 0  # of the weight, stored and not read by this product
-    calls: int = 1  # how often the layer runs in one pass with this shape
-    vector: tuple[tuple[str, int], ...] = ()  # (one of VECTOR_KINDS, elements) that follow all calls, softmax aside
-    kept_elements: int = 0  # of its results, all calls, that wait for a later product while others run
-    handed_on: bool = False  # its result goes to the next product alone, element by element ...
-    feed_weights: int = 0  # ... which has the weight elements of this one here ...
-    feed_band: int = 0  # ... and the elements of its input that one row of results needs
+    idle_elements: int = 0  # of the weight, stored but not read by this product (experts without a token)
+    calls: int = 1  # how often the layer runs with this shape in one pass
+    vector: tuple[tuple[str, int], ...] = ()  # (one of VECTOR_KINDS, elements) after all calls, without softmax
+    live_out_elements: int = 0  # of its results, all calls, that stay live while other products run
+    # line-buffered fusion of a pair of products
+    feeds_next: bool = False  # producer: only the next product reads its result (through elementwise operations)
+    producer_weights: int = 0  # consumer: weight elements of the producer
+    line_elements: int = 0  # consumer: elements of its input that one row of results needs; 0 if it is not fused
 
     @property
     def anonymous(self) -> Operator:
-        """The same work without its names: operators whose anonymous forms are equal cost the same."""
+        """The operator without layer and phase: operators with equal anonymous forms have the same cost."""
         return replace(self, layer="", phase="")
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one pass."""
+        """Multiply-accumulate operations of one pass."""
         return self.m * self.n * self.k * self.count * self.calls
 
     @property
     def vector_elements(self) -> dict[str, int]:
-        """Elements of the work that follows in one pass, by kind; the scores of an attention go through a softmax."""
+        """Kind -> elements of vector work after the product in one pass, including the softmax of attention."""
         softmax = {"softmax": self.m * self.n * self.count * self.calls} if self.kind == "attention_qk" else {}
         return dict(self.vector) | softmax
 
@@ -61,24 +60,19 @@ class Operator:
 
     @property
     def weight_elements(self) -> int:
-        """Stored parameters, read or not: zero for attention products."""
+        """Elements of the stored weight, read or not; 0 for attention products."""
         return 0 if self.is_attention else self.stationary_elements + self.idle_elements
 
 
 @dataclass(frozen=True)
 class Workload:
-    """The ordered products of a network, and how often each phase runs for one result.
-
-    `repeats` maps a phase to its passes per result (denoise: 4 steps; decode: tokens per message).
-    `parameters` counts all of the module's parameters, quantized or not; `waiting_elements` those of the
-    tensors that wait for a later product at the worst moment of a pass.
-    """
+    """The matrix products of a network in order, and how often each phase runs for one result."""
 
     name: str
     operators: tuple[Operator, ...]
-    repeats: dict[str, int] = field(default_factory=dict)
-    parameters: int = 0
-    waiting_elements: int = 0
+    repeats: dict[str, int] = field(default_factory=dict)  # phase -> passes per result (denoise: steps; decode: tokens)
+    parameters: int = 0  # all parameters of the module, quantized or not
+    peak_live_elements: int = 0  # largest number of elements that are live across a product, see `Liveness.kept`
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -94,16 +88,16 @@ class Workload:
         return {op.layer: "attention" if op.is_attention else op.kind for op in self.operators}
 
     def macs(self, phase: str | None = None) -> int:
-        """MACs of one pass of `phase`, or of one whole result (all phases times their repeats)."""
+        """MACs of one pass of `phase`; if None, of one result (all phases times their repeats)."""
         if phase is not None:
             return sum(op.macs for op in self.operators if op.phase == phase)
         return sum(op.macs * self.repeats.get(op.phase, 1) for op in self.operators)
 
     def merged(self, others: Iterable[Workload]) -> Workload:
-        """This workload followed by `others` (a prefill and a decode pass of one network)."""
-        operators, repeats, waiting = list(self.operators), dict(self.repeats), self.waiting_elements
+        """This workload followed by `others` (for example prefill and decode of the same network)."""
+        operators, repeats, live = list(self.operators), dict(self.repeats), self.peak_live_elements
         for other in others:
             operators += other.operators
             repeats.update(other.repeats)
-            waiting = max(waiting, other.waiting_elements)
-        return Workload(self.name, tuple(operators), repeats, self.parameters, waiting)
+            live = max(live, other.peak_live_elements)
+        return Workload(self.name, tuple(operators), repeats, self.parameters, live)

@@ -1,4 +1,4 @@
-"""Work of a network that is no matrix product, counted in elements while it runs."""
+"""Counts the vector work of a network (everything but matrix products) in elements while it runs."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ _POINTWISE = {*_ACTIVATIONS, *_ELEMENTWISE, "clone", "_to_copy", "dropout"}
 
 
 class VectorWork(TorchDispatchMode):
-    """While entered, counts elements by kind: norm, activation, elementwise.
+    """Context in which elements of vector work are counted by kind: norm, activation, elementwise.
 
-    An operation counts the larger of its result and its largest operand (a mean reads more than it writes).
-    Softmax is not counted: fused attention hides it, and every attention's scores tell it. Copies, views and
-    concatenations are addresses to a chip. `liveness` sees every operation.
+    An operation counts the size of its result or of its largest operand, whichever is larger (a mean reads more than it
+    writes). Softmax is not counted, since fused attention hides it; it follows from the size of the scores. Copies,
+    views and concatenations only change addresses and count nothing. `liveness` records every operation.
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch 2.13 does not annotate it
+        super().__init__()  # type: ignore[no-untyped-call]  # not annotated in torch 2.13
         self.liveness = Liveness()
         self._elements: Counter[str] = Counter()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Nothing compiles while this is entered; torch would import its compiler, two seconds, to say so."""
+        """Nothing is compiled in this context; the default would import torch's compiler, which takes two seconds."""
         return False
 
     def take(self) -> Counter[str]:
-        """What was counted since the last call."""
+        """Elements by kind since the last call."""
         found, self._elements = self._elements, Counter()
         return found
 
@@ -71,7 +71,7 @@ class VectorWork(TorchDispatchMode):
         return result
 
     def see(self, name: str, result: Any, arguments: Any) -> None:
-        """Count one operation."""
+        """Count and record one operation."""
         results, operands = _tensors(result), _tensors(arguments)
         largest = max((tensor.numel() for tensor in operands), default=0)
         whole = bool(results) and results[0].numel() == largest

@@ -8,9 +8,9 @@
 The architecture is written down once more for ZigZag, from the same figures: an array of dot-product units with its
 registers, SRAM ports as wide as our schedule's, DRAM with our sustained bandwidth. The clock is chosen so that DRAM
 moves a whole number of bits a cycle, which ZigZag asks for. The units may take rows of the product over the rows of
-the array (outputs stay) or more of the sum (weights stay), as in our schedule. ZigZag searches every order of at most
-six loops (its default) and anneals the order of all prime factors, for latency and for DRAM bytes; its best is the
-best mapping of all of these.
+the array (output-stationary) or more of the sum (weight-stationary), as in our schedule. ZigZag searches every order
+of at most six loops (its default) and anneals the order of all prime factors, for latency and for DRAM bytes; its best
+is the best mapping of all of these.
 
 Our fixed shares of the SRAM: inputs that spill are cut into tiles in half of the activations' share; weights and sums
 in the tiles' share, operands held twice so that the next tile arrives while one is in use. `equal` gives ZigZag
@@ -57,7 +57,7 @@ PAIR = FormatPair.parse("int8")
 ROWS, COLUMNS, DOT, DRAM, CHANNELS, NODE_NM = 16, 16, 32, "lpddr5x_8533", 4, 7.0
 DRAM_BITS = 512  # a cycle
 LPF_LIMIT = 6  # ZigZag's default
-NETWORK = Footprint(weights=10**12, cache=0, waiting=10**12, reserved_bytes=0)  # leaves no share to keep one layer in
+NETWORK = Footprint(weights=10**12, cache=0, live=10**12, reserved_bytes=0)  # leaves no share to keep one layer in
 SIZES_KIB = (512, 1024, 2048)
 SETUPS = tuple((setup, kib) for setup in ("equal", "weights once", "one memory") for kib in SIZES_KIB)
 WITHIN, FASTER = 1.15, 1000
@@ -98,7 +98,7 @@ def gemm(title: str, m: int, k: int, n: int) -> Layer:
     across = {"D2": [f"K, {COLUMNS}"], "D3": [f"C, {DOT}"]}
     zigzag = words("gemm", "Gemm", "O[d][k]+=I[d][c]*W[c][k]", {"C": k, "D": m, "K": n})
     ours = operator("linear", m, n, k, (m * k, k * n, m * n))
-    rows = {"outputs stay": [f"D, {min(ROWS, m)}"], "weights stay": [f"C, {min(ROWS, k // DOT)}"]}
+    rows = {"output-stationary": [f"D, {min(ROWS, m)}"], "weight-stationary": [f"C, {min(ROWS, k // DOT)}"]}
     return Layer(title, ours, zigzag, {stays: across | {"D1": first} for stays, first in rows.items()})
 
 
@@ -117,7 +117,7 @@ def conv(title: str, inputs: int, outputs: int, size: int, kernel: int) -> Layer
     )
     m, k = size * size, inputs * kernel * kernel
     ours = operator("conv", m, outputs, k, (m * inputs, k * outputs, m * outputs))
-    rows = {"outputs stay": [f"OX, {ROWS}"], "weights stay": deep_rows(inputs, kernel)}
+    rows = {"output-stationary": [f"OX, {ROWS}"], "weight-stationary": deep_rows(inputs, kernel)}
     return Layer(title, ours, zigzag, {stays: across | {"D1": first} for stays, first in rows.items()})
 
 
@@ -232,11 +232,11 @@ def our_seconds(layer: Layer, clock: float, repeats: int) -> dict[str, float]:
 def halo(layer: Layer, found: Tiling) -> float:
     """How much more of a convolution's input is read with the rows around each tile, which our schedule leaves out.
 
-    Where weights stay, tile follows tile along the image, and those rows are still there.
+    In a weight-stationary tiling, tile follows tile along the image, and those rows are still there.
     """
     loops = dict(zip(layer.zigzag["loop_dims"], layer.zigzag["loop_sizes"], strict=True))
     pixels = int(found.tiles[0][0])
-    if "FY" not in loops or ORDERS[found.order[0]] == "weights stay" or pixels >= layer.operator.m:
+    if "FY" not in loops or ORDERS[found.order[0]] == "weight-stationary" or pixels >= layer.operator.m:
         return 1.0
     rows = pixels / loops["OX"]
     return float((rows + loops["FY"] - 1) / rows)
@@ -496,7 +496,7 @@ DIFFERENCES = """## Where the two differ
 
 - Tile sizes. ZigZag cuts a loop by its prime factors, ours by any size; ours moves less where factors fit badly.
 - The image of a convolution. Ours reads every input once for a pass over the outputs; the rows around a tile come on
-  top where outputs stay, and `with halo` adds them.
+  top in an output-stationary tiling, and `with halo` adds them.
 - First loads and last stores. ZigZag adds them to a layer by itself; ours leaves them to the neighbours, whose work
   they overlap. Where DRAM is the bound this is nothing, elsewhere up to the bytes of one tile.
 - Sums. ZigZag stops the array where a column's sums leave through a port narrower than the rows; ours takes bytes over

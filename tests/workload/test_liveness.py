@@ -27,13 +27,13 @@ class Skip(nn.Module):
 def test_a_skip_connection_waits_from_its_birth_to_its_use(device: str) -> None:
     """The first result is the second product's own operand, and waits during the third only."""
     workload = trace(Skip().to(device), torch.zeros(2, 4, device=device))
-    assert {op.layer: op.kept_elements for op in workload.operators} == {
+    assert {op.layer: op.live_out_elements for op in workload.operators} == {
         "first": 12,
         "second": 0,
         "third": 0,
         "fourth": 0,
     }
-    assert workload.waiting_elements == 12
+    assert workload.peak_live_elements == 12
 
 
 def test_a_residual_waits_behind_the_products_that_it_bypasses() -> None:
@@ -47,9 +47,9 @@ def test_a_residual_waits_behind_the_products_that_it_bypasses() -> None:
             return x + self.b(self.a(torch.relu(x)))
 
     workload = trace(Residual(), torch.zeros(3, 8))
-    kept = {op.layer: op.kept_elements for op in workload.operators}
+    kept = {op.layer: op.live_out_elements for op in workload.operators}
     assert kept == {"into": 24, "a": 0, "b": 0}  # relu's result goes on to `a`; the sum before it waits for the end
-    assert workload.waiting_elements == 24
+    assert workload.peak_live_elements == 24
 
 
 def test_queries_wait_for_keys_and_values() -> None:
@@ -63,9 +63,9 @@ def test_queries_wait_for_keys_and_values() -> None:
             return nn.functional.scaled_dot_product_attention(q, k, v)
 
     workload = trace(Attention(), torch.zeros(1, 4, 8))
-    kept = {op.layer: op.kept_elements for op in workload.operators if not op.is_attention}
+    kept = {op.layer: op.live_out_elements for op in workload.operators if not op.is_attention}
     assert kept == {"q": 32, "k": 32, "v": 32}  # the value waits while the scores are made
-    assert workload.waiting_elements == 64
+    assert workload.peak_live_elements == 64
 
 
 def test_one_pass_through_a_repeated_layer_counts_all_its_calls() -> None:
@@ -81,7 +81,7 @@ def test_one_pass_through_a_repeated_layer_counts_all_its_calls() -> None:
             return self.out(torch.cat([a, c], dim=-1)) + b.sum()
 
     workload = trace(Twice(), torch.zeros(1, 4))
-    assert [op.kept_elements for op in workload.operators] == [8, 0]  # a behind two calls, b behind `out`
+    assert [op.live_out_elements for op in workload.operators] == [8, 0]  # a behind two calls, b behind `out`
 
 
 class Chain(nn.Module):
@@ -107,10 +107,10 @@ def test_a_result_that_only_the_next_product_takes_element_by_element_is_handed_
 ) -> None:
     """Three rows of 6 pixels of 8 channels; the pair is full, and the third waits for the whole second."""
     first, second, third = trace(Chain(between).to(device), torch.zeros(1, 3, 6, 6, device=device)).operators
-    assert first.handed_on
-    assert (second.feed_weights, second.feed_band) == (8 * 3 * 9, 3 * 6 * 8)
-    assert not second.handed_on
-    assert third.feed_band == 0
+    assert first.feeds_next
+    assert (second.producer_weights, second.line_elements) == (8 * 3 * 9, 3 * 6 * 8)
+    assert not second.feeds_next
+    assert third.line_elements == 0
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -121,9 +121,9 @@ def test_a_result_that_only_the_next_product_takes_element_by_element_is_handed_
 )
 def test_a_result_that_is_needed_whole_or_again_is_not(module: nn.Module, device: str) -> None:
     first, second, third = trace(module.to(device), torch.zeros(1, 3, 6, 6, device=device)).operators
-    assert not first.handed_on
-    assert second.feed_band == 0
-    assert third.feed_band == 6 * 5  # which the second hands on instead
+    assert not first.feeds_next
+    assert second.line_elements == 0
+    assert third.line_elements == 6 * 5  # which the second hands on instead
 
 
 def test_halves_of_a_result_multiplied_by_each_other_are_handed_on() -> None:
@@ -139,5 +139,5 @@ def test_halves_of_a_result_multiplied_by_each_other_are_handed_on() -> None:
             return self.down(value * nn.functional.gelu(gate))
 
     up, down = trace(Gated(), torch.zeros(3, 4)).operators
-    assert up.handed_on
-    assert (down.feed_weights, down.feed_band) == (48, 6)
+    assert up.feeds_next
+    assert (down.producer_weights, down.line_elements) == (48, 6)

@@ -1,4 +1,4 @@
-"""`cost`: area, latency, energy and memory of one network with one assignment on one accelerator."""
+"""`cost`: area, latency, energy and memory of a network under an assignment on one accelerator."""
 
 from __future__ import annotations
 
@@ -20,55 +20,46 @@ from codesign.workload.types import Workload
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer, of one result, all passes."""
+    """Cost of one layer per result, all passes."""
 
     name: str
     kind: str
-    pair: str
-    """weight:activation, several where its products differ."""
+    pair: str  # weight:activation; several, separated by spaces, if its products differ
     macs: int
     latency_s: float
-    bound: str
-    """What most of the latency waits for: compute, sram, dram, vector or flash."""
+    bound: str  # what limits most of the latency: compute, sram, dram, vector or flash
     energy_j: float
     dram_bytes: float
-    utilisation: float
-    """Of the array's lanes over the layer's latency."""
+    utilisation: float  # MACs over those that the array could perform in latency_s
 
 
 @dataclass(frozen=True)
 class ComponentCost:
-    """A part of the chip, or a flash beside it: its area with the model's interval, its energy for one result."""
+    """A component of the chip, or the flash outside of it."""
 
     name: str
-    area_mm2: float
+    area_mm2: float  # with the interval of the model; 0 outside of the chip
     area_low_mm2: float
     area_high_mm2: float
-    energy_j: float
+    energy_j: float  # per result
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a result of the workload costs; JSON keys are these names.
-
-    Per result, all phases times their repeats: macs, latency_s, energy_j, dram_bytes, bitops
-    (MACs x weight bits x activation bits). parameters, weight_bytes (layers' weights, scales
-    counted) and dram_capacity_bytes (weights, other parameters in bf16, KV cache, largest pair of
-    activation tensors) are sizes. latency_per_pass_s: phase -> seconds of one pass.
-    """
+    """Cost of a workload. "Per result" means all phases times their repeats. The field names are the JSON keys."""
 
     parameters: int
-    macs: int
+    macs: int  # per result
     area_mm2: float
     area_low_mm2: float
     area_high_mm2: float
-    latency_s: float
-    latency_per_pass_s: dict[str, float]
-    energy_j: float
-    dram_bytes: float
-    dram_capacity_bytes: float
-    weight_bytes: float
-    bitops: float
+    latency_s: float  # per result
+    latency_per_pass_s: dict[str, float]  # phase -> seconds of one pass
+    energy_j: float  # per result
+    dram_bytes: float  # traffic per result
+    dram_capacity_bytes: float  # weights, other parameters in bf16, KV cache, largest input and output of an operator
+    weight_bytes: float  # of the layers, including scales
+    bitops: float  # MACs x weight bits x activation bits, per result
     layers: list[LayerCost]
     components: list[ComponentCost]
 
@@ -115,10 +106,10 @@ class _Layer:
 
 
 def cost(workload: Workload, accelerator: Accelerator, assignment: Assignment) -> Cost:
-    """The cost of one result of `workload`.
+    """The cost of one result of `workload`; the model is described in `codesign.hardware.schedule`.
 
-    Raises InputError where the assignment misses a layer, names one that does not exist, or gives a
-    layer a pair that the accelerator does not support.
+    Raises InputError if the assignment lacks a layer, names an unknown one or gives a layer a pair that the accelerator
+    does not support, if a tile does not fit the SRAM, or if the DRAM is too small.
     """
     priced = price_operators(workload, accelerator, assignment)
     kinds = workload.layer_kinds()
@@ -151,7 +142,7 @@ def cost(workload: Workload, accelerator: Accelerator, assignment: Assignment) -
 
 
 def _components(area: Areas, energy: Mapping[str, float]) -> list[ComponentCost]:
-    """What is on the chip, then what takes energy elsewhere: a flash is no part of the chip."""
+    """Components of the chip, then those outside of it that consume energy (flash)."""
     value, low, high = (ends[0].tolist() for ends in (area.value, area.low, area.high))
     found = [
         ComponentCost(name, value[i], low[i], high[i], energy.get(name, 0.0))
@@ -163,7 +154,7 @@ def _components(area: Areas, energy: Mapping[str, float]) -> list[ComponentCost]
 
 
 def _capacity(workload: Workload, accelerator: Accelerator, sizes: NetworkSizes) -> float:
-    """dram_capacity_bytes; raises InputError where the DRAM does not hold what has to be there."""
+    """dram_capacity_bytes; raises InputError if the DRAM is too small."""
     grid, pairs = AcceleratorGrid.of([accelerator]), tuple(sizes.weight_bytes)
     ratios = compression_ratios(grid, pairs)[grid.codec[0]].tolist()
     stored = sum(size / ratio for size, ratio in zip(sizes.weight_bytes.values(), ratios, strict=True))
@@ -172,7 +163,7 @@ def _capacity(workload: Workload, accelerator: Accelerator, sizes: NetworkSizes)
 
 
 def _check_capacity(workload: Workload, accelerator: Accelerator, weights: float, others: float) -> None:
-    """Raises InputError where more has to be in DRAM than it holds: everything, or with flash all but the weights."""
+    """Raises InputError unless the DRAM holds everything, or with flash everything except the weights."""
     needed = others if accelerator.flash else weights + others
     missing = needed - accelerator.dram_gib * 2**30
     if missing > 0:

@@ -1,4 +1,4 @@
-"""What of a network has to be stored: weights, KV cache, waiting tensors and the rest, in elements and bytes."""
+"""Memory footprint of a network: weights, KV cache, live tensors and other parameters, in elements and bytes."""
 
 from __future__ import annotations
 
@@ -11,44 +11,37 @@ from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.units.coefficients import table
 from codesign.workload.types import Operator, Workload
 
-_RESERVED_BYTES = 2  # an element of what must be in DRAM, whatever its format turns out to be
+_RESERVED_BYTES = 2  # assumed per element of cache and activations in DRAM, whatever their format
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What decides how much of the weights stays in SRAM and in DRAM, formats aside.
+    """Sizes that determine which fraction of the weights stays in SRAM and in DRAM, independent of the formats."""
 
-    weights, cache: elements of all layers, the cache at its fullest; waiting: elements of tensors that wait for a
-    later product at the worst moment; reserved_bytes: of DRAM that cache, other parameters and the largest pair of
-    activation tensors take at two bytes an element.
-    """
-
-    weights: int
-    cache: int
-    waiting: int
-    reserved_bytes: float
+    weights: int  # elements of all layers
+    cache: int  # elements of the KV cache at its largest
+    live: int  # elements that are live across a product, at the peak
+    reserved_bytes: float  # DRAM for KV cache, other parameters and the largest activations, at two bytes per element
 
     @classmethod
     def of(cls, workload: Workload) -> Footprint:
         weights, cache = sum(layer_weights(workload).values()), sum(layer_cache(workload).values())
         peak = max(sum(tensor_elements(op)) for op in workload.operators)
         reserved = other_bytes(workload) + _RESERVED_BYTES * (cache + peak)
-        return cls(weights, cache, workload.waiting_elements, reserved)
+        return cls(weights, cache, workload.peak_live_elements, reserved)
 
 
 @dataclass(frozen=True)
 class NetworkSizes:
-    """What one assignment makes of a network, before a codec: bytes of weights by pair of their layer, of what is in
-    DRAM beside them (cache, other parameters, largest pair of activation tensors), and bitops.
-    """
+    """Sizes of a network under one assignment."""
 
-    weight_bytes: dict[FormatPair, float]
-    other_bytes: float
-    bitops: float
+    weight_bytes: dict[FormatPair, float]  # by the pair of the layer, before compression
+    other_bytes: float  # KV cache, other parameters, largest input and output of an operator
+    bitops: float  # MACs x weight bits x activation bits, per result
 
 
 def network_sizes(workload: Workload, chosen: Sequence[FormatPair]) -> NetworkSizes:
-    """`chosen`: the pair of each operator."""
+    """Sizes of `workload` with the pairs `chosen`, one per operator."""
     weights, cache = layer_weights(workload), layer_cache(workload)
     stored: dict[FormatPair, float] = dict.fromkeys(chosen, 0.0)
     cached, peak, bitops = 0.0, 0.0, 0.0
@@ -66,7 +59,7 @@ def network_sizes(workload: Workload, chosen: Sequence[FormatPair]) -> NetworkSi
 
 
 def layer_passes(workload: Workload) -> dict[str, int]:
-    """How often each layer runs for one result."""
+    """Layer -> how often it runs for one result."""
     passes: dict[str, int] = defaultdict(int)
     for op in workload.operators:
         passes[op.layer] += workload.repeats.get(op.phase, 1) * op.calls
@@ -74,7 +67,7 @@ def layer_passes(workload: Workload) -> dict[str, int]:
 
 
 def layer_weights(workload: Workload) -> dict[str, int]:
-    """Stored weight elements of each layer, once, however many phases use it."""
+    """Layer -> elements of its stored weight, counted once for all phases."""
     found: dict[str, int] = dict.fromkeys(workload.layers, 0)
     for op in workload.operators:
         found[op.layer] = max(found[op.layer], op.weight_elements)
@@ -82,7 +75,7 @@ def layer_weights(workload: Workload) -> dict[str, int]:
 
 
 def layer_cache(workload: Workload) -> dict[str, int]:
-    """KV-cache elements of each layer at its fullest."""
+    """Layer -> elements of its KV cache at its largest."""
     by_phase: dict[tuple[str, str], int] = defaultdict(int)
     for op in workload.operators:
         by_phase[op.layer, op.phase] += op.kv_read_elements + op.kv_write_elements
@@ -93,13 +86,13 @@ def layer_cache(workload: Workload) -> dict[str, int]:
 
 
 def other_bytes(workload: Workload) -> float:
-    """Bytes of the parameters that no layer's weight holds: norms, biases, embeddings."""
+    """Bytes of the parameters that are not weights of a layer: norms, biases, embeddings."""
     others = max(workload.parameters - sum(layer_weights(workload).values()), 0)
     return others * table("system.yaml", "other_parameters")["bits"].value / 8
 
 
 def tensor_elements(op: Operator) -> tuple[int, int]:
-    """(input, output) elements that exist outside of the operator: fused attention scores do not."""
+    """(input, output) elements of the tensors that an operator reads and writes, without fused attention scores."""
     inputs = 0 if op.kind == "attention_pv" else op.input_elements
     outputs = 0 if op.kind == "attention_qk" else op.output_elements
     return inputs, outputs

@@ -1,4 +1,4 @@
-"""One operator on many accelerators in many format pairs: compute, SRAM and vector unit, by the rules of `schedule`."""
+"""Cost of one operator on many accelerators in many format pairs (rules 1, 2, 6 and 7 of `schedule`)."""
 
 from __future__ import annotations
 
@@ -23,24 +23,21 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 BOUNDS = ("compute", "sram", "dram", "flash", "vector")
-_WAITING = ("norm", "softmax")  # vector work that needs whole rows
-_RESULT_BYTES = 2  # bf16 towards the vector unit
+_AFTER = ("norm", "softmax")  # vector work that needs whole rows, and so starts after the product
+_RESULT_BYTES = 2  # bf16, to the vector unit
 
 
 @dataclass(frozen=True)
 class OperatorCost:
-    """Per pass of the phase, all calls: arrays [E], one entry per (pair, accelerator) of the Machine.
-
-    times: compute, SRAM, DRAM, flash, and of the vector unit beside and after them. cycles: of the array.
-    """
+    """Cost of an operator per pass, all calls: arrays [E], one entry per (pair, accelerator) of the Machine."""
 
     compute_s: Floats
     sram_s: Floats
     dram_s: Floats
     flash_s: Floats
-    passing_s: Floats
-    waiting_s: Floats
-    cycles: Floats
+    passing_s: Floats  # vector unit, while the product runs
+    after_s: Floats  # vector unit, after the product: norms and softmax
+    cycles: Floats  # of the array
     dram_bytes: Floats
     sram_bytes: Floats
     mac_j: Floats
@@ -52,11 +49,11 @@ class OperatorCost:
     @property
     def latency_s(self) -> Floats:
         slowest = np.maximum.reduce([self.compute_s, self.sram_s, self.dram_s, self.flash_s, self.passing_s])
-        return np.asarray(slowest + self.waiting_s)
+        return np.asarray(slowest + self.after_s)
 
     @property
     def vector_s(self) -> Floats:
-        return self.passing_s + self.waiting_s
+        return self.passing_s + self.after_s
 
     @property
     def energy_j(self) -> Floats:
@@ -64,15 +61,15 @@ class OperatorCost:
 
 
 def supported_pairs(grid: AcceleratorGrid, pairs: Sequence[FormatPair]) -> npt.NDArray[np.bool_]:
-    """Which accelerator runs which pair, bool [A, C]."""
+    """Whether each accelerator supports each pair, bool [A, C]."""
     return np.array([[unit.supports(pair) for pair in pairs] for unit in grid.units])[grid.unit]
 
 
 class Machine:
-    """Everything of rules 1-6 that does not depend on the operator, for E pairs on accelerators.
+    """Precomputed rates and energies of E (pair, accelerator) entries, independent of the operator.
 
-    pair, accelerator: int [E], indices into `pairs` and `grid`; each accelerator must support its
-    pair. All other arrays are [E] as well.
+    pair, accelerator: int [E], indices into `pairs` and `grid`; each accelerator must support its pair. All array
+    attributes have shape [E].
     """
 
     def __init__(
@@ -105,7 +102,7 @@ class Machine:
         unit_of = grid.unit[accelerator]
         lane = [vector_mac(unit).energy_pj(VECTOR_PAIR).value * 1e-12 for unit in grid.units]
         self.lane_j = np.array(lane)[unit_of]
-        self.depth = rate[pair, unit_of] * grid.dot[accelerator]  # of K per cycle and unit
+        self.depth = rate[pair, unit_of] * grid.dot[accelerator]  # K consumed per cycle by a unit
         self.mac_j = energy[pair, unit_of]
 
     def _memories(self, grid: AcceleratorGrid, pairs: Sequence[FormatPair], pair: Ints, accelerator: Ints) -> None:
@@ -123,12 +120,12 @@ class Machine:
         self.kinds, self.kind = kinds_of(memories, self.footprint), kind.reshape(-1)
 
     def run(self, op: Operator, passes: int) -> OperatorCost:
-        """The operator's cost; `passes` is how often its layer runs for one result."""
+        """Cost of an operator; `passes`: how often its layer runs for one result."""
         found = traffic(op, passes, self.kinds)
         dram, flash = found.dram[self.kind], found.flash[self.kind]
         cycles, feed = _mapping(self, op, dram)
         sram_bytes = feed + dram
-        passing, waiting = self._vector_cycles(op)
+        passing, after = self._vector_cycles(op)
         lane_seconds = 1 / (self.vector_lanes * self.clock_hz)
         return OperatorCost(
             compute_s=cycles / self.clock_hz,
@@ -136,7 +133,7 @@ class Machine:
             dram_s=dram / self.dram_bytes_per_s,
             flash_s=flash / self.flash_bytes_per_s,
             passing_s=passing * lane_seconds,
-            waiting_s=waiting * lane_seconds,
+            after_s=after * lane_seconds,
             cycles=cycles,
             dram_bytes=dram,
             sram_bytes=sram_bytes,
@@ -144,36 +141,40 @@ class Machine:
             sram_j=sram_bytes * self.sram_j,
             dram_j=dram * self.dram_j,
             flash_j=flash * self.flash_j,
-            vector_j=(passing + waiting) * self.lane_j,
+            vector_j=(passing + after) * self.lane_j,
         )
 
     def _vector_cycles(self, op: Operator) -> tuple[float, float]:
-        """Cycles of one lane, of what passes it on the way out and of what waits for whole rows."""
+        """Cycles of one lane: (while the product runs, after it)."""
         each = table("system.yaml", "vector")
         cycles = {kind: elements * each[kind].value for kind, elements in op.vector_elements.items()}
-        waiting = sum(count for kind, count in cycles.items() if kind in _WAITING)
-        return sum(cycles.values()) - waiting, waiting
+        after = sum(count for kind, count in cycles.items() if kind in _AFTER)
+        return sum(cycles.values()) - after, after
 
 
 def _mapping(machine: Machine, op: Operator, dram: Floats) -> tuple[Floats, Floats]:
-    """(cycles, bytes between array and SRAM) of the faster mapping, all products and calls."""
+    """(cycles, bytes between array and SRAM) of the faster of the two mappings, all products and calls.
+
+    Output-stationary or weight-stationary, where the latter spills partial sums between tiles of K.
+    """
     repeat = float(op.count * op.calls)
     n_tiles = np.ceil(op.n / machine.columns)
     m_tiles = np.ceil(op.m / machine.rows)
     weights = op.n * op.k * machine.weight_bytes
     inputs = op.m * op.k * machine.input_bytes * n_tiles
     results = float(op.m * op.n * _RESULT_BYTES)
-    outputs_stay = np.ceil(op.k / machine.depth) * (m_tiles * n_tiles)
-    outputs_feed = inputs + weights * m_tiles + results
+    output_stationary = np.ceil(op.k / machine.depth) * (m_tiles * n_tiles)
+    output_feed = inputs + weights * m_tiles + results
     partial = partial_sum_bytes()
     k_tiles = np.ceil(op.k / (machine.depth * machine.rows))
-    weights_stay = k_tiles * (op.m * n_tiles)
+    weight_stationary = k_tiles * (op.m * n_tiles)
     spills = (k_tiles - 1) * (2.0 * op.m * op.n * partial)
-    weights_feed = inputs + weights + results + spills
+    weight_feed = inputs + weights + results + spills
 
     def time(cycles: Floats, feed: Floats) -> Floats:
         moved = (feed * repeat + dram) / machine.sram_bytes_per_s
         return np.asarray(np.maximum(cycles * repeat / machine.clock_hz, moved), dtype=np.float64)
 
-    first = time(outputs_stay, outputs_feed) <= time(weights_stay, weights_feed)
-    return np.where(first, outputs_stay, weights_stay) * repeat, np.where(first, outputs_feed, weights_feed) * repeat
+    first = time(output_stationary, output_feed) <= time(weight_stationary, weight_feed)
+    cycles = np.where(first, output_stationary, weight_stationary)
+    return cycles * repeat, np.where(first, output_feed, weight_feed) * repeat

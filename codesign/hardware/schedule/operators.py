@@ -1,4 +1,4 @@
-"""The products of a workload one by one on one accelerator: time, what bounds it, traffic and energy."""
+"""Cost of each operator of a workload on one accelerator: latency, bound, traffic and energy."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _ENERGY_OF = {"mac_array": "mac_j", "sram": "sram_j", "dram_interface": "dram_j"
 
 @dataclass(frozen=True)
 class PricedOperator:
-    """One pass of one operator, all calls. peak_macs_per_s: of the array in this pair; energy_j: by component."""
+    """Cost of one pass of one operator, all calls."""
 
     operator: Operator
     pair: FormatPair
-    repeat: int
+    repeat: int  # passes per result
     latency_s: float
     bound: str  # one of BOUNDS
     dram_bytes: float
-    peak_macs_per_s: float
-    energy_j: dict[str, float]
+    peak_macs_per_s: float  # of the array, in this pair
+    energy_j: dict[str, float]  # by component
 
 
 def price_operators(workload: Workload, accelerator: Accelerator, assignment: Assignment) -> tuple[PricedOperator, ...]:
-    """Every operator of `workload`; `repeat` is how often it runs for one result.
+    """The cost of every operator of `workload`, in order.
 
-    Raises InputError where the assignment misses a layer, names one that does not exist, gives a layer a pair that
-    the accelerator does not support, or where the SRAM holds no tile of a product.
+    Raises InputError if the assignment lacks a layer, names an unknown one or gives a layer a pair that the accelerator
+    does not support, or if the smallest tile of a product does not fit the SRAM.
     """
     return tuple(_priced(workload, accelerator, chosen_pairs(workload, accelerator, assignment)))
 
@@ -74,7 +74,7 @@ def _priced(workload: Workload, accelerator: Accelerator, chosen: list[FormatPai
 
 
 def chosen_pairs(workload: Workload, accelerator: Accelerator, assignment: Assignment) -> list[FormatPair]:
-    """The pair of each operator; every mistake of the assignment is an InputError here."""
+    """The pair of each operator; raises InputError as `operator_pairs`, and if the accelerator lacks a pair."""
     if not workload.operators:
         raise InputError(f"{workload.name}: a workload without operators has no cost")
     chosen, supported = operator_pairs(workload, assignment), set(accelerator.pairs)
@@ -86,7 +86,7 @@ def chosen_pairs(workload: Workload, accelerator: Accelerator, assignment: Assig
 
 
 def operator_pairs(workload: Workload, assignment: Assignment) -> list[FormatPair]:
-    """The pair of each operator; raises InputError where the assignment is not this network's."""
+    """The pair of each operator; raises InputError if the assignment's layers are not those of `workload`."""
     given, names = dict(assignment.layers), workload.layers
     unknown = next((layer for layer in given if layer not in names), None)
     if unknown is not None:

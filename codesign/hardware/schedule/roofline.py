@@ -1,6 +1,6 @@
-"""Where each operator stands under the roofline of its accelerator.
+"""Position of each operator in the roofline model of its accelerator.
 
-S. Williams, A. Waterman, D. Patterson: Roofline, CACM 52(4), 2009.
+Source: S. Williams, A. Waterman, D. Patterson: Roofline, CACM 52(4), 2009.
 """
 
 from __future__ import annotations
@@ -19,27 +19,25 @@ from codesign.workload.types import Workload
 
 @dataclass(frozen=True)
 class RooflinePoint:
-    """One operator: MACs a byte of DRAM traffic (infinite where there is none), MACs a second that it reaches and that
-    array and DRAM would allow; `share` of the latency of a result, and what bounds it.
-    """
+    """One operator in the roofline model."""
 
     layer: str
     kind: str
     phase: str
     pair: str
-    macs_per_byte: float
-    macs_per_s: float
-    roof_macs_per_s: float
-    bound: str
-    share: float
+    macs_per_byte: float  # operational intensity: MACs per byte of DRAM traffic; infinite without traffic
+    macs_per_s: float  # achieved
+    roof_macs_per_s: float  # attainable: the lower of the array's peak and intensity x DRAM bandwidth
+    bound: str  # what limits the latency
+    share: float  # of the latency of a result
 
     def to_dict(self) -> dict[str, object]:
-        """JSON form; None stands for an infinite intensity."""
+        """JSON form, with None for an infinite intensity."""
         return asdict(self) | {"macs_per_byte": None if self.macs_per_byte == inf else self.macs_per_byte}
 
 
 def roofline(workload: Workload, accelerator: Accelerator, assignment: Assignment) -> list[RooflinePoint]:
-    """Every operator of `workload`, the one that takes most of a result's time first.
+    """Every operator of `workload`, in decreasing order of its share of the latency.
 
     Raises InputError as `cost` does.
     """
@@ -68,7 +66,7 @@ def roofline(workload: Workload, accelerator: Accelerator, assignment: Assignmen
 
 
 def bound_shares(points: list[RooflinePoint]) -> dict[str, float]:
-    """What share of the latency each bound takes, the largest first."""
+    """Bound -> share of the latency that it limits, in decreasing order."""
     shares: dict[str, float] = defaultdict(float)
     for point in points:
         shares[point.bound] += point.share

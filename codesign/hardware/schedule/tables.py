@@ -1,7 +1,7 @@
-"""`cost_tables`: what every (layer, format pair) costs on every accelerator of a grid.
+"""`cost_tables`: the cost of every (layer, format pair) on every accelerator of a grid.
 
-All rules of `schedule` look at one operator at a time, so the cost of an assignment is the sum of its
-layers' entries; `cost` is this same table for a grid of one accelerator.
+All rules of `schedule` apply to one operator at a time, so that the cost of an assignment is the sum of its layers'
+entries; it equals `cost`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from codesign.hardware.schedule.footprint import (
 from codesign.hardware.schedule.machine import Machine, supported_pairs
 from codesign.workload.types import Operator, Workload
 
-_CHUNK = 8192  # entries priced at once: their arrays stay in the cache
-_FEW = 256  # accelerators, beyond which a table is not copied
+_CHUNK = 8192  # entries priced at once, so that their arrays stay in cache
+_FEW = 256  # largest number of accelerators for which the table is copied
 FIELDS = (
     "area_mm2",
     "latency_s",
@@ -47,32 +47,26 @@ FIELDS = (
 
 @dataclass(frozen=True)
 class CostTables:
-    """Additive costs of one workload; entries of pairs that an accelerator lacks are infinite.
+    """Additive costs of one workload on A accelerators; infinite where an accelerator does not support a pair."""
 
-    phases [P], layers [L], pairs [C]: what the axes mean, A accelerators last but in `supported`.
-    `_latency` [P, L, C, A] s per pass; `_energy`, `_dram` [L, C, A] J and bytes per result;
-    weight_bytes (before a codec), kv_bytes, activation_bytes, bitops [L, C]; supported [A, C]; area_mm2 [A].
-    ratios [codecs, C] of weights, codec [A]; dram_room [A] bytes, has_flash [A].
-    """
-
-    phases: tuple[str, ...]
-    layers: tuple[str, ...]
-    pairs: tuple[FormatPair, ...]
-    repeats: Mapping[str, int]
-    _latency: np.ndarray
-    _energy: np.ndarray
-    _dram: np.ndarray
-    weight_bytes: np.ndarray
-    kv_bytes: np.ndarray
-    activation_bytes: np.ndarray
-    bitops: np.ndarray
-    other_bytes: float
-    supported: np.ndarray
-    area_mm2: np.ndarray
-    ratios: np.ndarray
-    codec: np.ndarray
-    dram_room: np.ndarray
-    has_flash: np.ndarray
+    phases: tuple[str, ...]  # P
+    layers: tuple[str, ...]  # L
+    pairs: tuple[FormatPair, ...]  # C
+    repeats: Mapping[str, int]  # phase -> passes per result
+    _latency: np.ndarray  # [P, L, C, A] seconds per pass
+    _energy: np.ndarray  # [L, C, A] J per result
+    _dram: np.ndarray  # [L, C, A] bytes of DRAM traffic per result
+    weight_bytes: np.ndarray  # [L, C], before compression
+    kv_bytes: np.ndarray  # [L, C]
+    activation_bytes: np.ndarray  # [L, C], largest input and output of an operator of the layer
+    bitops: np.ndarray  # [L, C]
+    other_bytes: float  # parameters that are not weights of a layer
+    supported: np.ndarray  # bool [A, C]
+    area_mm2: np.ndarray  # [A]
+    ratios: np.ndarray  # [codecs, C], compression ratios of weights
+    codec: np.ndarray  # int [A], index into ratios
+    dram_room: np.ndarray  # [A] bytes of DRAM for networks
+    has_flash: np.ndarray  # bool [A]
 
     @property
     def latency_s(self) -> np.ndarray:
@@ -86,7 +80,7 @@ class CostTables:
 
     @property
     def dram_bytes(self) -> np.ndarray:
-        """DRAM bytes moved per result, [A, L, C] (a view)."""
+        """Bytes of DRAM traffic per result, [A, L, C] (a view)."""
         return self._dram.transpose(2, 0, 1)
 
     @property
@@ -100,7 +94,7 @@ class CostTables:
         return np.asarray(sum(n * part for n, part in zip(times, self._latency, strict=True)))
 
     def evaluate(self, choice: np.ndarray, accelerators: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Every field of FIELDS that the workload has, float64 [A, S], for choices int [S, L]."""
+        """All of FIELDS that the workload has, float64 [A, S], for choices int [S, L]."""
         fields = [f for f in FIELDS if f != "latency_per_token_s" or "decode" in self.phases]
         return self.totals(fields, choice, accelerators)
 
@@ -112,10 +106,10 @@ class CostTables:
         *,
         paired: bool = False,
     ) -> dict[str, np.ndarray]:
-        """Chosen fields of accelerators x assignments.
+        """The given fields for all combinations of accelerators and assignments.
 
-        choice: int [S, L], pair index per layer; accelerators: int [A'] (default: all).
-        Returns float64 [A', S] each, or [S] where ``paired``: accelerator i with choice i.
+        choice: int [S, L], pair index per layer; accelerators: int [A'], indices (default: all).
+        Returns float64 [A', S] per field, or [S] if ``paired``: accelerator i with choice i.
         Raises InputError on an unknown field or a choice of the wrong shape.
         """
         choice = np.asarray(choice)
@@ -125,10 +119,10 @@ class CostTables:
         return {field: self._field(field, choice, members, paired) for field in fields}
 
     def additive(self, field: str, accelerators: np.ndarray | None = None) -> np.ndarray:
-        """A field's entries per layer and choice, [A', L, C]; infinite where a pair is not supported.
+        """The additive entries of a field, [A', L, C]; infinite where a pair is not supported.
 
-        dram_capacity_bytes has a part that is a maximum, not a sum (activations): it is left out here.
-        Raises InputError on a field that is no sum over layers.
+        Of dram_capacity_bytes, activations are left out, whose maximum counts and not their sum.
+        Raises InputError on a field that is not a sum over layers.
         """
         members = np.arange(len(self.area_mm2)) if accelerators is None else np.asarray(accelerators)
         parts = {"latency_s": self._total_latency, "energy_j": self._energy, "dram_bytes": self._dram}
@@ -145,7 +139,7 @@ class CostTables:
         return np.where(self.supported[members][:, None, :], sizes[field], np.inf)
 
     def fits(self, choice: np.ndarray, accelerators: np.ndarray | None = None, *, paired: bool = False) -> np.ndarray:
-        """Whether DRAM holds the network, of a network with flash behind it all but the weights: bool as `totals`."""
+        """Whether the DRAM holds the network (with flash: all but its weights): bool, shaped as in `totals`."""
         members = np.arange(len(self.area_mm2)) if accelerators is None else np.asarray(accelerators)
         whole = self._field("dram_capacity_bytes", choice, members, paired)
         weights = self._stored_weights(choice, members, paired)
@@ -155,18 +149,18 @@ class CostTables:
         return np.asarray(whole - np.where(flash, weights, 0.0) <= room)
 
     def always_fit(self) -> bool:
-        """Whether no choice of formats can fill any accelerator's DRAM; not a tight bound."""
+        """Whether every choice of formats fits the DRAM of every accelerator, by a sufficient condition."""
         most = self.weight_bytes.max(axis=1).sum() / min(1.0, float(self.ratios.min()))
         most += self.kv_bytes.max(axis=1).sum() + self.activation_bytes.max() + self.other_bytes
         return bool(most <= self.dram_room.min())
 
     def room(self, accelerators: np.ndarray) -> np.ndarray:
-        """Bytes of DRAM that weights and caches may take beside the largest activations, [A']; inf with flash."""
+        """Bytes of DRAM left for weights and caches beside the largest activations, [A']; inf with flash."""
         beside = self.activation_bytes.max() + self.other_bytes
         return np.where(self.has_flash[accelerators], np.inf, self.dram_room[accelerators] - beside)
 
     def latency_per_pass(self, choice: np.ndarray, accelerators: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """phase -> seconds of one pass, float64 [A', S]."""
+        """Phase -> seconds of one pass, float64 [A', S]."""
         members = np.arange(len(self.area_mm2)) if accelerators is None else np.asarray(accelerators)
         return {
             phase: _gather(self._latency[p], np.asarray(choice), members, False) for p, phase in enumerate(self.phases)
@@ -190,7 +184,7 @@ class CostTables:
         return np.broadcast_to(found, shape)
 
     def _stored_weights(self, choice: np.ndarray, members: np.ndarray, paired: bool) -> np.ndarray:
-        """Bytes of compressed weights, [A', S], or [S] for pairs."""
+        """Bytes of compressed weights, [A', S], or [S] if paired."""
         rows = np.arange(len(self.layers))
         raw = self.weight_bytes[rows, choice]
         by_codec = np.stack([(raw / ratio[choice]).sum(axis=1) for ratio in self.ratios])
@@ -198,7 +192,7 @@ class CostTables:
         return np.asarray(by_codec[codec, np.arange(len(choice))] if paired else by_codec[codec])
 
     def _of_assignment(self, field: str, choice: np.ndarray) -> np.ndarray:
-        """Fields that no accelerator changes, of the DRAM's content what is no weight, float64 [S]."""
+        """Fields that do not depend on the accelerator, float64 [S]; dram_capacity_bytes without weights."""
         rows = np.arange(len(self.layers))
         if field == "weight_bytes":
             return np.asarray(self.weight_bytes[rows, choice].sum(axis=1))
@@ -209,18 +203,18 @@ class CostTables:
 
 
 def _gather(part: np.ndarray, choice: np.ndarray, members: np.ndarray, paired: bool) -> np.ndarray:
-    """Sum over layers of part[l, choice[s, l], a]: [A', S], or [S] for pairs (a, s)."""
+    """Sum over layers of part[l, choice[s, l], a]: [A', S], or [S] if paired."""
     layers, columns, count = part.shape
     if paired:
         return np.asarray(part[np.arange(layers), choice, members[:, None]].sum(axis=1, dtype=np.float64))
-    if len(members) <= _FEW:  # one sparse product: no infinite entry is multiplied by nought
+    if len(members) <= _FEW:  # a sparse product, in which no infinite entry is multiplied by 0
         costs = part[:, :, members].reshape(layers * columns, -1).astype(np.float64)
         places = (choice + columns * np.arange(layers)).reshape(-1)
         starts = np.arange(0, len(places) + 1, layers)
         return np.asarray((csr_array((np.ones(len(places)), places, starts), (len(choice), len(costs))) @ costs).T)
     total = np.zeros((len(choice), len(members)))
     everyone = len(members) == count and np.array_equal(members, np.arange(count))
-    for layer in range(layers):  # no copy of a table of a million accelerators
+    for layer in range(layers):  # without a copy of the table of a million accelerators
         picked = choice[:, layer]
         total += part[layer][picked] if everyone else part[layer][picked[:, None], members[None, :]]
     return total.T
@@ -231,9 +225,8 @@ def cost_tables(
 ) -> CostTables:
     """Cost of each layer of `workload` in each of `pairs` on each accelerator of `grid`.
 
-    One FormatPair per layer; in an attention layer key and value take ``pair.weight``, queries and
-    attention weights ``pair.activation``. Operators of equal shape are priced once.
-    Memory: about (phases + 3) x A x L x C values of `dtype`.
+    In an attention layer, key and value use ``pair.weight``, queries and probabilities ``pair.activation``. Operators
+    of equal shape are priced once. Memory: about (phases + 3) x A x L x C values of `dtype`.
     Raises InputError on a workload without operators or an empty list of pairs.
     """
     pairs = tuple(pairs)
@@ -286,7 +279,7 @@ def _fill(
 
 
 def _equal_operators(workload: Workload) -> dict[tuple[Operator, int], list[Operator]]:
-    """(operator without its names, passes of its layer) -> the operators that cost the same."""
+    """(anonymous operator, passes of its layer) -> the operators with this cost."""
     passes = layer_passes(workload)
     groups: dict[tuple[Operator, int], list[Operator]] = defaultdict(list)
     for op in workload.operators:
@@ -295,7 +288,7 @@ def _equal_operators(workload: Workload) -> dict[tuple[Operator, int], list[Oper
 
 
 def _stored(workload: Workload, pairs: tuple[FormatPair, ...]) -> dict[str, np.ndarray]:
-    """The parts of CostTables that no accelerator changes."""
+    """The fields of CostTables that do not depend on the accelerator."""
     weights, cache = layer_weights(workload), layer_cache(workload)
     macs: dict[str, int] = defaultdict(int)
     largest: dict[str, int] = defaultdict(int)

@@ -1,8 +1,7 @@
-"""What fixed assignments of one network cost on many accelerators: `cost` without its breakdown, vectorised.
+"""Total costs of fixed assignments of one network on many accelerators: `cost` without its breakdown, vectorised.
 
-`CostTables` prices every layer in every pair, for a search that still chooses among them. Where the choice is made,
-products of equal shape in equal formats are priced once and counted, and nothing is kept per layer: memory does not
-grow with the network, and a million accelerators are a matter of seconds.
+Unlike `CostTables`, which prices every layer in every pair, this prices products of equal shape and formats once and
+stores nothing per layer, so that its memory does not grow with the network.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _SUMS = ("latency_s", "latency_per_token_s", "energy_j", "dram_bytes")
-_Product = tuple[Operator, int]  # without its names, and the passes of its layer
+_Product = tuple[Operator, int]  # (anonymous operator, passes of its layer)
 
 
 class AssignmentTotals:
-    """The costs of S assignments of `workload` on any grid.
+    """Total costs of S assignments of `workload` on any grid. Raises InputError as `operator_pairs` does.
 
-    pairs [C]: every pair of the assignments; needed: bool [S, C]. Raises InputError as `operator_pairs` does.
+    Attributes: ``pairs`` [C], all pairs of the assignments; ``needed``, bool [S, C], the pairs of each.
     """
 
     def __init__(self, workload: Workload, assignments: Sequence[Assignment]) -> None:
@@ -41,7 +40,7 @@ class AssignmentTotals:
         self._footprint = Footprint.of(workload)
         self._decodes = "decode" in workload.phases
         self._sizes = [network_sizes(workload, pairs) for pairs in chosen]
-        # pair -> product -> how often each assignment runs it [S, 2]: for a result, for a token
+        # pair -> product -> how often each assignment runs it, [S, 2]: per result, per token
         self._counts: dict[FormatPair, dict[_Product, Floats]] = {
             pair: defaultdict(lambda: np.zeros((len(chosen), 2))) for pair in self.pairs
         }
@@ -52,10 +51,10 @@ class AssignmentTotals:
                 self._counts[pairs[i]][product][s] += workload.repeats.get(op.phase, 1), op.phase == "decode"
 
     def on(self, grid: AcceleratorGrid) -> dict[str, Floats]:
-        """Every field of `tables.FIELDS` that the workload has, but the area: float64 [A, S].
+        """All of `tables.FIELDS` that the workload has, except the area: float64 [A, S].
 
-        All of them are infinite where an accelerator lacks a pair, its SRAM holds no tile of some layer or its DRAM
-        not the network.
+        All fields are infinite where an accelerator lacks a pair, its SRAM is too small for a tile, or its DRAM is too
+        small for the network.
         """
         supported = supported_pairs(grid, self.pairs)
         runs = (supported[:, None, :] | ~self.needed).all(axis=2)
@@ -84,7 +83,7 @@ class AssignmentTotals:
         return np.asarray((1 / compression_ratios(grid, self.pairs) @ raw)[grid.codec])
 
     def _of_pair(self, pair: FormatPair, using: Ints, grid: AcceleratorGrid, members: Ints) -> Floats:
-        """The part of _SUMS that the products in one pair make up, [sums, using, members]."""
+        """Contribution of the products in one pair to _SUMS, [sums, using, members]."""
         machine = Machine(grid, (pair,), self._footprint, np.zeros_like(members), members)
         sums = np.zeros((len(_SUMS), len(using), len(members)))
         for (op, passes), counts in self._counts[pair].items():

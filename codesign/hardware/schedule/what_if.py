@@ -1,4 +1,4 @@
-"""What another memory, array or format would buy: a cost again with one thing changed at a time."""
+"""What-if analysis: the cost of a design with one change of memory, array or formats at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHANGES: Mapping[str, Change] = {
     "2x vector lanes": lambda a: replace(a, vector_lanes=2 * a.vector_lanes),
     "compressed weights": lambda a: replace(a, codec="huffman"),
 }
-# Formats that every layer takes instead, on a unit that runs these alone.
+# Formats of all layers, on a unit that supports only these.
 FORMATS: Mapping[str, FormatPair] = {
     "INT8 units": FormatPair("int8", "int8"),
     "FP8 units": FormatPair("fp8_e4m3", "fp8_e4m3"),
@@ -37,13 +37,11 @@ FORMATS: Mapping[str, FormatPair] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One change. `problem` says why it cannot be, and then there are no figures; `requantized`: other formats, whose
-    quality is another one.
-    """
+    """The cost with one change; figures are None if the change is not possible."""
 
     name: str
-    requantized: bool
-    problem: str = ""
+    requantized: bool  # the formats change, and with them the quality
+    problem: str = ""  # why the change is not possible
     area_mm2: float | None = None
     latency_s: float | None = None
     energy_j: float | None = None
@@ -55,7 +53,7 @@ class Variant:
 
 
 def what_if(workload: Workload, accelerator: Accelerator, assignment: Assignment) -> list[Variant]:
-    """All of CHANGES and FORMATS that change something."""
+    """The cost with each of CHANGES, and with each of FORMATS unless the assignment already uses it."""
     found = [_variant(name, change, workload, accelerator, assignment) for name, change in CHANGES.items()]
     kinds = workload.layer_kinds()
     for name, pair in FORMATS.items():

@@ -1,4 +1,4 @@
-"""Real-scale networks by name, built without weights: an entry of ../catalogue.yaml, and a file here for its kind."""
+"""Named networks at their real scale, built without weights: one module here per kind of entry in catalogue.yaml."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["named_workload"]
 
 
 def named_workload(name: str, **options: Any) -> Workload:
-    """The workload of a real-scale network, without its weights.
+    """The workload of a named network at its real scale, built without weights.
 
-    `name` may carry options itself: ``named_workload("sd15-unet:image=768x512,steps=20")`` is
-    ``named_workload("sd15-unet", image=(768, 512), steps=20)``. Its name is the shortest such spelling.
-    Which options there are, with units and defaults: `codesign.workload.options`, ``codesign workloads NAME``.
+    `name` may include options: ``named_workload("sd15-unet:image=768x512,steps=20")`` equals
+    ``named_workload("sd15-unet", image=(768, 512), steps=20)``. The workload's name is the shortest such spelling.
+    Options with units and defaults: `codesign.workload.options`, ``codesign workloads NAME``.
 
     Raises:
-        InputError: unknown name or option, or a value out of range; the nearest valid one is offered.
+        InputError: unknown name or option, or a value out of range; names the nearest valid one.
     """
     return _built(request(name, options).spelling)
 

@@ -1,8 +1,8 @@
-"""Both halves of Stable Diffusion's autoencoder: image [B, 3, H, W] -> latent [B, 8, H/8, W/8] (means and
-variances), and latent [B, 4, H/8, W/8] -> image.
+"""Encoder and decoder of Stable Diffusion's autoencoder: image [B, 3, H, W] -> latent [B, 8, H/8, W/8] (means and
+log-variances), and latent [B, 4, H/8, W/8] -> image.
 
 Structure: diffusers' AutoencoderKL (Rombach et al., CVPR 2022), without the two 1x1 convolutions between the
-halves (92 parameters).
+two (92 parameters).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _EPS = 1e-6
 
 
 class PixelAttention(nn.Module):
-    """One head of self-attention over all pixels, residual."""
+    """Residual single-head self-attention over all pixels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class PixelAttention(nn.Module):
 
 
 class Stage(nn.Module):
-    """Residual blocks of one resolution, then the step to the next one, if there is any."""
+    """Residual blocks of one resolution, then the down- or upsampling to the next one, if any."""
 
     def __init__(
         self, width_in: int, width: int, layers: int, *, down: Downsample | None = None, up: Upsample | None = None
@@ -97,7 +97,7 @@ def _middle(width: int) -> nn.Sequential:
 
 
 def autoencoder_workload(name: str, entry: AutoencoderEntry) -> Workload:
-    """One pass over `batch` images of `image` pixels."""
+    """One pass of the encoder or decoder over `batch` images of `image` pixels."""
     config, options = entry.config, entry.options
     with weightless():
         if entry.kind == "vae-encoder":

@@ -1,7 +1,7 @@
-"""Blocks that the diffusion networks share: residual convolutions, attention, transformer, resampling.
+"""Blocks of the diffusion networks: residual convolutions, attention, transformer, resampling.
 
-Structure and role names follow diffusers (ResnetBlock2D, Attention, Transformer2DModel), so that a
-format chosen for a layer here names the same layer of a checkpoint there.
+Structure and layer names follow diffusers (ResnetBlock2D, Attention, Transformer2DModel), so that an assignment also
+fits the layers of a diffusers checkpoint.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GROUPS = 32  # of every group norm in these networks
+GROUPS = 32  # of all group norms in these networks
 
 
 class ResnetBlock(nn.Module):
-    """Two 3x3 convolutions around a time embedding; a 1x1 shortcut where the width changes."""
+    """Two 3x3 convolutions, the time embedding added between them; a 1x1 shortcut if the width changes."""
 
     def __init__(self, width_in: int, width_out: int, time_width: int | None, eps: float = 1e-5) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Attention(nn.Module):
 
 
 class GatedGelu(nn.Module):
-    """One projection to twice the width; one half gates the other."""
+    """One projection to twice the hidden width, one half of which gates the other by GELU."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, attention to the text, feed-forward; each after a layer norm, each residual."""
+    """Self-attention, cross-attention to the text and feed-forward, each residual after a layer norm."""
 
     def __init__(self, width: int, heads: int, context_width: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class TransformerBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """Transformer blocks over the pixels of an image; the projections are 1x1 convolutions or linears."""
+    """Transformer blocks over the pixels of a feature map; the projections are 1x1 convolutions or linear layers."""
 
     def __init__(self, width: int, heads: int, context_width: int, depth: int, linear: bool) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        """To `size` (height, width); twice the resolution by default."""
+        """Nearest-neighbour upsampling to `size` (height, width; default: twice as large), then a 3x3 convolution."""
         size = [2 * side for side in x.shape[-2:]] if size is None else list(size)
         return cast(Tensor, self.conv(F.interpolate(x, size=size, mode="nearest")))
 

@@ -1,15 +1,15 @@
-"""A mixture of experts: many gated feed-forwards, of which each token takes a few (Shazeer et al., ICLR 2017).
+"""Mixture of experts: many gated feed-forward networks, a few of which process each token (Shazeer et al., ICLR 2017).
 
-How a trace says it
-    The experts' matrices of one projection are one layer, e.g. ``layers.0.mlp.experts.gate_proj``, with one
-    format, as newer transformers store them: [experts, in, out]. A product of E experts with m tokens each has
-    ``count=E, m=m``; `stationary_elements` are those of the experts that have a token, so only these are read;
-    `idle_elements` are those of the others, which are stored all the same. Where the tokens do not divide
-    evenly, the layer has two operators, of one token more and less.
-Who gets the tokens
-    Routing is expected, not run: each token takes k different experts out of E, all alike likely. T tokens
-    then reach E (1 - (1 - k/E)^T) experts, rounded, which share their T k rows evenly: in a prefill usually
-    all of them, in a decode pass of one sequence k.
+In a trace
+    The matrices of all experts for one projection are one layer, e.g. ``layers.0.mlp.experts.gate_proj``, with one
+    format; they are stored as [experts, in, out], as in newer versions of transformers. A product of E experts with m
+    tokens each has ``count=E, m=m``. `stationary_elements` counts the experts that receive a token, which are read;
+    `idle_elements` counts the others, which are only stored. If the tokens do not divide evenly, the layer has two
+    operators whose m differ by one.
+Routing
+    Expected load instead of an actual routing: each token is processed by k of E experts, all equally likely. T tokens
+    then reach E (1 - (1 - k/E)^T) experts, rounded, which share the T k rows evenly: usually all experts in a prefill,
+    k experts in a decode pass of one sequence.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FOLDER = ".experts."
 
 
 class Experts(nn.Module):
-    """Rows [T k, hidden], k for each token -> [T k, hidden]."""
+    """[T k, hidden] -> [T k, hidden], with k rows per token."""
 
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Experts(nn.Module):
 
 
 class MixtureMlp(nn.Module):
-    """[B, L, hidden] -> [B, L, hidden]; right in its shapes, not in its choice of experts."""
+    """[B, L, hidden] -> [B, L, hidden]; shapes are correct, the choice of experts is arbitrary."""
 
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class MixtureMlp(nn.Module):
 
 
 def expert_loads(experts: int, taken: int, rows: int) -> list[tuple[int, int]]:
-    """(experts, rows of each) of `rows` = tokens x `taken`; one entry, or two that differ by one row."""
+    """[(experts, rows per expert)] for `rows` = tokens x `taken`: one entry, or two whose rows differ by one."""
     tokens = rows // taken
     reached = round(experts * (1 - (1 - taken / experts) ** tokens))
     active = min(max(reached, taken), experts, rows)
@@ -76,7 +76,7 @@ def expert_loads(experts: int, taken: int, rows: int) -> list[tuple[int, int]]:
 
 
 def with_idle_experts(operators: Iterable[Operator], module: nn.Module) -> tuple[Operator, ...]:
-    """The traced operators, in which a part of a layer's experts is the layer, the others being idle."""
+    """The traced operators, with slices of a layer's experts named after the layer and the other experts as idle."""
     stored = {name: p.numel() for name, p in module.named_parameters() if _FOLDER in name}
     found = []
     for op in operators:

@@ -1,8 +1,8 @@
 """Decoder-only language models: prefill of a prompt, then decoding with a KV cache.
 
-Structure: RMS norms, rotary positions, grouped-query attention, a gated feed-forward (Touvron et al.,
-"Llama 2", 2023); what Qwen2.5, Gemma 2, Mixtral and OLMoE change about it stands in the configuration. Role
-names follow transformers' LlamaForCausalLM. Gemma's soft caps are elementwise and left out.
+Structure: RMS norms, rotary position embedding, grouped-query attention and a gated feed-forward network (Touvron et
+al., "Llama 2", 2023); the configuration describes how Qwen2.5, Gemma 2, Mixtral and OLMoE differ. Layer names follow
+transformers' LlamaForCausalLM. Gemma's soft-capping, which is elementwise, is omitted.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class GatedMlp(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, then feed-forward, each behind a norm and residual."""
+    """Attention, then feed-forward, each residual after a norm."""
 
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Layer(nn.Module):
 
 
 class PostNormLayer(Layer):
-    """Gemma's: a norm also behind attention and feed-forward."""
+    """As in Gemma 2, with further norms after attention and feed-forward."""
 
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__(config)
@@ -88,7 +88,7 @@ class PostNormLayer(Layer):
 
 
 class LanguageModel(nn.Module):
-    """(tokens [B, L], cache of earlier tokens or None for a prompt) -> logits [B, L, vocabulary]."""
+    """(tokens [B, L], cache of earlier tokens or None) -> logits [B, L, vocabulary]."""
 
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__()
@@ -119,17 +119,17 @@ def rotary_angles(config: LanguageModelConfig, start: int, count: int, device: t
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Turn the pairs (i, i + half) of the last axis by the angles of their position."""
+    """Rotate the pairs (i, i + half) of the last axis by the angles of their position (rotary embedding)."""
     a, b = x.chunk(2, dim=-1)
     cos, sin = turn.cos(), turn.sin()
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
 def language_workload(name: str, entry: LanguageModelEntry) -> Workload:
-    """One prefill, then `new_tokens` decode passes, each costed in the middle of the reply.
+    """One prefill, then `new_tokens` decode passes, each costed as the one in the middle of the reply.
 
-    The prefill computes the logits of every prompt token and counts causal attention in full, also in a
-    local layer whose window is shorter. A decode pass reads no more than the window there.
+    The prefill computes the logits of every prompt token and counts causal attention in full, even in layers with a
+    sliding window that is shorter. In those layers a decode pass reads the window only.
     """
     config, options = entry.config, entry.options
     with weightless():
@@ -144,7 +144,7 @@ def language_workload(name: str, entry: LanguageModelEntry) -> Workload:
 
 
 def _cache(config: LanguageModelConfig, batch: int, tokens: int) -> Cache:
-    """What earlier `tokens` left; a local layer keeps its window, less the place of the next token."""
+    """The KV cache after `tokens` tokens; a sliding-window layer keeps its window, minus one for the next token."""
     kept = [min(tokens, config.window - 1) if config.is_local(i) else tokens for i in range(config.layers)]
     caches = {n: torch.empty(batch, config.kv_heads, n, config.head_width) for n in set(kept)}
     return [(caches[n], caches[n]) for n in kept]

@@ -1,4 +1,4 @@
-"""Whole results of diffusion: text encoders once, the U-Net in every step, the autoencoder once."""
+"""Diffusion pipelines: text encoders once, the U-Net in every step, the autoencoder once per result."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _PHASES = {
 
 
 def pipeline_workload(name: str, entry: PipelineEntry, part: Callable[..., Workload]) -> Workload:
-    """The parts as one workload: a phase for each kind of network, layers named ``PREFIX.LAYER``.
+    """One workload of all networks of a pipeline: a phase per kind of network, layers named ``PREFIX.LAYER``.
 
-    `part(name, **options)` gives the workload of a part. With guidance text encoder and U-Net take two prompts
-    for each image.
+    `part(name, **options)` returns the workload of one network. With guidance, text encoder and U-Net process two
+    prompts per image.
     """
     parts = {prefix: (network, catalogue()[network]) for prefix, network in entry.parts.items()}
-    operators, repeats, parameters, waiting = [], {}, 0, 0
+    operators, repeats, parameters, live = [], {}, 0, 0
     for prefix, (network, found) in parts.items():
         workload, phase = part(network, **_options(found, entry.options)), _PHASES[found.kind]
         operators += [replace(op, layer=f"{prefix}.{op.layer}", phase=phase) for op in workload.operators]
         repeats[phase] = next(iter(workload.repeats.values()))
         parameters += workload.parameters
-        waiting = max(waiting, workload.waiting_elements)
-    return Workload(name, tuple(operators), repeats, parameters, waiting)
+        live = max(live, workload.peak_live_elements)
+    return Workload(name, tuple(operators), repeats, parameters, live)
 
 
 def _options(part: AnyEntry, options: DiffusionOptions) -> dict[str, object]:

@@ -20,12 +20,12 @@ from codesign.workload.types import Workload
 
 
 def conv(width_in: int, width_out: int, taps: int = 3) -> nn.Conv2d:
-    """A square convolution that keeps the size of the image."""
+    """A convolution with a square kernel that keeps the image size."""
     return nn.Conv2d(width_in, width_out, taps, padding=taps // 2)
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions without normalisation, residual."""
+    """Two residual convolutions without normalisation."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class ResidualBlock(nn.Module):
 
 
 class Edsr(nn.Module):
-    """Residual blocks at the input's resolution; each upsampling step doubles it by a pixel shuffle."""
+    """Residual blocks at the input resolution, then upsampling steps that double it by pixel shuffle."""
 
     def __init__(self, config: SuperResolutionConfig) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Edsr(nn.Module):
 
 
 class ContrastAttention(nn.Module):
-    """Scales each channel by what its mean and deviation say."""
+    """Contrast-aware channel attention: scales each channel by a function of its mean and standard deviation."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class ContrastAttention(nn.Module):
 
 
 class DistillationBlock(nn.Module):
-    """Three times a quarter of the channels is kept and the rest refined; all that was kept is fused."""
+    """Splits off a quarter of the channels three times and refines the rest; then fuses all kept channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class DistillationBlock(nn.Module):
 
 
 class Imdn(nn.Module):
-    """Distillation blocks at the input's resolution, all of them fused; one pixel shuffle at the end."""
+    """Distillation blocks at the input resolution, the outputs of all fused; one pixel shuffle at the end."""
 
     def __init__(self, config: SuperResolutionConfig) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Imdn(nn.Module):
 
 
 def super_resolution_workload(name: str, entry: SuperResolutionEntry) -> Workload:
-    """One pass over `batch` images of `image` pixels before enlarging."""
+    """One pass over `batch` input images of `image` pixels."""
     with weightless():
         module = Edsr(entry.config) if entry.kind == "edsr" else Imdn(entry.config)
         return trace(module, torch.empty(entry.options.batch, 3, *entry.options.image), name=name)

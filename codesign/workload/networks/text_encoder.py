@@ -1,7 +1,7 @@
-"""CLIP's text encoders, which Stable Diffusion reads its prompts with.
+"""CLIP's text encoders, as used by Stable Diffusion.
 
-Structure: transformers' CLIPTextModel and CLIPTextModelWithProjection (Radford et al., ICML 2021). OpenCLIP's
-plain GELU costs no product more than the approximate one that stands here.
+Structure: transformers' CLIPTextModel and CLIPTextModelWithProjection (Radford et al., ICML 2021). OpenCLIP
+uses the exact GELU instead of the approximate one here, with the same matrix products.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ClipLayer(nn.Module):
 
 
 class ClipText(nn.Module):
-    """Tokens [B, L] -> text states [B, L, hidden]; with a projection also the last state, projected."""
+    """Tokens [B, L] -> text states [B, L, hidden], and the projected last state if there is a projection, else None."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()

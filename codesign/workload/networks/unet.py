@@ -1,4 +1,4 @@
-"""The conditional U-Net of latent diffusion, from a configuration.
+"""The conditional U-Net of latent diffusion models.
 
 Structure: diffusers' UNet2DConditionModel, after Rombach et al., "High-Resolution Image Synthesis with
 Latent Diffusion Models", CVPR 2022, and Podell et al., "SDXL", 2023.
@@ -42,7 +42,7 @@ class TimestepEmbedding(nn.Module):
 
 
 class Level(nn.Module):
-    """One resolution of the encoder or decoder: residual blocks, each with attention if there is any."""
+    """One resolution of the encoder or decoder: residual blocks, each followed by attention if the depth is not 0."""
 
     def __init__(
         self,
@@ -61,16 +61,16 @@ class Level(nn.Module):
         self.upsamplers = None if up is None else nn.ModuleList([up])
 
     def steps(self) -> Iterator[tuple[nn.Module, nn.Module | None]]:
-        """The residual blocks in order, each with the attention that follows it."""
+        """The residual blocks in order, each with the attention that follows it, or None."""
         for i, resnet in enumerate(self.resnets):
             yield resnet, self.attentions[i] if len(self.attentions) else None
 
     def smaller(self, x: Tensor) -> Tensor | None:
-        """At half the resolution; None at the coarsest level."""
+        """`x` downsampled to half the resolution; None at the coarsest level."""
         return cast(Tensor, self.downsamplers[0](x)) if self.downsamplers is not None else None
 
     def larger(self, x: Tensor, size: torch.Size) -> Tensor:
-        """At the resolution of the next level, which is odd where halving rounded up."""
+        """`x` upsampled to the `size` of the next level, which need not be even; unchanged at the finest level."""
         return x if self.upsamplers is None else cast(Tensor, self.upsamplers[0](x, size))
 
 
@@ -135,7 +135,7 @@ class UNet(nn.Module):
 
 
 def unet_workload(name: str, entry: UNetEntry) -> Workload:
-    """The denoising passes of one result; guidance doubles the batch, as diffusers runs it."""
+    """The denoising passes of one result; guidance doubles the batch, as in diffusers."""
     config, options = entry.config, entry.options
     with weightless():
         module = UNet(config)

@@ -198,7 +198,7 @@ def test_elementwise_work_passes_beside_the_array_and_a_norm_waits() -> None:
 
 def test_scores_go_through_a_softmax() -> None:
     scores, values = attention("x", 128, 128, 32, 4, "forward")
-    assert run(scores, chip(vector_lanes=32)).waiting_s[0] == pytest.approx(128 * 128 * 4 * 4 / 32e9)
+    assert run(scores, chip(vector_lanes=32)).after_s[0] == pytest.approx(128 * 128 * 4 * 4 / 32e9)
     assert run(values, chip(vector_lanes=32)).vector_s[0] == 0
 
 
@@ -215,7 +215,7 @@ def test_a_waiting_result_stays_on_chip_as_far_as_its_share_holds_it() -> None:
     """16 KiB wait, where 64 KiB do at the worst moment: an eighth of 256 KiB, half of them, stays."""
     op = linear("x", 64, 256, 64)
     plain = run(op, chip(sram_bytes=256 * KIB)).dram_bytes[0]
-    kept = replace(op, kept_elements=16 * KIB)
+    kept = replace(op, live_out_elements=16 * KIB)
     alone = run(kept, chip(sram_bytes=256 * KIB), waiting=16 * KIB).dram_bytes[0]
     crowded = run(kept, chip(sram_bytes=256 * KIB), waiting=64 * KIB).dram_bytes[0]
     assert alone == plain
@@ -225,7 +225,7 @@ def test_a_waiting_result_stays_on_chip_as_far_as_its_share_holds_it() -> None:
 def test_a_waiting_result_that_went_out_anyway_is_read_once_more() -> None:
     op = linear("x", 512, 256, 64)
     plain = run(op, chip(sram_bytes=64 * KIB), waiting=1).dram_bytes[0]
-    kept = run(replace(op, kept_elements=512 * 256), chip(sram_bytes=64 * KIB), waiting=1).dram_bytes[0]
+    kept = run(replace(op, live_out_elements=512 * 256), chip(sram_bytes=64 * KIB), waiting=1).dram_bytes[0]
     assert kept - plain == 512 * 256
 
 
@@ -275,7 +275,7 @@ def test_lanes_of_the_vector_unit_follow_the_columns_unless_they_are_named() -> 
 def _pair(hidden: int) -> tuple[Operator, Operator]:
     """1024 rows through `hidden` columns and back to 32, the first result handed on."""
     first, second = linear("up", 1024, hidden, 32), linear("down", 1024, 32, hidden)
-    return replace(first, handed_on=True), replace(second, feed_weights=32 * hidden, feed_band=hidden)
+    return replace(first, feeds_next=True), replace(second, producer_weights=32 * hidden, line_elements=hidden)
 
 
 def test_two_products_whose_weights_fit_together_hand_their_tensor_over_in_bands() -> None:

@@ -101,7 +101,7 @@ def test_the_tiles_fit_and_move_what_is_said() -> None:
     data, shape = (1.0, 0.5, 2.0, 4.0), (13, 17, 11)
     rooms = [(20.0, 40.0), (30.0, 90.0), (30.0, 160.0), (150.0, 90.0), (300.0, 300.0)]
     found = best_tiling(*shape, sizes(data, rooms))
-    innermost = {"outputs stay": "mnk", "inputs stay": "mkn", "weights stay": "nkm"}
+    innermost = {"output-stationary": "mnk", "input-stationary": "mkn", "weight-stationary": "nkm"}
     for i, (own, room) in enumerate(rooms):
         tm, tn, tk = (int(t) for t in found.tiles[i])
         whole = ("", "a", "b", "ab")[found.held[i]]

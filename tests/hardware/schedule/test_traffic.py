@@ -11,7 +11,7 @@ from codesign.hardware.schedule.footprint import Footprint
 from codesign.hardware.schedule.traffic import Memory, kinds_of, traffic
 from tests.hardware.cases import linear
 
-NETWORK = Footprint(weights=1 << 20, cache=0, waiting=0, reserved_bytes=0.0)
+NETWORK = Footprint(weights=1 << 20, cache=0, live=0, reserved_bytes=0.0)
 
 
 def memory(kib: float) -> Memory:
