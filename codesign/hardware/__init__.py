@@ -1,4 +1,4 @@
-"""What a chip costs: compute units, arrays, memories; area, latency, energy and traffic of a network."""
+"""Cost models of accelerators: compute units, arrays and memories; area, latency, energy and traffic of a network."""
 
 from __future__ import annotations
 

@@ -23,8 +23,9 @@ from codesign.hardware.units.coefficients import DATA
 from codesign.models import load_task
 
 NETWORKS = ("restore", "rewrite")
-HEADER = """# Bytes of stored weights over bytes after lossless compression, by codec and weight format; below 1: added.
-# Written by reports/validation/compression.py: all layers of both bundled networks together, low and high of the two.
+HEADER = """\
+# Lossless compression ratio of stored weights (bytes before / after) by codec and weight format; below 1: expansion.
+# Written by reports/validation/compression.py: value for all layers of both bundled networks, low and high per network.
 """
 
 

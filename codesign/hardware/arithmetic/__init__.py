@@ -1,1 +1,1 @@
-"""The numbers of a compute unit, formats aside: operands, accumulators, modes, and when a sum can wrap."""
+"""Arithmetic of compute units: operands, accumulators, modes, and overflow of accumulators."""

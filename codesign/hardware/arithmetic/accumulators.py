@@ -1,4 +1,4 @@
-"""Where the products of a unit are summed: the names of accumulators and which pairs they can take."""
+"""Accumulators of compute units: their names, and their widths for a format pair."""
 
 from __future__ import annotations
 
@@ -19,27 +19,23 @@ _NAME = re.compile(r"(auto)|(int|exact|aligned|fp)(\d*)")
 
 @dataclass(frozen=True)
 class Accumulator:
-    """A resolved accumulator of one pair.
+    """The accumulator of a unit for one format pair."""
 
-    kind: ``integer`` (two's complement, `bits` wide), ``exact`` (fixed point over the whole product
-    range) or ``float`` (aligned window of `window` bits inside a dot, then a float of `bits`).
-    after_block: block scales make the block sum an operand of a floating-point accumulation;
-    `kind` then says how the block itself is summed, with `bits` the float's width.
-    """
-
+    # integer (two's complement), exact (fixed point over the whole product range) or float (an aligned sum of `window`
+    # bits within a dot product, then a floating-point accumulation)
     kind: str
-    bits: int
+    bits: int  # width; of the floating-point accumulator for kind float or with after_block
     window: int = 0
-    after_block: bool = False
+    after_block: bool = False  # block sums are scaled and added in floating point; `kind` is that of the sum in a block
 
     @property
     def significand(self) -> int:
-        """Significand of the floating-point accumulation, 0 where there is none."""
+        """Significand bits of the floating-point accumulation, hidden bit included; 0 without one."""
         return _FLOAT_SIGNIFICAND[self.bits] if self.kind == "float" or self.after_block else 0
 
 
 def check_accumulator(name: str) -> str:
-    """`name` itself; raises InputError when it is no accumulator."""
+    """Return `name`; raises InputError if it is not an accumulator."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise InputError(f"unknown accumulator '{name}'{nearest(name, EXAMPLES)}")
@@ -52,11 +48,11 @@ def check_accumulator(name: str) -> str:
 
 
 def resolve_accumulator(name: str, weight: Operand, activation: Operand) -> Accumulator:
-    """What accumulator `name` means for a pair of operands.
+    """The accumulator `name` for a pair of operands.
 
-    ``auto``: int32 for integers without block scales, otherwise an aligned window and fp32.
-    A block format adds its scaled block sums in fp32, whatever sums the block.
-    Raises InputError for floating-point products in an integer accumulator.
+    ``auto``: int32 for integers without block scales, otherwise an aligned window and fp32. Block formats add their
+    scaled block sums in floating point (fp32, or fp16 with ``fp16``), however a block itself is summed.
+    Raises InputError on an invalid name, or for floating-point products in an integer accumulator.
     """
     match = _NAME.fullmatch(check_accumulator(name))
     assert match is not None

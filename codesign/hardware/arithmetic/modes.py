@@ -1,4 +1,4 @@
-"""What a unit computes in each of its modes: products a cycle, alignment, accumulator, in numbers of bits."""
+"""Modes of a compute unit, one per format pair: products per cycle, alignment and accumulator, with bit widths."""
 
 from __future__ import annotations
 
@@ -13,28 +13,21 @@ from codesign.hardware.arithmetic.accumulators import Accumulator, resolve_accum
 from codesign.hardware.arithmetic.operands import operands
 
 WIDEST_EXACT = 128  # bits of an exact accumulator; bf16 would take more than 500
-GROUP_WINDOW = 25  # bits of the aligned sum over the blocks of one step
+GROUP_WINDOW = 25  # bits of the aligned sum over the block sums of one step
 
 
 @dataclass(frozen=True)
 class Side:
-    """One operand of a mode as the datapath sees it.
+    """One operand of a mode, as seen by the datapath."""
 
-    element: its minifloat, None for integers; bits: code width at the port (a zero point, subtracted
-    before, has made it one bit wider); significand: bits of the magnitude that is multiplied;
-    lowest, highest: effective exponents of a minifloat (0 and 0 for integers);
-    exponent_offset: what to add to an effective exponent for the weight of the significand's lowest bit.
-    scale: element type of the block scale, None without; block: elements under one scale.
-    """
-
-    element: FloatElement | None
-    bits: int
-    significand: int
-    lowest: int
+    element: FloatElement | None  # the minifloat; None for integers
+    bits: int  # code width at the port; one more with a zero point, which is subtracted before
+    significand: int  # bits of the multiplier's input
+    lowest: int  # smallest and largest effective exponent of a minifloat; 0 for integers
     highest: int
-    exponent_offset: int
-    scale: FloatElement | None
-    block: int
+    exponent_offset: int  # effective exponent + exponent_offset = exponent of the significand's lowest bit
+    scale: FloatElement | None  # element type of the block scale; None without
+    block: int  # elements per block scale; 0 without
 
     @classmethod
     def of(cls, name: str) -> Side:
@@ -52,7 +45,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Mode:
-    """One format pair of a unit of `lanes` lanes that makes `rate` products a lane and cycle."""
+    """A format pair on a unit of `lanes` lanes, with `rate` products per lane and cycle."""
 
     pair: FormatPair
     accumulator: Accumulator
@@ -69,7 +62,7 @@ class Mode:
 
     @property
     def products(self) -> int:
-        """Products of one step."""
+        """Products per step."""
         return self.lanes * self.rate
 
     @property
@@ -82,63 +75,63 @@ class Mode:
 
     @property
     def exponent_range(self) -> int:
-        """Largest less smallest exponent of a product."""
+        """Largest minus smallest exponent of a product."""
         sides = (self.weight, self.activation)
         return sum(side.highest - side.lowest for side in sides)
 
     @property
     def fixed_bits(self) -> int:
-        """Bits of a product's magnitude in fixed point over every exponent."""
+        """Bits of a product's magnitude in fixed point, over the whole exponent range."""
         return self.product_bits + self.exponent_range
 
     @property
     def is_aligned(self) -> bool:
-        """Whether products are aligned to the largest exponent of the step (and may lose low bits)."""
+        """Whether products are aligned to the largest exponent of the step, which may drop low bits."""
         kind = self.accumulator.kind
         return kind == "float" and self.products > 1 and self.accumulator.window < self.fixed_bits
 
     @property
     def is_direct(self) -> bool:
-        """One floating-point product a step: its own exponent, no alignment."""
+        """Whether there is one floating-point product per step, which needs no alignment."""
         return self.accumulator.kind == "float" and self.products == 1
 
     @property
     def field(self) -> int:
-        """Bits that one summand's magnitude takes in the tree."""
+        """Bits of one summand's magnitude in the adder tree."""
         if self.is_integer or self.is_direct:
             return self.product_bits
         return self.accumulator.window if self.is_aligned else self.fixed_bits
 
     @property
     def exponent_offset(self) -> int:
-        """Weight of a product's lowest bit at exponent 0."""
+        """Exponent of a product's lowest bit at effective exponent 0."""
         return self.weight.exponent_offset + self.activation.exponent_offset
 
     @property
     def block(self) -> int:
-        """Products under one pair of block scales; 0 without scales."""
+        """Products per pair of block scales; 0 without block scales."""
         blocks = [side.block for side in (self.weight, self.activation) if side.block]
         return min(blocks) if blocks else 0
 
     @property
     def groups(self) -> int:
-        """Block sums of one step."""
+        """Block sums per step."""
         return max(1, self.products // self.block) if self.block else 1
 
     @property
     def scale_bits(self) -> int:
-        """Significand bits by which scales widen a block sum."""
+        """Bits by which the significands of the scales widen a block sum."""
         scales = [side.scale for side in (self.weight, self.activation) if side.scale is not None]
         return sum(scale.mantissa_bits + 1 for scale in scales if scale.mantissa_bits)
 
     @property
     def float_element(self) -> FloatElement | None:
-        """The floating-point accumulator, if the sum ends in one."""
+        """Type of the floating-point accumulator; None if the accumulator is fixed-point."""
         return {24: FP32, 11: FP16}.get(self.accumulator.significand)
 
     @property
     def fixed_accumulator(self) -> int:
-        """Bits of the two's complement accumulator; 0 where the accumulator is floating-point."""
+        """Bits of the two's complement accumulator; 0 if the accumulator is floating-point."""
         return 0 if self.float_element else self.accumulator.bits
 
 

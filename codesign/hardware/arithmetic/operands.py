@@ -1,4 +1,4 @@
-"""What a multiplier sees of a number format: significand and exponent widths, and its block scale."""
+"""Properties of a number format that determine a multiplier: significand and exponent widths, and block scale."""
 
 from __future__ import annotations
 
@@ -11,23 +11,15 @@ from codesign.formats import FloatElement, FormatPair, get_format
 
 @dataclass(frozen=True)
 class Operand:
-    """One operand of a multiplier, taken from the Element and Scaling of a format.
+    """One operand of a multiplier, derived from the Element and Scaling of a format."""
 
-    significand: multiplier input width in bits (hidden bit included; integers in two's complement);
-    span: binary positions from the smallest value's bit to the largest one's leading bit;
-    exponent: exponent field width, 0 for integers; bits: stored element bits;
-    stored_bits: bits per element in memory, scales counted;
-    block: elements that share a scale along the contraction, 0 when the scale is outside of it;
-    scale_significand: significand bits of the block scale (1 for a power of two), 0 without blocks.
-    """
-
-    significand: int
-    span: int
-    exponent: int
-    bits: int
-    stored_bits: float
-    block: int
-    scale_significand: int
+    significand: int  # width of the multiplier's input in bits, hidden bit included; integers in two's complement
+    span: int  # bit positions from the smallest value to the leading bit of the largest
+    exponent: int  # width of the exponent field; 0 for integers
+    bits: int  # of a stored element
+    stored_bits: float  # per element in memory, including its share of block scales
+    block: int  # group size along the contraction; 0 without block scales
+    scale_significand: int  # significand bits of the block scale (1 for a power of two); 0 without blocks
 
     @property
     def is_integer(self) -> bool:
@@ -38,7 +30,7 @@ class Operand:
 def operand(name: str) -> Operand:
     """The Operand of a format; raises InputError on an unknown name.
 
-    A zero point is subtracted before the multiplier and costs one bit of significand.
+    A zero point is subtracted before the multiplier, which makes the significand one bit wider.
     """
     form = get_format(name)
     element, scaling = form.element, form.scaling

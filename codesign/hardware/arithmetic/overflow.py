@@ -1,4 +1,4 @@
-"""Whether a fixed-point accumulator can wrap: bounds over every code that a format's quantizer writes."""
+"""Overflow of fixed-point accumulators: worst-case bounds over all codes that a format's quantizer produces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codesign.hardware.arithmetic.operands import operands
 
 
 class Summing(Protocol):
-    """What of a compute unit decides whether its sums can wrap; `MacUnit` is one."""
+    """The properties of a compute unit that determine whether its sums can overflow, such as a `MacUnit`."""
 
     @property
     def pairs(self) -> tuple[FormatPair, ...]: ...
@@ -23,24 +23,24 @@ class Summing(Protocol):
 
 @dataclass(frozen=True)
 class Reduction:
-    """The longest dot product that a unit has to sum in a pair: k products, in `layer` of `task`."""
+    """The longest dot product of a pair, which occurs in `layer` of `task`."""
 
     task: str
     layer: str
     pair: FormatPair
-    k: int
+    k: int  # products
 
 
 def resolved(pair: FormatPair, accumulator: str) -> Accumulator:
-    """What an accumulator's name means for a pair; raises InputError where it cannot hold its products."""
+    """The accumulator of a pair; raises InputError if it cannot hold the pair's products."""
     return resolve_accumulator(accumulator, *operands(pair))
 
 
 def required_bits(pair: FormatPair, k: int) -> int:
-    """Width of the two's complement accumulator that no sum of `k` products of `pair` can wrap.
+    """Width of the narrowest two's complement accumulator that no sum of `k` products of `pair` can overflow.
 
-    Its lowest bit is that of the smallest product: 1 for integers, the product of the smallest
-    subnormals for minifloats. Block scales are outside of it.
+    Its lowest bit is that of the smallest product: 1 for integers, the product of the smallest subnormals for
+    minifloats. Block scales are not included.
     """
     (low_w, high_w), (low_a, high_a) = _range(get_format(pair.weight)), _range(get_format(pair.activation))
     highest = k * max(high_w * high_a, low_w * low_a)
@@ -49,22 +49,22 @@ def required_bits(pair: FormatPair, k: int) -> int:
 
 
 def worst_case_fits(pair: FormatPair, accumulator: str, k: int, bits: int | None = None) -> bool:
-    """Whether no sum of `k` products can wrap; floating-point accumulators saturate instead of wrapping.
+    """Whether no sum of `k` products can overflow; floating-point accumulators saturate and always fit.
 
-    bits: the accumulator's width where a unit of several formats has a wider one.
+    bits: width of the accumulator, if a unit of several formats has a wider one.
     """
     found = resolved(pair, accumulator)
     return found.significand > 0 or (bits or found.bits) >= required_bits(pair, k)
 
 
 def fixed_bits(unit: Summing) -> int:
-    """Width of the fixed-point accumulator that the formats of a unit share; 0 where all are floating-point."""
+    """Width of the fixed-point accumulator shared by the formats of a unit; 0 if all are floating-point."""
     found = (resolved(pair, unit.accumulator) for pair in unit.pairs)
     return max((a.bits for a in found if not a.significand), default=0)
 
 
 def check_overflow(unit: Summing, reductions: Iterable[Reduction]) -> None:
-    """Raises InputError naming the layer whose sum could wrap in this unit, and the width that would do."""
+    """Raises InputError naming a layer whose sum can overflow in this unit, and the width that suffices."""
     bits = fixed_bits(unit)
     for r in reductions:
         if r.pair in unit.pairs and not worst_case_fits(r.pair, unit.accumulator, r.k, bits):
@@ -77,7 +77,7 @@ def check_overflow(unit: Summing, reductions: Iterable[Reduction]) -> None:
 
 
 def _range(form: Format) -> tuple[int, int]:
-    """Lowest and highest multiplier input, in units of the element's smallest step."""
+    """Lowest and highest input of the multiplier, in units of the element's smallest step."""
     element = form.element
     if isinstance(element, FloatElement):
         highest = int(element.max_value / element.smallest)

@@ -1,1 +1,1 @@
-"""What is on a chip: accelerators and grids of them, their memories, their area, their files."""
+"""Accelerators and grids of accelerators, with their memories, areas and files."""

@@ -1,4 +1,4 @@
-"""`Accelerator`: rows x columns of dot-product units with SRAM and DRAM, and what its sizes and names may be."""
+"""`Accelerator`: an array of rows x columns dot-product units with SRAM and DRAM, and checks of its parameters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def default_vector_lanes(columns: Ints, lanes: Ints) -> Ints:
-    """`lanes`, in proportion to the columns where they are 0; raises InputError where they are negative."""
+    """`lanes` [A], with 0 replaced by a default in proportion to the columns; raises InputError if one is negative."""
     if (lanes < 0).any():
         raise InputError(f"vector_lanes must be positive, not {lanes[lanes < 0][0]}")
     each = table("system.yaml", "area")["vector_lanes_per_column"].value
@@ -31,7 +31,7 @@ def default_vector_lanes(columns: Ints, lanes: Ints) -> Ints:
 
 
 def default_dram_gib(channels: Ints, drams: Sequence[str], dram: Ints, gib: Floats) -> Floats:
-    """`gib`, in proportion to the channels where it is 0; raises InputError where it is negative."""
+    """`gib` [A], with 0 replaced by a default in proportion to the channels; raises InputError if one is negative."""
     if (gib < 0).any():
         raise InputError(f"dram_gib must be positive, not {gib[gib < 0][0]:g}")
     usable = table("memory.yaml", "dram")["usable"].value
@@ -40,7 +40,7 @@ def default_dram_gib(channels: Ints, drams: Sequence[str], dram: Ints, gib: Floa
 
 
 def check_node(node_nm: float) -> None:
-    """Raises InputError on a node that memories have no figures for."""
+    """Raises InputError on a process node outside of the memory data."""
     try:
         at_node("memory.yaml", "bitcell_um2", node_nm)
     except ValueError as error:
@@ -48,7 +48,7 @@ def check_node(node_nm: float) -> None:
 
 
 def check_clock(unit: MacUnit) -> None:
-    """Raises InputError where a step of the unit surely takes longer than its clock, however it is cut."""
+    """Raises InputError if a pipeline step of the unit exceeds the clock period even at the low end of its delay."""
     if not unit.holds_clock:
         names = ", ".join(map(str, unit.pairs))
         delay = unit.delay_ns
@@ -61,14 +61,14 @@ def check_clock(unit: MacUnit) -> None:
 
 @dataclass(frozen=True)
 class Accelerator:
-    """One parametric chip; `Axis` says what a field means and how files write it.
+    """Parameters of one accelerator; the `Axis` of a field describes its meaning and its form in files.
 
-    Raises InputError on an unknown name, a size that is not positive, a node without memories, and a clock that the
-    unit cannot hold.
+    Raises InputError on an unknown name, a size that is not positive, a node without memory data, or a clock that the
+    unit cannot reach.
     """
 
     name: str
-    pairs: tuple[FormatPair, ...]  # that every unit runs
+    pairs: tuple[FormatPair, ...]  # supported by every unit
     accumulator: Annotated[str, Axis("of a unit's sums, as in `MacUnit`", usual="auto")]
     dot: Annotated[int, Axis("lanes of a unit at rate 1", usual=16)]
     rows: Annotated[int, Axis("units down the array")]
@@ -76,16 +76,16 @@ class Accelerator:
     sram_bytes: Annotated[int, Axis("on-chip memory", key="sram_kib", scale=1024)]
     dram: Annotated[str, Axis("DRAM type: its name, or the file of another", usual="lpddr5x_8533", memory="dram")]
     dram_channels: Annotated[int, Axis("channels of DRAM", usual=1)]
-    # of the array, which its units are cut for, and of the SRAM
+    # clock of the array, for which its units are pipelined, and of the SRAM
     clock_hz: Annotated[float, Axis("clock of array and SRAM", usual=1000.0, key="clock_mhz", scale=1e6)]
     node_nm: float
     unit_model: str = ""  # as in `MacUnit`
     vector_lanes: Annotated[int, Axis("of the bf16 vector unit", usual=0, zero="in proportion to the columns")] = 0
     dram_gib: Annotated[float, Axis("DRAM for networks", usual=0.0, zero="in proportion to the channels")] = 0.0
-    # weights stream from it that find no place in the DRAM
+    # weights that do not fit the DRAM are streamed from flash
     flash: Annotated[str, Axis("behind the DRAM; empty: none", usual="", memory="flash")] = ""
     codec: Annotated[str, Axis("of weights in DRAM and flash; empty: none", usual="", memory="codec")] = ""
-    others: tuple[tuple[str, float], ...] = ()  # values of axes that other packages add, where not the usual ones
+    others: tuple[tuple[str, float], ...] = ()  # values of axes of other packages that differ from the usual ones
 
     def __post_init__(self) -> None:
         try:
@@ -107,13 +107,13 @@ class Accelerator:
 
     @property
     def unit(self) -> MacUnit:
-        """The dot-product unit of which the array has rows x columns."""
+        """The dot-product unit of the array."""
         return MacUnit(
             tuple(self.pairs), self.accumulator, self.dot, self.node_nm, self.clock_hz / 1e9, self.unit_model
         )
 
     def to_dict(self) -> dict[str, object]:
-        """JSON form, the fields of the contract; inverse of `from_dict`."""
+        """JSON form; inverse of `from_dict`."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         found |= {"pairs": [str(pair) for pair in self.pairs], "others": dict(self.others)}
         return {key: value for key, value in found.items() if value or key not in ("unit_model", "others")}
@@ -125,7 +125,7 @@ class Accelerator:
 
 
 def _own_axes() -> dict[str, Axis]:
-    """Of the fields of `Accelerator`, as a grid enumerates them: the clock innermost, as it is the units' as well."""
+    """The axes of the fields of `Accelerator` in the order of a grid: the clock last, since units depend on it too."""
     hints = get_type_hints(Accelerator, include_extras=True)
     found: dict[str, Axis] = {}
     for field in fields(Accelerator):
@@ -142,7 +142,7 @@ AXES: Mapping[str, Axis] = MappingProxyType(_own_axes())
 
 @cache
 def all_axes() -> Mapping[str, Axis]:
-    """AXES, and those of installed packages, which may not take their names; the clock last."""
+    """AXES and the axes of installed packages (except names in AXES); the clock last."""
     added = {name: replace(axis, name=name, default=axis.usual) for name, axis in others().items() if name not in AXES}
     own = dict(AXES)
     clock = own.pop("clock_hz")
@@ -150,14 +150,14 @@ def all_axes() -> Mapping[str, Axis]:
 
 
 def axis_named(name: str) -> Axis:
-    """Raises InputError on an unknown one, with the nearest."""
+    """The axis called `name`; raises InputError with the nearest name if it is unknown."""
     if name not in all_axes():
         raise InputError(f"unknown hardware axis '{name}'{nearest(name, all_axes())}")
     return all_axes()[name]
 
 
 def check_value(axis: Axis, value: float | str) -> None:
-    """Raises InputError on a number that is not positive and a memory type that is not known."""
+    """Raises InputError on a number that is not positive or an unknown memory type."""
     if not isinstance(value, str):
         axis.check(value)
     elif axis.memory and value != axis.default:

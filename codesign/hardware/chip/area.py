@@ -1,4 +1,4 @@
-"""Area of accelerators by component, vectorised over a grid, with its interval."""
+"""Area of accelerators by component with its interval, vectorised over a grid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Areas:
-    """mm2 of each component: float64 [A, components] in the order of COMPONENTS."""
+    """Area in mm2 of each component: float64 [A, components], in the order of COMPONENTS."""
 
     value: Floats
     low: Floats
@@ -29,10 +29,9 @@ class Areas:
 def areas(grid: AcceleratorGrid) -> Areas:
     """Component areas of every accelerator of the grid.
 
-    mac_array: unit area x rows x columns over the placement density, times what an array has beside its
-    units; vector_unit: bf16 lanes; control: a share of both; sram: banks; dram_interface: the accelerator's share
-    of PHY and controller of each channel; decoder: of compressed weights. Each times what
-    axes of other packages scale it by.
+    mac_array: unit area x rows x columns / placement density x array overhead; vector_unit: bf16 lanes; control: a
+    share of these two; sram: banks; dram_interface: the accelerator's share of PHY and controller of each channel;
+    decoder: of compressed weights. Each is multiplied by the factors of axes of other packages.
     Sources: data/mac_model_*.yaml, memory.yaml, nodes.yaml, system.yaml.
     """
     ends = {end: _areas(grid, end) for end in ("value", "low", "high")}
@@ -40,7 +39,7 @@ def areas(grid: AcceleratorGrid) -> Areas:
 
 
 def _areas(grid: AcceleratorGrid, end: str) -> Floats:
-    """One end of the interval; what divides the area is taken from its other end."""
+    """One end of the interval; divisors are taken from their other end."""
     other = {"value": "value", "low": "high", "high": "low"}[end]
     system = table("system.yaml", "area")
     placement = float(getattr(system["placement"], other))
@@ -57,6 +56,6 @@ def _areas(grid: AcceleratorGrid, end: str) -> Floats:
 
 
 def _per_unit(grid: AcceleratorGrid, of: Callable[[MacUnit], Interval], end: str) -> Floats:
-    """An Interval-valued property of each distinct unit, spread over the accelerators, float64 [A]."""
+    """One end of an Interval-valued property of each accelerator's unit, float64 [A]."""
     values: Floats = np.array([getattr(of(unit), end) for unit in grid.units], dtype=np.float64)
     return values[grid.unit]

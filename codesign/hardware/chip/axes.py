@@ -1,4 +1,4 @@
-"""`Axis`: a quantity in which the accelerators of a space differ; ours stand at the fields of `Accelerator`."""
+"""`Axis`: a parameter in which accelerators of a search space differ; ours are declared at `Accelerator`'s fields."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from codesign.plugins import installed
 
 Floats = npt.NDArray[np.float64]
 
-GROUP = "codesign.axes"  # of entry points
-# what an axis of another package may scale: rates and energies of the parts that price an operator, and areas
+GROUP = "codesign.axes"  # the group of entry points
+# quantities that an axis of another package may scale: rates and energies of `Machine`, and component areas
 RATES = ("sram_bytes_per_s", "dram_bytes_per_s", "flash_bytes_per_s")
 ENERGIES = ("mac_j", "lane_j", "sram_j", "dram_j", "flash_j")
 COMPONENTS = ("mac_array", "vector_unit", "control", "sram", "dram_interface", "decoder")
@@ -24,25 +24,19 @@ Scale = Callable[[Floats], Floats]
 
 @dataclass(frozen=True)
 class Axis:
-    """One quantity in which accelerators differ.
+    """One parameter in which accelerators differ."""
 
-    meaning: with its unit. usual: its value where a search space does not list it; None: it must. key, scale: its name
-    in files, and one unit there in units of the field ("sram_kib", 1024). memory: the kind of memory type that it
-    names. zero: what 0 stands for, where 0 is allowed. kind: of its values, float, int or str.
-    scales: of an axis from another package, which of RATES, ENERGIES and COMPONENTS it changes: factors [A] of its
-    values [A], 1 at the usual one.
-    name, default: of the field of `Accelerator`, taken from there.
-    """
-
-    meaning: str
-    usual: Any = None
-    key: str = ""
-    scale: float = 1.0
-    memory: str = ""
-    zero: str = ""
-    kind: type = float
+    meaning: str  # with its unit
+    usual: Any = None  # value if a search space does not list the axis; None: the space must list it
+    key: str = ""  # name in files, by default `name`
+    scale: float = 1.0  # units of the field per unit in files (1024 for "sram_kib")
+    memory: str = ""  # kind of memory type whose names are the values; empty for other axes
+    zero: str = ""  # the meaning of 0; empty if 0 is not allowed
+    kind: type = float  # of the values: float, int or str
+    # of an axis from another package: name in RATES, ENERGIES or COMPONENTS -> factors [A] as a function of its values
+    # [A], 1 at the usual value
     scales: Mapping[str, Scale] = field(default_factory=dict)
-    name: str = ""
+    name: str = ""  # name and default: those of the field of `Accelerator`
     default: Any = None
 
     def __post_init__(self) -> None:
@@ -53,23 +47,23 @@ class Axis:
                 raise InputError(f"hardware axis '{self.name}': unknown part '{part}'{nearest(part, known)}")
 
     def value(self, written: Any) -> Any:
-        """What a file says, in units of the field."""
+        """A value of a file, in units of the field."""
         if isinstance(written, str) or self.scale == 1:
             return written
         return round(written * self.scale) if self.kind is int else written * self.scale
 
     def text(self, written: Any) -> str:
-        """A value of a file as a choice of Optuna: whole units of the field, or what was written."""
+        """A value of a file as an Optuna choice: in whole units of the field, or as written."""
         return str(written) if isinstance(written, str) or self.scale == 1 else str(round(written * self.scale))
 
     def check(self, value: float) -> None:
-        """Raises InputError on a number that is not positive, where it must be."""
+        """Raises InputError on a number that is not positive (or 0, where allowed)."""
         if not (value > 0 or (self.zero and value == 0)):
             raise InputError(f"{self.name} must be positive, not {value:g}")
 
 
 def others() -> dict[str, Axis]:
-    """Axes of installed packages, numbers all; raises InputError on one that has no usual value."""
+    """Axes of installed packages; raises InputError on one without a usual value or whose values are not numbers."""
     found = {}
     for name, point in installed(GROUP).items():
         axis: Axis = point.load()

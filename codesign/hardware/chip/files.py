@@ -18,17 +18,17 @@ from codesign.yamlio import Written, load_yaml, naming, with_fields
 
 
 class _Other(Written):
-    """What a person writes beside the axes."""
+    """The keys of an accelerator file other than the axes."""
 
     name: str
     pairs: list[str] = Field(min_length=1)
     accumulator: str = "auto"
     node_nm: PositiveFloat
-    unit_model: str = ""  # a file that `codesign calibrate` wrote, beside this one
+    unit_model: str = ""  # path of a file written by `codesign calibrate`, relative to this one
 
 
 def written_value(axis: Axis) -> Any:
-    """The type of an axis's value in a file: a name, or a number that is positive unless 0 stands for something."""
+    """Type of an axis's value in a file: a name, or a number that is positive (or 0, where allowed)."""
     if axis.kind is str:
         return str
     whole = axis.kind is int and axis.scale == 1
@@ -36,7 +36,7 @@ def written_value(axis: Axis) -> Any:
 
 
 def memory_name(path: Path, axis: Axis, written: str) -> str:
-    """A shipped memory type's name, or the absolute path of the file that the file `path` names."""
+    """The name of a shipped memory type, or the absolute path of a file named in the file `path`."""
     return beside(path, written) if axis.memory and is_file(written) else written
 
 
@@ -57,7 +57,7 @@ def presets() -> dict[str, Path]:
 
 
 def load_accelerator(source: Path | str) -> Accelerator:
-    """The accelerator in a YAML file, or the preset of that name.
+    """The accelerator in a YAML file, or the preset with that name.
 
     Raises InputError naming file, line, key and the nearest valid spelling.
     """
@@ -86,12 +86,12 @@ def load_accelerator(source: Path | str) -> Accelerator:
 
 
 def beside(path: Path, name: str) -> str:
-    """The absolute path of a file that the file `path` names; empty for none."""
+    """The absolute path of a file named in the file `path`; empty if `name` is empty."""
     return str((path.parent / name).resolve()) if name else ""
 
 
 def _checked(path: Path, axis: Axis, value: Any) -> Any:
-    """A value of an axis as the accelerator has it; raises InputError with the line of an unknown memory type."""
+    """An axis's value for `Accelerator`; raises InputError with the line of an invalid value."""
     found = memory_name(path, axis, value) if isinstance(value, str) else value
     with naming(path, axis.key):
         check_value(axis, found)
@@ -99,7 +99,7 @@ def _checked(path: Path, axis: Axis, value: Any) -> Any:
 
 
 def _check_unit(path: Path, written: Any, pairs: tuple[FormatPair, ...], model: str) -> None:
-    """Try each key that a unit depends on by itself, so that the error can name its line."""
+    """Check each key that a unit depends on separately, so that the error can name its line."""
     for i, pair in enumerate(pairs):
         with naming(path, "pairs", i):
             MacUnit((pair,))

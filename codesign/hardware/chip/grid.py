@@ -1,4 +1,4 @@
-"""`AcceleratorGrid`: many accelerators as parallel arrays, so that all of them are priced at once."""
+"""`AcceleratorGrid`: many accelerators as parallel arrays, for vectorised cost models."""
 
 from __future__ import annotations
 
@@ -36,21 +36,17 @@ _OF_THE_UNIT = ("accumulator", "dot")  # with the pairs and the clock
 
 @dataclass(frozen=True)
 class AcceleratorGrid:
-    """A accelerators as parallel arrays [A]; ``grid[i]`` is the i-th Accelerator.
+    """A accelerators as parallel arrays [A]; ``grid[i]`` is the i-th Accelerator."""
 
-    units: the distinct (pairs, accumulator, dot, node, clock) of the grid; unit: int index into it per accelerator.
-    values: of every other axis, and of the clock, an array [A]: numbers, or int indices into `names` of that axis.
-    Each is an attribute as well: ``grid.rows``. labels: the accelerators' own names, if they have them.
-    """
-
-    units: tuple[MacUnit, ...]
-    unit: Ints
+    units: tuple[MacUnit, ...]  # the distinct (pairs, accumulator, dot, node, clock)
+    unit: Ints  # [A], index into units
+    # every other axis, and the clock -> [A], numbers or indices into `names`; also attributes, such as ``grid.rows``
     values: Mapping[str, Array]
-    names: Mapping[str, tuple[str, ...]]
-    labels: tuple[str, ...] = ()
+    names: Mapping[str, tuple[str, ...]]  # axis of memory types -> their names
+    labels: tuple[str, ...] = ()  # names of the accelerators, if they have any
 
     def __getattr__(self, axis: str) -> Array:
-        values: Mapping[str, Array] = self.__dict__.get("values", {})  # empty while a copy is being made
+        values: Mapping[str, Array] = self.__dict__.get("values", {})  # empty while an instance is being copied
         if axis not in values:
             raise AttributeError(f"an accelerator grid has no axis '{axis}'")
         return values[axis]
@@ -88,7 +84,7 @@ class AcceleratorGrid:
         )
 
     def value(self, axis: str, index: int) -> Any:
-        """What the accelerator at `index` has on an axis of `values`: an int, a float or a name."""
+        """The value of one accelerator on an axis of `values`: an int, a float or a name."""
         value = self.values[axis][index]
         return self.names[axis][value] if axis in self.names else value.item()
 
@@ -105,11 +101,11 @@ class AcceleratorGrid:
 
     @property
     def has_flash(self) -> npt.NDArray[np.bool_]:
-        """Whether there is storage behind the DRAM, bool [A]."""
+        """Whether there is flash behind the DRAM, bool [A]."""
         return np.array([bool(name) for name in self.names["flash"]])[self.values["flash"]]
 
     def factors(self, part: str) -> Floats | float:
-        """By what the axes of other packages scale a part's rate, energy or area, [A]; 1 where none does."""
+        """Product of the factors by which axes of other packages scale a rate, energy or area, [A]; 1 without any."""
         found: Floats | float = 1.0
         for name, values in self.values.items():
             if name not in AXES and part in (scales := all_axes()[name].scales):
@@ -145,11 +141,11 @@ class AcceleratorGrid:
         unit_model: str = "",
         **ranges: Sequence[Any],
     ) -> AcceleratorGrid:
-        """Every combination of the listed values: format sets, accumulators and dot outermost, then the other axes of
-        `Accelerator` in its order, the clock innermost; an axis that is not listed has its usual value.
+        """All combinations of the listed values; an axis that is not listed has its usual value.
 
-        Raises InputError on an unknown axis, an empty list, a size that is not positive, an unknown name, a node
-        without memories, and a clock that one of the units cannot hold.
+        Order: format sets, accumulators and dot outermost, then the other axes in the order of `Accelerator`, the clock
+        innermost. Raises InputError on an unknown axis, an empty list, a size that is not positive, an unknown name, a
+        node without memory data, or a clock that one of the units cannot reach.
         """
         listed = _listed(ranges)
         if not len(pair_sets):

@@ -23,8 +23,8 @@ Ints = npt.NDArray[np.int64]
 
 
 def sram_bytes_per_cycle(grid: AcceleratorGrid) -> Floats:
-    """What the array can take and give each cycle, [A]: one operand a lane for every row and column in the widest
-    formats of the unit, and one partial sum a column."""
+    """SRAM bandwidth that the array needs, [A]: per cycle, one operand per lane for every row and column in the widest
+    formats of the unit, and one partial sum per column."""
     widest = [[operands(pair) for pair in unit.pairs] for unit in grid.units]
     weight = np.array([max(w.bits for w, _ in shapes) / 8 for shapes in widest])[grid.unit]
     activation = np.array([max(a.bits for _, a in shapes) / 8 for shapes in widest])[grid.unit]
@@ -33,7 +33,7 @@ def sram_bytes_per_cycle(grid: AcceleratorGrid) -> Floats:
 
 
 def sram_banks(grid: AcceleratorGrid) -> Floats:
-    """Single-port banks, [A]: as many as the array's words of a cycle need, and none larger than the largest."""
+    """Number of single-port banks, [A]: enough for `sram_bytes_per_cycle` and for the largest size of a bank."""
     sram = table("memory.yaml", "sram")
     wide = np.ceil(sram_bytes_per_cycle(grid) / sram["word_bytes"].value)
     deep = np.ceil(grid.sram_bytes / 1024 / sram["largest_bank_kib"].value)
@@ -42,7 +42,7 @@ def sram_banks(grid: AcceleratorGrid) -> Floats:
 
 
 def sram_mm2(grid: AcceleratorGrid, end: str = "value") -> Floats:
-    """Bit cells over the share of a bank's area that they take, less in smaller banks, [A]."""
+    """SRAM area, [A]: area of the bit cells over the array efficiency, which is lower in smaller banks."""
     sram, other = table("memory.yaml", "sram"), {"value": "value", "low": "high", "high": "low"}[end]
     bank_kib = grid.sram_bytes / 1024 / sram_banks(grid)
     periphery = _end(sram["bank_periphery"], end) / np.sqrt(bank_kib)
@@ -52,7 +52,7 @@ def sram_mm2(grid: AcceleratorGrid, end: str = "value") -> Floats:
 
 
 def sram_j_per_byte(grid: AcceleratorGrid) -> Floats:
-    """Of one bank, and of the wires from the middle of them all, [A]."""
+    """SRAM energy, [A]: access to one bank, and wires over the mean distance to it."""
     sram, banks = table("memory.yaml", "sram"), sram_banks(grid)
     read = sram["read_floor_pj_per_byte"].value + sram["read_slope_pj_per_byte"].value * np.sqrt(
         grid.sram_bytes / 1024 / banks
@@ -64,46 +64,46 @@ def sram_j_per_byte(grid: AcceleratorGrid) -> Floats:
 
 
 def _of(grid: AcceleratorGrid, kind: str, figure: Callable[[Any], float], without: float = 0.0) -> Floats:
-    """A figure of each accelerator's memory type of a kind, [A]; `without` where it has none."""
+    """A property of each accelerator's memory type of the given kind, [A]; `without` if it has none."""
     names = grid.names[kind]
     return np.array([figure(memory_type(kind, name)) if name else without for name in names])[grid.values[kind]]
 
 
 def dram_bytes_per_s(grid: AcceleratorGrid) -> Floats:
-    """Sustained, all channels, [A]."""
+    """Sustained DRAM bandwidth of all channels, [A]."""
     efficiency = table("memory.yaml", "dram")["efficiency"].value
     return np.asarray(_of(grid, "dram", lambda d: d.gb_per_s.value) * grid.dram_channels * 1e9 * efficiency)
 
 
 def dram_j_per_byte(grid: AcceleratorGrid) -> Floats:
-    """[A]."""
+    """DRAM energy, [A]."""
     return _of(grid, "dram", lambda d: d.pj_per_bit.value) * 8e-12
 
 
 def dram_interface_mm2(grid: AcceleratorGrid, end: str = "value") -> Floats:
-    """PHY and controller of all channels, [A]."""
+    """Area of PHY and controller of all channels, [A]."""
     return np.asarray(_of(grid, "dram", lambda d: _end(d.interface_mm2, end)) * grid.dram_channels)
 
 
 def dram_price_class(grid: AcceleratorGrid) -> list[str]:
-    """In words, [A]: for orientation, no part of any objective."""
+    """Price class in words, [A]; not part of any objective."""
     return [memory_type("dram", grid.names["dram"][kind]).price_class for kind in grid.dram]
 
 
 def flash_bytes_per_s(grid: AcceleratorGrid) -> Floats:
-    """Sustained, blocks read one after the other, [A]; infinite where there is none."""
+    """Sustained bandwidth of sequential block reads, [A]; infinite without flash."""
     flash = table("memory.yaml", "flash")
     block, command = flash["block_kib"].value * 1024, flash["command_us"].value * 1e-6
     return _of(grid, "flash", lambda f: block / (block / (f.gb_per_s.value * 1e9) + command), np.inf)
 
 
 def flash_j_per_byte(grid: AcceleratorGrid) -> Floats:
-    """[A]."""
+    """Flash energy, [A]."""
     return _of(grid, "flash", lambda f: f.pj_per_bit.value * 8e-12)
 
 
 def compression_ratios(grid: AcceleratorGrid, pairs: Sequence[FormatPair]) -> Floats:
-    """Bytes of a weight in SRAM over its bytes in DRAM, [codecs, C]: 1 without a codec, and where one would add.
+    """Compression ratio (bytes in SRAM / bytes in DRAM) of weights, [codecs, C]: at least 1; 1 without a codec.
 
     Raises InputError on a format whose ratio was not measured with a codec of the grid.
     """
@@ -124,7 +124,7 @@ def _ratio(codec: str, name: str) -> float:
 
 
 def decoder_mm2(grid: AcceleratorGrid, end: str = "value") -> Floats:
-    """Decoders for as many codes as the DRAM delivers, [A]; a code is at least half a byte."""
+    """Area of the decoders that keep up with the DRAM, [A]: two codes per byte, one code per decoder and cycle."""
     each = _of(grid, "codec", lambda c: _end(c.decoder_um2, end))
     scale = [getattr(at_node("nodes.yaml", "logic_area", unit.node_nm), end) for unit in grid.units]
     decoders = np.ceil(2 * dram_bytes_per_s(grid) / grid.clock_hz)

@@ -1,4 +1,4 @@
-"""A memory type in a YAML file of its own: the rows of its kind, each with value, unit, source and quality."""
+"""Reads a memory type from its own YAML file: the rows of its kind, each with value, unit, source and quality."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def _row(written: Any) -> Coefficient:
-    """Raises ValueError where it is no row."""
+    """A row as a Coefficient; raises ValueError if it is not one."""
     if not isinstance(written, Mapping):
         raise ValueError(f"expected a row {{value, unit, source, quality}}, found {written!r}")
     return Coefficient.of(written)  # type: ignore[arg-type]  # `of` checks the keys of the row
@@ -27,7 +27,7 @@ _WRITTEN = {Coefficient: _Row, Mapping[str, Coefficient]: dict[str, _Row], str: 
 
 
 def load_rows(path: Path, made: type[T]) -> T:
-    """The `made`, a dataclass of rows, that a file describes; raises InputError naming file, line and key."""
+    """Read an instance of `made`, a dataclass of rows; raises InputError naming file, line and key."""
     hints, keys = get_type_hints(made), fields(made)  # type: ignore[arg-type]  # every T is a dataclass
     rows = {f.name: (_WRITTEN[hints[f.name]], ... if f.default is MISSING else f.default) for f in keys}
     found = load_yaml(path, with_fields(Written, made.__name__, rows))

@@ -1,7 +1,7 @@
-"""Memory types by name: DRAM, flash and codecs of stored weights, each with its rows.
+"""Memory types by name: DRAM, flash and codecs of stored weights.
 
-Shipped ones stand in data/memories.yaml and data/compression.yaml; another is a YAML file of the same rows, and its
-path, absolute, is its name.
+Shipped types are in data/memories.yaml and data/compression.yaml; other types are YAML files with the same rows, named
+by their absolute paths.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _FILES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class Dram:
-    """A DRAM type, by the channel."""
+    """A DRAM type; rates and sizes are per channel."""
 
     gb_per_s: Coefficient  # peak
     pj_per_bit: Coefficient  # device, interface and controller
-    interface_mm2: Coefficient  # PHY and controller; analog, so taken as equal at every node
+    interface_mm2: Coefficient  # PHY and controller; mostly analog, so assumed equal at every node
     gib_per_channel: Coefficient
-    price_class: str = "not known"  # for orientation in tables; no part of any objective
+    price_class: str = "not known"  # shown in tables; not part of any objective
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Flash:
 
 @dataclass(frozen=True)
 class Codec:
-    """Lossless compression of weights in DRAM and flash. ratio: by weight format, bytes before over bytes after."""
+    """Lossless compression of weights in DRAM and flash."""
 
-    decoder_um2: Coefficient  # of one decoder, a code per cycle, at 7 nm
-    ratio: Mapping[str, Coefficient]
+    decoder_um2: Coefficient  # of one decoder, which decodes one code per cycle, at 7 nm
+    ratio: Mapping[str, Coefficient]  # weight format -> bytes before / after compression
 
 
 MemoryType = Dram | Flash | Codec
@@ -51,7 +51,7 @@ KINDS: Mapping[str, type[MemoryType]] = {"dram": Dram, "flash": Flash, "codec": 
 
 @cache
 def _shipped(kind: str) -> Mapping[str, MemoryType]:
-    """The types of a kind; the ratios of a codec are measured, and stand in the file that the measurement writes."""
+    """The shipped types of a kind; the measured ratios of codecs are in compression.yaml."""
     found: dict[str, MemoryType] = {}
     rows: dict[str, Any]
     for name, rows in read_data("memories.yaml")[kind].items():
@@ -68,14 +68,14 @@ def dram_types() -> tuple[str, ...]:
 
 
 def is_file(name: str) -> bool:
-    """Whether a memory type is named by the file that describes it."""
+    """Whether `name` is that of a file, not of a shipped memory type."""
     return name.endswith(_FILES)
 
 
 def memory_type(kind: str, name: str) -> Any:
-    """The Dram, Flash or Codec called `name`, or in the file of that path.
+    """The Dram, Flash or Codec called `name`, or described by the file `name`.
 
-    Raises InputError on an unknown one, with the nearest, and on what is wrong in the file, with its line.
+    Raises InputError on an unknown name, with the nearest, and on an error in the file, with its line.
     """
     known = _shipped(kind)
     if name in known:
@@ -90,7 +90,7 @@ def memory_type(kind: str, name: str) -> Any:
 
 @lru_cache(maxsize=64)
 def _read(kind: str, path: Path, changed_ns: int) -> MemoryType:
-    """As the file was when it was last changed."""
+    """Read a type from a file; `changed_ns` makes the cache follow changes of the file."""
     from codesign.hardware.chip.memory_files import load_rows  # with pydantic, which is slow to import
 
     return load_rows(path, KINDS[kind])
