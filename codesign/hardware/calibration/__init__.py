@@ -1,4 +1,4 @@
-"""Measuring units in a user's own cell library: Liberty files, synthesis, and the energy of the mapped gates."""
+"""Calibration of the unit model to a cell library: Liberty files, synthesis, and energy of the mapped gates."""
 
 from codesign.hardware.calibration.liberty.cells import cells_delay, verilog_models
 from codesign.hardware.calibration.liberty.library import Cell, FlipFlop, Library, read_liberty, write_merged

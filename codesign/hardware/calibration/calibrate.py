@@ -1,4 +1,4 @@
-"""From a Liberty file to the coefficients of area, delay and energy, with their errors and provenance."""
+"""Calibration: from Liberty files to coefficients of area, delay and energy, with errors and provenance."""
 
 from __future__ import annotations
 
@@ -34,53 +34,44 @@ from codesign.hardware.units.operand_streams import OPERANDS
 from codesign.hardware.units.unit_model import Fitted, Provenance, UnitModelFile
 
 PROBE = Unit((FormatPair.parse("int8"),), "int32", 1)
-_PERIODS = (2.5, 1.25)  # the two clock targets, in delays of the probe
+_PERIODS = (2.5, 1.25)  # the two clock targets, in multiples of the probe's delay
 _LEAST_SAMPLES = 2 * len(PARTS)
 
-Progress = Callable[[str, int, int, str], None]  # stage, done, total, what
+Progress = Callable[[str, int, int, str], None]  # stage, done, total, name
 
 
 @dataclass(frozen=True)
 class MeasuredUnit:
-    """A row of units.json: a synthesised unit with what was measured of it.
-
-    rates: products a lane and cycle by mode; cuts: the steps that registers follow; clock_ps: what it was mapped for;
-    area_um2: of its cells, before placement; delay_ps: its longest path mapped for speed, None where the tool reports
-    none; parts: one-bit cells by kind; energy: of units of the first clock, by mode and activity.
-    """
+    """A row of units.json: a synthesised unit and its measurements."""
 
     family: str
     pairs: list[str]
-    rates: list[int]
+    rates: list[int]  # products per lane and cycle, by mode
     accumulator: str
     lanes: int
-    cuts: list[str]
-    clock_ps: float
-    area_um2: float
-    delay_ps: float | None
-    parts: dict[str, int]
-    energy: list[Simulated]
+    cuts: list[str]  # steps that are followed by pipeline registers
+    clock_ps: float  # clock target
+    area_um2: float  # of its cells, before placement
+    delay_ps: float | None  # longest path when mapped for speed; None if the tool reports none
+    parts: dict[str, int]  # one-bit cells by kind
+    energy: list[Simulated]  # by mode and activity; only for units of the first clock target
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a library's units measured, and the coefficients fitted to them.
-
-    samples: synthesised units; switched: energies of those of the first clock, by mode and activity;
-    failures: (unit, reason) of those that were not synthesised; synthesis_s: seconds of all synthesis runs together.
-    """
+    """Measurements of the units in a library, from which the coefficients are fitted."""
 
     library: Library
     tool: Tool
     script: str
     clocks_ps: tuple[float, ...]
-    samples: tuple[Sample, ...]
-    switched: tuple[Switched, ...]
-    failures: tuple[tuple[str, str], ...]
-    synthesis_s: float
+    samples: tuple[Sample, ...]  # synthesised units
+    switched: tuple[Switched, ...]  # energies of the units of the first clock target, by mode and activity
+    failures: tuple[tuple[str, str], ...]  # (unit, reason) of units that could not be synthesised
+    synthesis_s: float  # total run time of synthesis
 
     def model(self) -> UnitModelFile:
-        """Coefficients and errors with provenance."""
+        """Fit the coefficients; returns them with errors and provenance."""
         source = f"codesign calibrate: {self.library.name}, {self.tool.version}"
         timed = [sample for sample in self.samples if sample.delay_ps]
         levels = _rows(dict(zip(KINDS, fit_delay(timed), strict=True)), "ps per logic level", source) if timed else {}
@@ -115,7 +106,7 @@ class Calibration:
         )
 
     def errors(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Relative errors of area and delay, each in-sample, on left-out units, families and shared units."""
+        """Relative errors of area, delay and energy: in-sample, on held-out units and families, and of shared units."""
         single = [sample for sample in self.samples if sample.family != SHARED_FAMILY]
         shared = [sample for sample in self.samples if sample.family == SHARED_FAMILY]
         coefficients = fit_area(self.samples)
@@ -146,7 +137,7 @@ class Calibration:
         return found
 
     def results(self) -> list[MeasuredUnit]:
-        """The raw measurements."""
+        """The raw measurements, as rows of units.json."""
         return [
             MeasuredUnit(
                 family=sample.family,
@@ -178,11 +169,12 @@ def calibrate(
     parallel: int = 2,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Synthesise the grid with a library and fit the model to it.
+    """Synthesise the grid of units with a cell library and measure their energy.
 
-    folder: where netlists, results.jsonl and energy.jsonl are kept; a second call goes on from them. clocks_ps: two
-    clock targets; by default 2.5 and 1.25 times the delay of an INT8 MAC. Raises InputError for a
-    Liberty file that cannot be used, EnvironmentProblem without yosys or where too few units came out.
+    folder: keeps netlists, results.jsonl and energy.jsonl, from which a later call resumes. clocks_ps: two clock
+    targets; by default 2.5 and 1.25 times the delay of an INT8 MAC. limit_s: time limit per unit.
+    Raises InputError for a Liberty file that cannot be used, EnvironmentProblem without yosys or if too few units were
+    synthesised.
     """
     library = read_liberty(*liberty)
     found = find_yosys(tool)
@@ -223,7 +215,7 @@ def calibrate(
 
 
 def _energy_jobs(entries: Sequence[Entry], outcomes: Sequence[Outcome], clock_ps: float) -> list[energy.EnergyJob]:
-    """Units of one clock whose netlist is there."""
+    """Energy jobs of the synthesised units of one clock target."""
     operands = hashlib.sha256(OPERANDS.read_bytes()).hexdigest()[:16]
     return [
         energy.EnergyJob(f"{path.parent.name} {operands}", entry.family, entry.unit, path)
@@ -254,7 +246,7 @@ def _rows(values: Mapping[str, float], unit: str, source: str, quality: str = "f
 
 
 def _planned_levels(clocks_ps: Sequence[float]) -> dict[str, CoefficientRow]:
-    """What the grid was cut with, where the tool reports no delays."""
+    """The delays per level that the grid was pipelined with, used if the tool reports no delays."""
     scale = max(clocks_ps) / _PERIODS[0] / PLANNED_PROBE_PS
     planned = {kind: ps * scale for kind, ps in PLANNED_LEVEL_PS.items()}
     return _rows(planned, "ps per logic level", "not measured", "assumption")

@@ -1,4 +1,4 @@
-"""Verilog of compute units and their software twin: what was scored is what is handed over."""
+"""Verilog of compute units and arrays, and its bit-exact software model, which scores designs."""
 
 from codesign.hardware.rtl.emit.unit import Built, Unit, build
 from codesign.hardware.rtl.verify.twin import Twin

@@ -1,1 +1,1 @@
-"""What one compute unit costs: its Verilog times coefficients fitted to synthesis, each with provenance."""
+"""Cost model of one compute unit: its Verilog, and coefficients with provenance that are fitted to synthesis."""

@@ -1,13 +1,13 @@
-"""The streams of operands that switching is measured with: layers of the bundled networks, and uniform noise."""
+"""Names of the operand streams with which switching activity is measured: the bundled networks, and uniform noise."""
 
 from __future__ import annotations
 
 from codesign.hardware.units.coefficients import read_data
 
 OPERAND_BITS = "operand_bits.json"  # written by reports/validation/operands.py
-NOISE = "noise"  # uniform random codes; all others are networks
+NOISE = "noise"  # uniform random codes; all other streams are layers of a network
 
 
 def activities() -> tuple[str, ...]:
-    """Names of the operand streams: the bundled networks, then uniform noise."""
+    """The bundled networks, then NOISE."""
     return tuple(read_data(OPERAND_BITS)["bits"])

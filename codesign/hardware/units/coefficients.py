@@ -1,8 +1,8 @@
-"""Numbers with provenance: every coefficient of the cost model is a row of a YAML file in ``hardware/data/``.
+"""Coefficients of the cost model with provenance: rows of the YAML files in ``hardware/data/``.
 
-A row has ``value`` (optionally ``low`` and ``high``), ``unit``, ``source`` and ``quality``:
-measured (our own synthesis), fitted, published (read in the primary source), second (not read
-there: quoted by another source or from memory) or assumption.
+A row has ``value`` (optionally ``low`` and ``high``), ``unit``, ``source`` and ``quality``: measured (our own
+synthesis), fitted, published (read in the primary source), second (second-hand: quoted by another source or from
+memory) or assumption.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ QUALITIES = ("measured", "fitted", "published", "second", "assumption")
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the range it is believed to lie in; low <= value <= high."""
+    """A value with its uncertainty; low <= value <= high."""
 
     value: float
     low: float
     high: float
 
     def scaled(self, other: Interval) -> Interval:
-        """Product of two non-negative intervals."""
+        """Product with another interval; both must be non-negative."""
         return Interval(self.value * other.value, self.low * other.low, self.high * other.high)
 
     def to_dict(self) -> dict[str, float]:
@@ -40,7 +40,7 @@ class Interval:
 
 
 class CoefficientRow(TypedDict):
-    """A coefficient as a data file has it; without `low` and `high` its interval is the value."""
+    """A coefficient in a data file; without `low` and `high` the interval is the value itself."""
 
     value: float
     low: NotRequired[float]
@@ -67,7 +67,7 @@ class Coefficient:
 
     @classmethod
     def of(cls, row: CoefficientRow) -> Coefficient:
-        """Raises ValueError where provenance is missing or the interval does not hold the value."""
+        """Parse a row; raises ValueError if provenance is missing or the value lies outside its interval."""
         missing = [key for key in ("value", "unit", "source", "quality") if key not in row]
         if missing:
             raise ValueError(f"coefficient without {', '.join(missing)}: {dict(row)}")
@@ -91,20 +91,20 @@ def read_data(name: str) -> dict[str, Any]:
 
 @cache
 def table(name: str, section: str) -> Mapping[Any, Coefficient]:
-    """The coefficients of one section of a data file, by key."""
+    """Key -> coefficient of one section of a data file."""
     return {key: Coefficient.of(row) for key, row in read_data(name)[section].items()}
 
 
 def at_node(name: str, section: str, node_nm: float) -> Interval:
-    """Coefficient at a process node: the tabled one, or log-log interpolated between its neighbours.
+    """Coefficient at a process node: tabulated, or log-log interpolated between the neighbouring nodes.
 
-    Beyond the table's ends the end value would be a guess: raises ValueError naming the range.
+    Raises ValueError, naming the range, for a node outside of the table.
     """
     return Interval(*(float(x) for x in at_nodes(name, section, np.array([node_nm]))[0]))
 
 
 def at_nodes(name: str, section: str, node_nm: Floats) -> Floats:
-    """`at_node` of many: (value, low, high) at each node, float64 [n, 3]."""
+    """`at_node` for several nodes: (value, low, high), float64 [n, 3]."""
     rows = sorted((float(node), row) for node, row in table(name, section).items())
     nodes = np.array([node for node, _ in rows])
     beyond = ~((node_nm >= nodes[0]) & (node_nm <= nodes[-1]))

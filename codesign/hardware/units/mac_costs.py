@@ -18,21 +18,21 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class MacCosts:
-    """Value, low and high of n units, float64 [n, 3] each. energy_pj: of one MAC of the unit's first pair."""
+    """Costs of n units: (value, low, high), float64 [n, 3] each."""
 
     area_um2: Floats
     delay_ns: Floats
-    energy_pj: Floats
+    energy_pj: Floats  # of one MAC of the unit's first pair
     leakage_nw: Floats
 
 
 def mac_costs(
     units: Sequence[MacUnit], unit: Ints, node_nm: Floats, clock_ghz: Floats, activity: str | None = None
 ) -> MacCosts:
-    """What `MacUnit` says of ``units[unit[i]]`` at ``node_nm[i]``, cut for ``clock_ghz[i]``.
+    """Costs of ``units[unit[i]]`` at ``node_nm[i]``, pipelined for ``clock_ghz[i]``, as computed by `MacUnit`.
 
-    unit, node_nm, clock_ghz: [n]; the units' own nodes and clocks do not count. A unit's Verilog is analysed
-    once for every way that the clocks cut it. Raises InputError on a node or clock out of range.
+    unit, node_nm, clock_ghz: [n]; the units' own nodes and clocks are ignored. A unit's Verilog is analysed once per
+    distinct pipeline. Raises InputError on a node or clock out of range.
     """
     unit, node_nm, clock_ghz = np.broadcast_arrays(unit, node_nm, clock_ghz)
     wrong = ~((clock_ghz > 0) & (clock_ghz <= 20))
@@ -48,7 +48,7 @@ def mac_costs(
 
 
 def _grouped(unit: Ints, count: int) -> Iterator[tuple[int, Ints]]:
-    """The rows of every unit that has any."""
+    """(unit, its rows) for every unit that occurs."""
     order = np.argsort(unit, kind="stable")
     ends = np.searchsorted(unit[order], np.arange(count + 1))
     for index in range(count):
@@ -59,7 +59,7 @@ def _grouped(unit: Ints, count: int) -> Iterator[tuple[int, Ints]]:
 def _fill(
     costs: MacCosts, unit: MacUnit, rows: Ints, clock_ghz: Floats, activity: str | None, nodes: Floats | None = None
 ) -> None:
-    """Costs of one unit: those of each way to cut it, times the factors of the nodes."""
+    """Fill the rows of one unit: the costs of each distinct pipeline times the scaling factors of the nodes."""
     if not len(rows):
         return
     where = np.array([unit.node_nm]) if nodes is None else nodes[rows]

@@ -1,4 +1,4 @@
-"""Operands of the bundled networks: which layers were kept, and how often the bits of a format change on them."""
+"""Operands of layers of the bundled networks, and bit statistics of number formats on them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from codesign.hardware.units.activities import NOISE
 from codesign.hardware.units.coefficients import DATA
 
 OPERANDS = DATA / "operands.npz"  # written by reports/validation/operands.py
-OUTPUTS = 8  # rows and columns of a layer, whose products are the streams
-STEPS = 12  # of each layer
-_LANES = 16  # that operands are spread over to see which bits change
+OUTPUTS = 8  # rows and columns of a layer, whose dot products are the streams
+STEPS = 12  # per layer
+_LANES = 16  # lanes of the unit for which bit statistics are measured
 
 Array = npt.NDArray[np.int64]
 
 
 @cache
 def networks() -> dict[str, list[tuple[Tensor, Tensor]]]:
-    """(streamed [16, K], stationary [16, K]) of some layers of each bundled network (data/operands.npz)."""
+    """Network -> (streamed [16, K], stationary [16, K]) of some of its layers, from data/operands.npz."""
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     with np.load(OPERANDS) as stored:
         for name in stored.files:
@@ -38,7 +38,7 @@ def networks() -> dict[str, list[tuple[Tensor, Tensor]]]:
 
 @cache
 def measured_bits(name: str, side: str, activity: str) -> tuple[float, float]:
-    """What `switching.operand_bits` tables, from the operands: of 16 lanes, over the first steps of each layer."""
+    """As `switching.operand_bits`, measured on the operands: on 16 lanes, over the first steps of each layer."""
     operand = Side.of(name)
     if activity == NOISE:
         streams = [np.random.default_rng(0).integers(0, 1 << operand.bits, (64, _LANES, 2 * OUTPUTS))]
@@ -57,7 +57,7 @@ def measured_bits(name: str, side: str, activity: str) -> tuple[float, float]:
 
 
 def _significand(codes: Array, side: Side) -> Array:
-    """Bits that are multiplied: two's complement of integers, the magnitude of a minifloat with its hidden bit."""
+    """Inputs of the multiplier: integers in two's complement, magnitudes of minifloats with the hidden bit."""
     if side.element is None:
         return codes & (1 << side.bits) - 1
     kept = side.element.mantissa_bits

@@ -1,9 +1,9 @@
-"""How often the products of a mode change on real operands: what its energy depends on beside its hardware.
+"""Switching activity of the products of a mode, which its energy depends on.
 
-Every bit of a partial product is the AND of one bit of each operand. With p the density of ones among an
-operand's significand bits and c that of ones that stay from one step to the next, independent operands change a
-product bit with probability 2 (p_w p_a - c_w c_a). data/operand_bits.json holds p and c of every format on the
-operands of the bundled networks and on uniform noise (reports/validation/operands.py).
+Every bit of a partial product is the AND of one bit of each operand. Let p be the probability that a significand bit is
+1, and c that it is 1 in two consecutive steps. For independent operands, a partial-product bit then toggles with
+probability 2 (p_w p_a - c_w c_a). data/operand_bits.json holds p and c of every format on the operands of the bundled
+networks and on uniform noise (written by reports/validation/operands.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _RANDOM = 3 / 16  # p_w p_a - c_w c_a of random bits
 
 @lru_cache(maxsize=65536)
 def product_activity(mode: Mode, activity: str) -> float:
-    """Changes of a product bit in one step, over those of random bits."""
+    """Toggle rate of a partial-product bit, relative to random bits."""
     weight, activation = (
         operand_bits(name, side, activity)
         for name, side in ((mode.pair.weight, "weight"), (mode.pair.activation, "activation"))
@@ -28,9 +28,9 @@ def product_activity(mode: Mode, activity: str) -> float:
 
 
 def operand_bits(name: str, side: str, activity: str) -> tuple[float, float]:
-    """Density of ones among significand bits and of ones that stay for a step. side: weight or activation."""
+    """Probabilities (p, c) that a significand bit is 1, and 1 in two consecutive steps. side: weight or activation."""
     row = read_data(OPERAND_BITS)["bits"][activity][side].get(name)
-    if row is None:  # a format that the table does not list, from the operands themselves, which takes torch
+    if row is None:  # not in the table: measured on the operands, which needs torch
         from codesign.hardware.units.operand_streams import measured_bits
 
         return measured_bits(name, side, activity)

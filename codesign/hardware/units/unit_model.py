@@ -1,6 +1,6 @@
-"""`UnitModel`: area, delay and energy of a unit from its Verilog and coefficients fitted to one cell library.
+"""`UnitModel`: area, delay and energy of a unit from its Verilog, with coefficients fitted to one cell library.
 
-Shipped for two libraries (data/mac_model_*.yaml); `codesign calibrate` writes the same file for another.
+Models of two libraries are shipped (data/mac_model_*.yaml); `codesign calibrate` writes the same file for others.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from codesign.hardware.units.coefficients import DATA, Coefficient, CoefficientR
 from codesign.hardware.units.switching import product_activity
 
 SHIPPED_7NM = "mac_model_asap7.yaml"
-# nodes that a shipped library stands for itself, beside those that 7 nm is scaled to
+# nodes with a shipped library of their own; other nodes are scaled from 7 nm
 SHIPPED = {130.0: "mac_model_sg13g2.yaml"}
-SHARES = ("steady", "data")  # of switching: in any case, and in proportion to product_activity
+SHARES = ("steady", "data")  # shares of switching energy: constant, and proportional to product_activity
 _SECTIONS = ("area_um2", "level_ps", "energy_fj", "energy", "errors", "provenance")
 
 Vector = npt.NDArray[np.float64]
 
 
 class Cuts:
-    """Where an uncut unit is cut for each clock period; every plan is made once for all periods that it holds for."""
+    """Pipeline plans of a unit by clock period; each plan is computed once for the range of periods it applies to."""
 
     def __init__(self, unit: Unit, level_ps: Mapping[str, float]) -> None:
         self._steps, self._level_ps = Steps.of(unit), level_ps
@@ -52,7 +52,7 @@ class Cuts:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The largest units that the coefficients are fitted to, each in one respect."""
+    """The largest value of each property among the units that the coefficients are fitted to."""
 
     lanes: int
     significand_bits: int
@@ -62,91 +62,81 @@ class Fitted:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What the coefficients are fitted to: the cell library, the synthesiser with its script, and how many units.
-
-    clocks_ps: the clock targets; synthesis_s: seconds of all runs together, None in files from before it was kept;
-    failed: units that were not synthesised, each with the reason.
-    """
+    """Provenance of the coefficients: cell library, synthesis tool and units."""
 
     library: str
     voltage_v: float
-    sha256: str
+    sha256: str  # of the library's files
     tool: str
     script: str
-    clocks_ps: tuple[float, ...]
-    units: int
-    synthesis_s: int | None = None
+    clocks_ps: tuple[float, ...]  # clock targets
+    units: int  # number of synthesised units
+    synthesis_s: int | None = None  # total run time of synthesis; None in older files
     fitted: Fitted
-    failed: tuple[str, ...]
+    failed: tuple[str, ...]  # units that could not be synthesised, with the reason
 
 
 class EnergySections(TypedDict, total=False):
-    """Of a unit model's file, by share and part, and clock, leakage and idle_share; missing where none was measured."""
+    """Energy sections of a unit model's file; missing if no energy was measured."""
 
-    energy_fj: dict[str, dict[str, CoefficientRow]]
-    energy: dict[str, CoefficientRow]
+    energy_fj: dict[str, dict[str, CoefficientRow]]  # share -> part -> fJ per one-bit part and cycle
+    energy: dict[str, CoefficientRow]  # clock, leakage and idle_share
 
 
 class UnitModelFile(EnergySections):
-    """A unit model's file, as `codesign calibrate` writes it; errors: relative, by what, how evaluated and quantile."""
+    """A unit model's file, as written by `codesign calibrate`."""
 
     provenance: dict[str, object]
     area_um2: dict[str, CoefficientRow]
     level_ps: dict[str, CoefficientRow]
-    errors: dict[str, dict[str, dict[str, float]]]
+    errors: dict[str, dict[str, dict[str, float]]]  # relative: quantity -> evaluation -> quantile
 
 
 @dataclass(frozen=True, eq=False)
 class UnitModel:
-    """Coefficients of one library, at its own node.
-
-    area_um2: of a cell of each part; ps: of a level of each kind of logic; energy: fJ of a cell of each part and
-    cycle, [steady or in proportion to product_activity, (value, low, high), parts], low without and high with
-    all glitches; clock: fJ of a register and cycle; leakage: nW per um2; idle: switching of a mode's unused parts
-    over that of used ones.
-    """
+    """Coefficients of one library, at its own node."""
 
     name: str
-    area_um2: Vector
-    ps: Vector
-    energy: Vector
-    clock: Interval
-    leakage: Interval
-    idle: Interval
-    errors: Mapping[str, Mapping[str, Mapping[str, float]]]
+    area_um2: Vector  # [parts], per one-bit part
+    ps: Vector  # [kinds], delay per logic level
+    energy: Vector  # [SHARES, (value, low, high), parts] fJ per one-bit part and cycle; low without, high with glitches
+    clock: Interval  # fJ per register and cycle
+    leakage: Interval  # nW per um2
+    idle: Interval  # switching of parts that a mode does not use, relative to used ones
+    errors: Mapping[str, Mapping[str, Mapping[str, float]]]  # as in UnitModelFile
     provenance: Provenance
 
     @property
     def activities(self) -> tuple[str, ...]:
-        """What operands the energy was measured with: the bundled networks' and uniform noise."""
+        """Names of the operand streams with which energy was measured."""
         return activities()
 
     def error(self, what: str) -> float:
-        """90th percentile of the relative error on left-out families of formats; half where it was not measured."""
+        """90th percentile of the relative error on held-out families of formats; 0.5 if it was not measured."""
         return self.errors[what]["left_out_families"]["p90"] if what in self.errors else 0.5
 
     def plan(self, unit: Unit, period_ps: float) -> Plan:
-        """Cuts of a unit for a clock."""
+        """The pipeline plan of a unit for a clock period."""
         return _cuts(self, unit.cut(())).at(period_ps)
 
     def area(self, unit: Unit) -> Interval:
-        """um2 of all cells, before placement."""
+        """Total area of the cells in um2, before placement."""
         return _around(float(counts_of(unit) @ self.area_um2), self.error("area"))
 
     def delay_ns(self, unit: Unit) -> Interval:
-        """Longest path from register to register."""
+        """Longest register-to-register path."""
         return _around(float(unit_paths(unit).longest(self.ps) @ self.ps) * 1e-3, self.error("delay"))
 
     def leakage_nw(self, unit: Unit) -> Interval:
-        """Power of the whole unit at rest."""
+        """Leakage power of the whole unit."""
         area = float(counts_of(unit) @ self.area_um2)
         return self.leakage.scaled(Interval(area, area, area))
 
     def energy_pj(self, unit: Unit, mode: int, activity: str | None = None) -> Interval:
-        """Dynamic energy of one product of a mode, its share of registers, clock and accumulation included.
+        """Dynamic energy of one product of a mode, including its share of registers, clock and accumulation.
 
-        activity: one of `activities`; by default the mean of the networks, with the interval of all of them.
-        Raises InputError on another.
+        activity: one of `activities`; by default the mean of the networks, with an interval that covers all of them.
+        Raises InputError on an unknown activity.
         """
         if activity is not None and activity not in activities():
             raise InputError(f"unknown activity '{activity}'{nearest(activity, activities())}")
@@ -171,7 +161,7 @@ class UnitModel:
         return Interval(float(value), float(low), float(high))
 
     def extrapolation(self, unit: Unit) -> tuple[str, ...]:
-        """In what respects the unit lies beyond every one that the coefficients are fitted to; empty within."""
+        """The respects in which the unit exceeds those that the coefficients are fitted to; empty if none."""
         limits = self.provenance.fitted
         widest = max(max(mode.weight.significand, mode.activation.significand) for mode in unit.modes)
         found = {
@@ -183,7 +173,7 @@ class UnitModel:
         return tuple(f"{what} {has}, fitted up to {most}" for what, (has, most) in found.items() if has > most)
 
 
-@lru_cache(maxsize=4096)  # as many units as `unit_paths` keeps: each holds a graph of thousands of nodes
+@lru_cache(maxsize=4096)  # as in `unit_paths`: each holds a graph of thousands of nodes
 def _cuts(model: UnitModel, unit: Unit) -> Cuts:
     return Cuts(unit, dict(zip(KINDS, model.ps.tolist(), strict=True)))
 
@@ -192,9 +182,9 @@ def _around(value: float, error: float) -> Interval:
     return Interval(value, value * (1 - error), value * (1 + error))
 
 
-@lru_cache(maxsize=64)  # libraries; one that left the cache is read again, to the same numbers
+@lru_cache(maxsize=64)  # libraries
 def load_model(name: str) -> UnitModel:
-    """A shipped model by file name, or a user's by path, its arrays read-only. Raises InputError for another file."""
+    """A shipped model by file name, or another by path; arrays are read-only. Raises InputError on other files."""
     shipped = name in (SHIPPED_7NM, *SHIPPED.values())
     data = read_data(name) if shipped else _read(Path(name))
     try:
@@ -226,7 +216,7 @@ def _provenance(written: Any) -> Provenance:
 
 
 def _frozen(values: Vector) -> Vector:
-    """Without write access: every unit of a library reads the same coefficients."""
+    """A read-only array, since all units of a library share the coefficients."""
     values.setflags(write=False)
     return values
 

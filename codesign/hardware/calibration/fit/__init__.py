@@ -1,1 +1,1 @@
-"""Coefficients of area, delay and energy fitted to synthesised units, and the errors on those left out."""
+"""Fits of area, delay and energy to synthesised units, and their errors on held-out units."""

@@ -1,8 +1,8 @@
-"""Fit of area and delay to synthesised units, and how well it predicts units it has not seen.
+"""Fit of area and delay to synthesised units, and its errors on held-out units.
 
-Area is a sum over the unit's bill of materials, delay the longest sum of logic levels between two
-registers (`rtl.analyse.timing`); every coefficient is non-negative and has a physical meaning. Non-negative
-least squares on relative error (Lawson and Hanson 1974, scipy).
+Area is a sum over the unit's bill of materials, delay the longest sum of logic levels between two registers
+(`rtl.analyse.timing`); all coefficients are non-negative and have a physical meaning. Non-negative least squares on the
+relative error (Lawson and Hanson, 1974; scipy's nnls).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.rtl.analyse.timing import KINDS, unit_paths
 from codesign.hardware.rtl.emit.unit import Unit
 
-_PRIOR_WEIGHT = 0.02  # of a part's own size against one unit: decides only what the units leave open
-_DELAY_PRIOR_WEIGHT = 0.3  # enough that logic which rarely decides a path keeps a sensible delay
+_PRIOR_WEIGHT = 0.02  # of the prior of a coefficient, relative to one unit: matters only for undetermined coefficients
+_DELAY_PRIOR_WEIGHT = 0.3  # high enough that logic which is rarely on the longest path keeps a plausible delay
 _DELAY_ROUNDS = 16
-_HUBER = 0.05  # relative errors beyond it count linearly: some stages are restructured beyond any count of levels
+_HUBER = 0.05  # Huber loss: larger relative errors count linearly, as synthesis restructures some stages completely
 _FOLDS = 5
 
 Vector = npt.NDArray[np.float64]
 
 
 class Grouped(Protocol):
-    """What can be left out together: a measured unit and its family of formats."""
+    """A measurement of a unit, which can be held out with its unit or its family of formats."""
 
     @property
     def family(self) -> str: ...
@@ -43,14 +43,14 @@ Measured = TypeVar("Measured", bound=Grouped)
 
 @dataclass(frozen=True)
 class Sample:
-    """One synthesised unit: what it is made of and what came out. delay_ps: clock-to-clock, or None."""
+    """One synthesised unit."""
 
     family: str
     unit: Unit
-    clock_ps: float
-    parts: Mapping[str, int]
+    clock_ps: float  # clock target
+    parts: Mapping[str, int]  # bill of materials
     area_um2: float
-    delay_ps: float | None
+    delay_ps: float | None  # register to register; None if not reported
 
     @property
     def counts(self) -> Vector:
@@ -58,7 +58,7 @@ class Sample:
 
 
 def fit_area(samples: Sequence[Sample]) -> Vector:
-    """um2 of one cell of each part, float64 [parts]."""
+    """Area in um2 of a one-bit cell of each part, float64 [parts]."""
     counts = np.array([sample.counts for sample in samples])
     areas = np.array([sample.area_um2 for sample in samples])
     typical = areas.sum() / counts.sum()
@@ -68,15 +68,15 @@ def fit_area(samples: Sequence[Sample]) -> Vector:
 
 
 def area_error(sample: Sample, coefficients: Vector) -> float:
-    """Predicted over synthesised area, less 1."""
+    """Predicted / synthesised area - 1."""
     return float(sample.counts @ coefficients) / sample.area_um2 - 1
 
 
 def fit_delay(samples: Sequence[Sample]) -> Vector:
-    """ps of one level of each kind of logic, float64 [kinds].
+    """Delay in ps of one level of each kind of logic, float64 [kinds].
 
-    Which path is the longest depends on the coefficients: they are fitted to the paths that the last
-    ones found longest, halfway at a time, and the best of the rounds is kept.
+    Iteratively reweighted non-negative least squares with Huber loss. The longest path depends on the coefficients, so
+    each round fits those of the current longest paths and moves half of the way; the best round is returned.
     """
     known = [sample for sample in samples if sample.delay_ps]
     graphs = [unit_paths(sample.unit) for sample in known]
@@ -102,7 +102,7 @@ def fit_delay(samples: Sequence[Sample]) -> Vector:
 
 
 def delay_error(sample: Sample, coefficients: Vector) -> float:
-    """Predicted over synthesised delay, less 1."""
+    """Predicted / synthesised delay - 1."""
     assert sample.delay_ps
     return float(unit_paths(sample.unit).longest(coefficients) @ coefficients) / sample.delay_ps - 1
 
@@ -114,9 +114,9 @@ def held_out(
     by: str,
     seed: int = 0,
 ) -> list[float]:
-    """Error of each sample under a fit that has not seen its group: by "unit" in five folds, or by "family".
+    """Cross-validation: the error of each sample under a fit without its group.
 
-    A unit's variants at other clocks leave together with it.
+    by: "unit" for five folds of units (with all their pipelined variants), "family" for one fold per family.
     """
     keys = [sample.family if by == "family" else _identity(sample.unit) for sample in samples]
     names = sorted(set(keys))
@@ -140,12 +140,12 @@ def _identity(unit: Unit) -> str:
 
 
 def summaries(errors: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
-    """Median, 90th percentile and worst of the absolute errors of each kind that has any."""
+    """Evaluation -> `summary` of its errors, without empty evaluations."""
     return {how: summary(found) for how, found in errors.items() if len(found)}
 
 
 def summary(errors: Sequence[float]) -> dict[str, float]:
-    """Median, 90th percentile and worst of the absolute errors."""
+    """Median, 90th percentile and maximum of the absolute errors."""
     sizes = np.abs(errors)
     values = {"median": np.median(sizes), "p90": np.quantile(sizes, 0.9), "worst": sizes.max()}
     return {name: round(float(value), 4) for name, value in values.items()}

@@ -1,8 +1,8 @@
-"""Fit of energy to the bills of materials of synthesised units, and how well it predicts units it has not seen.
+"""Fit of energy to the bills of materials of synthesised units, and its errors on held-out units.
 
-A part's energy a cycle is a steady share plus one in proportion to how often the mode's products change on its
-operands (`units.switching`). The low end of every energy counts each net at most once a cycle, the high end all the
-glitches of equal gate delays (`synthesis.energy`); the value is the middle of the two.
+The energy of a part per cycle has a constant share and one proportional to the switching activity of the mode's
+products (`units.switching`). The low end of every energy counts each net at most once per cycle, the high end includes
+all glitches under equal gate delays (`synthesis.energy`); the value is the mean of the two.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from codesign.hardware.rtl.analyse.parts import PARTS, counts_of
 from codesign.hardware.units.coefficients import CoefficientRow
 from codesign.hardware.units.unit_model import SHARES, EnergySections
 
-_PRIOR_WEIGHT = 0.02  # of a part's own size against one unit, as for area: decides only what the units leave open
-_ROUNDS = 20  # of new weights: by then the coefficients of both shipped libraries move by less than 1e-9 fJ
-# Predicted over target, below which a row's weight grows no further, so that no single row decides the fit. A guard:
-# of the shipped libraries' rows only some in 1000 come so low, and only in the fit of glitches.
+_PRIOR_WEIGHT = 0.02  # of the prior of a coefficient, relative to one unit, as for area
+_ROUNDS = 20  # of reweighting: then the coefficients of both shipped libraries change by less than 1e-9 fJ
+# Smallest ratio of predicted to target energy that is used for weights, so that no single row dominates the fit. Of the
+# shipped libraries' rows a few in 1000 are below it, and only in the fit of glitches.
 _LEAST_RATIO = 0.2
 
 
 def fit_energy(rows: Sequence[Switched]) -> Vector:
-    """fJ of one cell a cycle, without glitches and what they add, float64 [2, 2 x parts] by SHARES and PARTS.
+    """Energy in fJ per one-bit cell and cycle: [without glitches, glitches], float64 [2, 2 x parts] (SHARES x PARTS).
 
-    Only units of one format decide it.
+    Fitted to units of one format only.
     """
     single = [row for row in rows if len(row.unit.modes) == 1]
     counts = np.array([row.switching(row.own) for row in single])
@@ -40,9 +40,9 @@ def fit_energy(rows: Sequence[Switched]) -> Vector:
 
 
 def _non_negative(counts: Vector, scale: Vector, targets: Vector) -> Vector:
-    """Non-negative least squares of counts over scale to the targets.
+    """Iteratively reweighted non-negative least squares of counts / scale to the targets.
 
-    Rows that come out large weigh less, so that twice too much is as wrong as half of it.
+    Rows with a large prediction weigh less, so that twice and half the target count as equally wrong.
     """
     typical = max(float((targets * scale).sum()), 0.0) / counts.sum()
     size = counts.shape[1]
@@ -60,12 +60,12 @@ def _non_negative(counts: Vector, scale: Vector, targets: Vector) -> Vector:
 
 
 def energy_error(row: Switched, coefficients: Vector) -> float:
-    """Predicted over simulated energy, less 1, in the middle between without and with glitches."""
+    """Predicted / simulated energy - 1, for the mean of without and with glitches."""
     return float(row.switching(row.own) @ (coefficients[0] + coefficients[1] / 2)) / row.middle_fj - 1
 
 
 def idle_share(rows: Sequence[Switched], coefficients: Vector) -> tuple[float, float, float]:
-    """Switching of the parts that a mode leaves unused over that of used ones: median and central 80 % of the units."""
+    """Switching of parts that a mode does not use, relative to used ones: median, 10th and 90th percentile of units."""
     middle = coefficients[0] + coefficients[1] / 2
     found = []
     for row in rows:
@@ -79,8 +79,8 @@ def idle_share(rows: Sequence[Switched], coefficients: Vector) -> tuple[float, f
 
 
 def energy_errors(rows: Sequence[Switched]) -> dict[str, dict[str, float]]:
-    """Relative errors of units of one format under all activities, each left out with its variants or its family,
-    and of units of several formats, which decide nothing but the share of idle parts."""
+    """Relative errors of units of one format under all activities, in-sample and held out by unit or family, and of
+    units of several formats, from which only the idle share is fitted."""
     single = [row for row in rows if len(row.unit.modes) == 1]
     shared = [row for row in rows if len(row.unit.modes) > 1]
     coefficients = fit_energy(single)
@@ -99,9 +99,9 @@ def energy_errors(rows: Sequence[Switched]) -> dict[str, dict[str, float]]:
 
 
 def energy_model(rows: Sequence[Switched], area_um2: Vector, source: str) -> EnergySections:
-    """The sections of a unit model's file that say what switching takes; none without rows.
+    """The energy sections of a unit model's file; empty without rows.
 
-    area_um2: of one cell of each part.
+    area_um2: [parts], per one-bit cell.
     """
 
     def entry(value: float, low: float, high: float, unit: str) -> CoefficientRow:

@@ -1,1 +1,1 @@
-"""Cell libraries in Liberty files: areas, energies, delays, boolean functions and models for simulators."""
+"""Reads cell libraries from Liberty files: areas, energies, delays, boolean functions and simulation models."""

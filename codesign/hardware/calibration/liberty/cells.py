@@ -1,4 +1,4 @@
-"""Behavioural Verilog of library cells, so that a synthesised netlist runs in a simulator without a PDK's models."""
+"""Behavioural Verilog of library cells, to simulate a synthesised netlist without the models of a PDK."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from codesign.hardware.calibration.liberty.lookup import at, table_of
 
 
 def verilog_models(library: Library, cells_used: Iterable[str]) -> str:
-    """One module for each cell: assignments for gates, an ``always`` block for flip-flops, whose state begins at 0.
+    """One module per cell: assignments for gates, an ``always`` block for flip-flops, whose initial state is 0.
 
     Raises InputError for a cell that is not in the library, or that is neither a gate nor a flip-flop.
     """
@@ -19,7 +19,7 @@ def verilog_models(library: Library, cells_used: Iterable[str]) -> str:
 
 
 def library_cell(library: Library, name: str) -> Cell:
-    """The cell of that name. Raises InputError where it is missing or has no function."""
+    """The cell called `name`. Raises InputError if it is missing, or neither a gate nor a flip-flop."""
     cell = library.cells.get(name)
     if cell is None:
         raise InputError(f"the library {library.name} has no cell {name!r}{nearest(name, library.cells)}")
@@ -46,7 +46,7 @@ def _model(cell: Cell) -> str:
 
 
 def _edge(expression: BooleanExpression) -> str:
-    """The event at which a pin, or the complement of a pin, becomes true."""
+    """The Verilog event at which a pin, or its complement, becomes true."""
     inner = expression.operands[0] if expression.kind == "not" else expression
     if inner.kind != "var":
         raise InputError(f"a flip-flop with the event {expression.verilog()} cannot be modelled")
@@ -54,10 +54,10 @@ def _edge(expression: BooleanExpression) -> str:
 
 
 def cells_delay(library: Library) -> tuple[float, float]:
-    """(clock to output, setup) of the flip-flop that units are built with, in ps; the slower of rise and fall.
+    """(clock-to-output delay, setup time) of the flip-flop that units use, in ps; the slower of rise and fall.
 
-    Taken where a small unit works, not at the middle of the table (a load of 20 gates): the load of four of the
-    smallest inverters, and slews of the table's second point. Zero where the library tables no delays.
+    Evaluated at an operating point typical of small units: a load of four of the smallest inverters and the slew of the
+    table's second point. 0 if the library has no delay tables.
     """
     cell = library.flip_flop
     assert cell.ff is not None

@@ -1,11 +1,11 @@
-"""A cell library as numbers: areas, capacitances, leakage, energies and boolean functions from Liberty files.
+"""A cell library read from Liberty files: areas, capacitances, leakage, energies and boolean functions.
 
-After reading, capacitances are in fF, energies in fJ, leakage in nW, times in ps and areas in um2. Energy
-in Liberty's ``internal_power`` tables counts in capacitive_load_unit x voltage_unit^2 (Liberty User Guide,
-"Modeling power"): 1 fJ in ASAP7, 1 pJ in sg13g2. Tables that differ by ``related_pg_pin`` add up. In
-ASAP7 those of VDD and VSS are nearly equal over a cycle, so a sum could count twice; an estimate speaks for the sum:
-BUFx2 less INVx1 and INVx2 then leaves 0.45 fJ for its inner net, whose pin capacitance needs 0.43 to 0.58 fJ at
-0.7 V; one supply alone leaves 0.23 fJ. (The first stage of BUFx2 is taken to be as large as INVx1.)
+Units after reading: capacitance fF, energy fJ, leakage nW, time ps, area um2. Energy in Liberty's ``internal_power``
+tables is in capacitive_load_unit x voltage_unit^2 (Liberty User Guide, "Modeling power"): 1 fJ in ASAP7, 1 pJ in
+sg13g2. Tables that differ in ``related_pg_pin`` are added. In ASAP7 the tables of VDD and VSS are nearly equal over a
+cycle, so that a sum might count twice, but an estimate supports the sum: BUFx2 minus INVx1 and INVx2 then leaves 0.45
+fJ for its internal net, whose pin capacitance needs 0.43 to 0.58 fJ at 0.7 V; one supply alone leaves 0.23 fJ. (The
+first stage of BUFx2 is assumed to be as large as INVx1.)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MAJORITY, _PARITY = (0, 0, 0, 1, 0, 1, 1, 1), (0, 1, 1, 0, 1, 0, 0, 1)
 
 @dataclass(frozen=True)
 class FlipFlop:
-    """Edge-triggered memory of a cell: ``state`` takes ``next_state`` when ``clocked_on`` becomes true."""
+    """The edge-triggered state of a cell: ``state`` becomes ``next_state`` when ``clocked_on`` becomes true."""
 
     state: str
     inverse: str
@@ -53,25 +53,23 @@ class FlipFlop:
 
     @property
     def plain(self) -> bool:
-        """Holds a data pin or its complement, as the synthesiser's flip-flop mapping asks."""
+        """Whether it stores a data pin or its complement, as required by yosys `dfflibmap`."""
         inner = self.next_state.operands[0] if self.next_state.kind == "not" else self.next_state
         return inner.kind == "var" and len(self.clocked_on.inputs) == 1
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell.
-
-    ``internal_fj`` is per toggle of that pin (mean of rise and fall, in the middle of its table): of an output;
-    of a flip-flop's clock pin while the output rests; of a flip-flop's data pin. The energy of a
-    flip-flop's output is what a change adds to the clock edge that causes it.
-    """
+    """One library cell."""
 
     name: str
     area_um2: float
     leakage_nw: float
-    inputs_ff: dict[str, float]
-    functions: dict[str, BooleanExpression]
+    inputs_ff: dict[str, float]  # input pin -> capacitance
+    functions: dict[str, BooleanExpression]  # output pin -> function
+    # pin -> internal energy per toggle (mean of rise and fall, at the centre of the table): outputs; of a flip-flop
+    # also data pins and the clock pin with a constant output. The energy of a flip-flop's output is what a change adds
+    # to the clock edge that causes it.
     internal_fj: dict[str, float]
     ff: FlipFlop | None
     latch: bool
@@ -82,7 +80,7 @@ class Cell:
         return self.ff is None and not self.latch and bool(self.functions)
 
     def tables(self) -> dict[str, tuple[int, ...]]:
-        """Truth table of each output over all inputs in their order; only for small combinational cells."""
+        """Output pin -> truth table over all inputs in order; only for small combinational cells."""
         return {pin: function.truth_table(tuple(self.inputs_ff)) for pin, function in self.functions.items()}
 
     @property
@@ -96,19 +94,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Library:
-    """The cells of one process corner. ``sha256`` is of the texts of all the files, in the order given."""
+    """The cells of a library at one process corner."""
 
     name: str
-    sha256: str
+    sha256: str  # of the texts of all files, in the given order
     voltage_v: float
     cells: dict[str, Cell]
     paths: tuple[Path, ...]
-    time_ps: float
-    load_ff: float
+    time_ps: float  # time unit of the library
+    load_ff: float  # capacitance unit of the library
 
     @cached_property
     def full_adders(self) -> tuple[str, ...]:
-        """Two-output adder cells; abc maps single-output cells only, so a synthesised unit uses none of them."""
+        """Full-adder cells, which have two outputs; abc maps to single-output cells only, so units use none."""
         return tuple(name for name, cell in self.cells.items() if cell.full_adder)
 
     @cached_property
@@ -118,9 +116,9 @@ class Library:
 
     @cached_property
     def flip_flop(self) -> Cell:
-        """The flip-flop that yosys `dfflibmap` takes for a plain one on the rising edge: fewest pins, then least area.
+        """The flip-flop that yosys `dfflibmap` chooses for a plain rising-edge one: fewest pins, then smallest area.
 
-        Where there is none without set or reset, it takes one with either and ties that pin.
+        If all have set or reset, it chooses one of them and ties that pin.
         """
         ranked = [
             ((cell.ff.clear is not None) + (cell.ff.preset is not None), pins, cell.area_um2, name)
@@ -132,7 +130,7 @@ class Library:
 
     @property
     def has_internal_power(self) -> bool:
-        """Whether the library tables internal power; without it, energies miss what cells use inside."""
+        """Whether the library has internal power tables; without them, the internal energy of cells is missing."""
         return any(any(cell.internal_fj.values()) for cell in self.cells.values())
 
     def _with_table(self, inputs: int, *tables: tuple[int, ...]) -> list[Cell]:
@@ -147,7 +145,7 @@ class Library:
         ]
 
     def check(self) -> None:
-        """Raise InputError where a unit cannot be synthesised with this library, saying what it lacks."""
+        """Raise InputError, naming what is missing, if units cannot be synthesised with this library."""
         where = str(self.paths[0]) if len(self.paths) == 1 else f"{self.paths[0]} and {len(self.paths) - 1} more"
         if not self.cells:
             raise InputError(f"{where}: no cells")
@@ -164,7 +162,7 @@ class Library:
 
 
 def read_liberty(*paths: str | Path) -> Library:
-    """Read one library from one file, or from several that hold its cells in parts; ``.gz`` is read as it is.
+    """Read a library from one file, or from several files that each contain some of its cells; gzip is supported.
 
     Raises InputError (file and line where known) for a file that is missing, not Liberty or truncated, for files
     whose units or voltages differ, and for a library that cannot build a unit: no area, flip-flop, inverter or NAND.
@@ -202,7 +200,7 @@ def read_liberty(*paths: str | Path) -> Library:
 
 @dataclass(frozen=True)
 class _Units:
-    """What a number 1 of the library means."""
+    """The units of the library's numbers."""
 
     time_ps: float
     load_ff: float
@@ -262,7 +260,7 @@ def _true(group: Group, attribute: str) -> bool:
 def _read_cell(parser: Parser, offset: int, units: _Units) -> Cell:
     cell = parser.group(offset, {"test_cell", "receiver_capacitance", "pg_pin", "timing"})
     sequential = cell.first(*_MEMORY) is not None
-    if cell.first("ff") is not None:  # the only cells whose delays are read here; abc reads those of the others
+    if cell.first("ff") is not None:  # only delays of flip-flops are read here; abc reads those of gates
         cell = parser.group(offset, {"test_cell", "receiver_capacitance", "pg_pin"})
     pins = [(name, pin) for pin in cell.all("pin") for name in pin.arguments]
     inputs = {
@@ -306,7 +304,7 @@ def _capacitance(pin: Group, parser: Parser, units: _Units) -> float:
 
 
 def _leakage(cell: Group, parser: Parser) -> float:
-    """The cell's one number; else the mean over its states, summed over its supplies."""
+    """``cell_leakage_power`` if given; else the mean over the states, summed over the supplies."""
     if "cell_leakage_power" in cell.attributes:
         return _number(cell.attributes["cell_leakage_power"], cell, parser)
     supplies: dict[str, list[Group]] = {}

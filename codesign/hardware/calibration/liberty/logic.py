@@ -1,4 +1,4 @@
-"""Boolean functions of cells: Liberty's notation, evaluated on numbers or arrays or written as Verilog."""
+"""Boolean functions of cells: parsed from Liberty's notation, evaluated on integers or arrays, written as Verilog."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _INFIX = {"or": "|", "and": "&", "xor": "^"}
 
 @dataclass(frozen=True)
 class BooleanExpression:
-    """One node: kind is ``var``, ``const``, ``not``, ``and``, ``or`` or ``xor``."""
+    """A node of an expression tree."""
 
-    kind: str
+    kind: str  # var, const, not, and, or, xor
     name: str = ""
     value: int = 0
     operands: tuple[BooleanExpression, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The pins it reads, each once, in order of appearance."""
+        """The distinct pins that occur, in order of appearance."""
         if self.kind == "var":
             return (self.name,)
         return tuple(dict.fromkeys(pin for operand in self.operands for pin in operand.inputs))
 
     def compiled(self, ones: Any = -1) -> Callable[[Mapping[str, Any]], Any]:
-        """A function of {pin: integer or integer array}; bit by bit, so one word carries many streams.
+        """A bitwise function of {pin: integer or integer array}, so that one word holds many streams.
 
-        ``ones`` is the constant 1 in the pins' own type, for uint64 arrays ``np.uint64(2**64 - 1)``.
+        ones: the constant 1 in the type of the pins, for uint64 arrays ``np.uint64(2**64 - 1)``.
         """
         if self.kind == "const":
             constant = ones if self.value else ones & 0
@@ -51,13 +51,13 @@ class BooleanExpression:
         return lambda pins: left(pins) ^ right(pins)
 
     def truth_table(self, inputs: tuple[str, ...]) -> tuple[int, ...]:
-        """The value for every combination of ``inputs``, the first pin changing slowest."""
+        """The values for all combinations of ``inputs``, the first pin changing slowest."""
         function = self.compiled()
         rows = itertools.product((0, 1), repeat=len(inputs))
         return tuple(function(dict(zip(inputs, row, strict=True))) & 1 for row in rows)
 
     def verilog(self) -> str:
-        """The same function as a Verilog expression over the pin names."""
+        """The function as a Verilog expression of the pin names."""
         if self.kind == "const":
             return f"1'b{self.value}"
         if self.kind == "var":
@@ -93,7 +93,7 @@ def parse_expression(text: str) -> BooleanExpression:
 
 
 class _Reader:
-    """Recursive descent, one method for each precedence."""
+    """Recursive-descent parser, one method per precedence level."""
 
     def __init__(self, tokens: list[str], text: str) -> None:
         self.tokens, self.text, self.at = tokens, text, 0

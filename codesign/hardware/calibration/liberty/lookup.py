@@ -1,4 +1,4 @@
-"""Liberty's lookup tables: the number in the middle, or the one at a given slew and load."""
+"""Liberty's lookup tables: their centre value, or the value at a given slew and load."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROW = re.compile(r'"([^"]*)"')
 
 @dataclass(frozen=True)
 class Table:
-    """``rows[i][j]`` at index_1[i], index_2[j]; a one-dimensional table is one row, a scalar one number."""
+    """``rows[i][j]`` is the value at index_1[i], index_2[j]; a one-dimensional table is one row, a scalar one value."""
 
     rows: tuple[tuple[float, ...], ...]
     index_1: tuple[float, ...] = ()
@@ -26,7 +26,7 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def table_of(group: Group, *kinds: str) -> Table | None:
-    """The first table of one of these kinds in the group, e.g. ``rise_power`` or else ``power``."""
+    """The first existing table among `kinds` in the group, e.g. ``rise_power`` or else ``power``."""
     for kind in kinds:
         found = group.first(kind)
         if found is not None and "values" in found.complex:
@@ -40,9 +40,9 @@ def table_of(group: Group, *kinds: str) -> Table | None:
 
 
 def centre(group: Group, *kinds: str) -> float:
-    """The number in the middle of the group's first table of one of these kinds; 0 where there is none.
+    """The centre value of the group's first table of one of `kinds`; 0 if there is none.
 
-    Reads one row only: a library has a hundred thousand of these tables' rows.
+    Parses a single row, as libraries have about a hundred thousand rows of tables.
     """
     found = group.first(*kinds)
     text = found.complex.get("values", "") if found is not None else ""
@@ -52,7 +52,7 @@ def centre(group: Group, *kinds: str) -> float:
 
 
 def at(table: Table, first: float, second: float) -> float:
-    """Bilinear between the tabled points, the end value beyond them; the middle where the indices are not given."""
+    """Bilinear interpolation, clamped to the ends of the table; the centre value if the indices are not given."""
     rows = table.rows
     if len(table.index_1) != len(rows) or any(len(row) != len(table.index_2) for row in rows):
         middle = rows[len(rows) // 2]

@@ -1,4 +1,4 @@
-"""Liberty's ``internal_power`` tables as one energy for each pin."""
+"""Liberty's ``internal_power`` tables reduced to one energy per pin."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from codesign.hardware.calibration.liberty.text import Group
 
 
 def pin_energies(pins: Sequence[tuple[str, Group]], clock: str | None, rising: bool) -> dict[str, float]:
-    """Energy for one toggle of each pin, in the library's unit: mean of rise and fall, in the middle of the tables.
+    """Pin -> energy per toggle, in the library's unit: mean of rise and fall, at the centre of the tables.
 
-    Gates (``clock`` None): their outputs; what they use while the output rests ("hidden power") depends on the other
-    pins and is left out. Flip-flops: every pin. Where a library books the whole active clock edge on the output that it
-    changes, with a zero on the clock pin for these states, the edge of a resting flip-flop is taken off the output:
-    the clock pin's energy counts in every cycle.
+    Gates (``clock`` None): outputs only; energy without a change of the output ("hidden power") depends on the other
+    pins and is omitted. Flip-flops: all pins. Some libraries attribute the whole active clock edge to the output that
+    it changes, with 0 at the clock pin for these states; then the clock energy with a constant output is subtracted
+    from the output, since the energy of the clock pin counts in every cycle.
     """
     energies: dict[str, float] = {}
     edge = 0.0
@@ -23,7 +23,7 @@ def pin_energies(pins: Sequence[tuple[str, Group]], clock: str | None, rising: b
         if not output and clock is None:
             continue
         groups = pin.all("internal_power")
-        if output and clock is not None:  # not the arcs of set and reset
+        if output and clock is not None:  # without the arcs of set and reset
             groups = [group for group in groups if group.attributes.get("related_pin") == clock]
         rise, fall = (_energy(groups, key, nonzero=name == clock) for key in ("rise_power", "fall_power"))
         energies[name] = (rise + fall) / 2
@@ -40,7 +40,7 @@ def pin_energies(pins: Sequence[tuple[str, Group]], clock: str | None, rising: b
 
 
 def _energy(groups: list[Group], key: str, nonzero: bool) -> float:
-    """Sum over the supplies of the mean over conditions; ``nonzero``: of the conditions that use energy at all."""
+    """Sum over supplies of the mean over conditions; ``nonzero``: only over conditions with non-zero energy."""
     supplies: dict[str, list[Group]] = {}
     for group in groups:
         supplies.setdefault(group.attributes.get("related_pg_pin", ""), []).append(group)
@@ -53,6 +53,6 @@ def _energy(groups: list[Group], key: str, nonzero: bool) -> float:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Arithmetic mean; 0 of nothing."""
+    """Arithmetic mean; 0 for no values."""
     listed = list(values)
     return sum(listed) / len(listed) if listed else 0.0

@@ -1,7 +1,7 @@
-"""The text of a Liberty file as a tree of groups, and several files as one.
+"""Parses Liberty files into trees of groups, and merges several files into one.
 
-Liberty is ``name (arguments) { ... }``, ``name : value ;`` and ``name (arguments) ;``. Groups that a
-caller does not want are skipped without being read, as nine tenths of a library are tables of delays.
+Liberty consists of ``name (arguments) { ... }``, ``name : value ;`` and ``name (arguments) ;``. Groups that a caller
+does not need are skipped without parsing, since about nine tenths of a library are delay tables.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ARGUMENTS = re.compile(r'\(((?:"(?:[^"\\]|\\[\s\S])*"|[^()"])*)\)')
 _BRACE = re.compile(r'"(?:[^"\\]|\\[\s\S])*"|/\*[\s\S]*?\*/|[{}]')
 _LIBRARY = re.compile(r"library\s*\(")
 _OPENING = re.compile(r"[ \t]*(?:\\\r?\n)?\s*\{")
-# Tables that neither the synthesiser nor abc reads: without them a merged library loads in half the time.
+# Tables that neither yosys nor abc reads; without them a merged library loads in half the time.
 _NOT_FOR_SYNTHESIS = re.compile(
     r"\b(?:internal_power|leakage_power|normalized_driver_waveform|receiver_capacitance|output_current_\w+)\s*\("
 )
@@ -31,7 +31,7 @@ _NOT_FOR_SYNTHESIS = re.compile(
 
 @dataclass
 class Group:
-    """``kind (arguments) { attributes, complex attributes, groups }``; ``offset`` is where it starts in the text."""
+    """``kind (arguments) { attributes, complex attributes, groups }``; ``offset``: its position in the text."""
 
     kind: str
     arguments: tuple[str, ...]
@@ -49,7 +49,7 @@ class Group:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content, un-gzipped where it is gzip. Raises InputError naming the file."""
+    """The content of a file, decompressed if it is gzip. Raises InputError naming the file."""
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
@@ -61,7 +61,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def liberty_text(path: Path) -> str:
-    """The text of a Liberty file. Raises InputError for a file that is something else."""
+    """The text of a Liberty file. Raises InputError for other files."""
     content = read_bytes(path)
     if b"\x00" in content[:4096]:
         raise InputError(f"{path}: not a Liberty file (binary data)")
@@ -74,7 +74,7 @@ def liberty_text(path: Path) -> str:
 
 
 class Parser:
-    """Reads groups of one text; errors name ``path`` and the line."""
+    """Parser of groups; errors name ``path`` and the line."""
 
     def __init__(self, text: str, path: Path) -> None:
         self.text, self.path = text, path
@@ -99,7 +99,7 @@ class Parser:
         raise self.truncated(group)
 
     def group(self, offset: int, unread: Collection[str]) -> Group:
-        """The group that starts at ``offset``, without the groups of the kinds ``unread``."""
+        """The group that starts at ``offset``, without inner groups of the kinds ``unread``."""
         parent = Group("", (), offset)
         self.statement(offset, parent, lambda kind, _: kind in unread)
         return parent.groups[0]
@@ -109,9 +109,9 @@ class Parser:
         return self.error(group.offset, f"the braces of {group.kind}{name} are never closed: the file is truncated")
 
     def statement(self, at: int, parent: Group, skip: Callable[[str, Group], bool]) -> tuple[Group | None, int]:
-        """Read one statement at ``at`` into ``parent``; the group it was, or None, and where it ends.
+        """Parse one statement at ``at`` into ``parent``; returns (the group if it is one, end offset).
 
-        A group for which ``skip(kind, parent)`` holds is returned without content and not put into ``parent``.
+        A group for which ``skip(kind, parent)`` is true is returned without content and not added to ``parent``.
         """
         text = self.text
         word = _WORD.match(text, at)
@@ -149,7 +149,7 @@ class Parser:
 
 
 def outline(path: Path) -> tuple[Parser, Group, list[tuple[Group, int]]]:
-    """A library with the groups inside it unread: each with the offset after its closing brace."""
+    """(parser, library, inner groups), the inner groups unparsed, each with the offset after its closing brace."""
     text = liberty_text(path)
     parser, inner = Parser(text, path), []
     library = Group("library", (), _after_blank(text, 0))
@@ -177,10 +177,10 @@ def _after_blank(text: str, at: int) -> int:
 
 
 def write_merged(library_paths: Sequence[Path], target_path: Path) -> None:
-    """Write one plain-text library for the synthesiser: all the cells under the first file's header.
+    """Write one plain-text library for synthesis: the cells of all files under the first file's header.
 
-    Groups that synthesis does not read (power tables) are left out. Raises InputError as `read_liberty`
-    does for a file that is missing, not Liberty or truncated, and where two files differ in their units.
+    Groups that synthesis does not read (power tables) are omitted. Raises InputError for a file that is missing, not
+    Liberty or truncated, and if files differ in their units.
     """
     pieces: list[str] = []
     known: set[tuple[str, tuple[str, ...]]] = set()
@@ -197,7 +197,7 @@ def write_merged(library_paths: Sequence[Path], target_path: Path) -> None:
         for group, end in inner:
             key = (group.kind, group.arguments)
             if key in known or _NOT_FOR_SYNTHESIS.match(group.kind + "("):
-                continue  # a template that an earlier file has defined, or a cell given twice
+                continue  # a template or cell that an earlier file has defined
             known.add(key)
             pieces.append(_slim(parser.text[group.offset : end], path) + "\n")
     if header is None:
@@ -206,7 +206,7 @@ def write_merged(library_paths: Sequence[Path], target_path: Path) -> None:
 
 
 def library_units(library: Group) -> dict[str, str]:
-    """The header lines that give numbers their meaning, spaces removed."""
+    """The units in the header of a library, without spaces."""
     names = ("time_unit", "voltage_unit", "leakage_power_unit", "current_unit", "pulling_resistance_unit")
     units = {name: library.attributes.get(name, "").replace(" ", "") for name in names}
     units["capacitive_load_unit"] = library.complex.get("capacitive_load_unit", "").replace(" ", "").lower()
@@ -214,7 +214,7 @@ def library_units(library: Group) -> dict[str, str]:
 
 
 def _slim(text: str, path: Path) -> str:
-    """The text of one group without the groups that synthesis does not read."""
+    """The text of a group without inner groups that synthesis does not read."""
     parser, kept, at = Parser(text, path), [], 0
     while (match := _NOT_FOR_SYNTHESIS.search(text, at)) is not None:
         arguments = _ARGUMENTS.match(text, match.end() - 1)

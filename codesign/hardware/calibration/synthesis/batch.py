@@ -1,4 +1,4 @@
-"""Many units through yosys, several at a time; results are kept in a file, so that a run can be resumed."""
+"""Synthesis of many units with yosys in parallel; results are kept in a file, from which a run can be resumed."""
 
 from __future__ import annotations
 
@@ -26,47 +26,43 @@ _NETLISTS = ("netlist_json", "netlist_verilog")
 
 @dataclass(frozen=True)
 class Job:
-    """One unit to synthesise; ``liberty`` is a plain-text library (see `write_merged`)."""
+    """One unit to synthesise."""
 
     name: str
     verilog: str
     top: str
-    liberty: Path
+    liberty: Path  # a plain-text library (see `write_merged`)
     clock_ps: float
     limit_s: float = 120.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A job with what came of it: exactly one of ``synthesis`` and ``failure`` is there."""
+    """A job with its outcome: exactly one of ``synthesis`` and ``failure`` is not None."""
 
     job: Job
     synthesis: Synthesis | None
     failure: SynthesisFailed | None
-    reused: bool = False
+    reused: bool = False  # read from results.jsonl
 
 
 def job_key(job: Job, library_sha256: str) -> str:
-    """What the result depends on, as a hash: the text, the library, the clock and the script."""
+    """Hash of everything that the result depends on: Verilog, library, clock and script."""
     parts = (job.verilog, library_sha256, f"{job.clock_ps:g}", script_text(job.top, job.clock_ps))
     return hashlib.sha256("\0".join(parts).encode("utf-8")).hexdigest()
 
 
 @dataclass(frozen=True)
 class SynthesisResult:
-    """A line of results.jsonl: what came of a job, the files of its netlist named relative to the folder of that file.
+    """The result of a job, as a line of results.jsonl."""
 
-    key: its `job_key`; limit_s: seconds that it was given. Without `synthesis`, `reason` is that of the failure and
-    `log` holds the tool's last useful lines.
-    """
-
-    key: str
+    key: str  # `job_key`
     name: str
     clock_ps: float
-    limit_s: float
-    synthesis: Synthesis | None = None
-    reason: str = ""
-    log: tuple[str, ...] = ()
+    limit_s: float  # time limit of the run
+    synthesis: Synthesis | None = None  # with paths of netlists relative to the folder of results.jsonl
+    reason: str = ""  # of a failure
+    log: tuple[str, ...] = ()  # of a failure: the tool's last useful lines
 
     @classmethod
     def of(cls, key: str, job: Job, synthesis: Synthesis | None, failure: SynthesisFailed | None) -> SynthesisResult:
@@ -78,7 +74,7 @@ class SynthesisResult:
 
     @classmethod
     def parse(cls, line: str) -> SynthesisResult:
-        """Raises ValueError, KeyError or TypeError for a line that is none."""
+        """Parse a line; raises ValueError, KeyError or TypeError if it is not a result."""
         row = json.loads(line)
         job = (row["key"], row["name"], row["clock_ps"], row["limit_s"])
         if "synthesis" not in row:
@@ -100,7 +96,7 @@ class SynthesisResult:
         return json.dumps(row | {"synthesis": asdict(self.synthesis) | paths})
 
     def reuse(self, job: Job, workdir: Path) -> Outcome | None:
-        """The outcome for a job of the same key; None where it has to be tried again."""
+        """The outcome for a job with the same key; None if it has to be run again."""
         if self.synthesis is not None:
             made = self.synthesis
             found = replace(
@@ -120,11 +116,11 @@ def synthesize_many(
     progress: Callable[[Outcome, int, int], None] | None = None,
     tool: Tool | None = None,
 ) -> list[Outcome]:
-    """Synthesise all jobs, ``parallel`` at a time; one outcome for each job, in their order.
+    """Synthesise all jobs, ``parallel`` at a time; returns one outcome per job, in order.
 
-    ``workdir/results.jsonl`` gets a line as each job ends; a later call takes from it what has the same `job_key`
-    and a netlist that is still there. Failures are tried again, except time-outs under the same limit or a
-    longer one. ``progress(outcome, done, total)`` is called in this thread. On Ctrl-C the running tools are killed.
+    A line is appended to ``workdir/results.jsonl`` when a job ends; a later call reuses results with the same `job_key`
+    whose netlists still exist. Failures are run again, except time-outs with the same or a longer limit.
+    ``progress(outcome, done, total)`` is called in the calling thread. On Ctrl-C running tools are killed.
     """
     tool = tool or find_yosys()
     if tool is None:
@@ -135,7 +131,7 @@ def synthesize_many(
     known = _read(results)
     outcomes: dict[int, Outcome] = {}
     keys = [job_key(job, shas[job.liberty]) for job in jobs]
-    todo: dict[str, list[int]] = {}  # two jobs of the same key run once
+    todo: dict[str, list[int]] = {}  # jobs with the same key run once
     for index, (job, key) in enumerate(zip(jobs, keys, strict=True)):
         earlier = known[key].reuse(job, workdir) if key in known else None
         if earlier is None:
@@ -169,7 +165,7 @@ def synthesize_many(
 def _tried(
     job: Job, folder: Path, tool: Tool, stop: threading.Event
 ) -> tuple[Synthesis | None, SynthesisFailed | None]:
-    """Exactly one of the two is there."""
+    """Run one job; exactly one of the two results is not None."""
     try:
         return synthesize(job.verilog, job.top, job.liberty, job.clock_ps, job.limit_s, folder, tool, stop), None
     except SynthesisFailed as failure:
@@ -188,7 +184,7 @@ def _append(results: Path, result: SynthesisResult) -> None:
 
 
 def _read(results: Path) -> dict[str, SynthesisResult]:
-    """The last result of each key; a line cut short by an interruption is skipped."""
+    """Key -> its last result; lines truncated by an interruption are skipped."""
     found: dict[str, SynthesisResult] = {}
     if results.exists():
         for line in results.read_text(encoding="utf-8").splitlines():

@@ -1,7 +1,7 @@
-"""Energy of synthesised units: the switching of their gates on real operands, in every mode.
+"""Energy of synthesised units from gate-level simulation on real operands, in every mode.
 
-`settled_fj` counts each net at most once a cycle, `glitching_fj` all the glitches of equal gate delays
-(`synthesis.netlist`). Wires are not laid out: each pin that a net drives is charged with a wire of a few gate pitches.
+`settled_fj` counts each net at most once per cycle, `glitching_fj` includes all glitches under equal gate delays
+(`synthesis.netlist`). There is no layout: every driven pin adds the capacitance of a wire of a few gate pitches.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.units.activities import activities
 from codesign.hardware.units.switching import product_activity
 
-WIRE_FF_PER_UM = 0.2  # usual for signal wires, whose shape hardly changes from node to node
-WIRE_PITCHES = 4  # length to each driven pin, in square roots of the mean cell area; an assumption
-_SETTLED_AFTER = 4  # cycles in which the pipeline fills, left out
+WIRE_FF_PER_UM = 0.2  # typical of signal wires, and nearly independent of the node
+WIRE_PITCHES = 4  # wire length per driven pin, in square roots of the mean cell area (assumption)
+_SETTLED_AFTER = 4  # cycles in which the pipeline fills, which are not counted
 
 Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class EnergyJob:
-    """A unit whose netlist is to be simulated in every mode under every activity."""
+    """A unit whose netlist is to be simulated in every mode with every operand stream."""
 
     key: str
     family: str
@@ -45,22 +45,19 @@ class EnergyJob:
 
 @dataclass(frozen=True)
 class Simulated:
-    """A unit in one mode under an activity, as energy.jsonl and units.json hold it: fJ a cycle, nW at rest.
-
-    settled_fj: without glitches, glitching_fj: with them; the clock's energy comes in addition to either.
-    """
+    """Energy of a unit in one mode with one operand stream, as stored in energy.jsonl and units.json."""
 
     mode: int
-    activity: str
-    settled_fj: float
-    glitching_fj: float
-    clock_fj: float
+    activity: str  # operand stream
+    settled_fj: float  # per cycle without glitches and clock
+    glitching_fj: float  # per cycle with glitches, without clock
+    clock_fj: float  # per cycle
     leakage_nw: float
 
 
 @dataclass(frozen=True)
 class Switched:
-    """fJ of one cycle of a unit in one mode under an activity, without and with glitches; its clock; nW at rest."""
+    """Energy of a unit in one mode with one operand stream; fields as in `Simulated`."""
 
     family: str
     unit: Unit
@@ -77,7 +74,7 @@ class Switched:
 
     @property
     def simulated(self) -> Simulated:
-        """Without the unit."""
+        """The measurement without the unit."""
         return Simulated(self.mode, self.activity, self.settled_fj, self.glitching_fj, self.clock_fj, self.leakage_nw)
 
     @property
@@ -87,16 +84,16 @@ class Switched:
 
     @property
     def idle(self) -> Vector:
-        """Bill of materials of the rest."""
+        """Bill of materials of the parts that this mode does not use."""
         return counts_of(self.unit) - self.own
 
     @property
     def middle_fj(self) -> float:
-        """Half of all glitches."""
+        """Mean of the energies without and with glitches."""
         return (self.settled_fj + self.glitching_fj) / 2
 
     def switching(self, parts: Vector) -> Vector:
-        """Steady and data-dependent counts of a bill of materials, float64 [2 x parts]."""
+        """A bill of materials in constant and activity-proportional counts, float64 [2 x parts]."""
         return np.concatenate([parts, parts * product_activity(self.unit.modes[self.mode], self.activity)])
 
 
@@ -107,8 +104,10 @@ class Watched(Protocol):
 def measure(
     jobs: Sequence[EnergyJob], liberty: Sequence[Path], folder: Path, parallel: int = 2, progress: Watched | None = None
 ) -> tuple[Switched, ...]:
-    """Simulate every job. liberty: files of the library with its power tables; folder: keeps energy.jsonl, from which
-    a second call goes on."""
+    """Simulate every job in parallel processes.
+
+    liberty: files of the library with power tables; folder: keeps energy.jsonl, from which a later call resumes.
+    """
     log = folder / "energy.jsonl"
     known: dict[str, list[Simulated]] = {}
     if log.exists():
@@ -116,7 +115,7 @@ def measure(
             row = json.loads(line)
             known[row["key"]] = [Simulated(**fields) for fields in row["rows"]]
     missing = [job for job in jobs if job.key not in known]
-    # a fresh interpreter each: torch does not survive a fork of its threads
+    # spawn: torch's threads do not survive a fork
     with ProcessPoolExecutor(max(1, parallel), get_context("spawn")) as pool:
         running = {pool.submit(_simulate, job, tuple(liberty)): job for job in missing}
         with log.open("a", encoding="utf-8") as file:
@@ -133,7 +132,7 @@ def measure(
 
 @lru_cache(maxsize=1)
 def _library(liberty: tuple[Path, ...]) -> Library:
-    """Read once in each process, which simulates many units with it."""
+    """The library, read once per process."""
     return read_liberty(*liberty)
 
 
@@ -160,7 +159,7 @@ def _simulate(job: EnergyJob, liberty: tuple[Path, ...]) -> list[Simulated]:
 
 
 def wire_ff(netlist: Netlist) -> float:
-    """Capacitance of the wire to one driven pin."""
+    """Assumed wire capacitance per driven pin in fF."""
     groups = (*netlist.gates, *netlist.flip_flops)
     area = sum(group.count * group.cell.area_um2 for group in groups) / netlist.cells
     return float(WIRE_FF_PER_UM * WIRE_PITCHES * np.sqrt(area))

@@ -1,4 +1,4 @@
-"""The units that a library is calibrated with: every family of formats, accumulator and length, and shared units."""
+"""The grid of units for calibration: all families of formats, accumulators and dot lengths, and shared units."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from codesign.formats import FormatPair
 from codesign.hardware.rtl.analyse.timing import Steps
 from codesign.hardware.rtl.emit.unit import Unit
 
-# What the grid is cut with before anything is fitted: rough ps per level in a library whose INT8 MAC takes
-# PLANNED_PROBE_PS. Fixed, so that the grid of a library does not depend on an earlier fit.
+# Approximate ps per level, with which the grid is pipelined before anything is fitted, for a library in which an INT8
+# MAC takes PLANNED_PROBE_PS. Fixed, so that the grid of a library does not depend on an earlier fit.
 PLANNED_LEVEL_PS = {
     "register": 150.0,
     "adder": 20.0,
@@ -112,15 +112,15 @@ SHARED_FAMILY = "several formats"
 
 @dataclass(frozen=True)
 class Entry:
-    """One unit of the grid: its family, what is built, the clock that it is built for."""
+    """One unit of the grid."""
 
     family: str
-    unit: Unit
+    unit: Unit  # pipelined for clock_ps
     clock_ps: float
 
 
 def grid(clocks_ps: tuple[float, ...], level_ps: Mapping[str, float]) -> list[Entry]:
-    """Every unit at every clock, cut for it; where two clocks ask for the same cuts, both are kept."""
+    """Every unit pipelined for every clock target; units with equal cuts at two clocks are both kept."""
     units = [
         (family, Unit((FormatPair.parse(pair),), accumulator, lanes))
         for family, rows in SINGLE.items()

@@ -1,9 +1,9 @@
-"""Toggles and energy of a synthesised unit: its gates simulated in NumPy, 64 streams to a word.
+"""Toggle counts and energy of a synthesised unit by gate-level simulation in NumPy, with 64 streams per word.
 
-Two counts bound the glitches. Zero delay: each net changes at most once in a cycle (a lower bound).
-Unit delay: all gates take one equal step, so that paths of unequal depth make nets change several
-times. Given the settled state of every cycle (found first, level by level), the cycles are independent, and
-the unit-delay simulation runs all of them at once.
+Two delay models bound the glitches. Zero delay: each net toggles at most once per cycle (a lower bound). Unit delay:
+all gates have the same delay, so that paths of unequal depth cause several toggles. Given the settled state of every
+cycle, which is computed first, level by level, the cycles are independent, and the unit-delay simulation runs all at
+once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 @dataclass(frozen=True)
 class Gates:
-    """All the instances of one cell type: for each pin the net of each instance."""
+    """All instances of one cell type; pins: pin -> net of each instance."""
 
     cell: Cell
     pins: dict[str, NDArray[np.int64]]
@@ -38,17 +38,17 @@ class Gates:
 
 @dataclass(frozen=True)
 class Netlist:
-    """A mapped unit. Nets are numbered; 0 and 1 are the constants. ``ports``: name to its nets, lowest bit first."""
+    """A mapped unit. Nets are numbered; nets 0 and 1 are the constants."""
 
     top: str
-    nets: int
-    inputs: dict[str, NDArray[np.int64]]
+    nets: int  # number of nets
+    inputs: dict[str, NDArray[np.int64]]  # port -> its nets, lowest bit first
     outputs: dict[str, NDArray[np.int64]]
     gates: tuple[Gates, ...]
     flip_flops: tuple[Gates, ...]
     clock: int | None
-    fan_out: NDArray[np.int64]
-    load_ff: NDArray[np.float64]
+    fan_out: NDArray[np.int64]  # [nets], driven pins
+    load_ff: NDArray[np.float64]  # [nets], capacitance of the driven pins
 
     @property
     def cells(self) -> int:
@@ -57,34 +57,30 @@ class Netlist:
 
 @dataclass(frozen=True)
 class Activity:
-    """Toggles of each net, summed over ``transitions`` = counted cycles x streams, and the outputs of every cycle.
+    """Toggle counts and outputs of a simulation."""
 
-    ``outputs[port]``: object array [cycles, streams] of Python integers, the settled value before the next clock
-    edge; ``settled`` is the zero-delay count and ``unit_delay`` the one with glitches.
-    """
-
-    settled: NDArray[np.int64]
-    unit_delay: NDArray[np.int64]
-    transitions: int
-    steps: int
-    outputs: dict[str, NDArray[np.object_]]
+    settled: NDArray[np.int64]  # [nets], toggles under zero delay, over all transitions
+    unit_delay: NDArray[np.int64]  # [nets], toggles under unit delay (with glitches)
+    transitions: int  # counted cycles x streams
+    steps: int  # unit delays until all cycles settled
+    outputs: dict[str, NDArray[np.object_]]  # port -> integers [cycles, streams], settled before the next clock edge
 
 
 @dataclass(frozen=True)
 class EnergyResult:
-    """fJ per cycle of one unit; the clock's share comes in addition to either of the first two."""
+    """Energy of one unit per cycle."""
 
-    zero_delay_fj: float
-    unit_delay_fj: float
+    zero_delay_fj: float  # without clock
+    unit_delay_fj: float  # without clock
     clock_fj: float
     leakage_nw: float
 
 
 def read_netlist(json_path: Path, top: str, library: Library) -> Netlist:
-    """Read what yosys `write_json` wrote for a flat, mapped module.
+    """Read a flat, mapped module written by yosys `write_json`.
 
-    Raises InputError for a file of another kind, a cell that the library lacks, a latch, a loop of gates, or a
-    clock that does not reach every flip-flop straight from one port.
+    Raises InputError for another kind of file, a cell that is not in the library, a latch, or a clock that does not
+    come directly from one port.
     """
     try:
         module = json.loads(read_text(json_path))["modules"][top]
@@ -114,7 +110,7 @@ def _gates(cell: Cell, instances: list[dict[str, int]], number: dict[int | str, 
     pins: dict[str, NDArray[np.int64]] = {}
     for pin in cell.inputs_ff:
         pins[pin] = np.array([instance.get(pin, _LOW) for instance in instances], dtype=np.int64)
-    for pin in cell.functions:  # an output left open gets a net of its own
+    for pin in cell.functions:  # an unconnected output has a net of its own
         nets = [
             instance[pin] if pin in instance else number.setdefault(f"open {len(number)}", len(number) - 2)
             for instance in instances
@@ -153,14 +149,14 @@ class _Batch:
         ]
 
     def evaluate(self, values: Words, into: Words) -> None:
-        """Outputs for the net values ``values`` [nets, words], written to the same nets of ``into``."""
+        """Evaluate the outputs on the net values ``values`` [nets, words] and write them to ``into``."""
         read = {pin: values[nets] for pin, nets in self.inputs.items()}
         for nets, function in self.outputs:
             into[nets] = function(read)
 
 
 def _schedule(netlist: Netlist) -> list[_Batch]:
-    """The gates level by level: a level reads only nets that earlier ones have written."""
+    """The gates in levels, each of which reads only nets of earlier levels; InputError on a combinational loop."""
     depth = np.full(netlist.nets, -1, dtype=np.int64)
     depth[[_LOW, _HIGH]] = 0
     for nets in netlist.inputs.values():
@@ -172,7 +168,7 @@ def _schedule(netlist: Netlist) -> list[_Batch]:
     for group in netlist.gates:
         for pin in group.cell.functions:
             driven[group.pins[pin]] = True
-    depth[(depth < 0) & ~driven] = 0  # a net that nothing drives reads as 0
+    depth[(depth < 0) & ~driven] = 0  # an undriven net is 0
     waiting = [(group, np.arange(group.count)) for group in netlist.gates]
     batches: list[_Batch] = []
     while waiting:
@@ -195,12 +191,12 @@ def _schedule(netlist: Netlist) -> list[_Batch]:
 
 
 def switching(netlist: Netlist, stimulus: Mapping[str, NDArray[Any]], count_from: int = 1) -> Activity:
-    """Simulate ``stimulus[port]`` [cycles, streams] (unsigned port values: integers, or Python integers as objects).
+    """Simulate a netlist and count toggles.
 
-    Each stream is an independent run from flip-flop states of 0. In cycle t the inputs of row t and the states
-    meet, the gates settle, outputs are read, and the clock ticks. Toggles count from the step into cycle ``count_from``
-    on (at least 1: before the first cycle there is nothing to change from). Set and reset act at the clock edge.
-    Raises InputError where ports and stimulus do not match.
+    stimulus: port -> unsigned values [cycles, streams] (integers, or Python integers as objects). Each stream is an
+    independent run with initial flip-flop states of 0. In cycle t the inputs of row t are applied, the gates settle,
+    outputs are sampled, and the clock ticks. count_from: the first cycle whose toggles are counted, at least 1. Set and
+    reset act at the clock edge. Raises InputError if ports and stimulus do not match, or on a combinational loop.
     """
     cycles, streams = _shape(netlist, stimulus)
     if not 1 <= count_from < cycles:
@@ -233,7 +229,7 @@ def _shape(netlist: Netlist, stimulus: Mapping[str, NDArray[Any]]) -> tuple[int,
 
 
 def _settle(netlist: Netlist, stimulus: Mapping[str, NDArray[Any]], cycles: int, words: int) -> tuple[Words, Words]:
-    """Net values [cycles, nets, words] at the start of each cycle (inputs and states new, gates old) and at its end."""
+    """Net values [cycles, nets, words] at the start of each cycle (before the gates respond) and at its end."""
     batches = _schedule(netlist)
     bits = {name: _pack(array, len(netlist.inputs[name]), words) for name, array in stimulus.items()}
     values: Words = np.zeros((netlist.nets, words), dtype=np.uint64)
@@ -277,7 +273,7 @@ def _tick(group: Gates, values: Words) -> Words:
 def _unit_delay(
     netlist: Netlist, before: Words, after: Words, mask: Words, count_from: int
 ) -> tuple[NDArray[np.int64], int]:
-    """Toggles of each net when all gates step together, for all cycles at once, and the number of steps it took."""
+    """(toggles of each net under unit delay, number of steps until settled), for all cycles at once."""
     batches = [_Batch(group) for group in netlist.gates]
     cycles, nets = before.shape[:2]
 
@@ -286,7 +282,7 @@ def _unit_delay(
 
     wide_mask = np.tile(mask, cycles - count_from)
     now = side_by_side(before)
-    # the first step: inputs and flip-flops leave the settled values of the cycle before
+    # first step: inputs and flip-flops change from the settled values of the previous cycle
     previous = np.ascontiguousarray(after[count_from - 1 : cycles - 1].transpose(1, 0, 2)).reshape(nets, -1)
     toggles = _ones((now ^ previous) & wide_mask)
     then = now.copy()
@@ -303,7 +299,7 @@ def _unit_delay(
 
 
 def _ones(words: Words) -> NDArray[np.int64]:
-    """Bits set in each row [rows, words]."""
+    """Number of set bits in each row of [rows, words]."""
     count = getattr(np, "bitwise_count", None)  # NumPy 2.0 and later
     counts = count(words) if count else np.unpackbits(words.view(np.uint8), axis=-1)
     return np.asarray(counts.sum(axis=-1, dtype=np.int64))
@@ -342,11 +338,11 @@ def _unpack(values: Words, streams: int) -> NDArray[np.object_]:
 
 
 def energy_fj(activity: Activity, netlist: Netlist, library: Library, wire_cap_ff_per_fanout: float) -> EnergyResult:
-    """fJ per cycle: half C V^2 of each toggling net, and the internal energy of the cells around it.
+    """Energy per cycle in fJ: C V^2 / 2 per toggle of a net, and internal energy of the cells.
 
-    C is the input capacitance of the cells that a net drives plus a wire for each of them. Input ports count like any
-    net (someone charges them); what hangs on output ports outside of the unit does not. Flip-flops: their output and
-    data pins per toggle; their clock pins, with the wire to each, twice in every cycle, in ``clock_fj``.
+    C is the input capacitance of the driven cells plus a wire per driven pin. Input ports count like other nets; loads
+    of output ports outside of the unit do not count. Flip-flops: output and data pins per toggle; clock pins with their
+    wires twice per cycle, in ``clock_fj``.
     """
     volts2 = library.voltage_v**2
     per_toggle = 0.5 * (netlist.load_ff + wire_cap_ff_per_fanout * netlist.fan_out) * volts2

@@ -1,4 +1,4 @@
-"""What comes in at the ports of a unit while its switching is measured: operands of real layers, or noise."""
+"""Stimulus at the ports of a unit for measuring its switching activity: operands of real layers, or noise."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Stimulus = dict[str, npt.NDArray[np.object_]]
 
 
 def stimulus(unit: Unit, mode: int, activity: str) -> Stimulus:
-    """Port values [cycles, 64] of one mode: dot products of 8 x 8 outputs of each layer, operands new every cycle.
+    """Port values [cycles, 64] of one mode: dot products of 8 x 8 outputs of each layer, with new operands every cycle.
 
-    Sums stay in the unit (output stationary). "noise" draws every code uniformly, seed 0.
+    Output-stationary: sums stay in the unit. "noise" draws all codes uniformly, with seed 0.
     """
     parts = [_noise(unit, mode)] if activity == NOISE else [_layer(unit, mode, *pair) for pair in networks()[activity]]
     ports = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -83,7 +83,7 @@ def _first(cycles: int, interleave: int) -> npt.NDArray[np.object_]:
 
 
 def _packed(codes: Array, bits: int) -> npt.NDArray[np.object_]:
-    """Codes [cycles, n, streams] side by side in one integer each, lowest first: [cycles, streams]."""
+    """Codes [cycles, n, streams] packed into one integer each, lowest first: [cycles, streams]."""
     mask = (1 << bits) - 1
     total = np.zeros((codes.shape[0], codes.shape[2]), dtype=object)
     for index in range(codes.shape[1]):

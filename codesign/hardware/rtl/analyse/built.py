@@ -1,4 +1,4 @@
-"""The units looked at last, as Verilog: counting and timing follow one another and write it once."""
+"""Cache of the last units as Verilog, so that bill of materials and timing generate it once."""
 
 from __future__ import annotations
 

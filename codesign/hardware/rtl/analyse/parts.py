@@ -1,4 +1,4 @@
-"""A unit's bill of materials: one-bit cells by kind, as the generator counts them."""
+"""Bill of materials of a unit: numbers of one-bit cells by kind, as counted by the generator."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def counts_of(unit: Unit) -> Vector:
 
 @lru_cache(maxsize=65536)
 def own_parts(unit: Unit, mode: int) -> Vector:
-    """What a unit for one mode's pair alone would be made of, as far as this unit has it, as `counts_of`."""
+    """The part of a unit's bill of materials that one mode uses, as `counts_of`.
+
+    The smaller of this unit's counts and those of a unit for the mode's pair alone.
+    """
     if len(unit.modes) == 1:
         return counts_of(unit)
     alone = replace(unit, pairs=(unit.pairs[mode],), lanes=unit.modes[mode].products, rates=(1,))
@@ -45,6 +48,6 @@ def own_parts(unit: Unit, mode: int) -> Vector:
 
 
 def _frozen(counts: Vector) -> Vector:
-    """Without write access: a cached result is everyone's."""
+    """A read-only array, as cached results are shared."""
     counts.setflags(write=False)
     return counts

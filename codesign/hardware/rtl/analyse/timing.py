@@ -1,7 +1,8 @@
-"""Static timing of a module at the level of its vectors: every expression adds levels of logic to what it reads.
+"""Static timing analysis of a module at word level: every expression adds levels of logic to the nets that it reads.
 
-A path's delay is a sum over kinds of logic, so that the longest path is one row of counts; ps per level of each kind
-are fitted to synthesis (`calibration.fit.area_delay`). What an expression does is read from what `Module` notes of it.
+The delay of a path is a sum over kinds of logic (levels x ps per level), so that a path is described by one row of
+counts; the ps per level are fitted to synthesis results (`calibration.fit.area_delay`). The longest path is found in
+one pass in topological order, O(nodes + edges).
 """
 
 from __future__ import annotations
@@ -22,39 +23,35 @@ from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.rtl.emit.verilog import NetAssignment
 
 KINDS = (
-    "register",  # clock to output and set-up of one stage
+    "register",  # clock-to-output and setup time of one stage
     "adder",  # an adder with a carry chain
-    "carry",  # each doubling of its width
+    "carry",  # per doubling of its width
     "compress",  # a carry-save adder
     "xor",
     "gate",  # AND, OR
     "select",  # a two-way selector
-    "fanout",  # each doubling of the bits that one bit controls
-    "detect",  # each doubling of the bits that are ORed or compared
+    "fanout",  # per doubling of the bits that one bit controls
+    "detect",  # per doubling of the bits that are ORed or compared
 )
 _INDEX = {kind: i for i, kind in enumerate(KINDS)}
-_SIZED = ("compare", "reduce", "replicate")  # operations whose size counts
+_SIZED = ("compare", "reduce", "replicate")  # operations whose levels depend on their size
 
 Counts = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Paths:
-    """A module as a graph of expressions in the order of the data.
+    """A module as a graph of expressions in topological order."""
 
-    levels: float64 [nodes, kinds]; reads: the nodes that each one reads; ends: nodes that registers hold;
-    names: node of each net.
-    """
-
-    levels: Counts
-    reads: tuple[tuple[int, ...], ...]
-    ends: tuple[int, ...]
-    names: Mapping[str, int]
+    levels: Counts  # float64 [nodes, kinds]
+    reads: tuple[tuple[int, ...], ...]  # nodes that each node reads
+    ends: tuple[int, ...]  # nodes that are inputs of registers
+    names: Mapping[str, int]  # net -> node
 
     def arrivals(self, ps: Sequence[float] | Counts, registered: Collection[int] = ()) -> tuple[list[float], list[int]]:
-        """ps after the clock edge at which every node settles, and the node it waits for (-1: none).
+        """(arrival time of every node in ps after the clock edge, its latest predecessor or -1).
 
-        registered: nodes that are read from a register.
+        ps: per level, [kinds]; registered: nodes followed by a pipeline register.
         """
         own = (self.levels @ np.asarray(ps)).tolist()
         times, seen, waits = [0.0] * len(own), [0.0] * len(own), [-1] * len(own)
@@ -68,7 +65,7 @@ class Paths:
         return times, waits
 
     def longest(self, ps: Sequence[float] | Counts) -> Counts:
-        """Levels of each kind on the path that takes longest, float64 [kinds]; a register's own included."""
+        """Levels of each kind on the longest path, float64 [kinds], including its register."""
         times, waits = self.arrivals(ps)
         node = max(self.ends, key=times.__getitem__)
         total = np.zeros(len(KINDS))
@@ -87,19 +84,19 @@ def unit_paths(unit: Unit) -> Paths:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where to cut a unit; the same for all periods from low_ps to below high_ps."""
+    """Pipeline cuts of a unit, which apply to all clock periods from low_ps up to, but not including, high_ps."""
 
-    cuts: frozenset[str]
+    cuts: frozenset[str]  # steps that are followed by registers
     low_ps: float
     high_ps: float
 
 
 @dataclass(frozen=True)
 class Steps:
-    """An uncut unit and the nodes that each of its steps hands on, in the order of the data."""
+    """The steps of a unit without pipeline registers."""
 
     graph: Paths
-    handed: tuple[tuple[str, tuple[int, ...]], ...]
+    outputs: tuple[tuple[str, tuple[int, ...]], ...]  # (step, nodes of its outputs), in order
 
     @classmethod
     def of(cls, unit: Unit) -> Steps:
@@ -113,9 +110,9 @@ class Steps:
         return cls(graph, tuple((step, nodes) for step, nodes in found.items() if nodes))
 
     def plan(self, period_ps: float, level_ps: Mapping[str, float]) -> Plan:
-        """Cuts that keep every stage within the period where a step alone does, as few as one pass finds.
+        """Greedy cuts that keep every pipeline stage within the period; a longer single step is not split.
 
-        level_ps: ps of a level by kind (all of `KINDS`).
+        level_ps: kind -> ps per level, for all of `KINDS`.
         """
         ps = np.array([level_ps[kind] for kind in KINDS])
         cuts: set[str] = set()
@@ -123,7 +120,7 @@ class Steps:
         low, high = 0.0, inf
         times, _ = self.graph.arrivals(ps)
         previous: tuple[str, tuple[int, ...]] | None = None
-        for step, nodes in (*self.handed, ("", self.graph.ends)):
+        for step, nodes in (*self.outputs, ("", self.graph.ends)):
             stage = level_ps["register"] + max(times[node] for node in nodes)
             if previous is not None:
                 if stage <= period_ps:
@@ -172,7 +169,7 @@ def _levels(operations: tuple[Operation, ...], width: int) -> tuple[float, ...]:
         add("adder")
         add("carry", log2(max(compared / 2, 2)))
     if count["?"]:
-        # a selector by mode is a chain of comparisons and selectors: each of them adds a quarter of a level
+        # a selector by mode is a chain of comparisons and selectors, each of which adds a quarter of a level
         add("select", 1 + count["?"] / 4 if count["=="] else 1.0)
         add("fanout", log2(max(width, 1)))
     if count["=="]:

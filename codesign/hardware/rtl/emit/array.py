@@ -1,15 +1,15 @@
-"""Verilog of a systolic array: ROWS x COLUMNS cells around a dot-product unit, either of two dataflows.
+"""Verilog of a systolic array of ROWS x COLUMNS cells, each with a dot-product unit, for two dataflows.
 
-Ports take whole rows of operands at a time; registers at the edges delay each row and column as the
-array needs it, and the registers of the cells pass operands on, one cell a clock.
+The ports take the operands of all rows and columns at a time; registers at the edges skew them, and registers in the
+cells pass operands on by one cell per clock cycle.
 
-Outputs stay ("output"): row r takes activations, column c weights, and cell (r, c) sums their dot
-product. `first` comes with the first step of a sum, `last` with its last one: the cell then puts the sum aside, and
-`shift` moves all columns of such results down by one, the bottom row's at `out`.
-Weights stay ("weight"): `load` shifts weights down the columns into a waiting place, `swap` comes with the
-first activations that meet them, and partial sums go from psum_in down the columns to `out`.
+Output-stationary ("output"): row r streams activations, column c weights, and cell (r, c) sums their dot product.
+`first` accompanies the first step of a sum, `last` the last one, after which the cell stores the result; `shift` moves
+the results of all columns down by one row, those of the bottom row to `out`.
+Weight-stationary ("weight"): `load` shifts weights down the columns into shadow registers, `swap` accompanies the first
+activations that use them, and partial sums flow from psum_in down the columns to `out`.
 
-There is no reset: whatever the registers hold at first leaves within the array's latency.
+There is no reset: initial register contents leave the array within its latency.
 """
 
 from __future__ import annotations
@@ -29,42 +29,38 @@ Field = tuple[str, int]  # port, bits
 
 @dataclass(frozen=True)
 class Array:
-    """The Verilog of an array. text: modules `array`, `array_cell` and `array_delay`, all but the unit's own.
+    """The Verilog of an array."""
 
-    built: the unit in a cell, with partial sums passing through it where weights stay; rows, columns: what
-    the parameters ROWS and COLUMNS of the module are unless overridden.
-    """
-
-    built: Built
-    rows: int
+    built: Built  # the unit of a cell; if weight-stationary, partial sums pass through it
+    rows: int  # rows, columns: defaults of the module's parameters ROWS and COLUMNS
     columns: int
     dataflow: Dataflow
-    text: str
+    text: str  # modules `array`, `array_cell` and `array_delay`, without the unit
 
     @property
     def unit(self) -> Unit:
         return self.built.unit
 
     def interleave(self, mode: int) -> int:
-        """Sums that a cell works on in turn in a mode; a passing sum waits for none before it."""
+        """Number of sums that a cell interleaves in a mode; 1 if weight-stationary."""
         return _interleave(self.unit, mode) if self.dataflow == "output" else 1
 
     @property
     def row_fields(self) -> list[Field]:
-        """What one row takes a clock, lowest bits first."""
+        """Fields of the operands of one row per clock cycle, lowest bits first."""
         return _side(self.unit, "a", "as", "activation")
 
     @property
     def column_fields(self) -> list[Field]:
-        """What one column takes a clock, lowest bits first."""
+        """Fields of the operands of one column per clock cycle, lowest bits first."""
         return _side(self.unit, "w", "ws", "weight")
 
 
 def array(unit: Unit, rows: int, columns: int, dataflow: str = "output") -> Array:
-    """An array of `rows` x `columns` of a unit, whose module is called `unit`.
+    """An array of `rows` x `columns` cells with a unit, whose module is called `unit`.
 
-    Raises InputError on an unknown dataflow, a size below 1, and a unit that already has its sums passing
-    through where outputs are to stay.
+    Raises InputError on an unknown dataflow, a size below 1, or an output-stationary array of a unit with passing
+    partial sums.
     """
     if dataflow == "output":
         flow: Dataflow = "output"
@@ -118,7 +114,7 @@ def _bits(fields: Sequence[Field]) -> int:
 
 
 def _unpacked(fields: Sequence[Field], bundle: str) -> list[str]:
-    """Connections of a unit's ports to parts of a bundle."""
+    """Connections of a unit's ports to bits of a bundle."""
     found, low = [], 0
     for port, width in fields:
         found.append(f".{port}({bundle}[{low + width - 1}:{low}])")
@@ -127,19 +123,19 @@ def _unpacked(fields: Sequence[Field], bundle: str) -> list[str]:
 
 
 def _packed(fields: Sequence[Field], index: str) -> str:
-    """The bundle of one row or column out of the array's ports, highest field first."""
+    """The bundle of one row or column from the array's ports, highest field first."""
     return ", ".join(f"{port}[{index}*{width} +: {width}]" if width else port for port, width in reversed(fields))
 
 
 def _mode_port(unit: Unit) -> tuple[str, str]:
-    """(declaration, connection) of the mode; empty for a unit of one format."""
+    """(declaration, connection) of the port `mode`; empty for a unit of one format."""
     if len(unit.modes) == 1:
         return "", ""
     return f"  input [{ceil_log2(len(unit.modes)) - 1}:0] mode,\n", ".mode(mode), "
 
 
 def _by_mode(unit: Unit, choices: Sequence[str]) -> str:
-    """``choices[mode]`` as an expression, without a multiplexer where all agree."""
+    """``choices[mode]`` as an expression, without a multiplexer if all are equal."""
     expression = choices[-1]
     for index in range(len(choices) - 2, -1, -1):
         if choices[index] != expression:
@@ -152,7 +148,7 @@ def _ports(fields: Sequence[Field], count: str) -> str:
     return "".join(f"  input [{count}*{width}-1:0] {port},\n" for port, width in fields)
 
 
-# -- outputs stay -----------------------------------------------------------------------------------
+# -- output-stationary ------------------------------------------------------------------------------
 
 
 def _output_cell(made: Array) -> str:
@@ -201,7 +197,7 @@ def _output_top(made: Array) -> str:
     streamed: list[Field] = [*row, ("first", 0), ("last", 0)]
     wide, tall = _bits(row) + 2, _bits(column)
     return f"""\
-// outputs stay: {made.rows} x {made.columns} cells of {unit.name}
+// output-stationary: {made.rows} x {made.columns} cells of {unit.name}
 module array #(parameter ROWS = {made.rows}, parameter COLUMNS = {made.columns}) (
   input clk,
 {declared}{_ports(row, "ROWS")}  input first,
@@ -255,7 +251,7 @@ _NEIGHBOURS = """\
         end"""
 
 
-# -- weights stay -----------------------------------------------------------------------------------
+# -- weight-stationary ------------------------------------------------------------------------------
 
 
 def _weight_cell(made: Array) -> str:
@@ -298,7 +294,7 @@ def _weight_top(made: Array) -> str:
     latency = made.built.latency
     skewed = _by_mode(unit, [f"line[r*{clocks}*{wide} +: {wide}]" for clocks in latency])
     return f"""\
-// weights stay: {made.rows} x {made.columns} cells of {unit.name}
+// weight-stationary: {made.rows} x {made.columns} cells of {unit.name}
 module array #(parameter ROWS = {made.rows}, parameter COLUMNS = {made.columns}) (
   input clk,
 {declared}{_ports(row, "ROWS")}  input swap,

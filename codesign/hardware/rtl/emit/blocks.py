@@ -1,7 +1,7 @@
-"""Combinational parts of a datapath: decoders, shifters, the maximum of exponents, normalisation.
+"""Combinational blocks of a datapath: decoders, shifters, maximum, normalisation.
 
-Every function adds its nets to a Module and returns them. Widths are in bits; numbers are unsigned
-unless a name says otherwise.
+Every function adds nets to a Module and returns its outputs. Widths are in bits; numbers are unsigned unless stated
+otherwise.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from codesign.hardware.rtl.emit.verilog import Module, Net
 
 
 def ceil_log2(value: int) -> int:
-    """Bits of an index below `value`."""
+    """ceil(log2(value)): the bits of an index below `value`."""
     return max(value - 1, 0).bit_length()
 
 
 @dataclass(frozen=True)
 class Number:
-    """(-1)**sign * significand * 2**exponent, up to a constant exponent; `exponent` is None for integers."""
+    """(-1)**sign * significand * 2**exponent, up to a constant factor of a power of two."""
 
     sign: Net
     significand: Net
-    exponent: Net | None
+    exponent: Net | None  # None for integers
 
 
 def decode_float(m: Module, code: Net, element: FloatElement) -> Number:
-    """Hidden bit and effective exponent max(E, 1) of a minifloat's bit pattern; special codes are ordinary."""
+    """Significand with hidden bit, and effective exponent max(E, 1), of a minifloat; NaN and infinity not special."""
     mantissa, exponent = element.mantissa_bits, element.exponent_bits
     m.uses("detect", exponent + 1)
     field = m.wire(exponent, code.part(mantissa + exponent - 1, mantissa), "field")
@@ -60,7 +60,7 @@ def decode_integer(m: Module, code: Net) -> Number:
 
 
 def absolute(m: Module, value: Net) -> tuple[Net, Net]:
-    """(sign, magnitude) of a two's complement number; the magnitude has one bit less."""
+    """(sign, magnitude) of a two's complement number; the magnitude is one bit narrower."""
     sign = m.wire(1, value.bit(value.width - 1), "sign")
     width = value.width - 1
     m.uses("increment", width)
@@ -69,7 +69,7 @@ def absolute(m: Module, value: Net) -> tuple[Net, Net]:
 
 
 def maximum(m: Module, values: Sequence[Net]) -> Net:
-    """The largest of numbers of one width, by a tree of comparators."""
+    """The largest of numbers of equal width, by a tree of comparators."""
     level = list(values)
     m.uses("compare", (len(level) - 1) * values[0].width)
     m.uses("select", (len(level) - 1) * values[0].width)
@@ -85,12 +85,12 @@ def maximum(m: Module, values: Sequence[Net]) -> Net:
 
 
 def shift_right(m: Module, value: Net, field: int, distance: Net, most: int) -> Net:
-    """`value` at the top of `field` bits, shifted right by `distance` (at most `most`); lost bits drop.
+    """`value` at the top of `field` bits, shifted right by `distance` (at most `most`); bits shifted out are dropped.
 
-    Small steps come first, while the number is narrow: the width grows with what has been shifted.
+    A barrel shifter whose small shifts come first, while the number is narrow: the width grows with every stage.
     """
     drop = max(value.width - field, 0)
-    bits = value.bits()[drop:]  # lowest first; the top bit of the field is the last one
+    bits = value.bits()[drop:]  # least significant first; the last one is the top bit of the field
     for stage in range(min(distance.width, ceil_log2(most + 1))):
         step = 1 << stage
         if step >= field:
@@ -111,7 +111,7 @@ def shift_right(m: Module, value: Net, field: int, distance: Net, most: int) -> 
 
 
 def place(m: Module, value: Net, field: int) -> Net:
-    """`value` at the top of `field` bits; what does not fit drops at the bottom."""
+    """`value` at the top of `field` bits; low bits that do not fit are dropped."""
     if value.width == field:
         return value
     if value.width > field:
@@ -120,7 +120,7 @@ def place(m: Module, value: Net, field: int) -> Net:
 
 
 def shift_right_sticky(m: Module, value: Net, distance: Net) -> Net:
-    """`value` shifted right by `distance`, what falls out ORed into the lowest bit."""
+    """`value` shifted right by `distance`, with the bits shifted out ORed into the lowest bit (sticky)."""
     width = value.width
     current = value
     for stage in range(min(distance.width, ceil_log2(width))):
@@ -145,7 +145,7 @@ def shift_right_sticky(m: Module, value: Net, distance: Net) -> Net:
 
 
 def normalise(m: Module, value: Net) -> tuple[Net, Net]:
-    """(value shifted left until its top bit is set, that distance); a zero stays zero."""
+    """(value shifted left until its top bit is set, the distance); zero stays zero."""
     bits = value
     distance: list[Net] = []
     for stage in reversed(range(ceil_log2(value.width))):
@@ -162,7 +162,7 @@ def normalise(m: Module, value: Net) -> tuple[Net, Net]:
 
 
 def leading_zeros(m: Module, value: Net) -> Net:
-    """Number of zeros above the highest set bit, by halves; `value` must not be zero."""
+    """Number of leading zeros by binary search; `value` must not be zero."""
     width = 1 << ceil_log2(value.width)
     bits = m.wire(width, joined(value, zeros(width - value.width)) if width > value.width else value, "lzc")
     count: list[Net] = []

@@ -1,7 +1,7 @@
-"""Carry-save addition of many bits: Dadda's scheme (1965) on columns of equal weight.
+"""Carry-save addition of many bits by Dadda's scheme (1965), on columns of equal weight.
 
-Signs never cost an extension: a bit of negative weight is inverted and its weight subtracted in one
-constant per tree (Baugh and Wooley 1973), so that ``Rows`` are unsigned bits plus that constant.
+No sign is extended: a bit of negative weight is inverted and its weight subtracted in one constant per tree (Baugh and
+Wooley, 1973), so that ``Rows`` holds unsigned bits and that constant.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from codesign.hardware.rtl.emit.verilog import Module, Net
 
 
 class Rows:
-    """Bits to be added modulo 2**width, column by column, and the sum of all constants."""
+    """Bits to be added modulo 2**width, by column, and the sum of all constants."""
 
     def __init__(self, module: Module, width: int) -> None:
         self.module = module
@@ -22,7 +22,7 @@ class Rows:
         self.constant = 0
 
     def bit(self, bit: Value, weight: int, negative: bool = False) -> None:
-        """Add ``bit * 2**weight``, or subtract it; what lies beyond the width drops out."""
+        """Add ``bit * 2**weight``, or subtract it if `negative`; bits beyond the width are dropped."""
         if weight >= self.width:
             return
         self.columns[weight].append(~bit.expression.grouped() if negative else bit.expression)
@@ -34,12 +34,12 @@ class Rows:
             self.bit(bit, i + shift)
 
     def signed(self, net: Net, shift: int = 0) -> None:
-        """A two's complement number: its top bit weighs negatively."""
+        """Add a two's complement number, whose top bit has negative weight."""
         for i, bit in enumerate(net.bits()):
             self.bit(bit, i + shift, negative=i == net.width - 1)
 
     def product(self, a: Net, b: Net, a_signed: bool, b_signed: bool, shift: int = 0) -> None:
-        """Partial products of a * b: one row of AND gates for each bit of b."""
+        """Add the partial products of a * b: one row of AND gates per bit of b."""
         self.module.uses("partial_product", a.width * b.width)
         for j in range(b.width):
             row = self.module.wire(a.width, a & replicated(a.width, b.bit(j)), "pp")
@@ -47,7 +47,7 @@ class Rows:
                 self.bit(bit, i + j + shift, (a_signed and i == a.width - 1) != (b_signed and j == b.width - 1))
 
     def sign_magnitude(self, sign: Net, magnitude: Net, shift: int = 0) -> None:
-        """(-1)**sign * magnitude: inverted bits, the sign as negative weight above and as carry below."""
+        """Add (-1)**sign * magnitude: conditionally inverted bits, the sign as negative top bit and as carry-in."""
         self.module.uses("invert", magnitude.width)
         row = self.module.wire(magnitude.width, magnitude ^ replicated(magnitude.width, sign), "term")
         self.unsigned(row, shift)
@@ -56,7 +56,7 @@ class Rows:
 
 
 def compress(module: Module, rows: Rows) -> tuple[Net, Net]:
-    """Two rows whose sum is that of all bits, modulo 2**width: full and half adders only."""
+    """Reduce to two rows with the same sum modulo 2**width, by full and half adders."""
     columns = [list(column) for column in rows.columns]
     for i in range(rows.width):
         if rows.constant >> i & 1:
@@ -83,7 +83,7 @@ def _heights(height: int) -> list[int]:
 
 
 def _reduce(module: Module, columns: list[list[Expression]], target: int) -> list[list[Expression]]:
-    """One level: no column higher than `target`. Its adders are written as vectors, a bit for each."""
+    """One reduction level, to at most `target` bits per column; its adders are emitted as vectors, one bit each."""
     full: list[list[Expression]] = []
     half: list[list[Expression]] = []
     names = [module.name_of(hint) for hint in ("fs", "fc", "hs", "hc")]
@@ -109,7 +109,7 @@ def _reduce(module: Module, columns: list[list[Expression]], target: int) -> lis
 
 
 def _adders(module: Module, cells: list[list[Expression]], total: str, carry: str) -> None:
-    """Full adders (three inputs each) or half adders (two) side by side."""
+    """Emit full adders (three inputs each) or half adders (two inputs) as vectors."""
     n = len(cells)
     module.uses("full_adder" if len(cells[0]) == 3 else "half_adder", n)
     inputs = [module.wire(n, concatenation(cell[i] for cell in cells), "xyz"[i]) for i in range(len(cells[0]))]

@@ -1,6 +1,6 @@
-"""Floating-point accumulation in hardware: one exact addition, one rounding to nearest even.
+"""Floating-point accumulation in hardware: an exact addition, rounded once to nearest even.
 
-Subnormals are kept, overflow saturates at the largest finite number, zero is +0: what `twin` computes.
+Subnormals are kept, overflow saturates at the largest finite number, zero is +0, as in `twin`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,16 @@ _GUARD = 3  # guard, round and sticky bits below the wider significand
 
 @dataclass(frozen=True)
 class Summand:
-    """A normalised number to accumulate: significand with its top bit set, or zero.
-
-    exponent: of the top bit in the accumulator's bias, plus `zero_at` so that it is never negative;
-    a zero has exponent 0.
-    """
+    """A normalised number to accumulate."""
 
     sign: Net
-    exponent: Net
-    significand: Net
-    zero_at: int
+    exponent: Net  # of the top bit, biased as in the accumulator, plus zero_at; 0 for zero
+    significand: Net  # the top bit is set, unless the number is zero
+    zero_at: int  # makes the exponent non-negative
 
 
 def accumulate(m: Module, pipe: Pipeline, accumulator: Net, summand: Summand, element: FloatElement) -> Net:
-    """accumulator + summand as the element's bit pattern; cuts of `pipe` after fp_align and fp_add."""
+    """accumulator + summand as a bit pattern of `element`; has the steps fp_align and fp_add of `pipe`."""
     mantissa, wide = element.mantissa_bits, summand.exponent.width
     width = max(mantissa + 1, summand.significand.width)
     field = accumulator.part(element.bits - 2, mantissa)
@@ -59,7 +55,7 @@ def accumulate(m: Module, pipe: Pipeline, accumulator: Net, summand: Summand, el
     m.uses("carry_propagate", frame)
     inverted = joined(ZERO, aligned) ^ replicated(frame + 1, subtract)
     total = m.wire(frame + 1, joined(ZERO, big, zeros(_GUARD)) + inverted.grouped() + subtract, "total")
-    if summand.zero_at:  # a subnormal sum has the larger exponent, and yet may be the smaller number
+    if summand.zero_at:  # a subnormal accumulator has the larger exponent, yet may be the smaller number
         m.uses("increment", frame + 1)
         negative = m.wire(1, subtract & total.bit(frame), "negative")
         flipped = (total ^ replicated(frame + 1, negative)).grouped() + negative
@@ -70,13 +66,13 @@ def accumulate(m: Module, pipe: Pipeline, accumulator: Net, summand: Summand, el
 
 
 def _rounded(m: Module, total: Net, exponent: Net, sign: Net, zero_at: int, element: FloatElement) -> Net:
-    """Normalise (not below the smallest normal exponent), round to nearest even, saturate, pack."""
+    """Normalise (with gradual underflow), round to nearest even, saturate and pack."""
     mantissa, top, wide = element.mantissa_bits, total.width - 1, exponent.width
     m.uses("carry_propagate", 2 * wide)
     m.uses("increment", wide + mantissa)
     m.uses("detect", 2 * total.width + element.bits)  # marker, sticky bit, saturation
     true = m.wire(wide, exponent - constant(zero_at, wide), "exp") if zero_at else exponent
-    # a marker where the smallest normal exponent lies stops the shift there: gradual underflow
+    # a marker at the smallest normal exponent stops the normalisation shift there (gradual underflow)
     marker = m.wire(total.width, constant(1 << top, total.width).shifted_right(true), "marker")
     empty = leading_zeros(m, m.wire(total.width, total | marker, "marked"))
     value = shift_left(m, total, empty)

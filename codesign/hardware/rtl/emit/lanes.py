@@ -1,4 +1,4 @@
-"""From operand codes to summands: decoders, multipliers and alignment of every lane, by mode."""
+"""Lanes of a unit, from operand codes to summands: decoders, multipliers and alignment, by mode."""
 
 from __future__ import annotations
 
@@ -17,25 +17,23 @@ from codesign.hardware.rtl.emit.verilog import Module, Net
 
 @dataclass
 class Term:
-    """Summands of a step. rows: one function a product group that adds its bits to a tree;
-    sum_bits: width of their two's complement sum; exponent: the step's largest one where aligned;
-    groups: block sums; field: bits of one summand's magnitude in the tree."""
+    """Summands of a step."""
 
-    rows: list[Callable[[Rows], None]]
-    sum_bits: int
-    exponent: Net | None
-    groups: int
-    field: int
+    rows: list[Callable[[Rows], None]]  # functions that add a summand to an adder tree
+    sum_bits: int  # width of the two's complement sum
+    exponent: Net | None  # the step's largest exponent, if summands are aligned
+    groups: int  # block sums
+    field: int  # bits of one summand's magnitude in the tree
 
     def offset(self, mode: Mode) -> int:
-        """Weight of the sum's lowest bit at exponent 0 (aligned) or as it stands (fixed point, integers)."""
+        """Exponent of the sum's lowest bit: at exponent 0 (aligned), or absolute (fixed point, integers)."""
         if mode.is_aligned or mode.is_direct:
             return mode.exponent_offset - (self.field - mode.product_bits)
         return mode.exponent_offset + mode.weight.lowest + mode.activation.lowest
 
 
 def bricks(modes: Sequence[Mode], side: str) -> tuple[int, int]:
-    """(parts, bits of a part) that the multiplier's operand is made of, so that faster modes fit."""
+    """(number of chunks, bits per chunk) of the multiplier's operand, as narrower modes use sub-multipliers."""
     widest = max(getattr(mode, side).significand for mode in modes)
     if all(mode.rate == 1 for mode in modes):
         return 1, widest
@@ -45,7 +43,7 @@ def bricks(modes: Sequence[Mode], side: str) -> tuple[int, int]:
 
 
 class Lanes:
-    """Writes the lanes of a unit into the module `m`: from its ports of codes to the terms of a step."""
+    """Emits the lanes of a unit into the module `m`, from the ports of operand codes to the summands of a step."""
 
     def __init__(self, m: Module, pipe: Pipeline, modes: Sequence[Mode], mode: Net | None) -> None:
         self.m, self.pipe, self.modes, self.mode = m, pipe, modes, mode
@@ -62,7 +60,7 @@ class Lanes:
     # -- integers in two's complement ---------------------------------------------------------------
 
     def integer_terms(self, w: Net, a: Net) -> Term:
-        """Partial products go straight into the tree; several modes share bricks."""
+        """Partial products are added in the tree directly; several modes share sub-multipliers (bricks)."""
         rows: list[Callable[[Rows], None]] = []
         if self.mode is None:
             only = self.modes[0]
@@ -76,13 +74,13 @@ class Lanes:
             rows += [methodcaller("signed", net) for net in nets]
         groups = self.modes[0].groups
         most = max(mode.product_bits + ceil_log2(mode.products // groups) for mode in self.modes)
-        if groups > 1:  # lanes of group g must be every groups-th function
+        if groups > 1:  # the summands of group g must be every groups-th function
             per = len(rows) // groups
             rows = [rows[g * per + i] for i in range(per) for g in range(groups)]
         return Term(rows, most, None, groups, max(mode.product_bits for mode in self.modes))
 
     def integer_bricks(self, w: Net, a: Net, lane: int) -> list[Net]:
-        """Products of the bricks of one lane, each shifted by mode to where it belongs."""
+        """Products of the sub-multipliers of one lane, each shifted to its position by mode."""
         u, width_x = bricks(self.modes, "weight")
         v, width_y = bricks(self.modes, "activation")
         terms = []
@@ -119,7 +117,7 @@ class Lanes:
         return terms
 
     def chunk(self, code: Net, index: int, count: int, width: int) -> Expression:
-        """Part `index` of a two's complement code as width + 1 signed bits: the top part keeps the sign."""
+        """Chunk `index` of a two's complement code as width + 1 signed bits; the top chunk has the sign."""
         low = index * width
         if index < count - 1:
             return joined(ZERO, code.part(low + width - 1, low))
@@ -129,7 +127,7 @@ class Lanes:
     # -- sign and magnitude -------------------------------------------------------------------------
 
     def general_terms(self, w: Net, a: Net) -> Term:
-        """Minifloats, and integers beside them: magnitudes multiplied, aligned by exponent, then signed."""
+        """Minifloats, also with integers: magnitudes are multiplied, aligned and summed with their signs."""
         m, modes = self.m, self.modes
         width_w = max(mode.weight.significand for mode in modes)
         width_a = max(mode.activation.significand for mode in modes)
@@ -159,7 +157,7 @@ class Lanes:
             self.placed(product, exponent, top, field) for product, exponent in zip(products, exponents, strict=True)
         ]
         carried = Net("1'b0", 1)
-        if top is not None:  # fixed point and integers have a constant weight instead
+        if top is not None:  # fixed-point and integer modes have a constant exponent instead
             own = [top if mode.is_aligned or mode.is_direct else zeros(top.width) for mode in modes]
             carried = m.wire(top.width, m.select(self.mode, own, top.width), "top")
         cut = self.pipe("align", *signs, *placed, *extra, carried)
@@ -180,7 +178,7 @@ class Lanes:
         return Term(rows_of, bits, cut[-1] if top is not None else None, groups, field)
 
     def operand(self, port: Net, side: str, lane: int, width: int) -> Number:
-        """One operand in every mode: significand at the top of `width` bits; faster modes read zero here."""
+        """One operand, selected by mode: significand at the top of `width` bits; 0 for modes with rate above 1."""
         numbers = [self.decoded(port, getattr(mode, side), lane) if mode.rate == 1 else None for mode in self.modes]
         bits = max((n.exponent.width for n in numbers if n and n.exponent), default=0)
         signs = [n.sign if n else ZERO for n in numbers]
@@ -215,7 +213,7 @@ class Lanes:
         return self.m.wire(max(net.width for net in found) + 1, found[0] + found[1], "exp")
 
     def placed(self, product: Net, exponent: Net, top: Net | None, field: int) -> Net:
-        """The product where its exponent puts it in the field: right of the largest, or of a constant."""
+        """The product aligned in the field: shifted right to the largest exponent, or to a constant one."""
         m = self.m
         constants: list[Value] = []
         most = 0
@@ -239,7 +237,7 @@ class Lanes:
         return self.windowed(placed, field)
 
     def windowed(self, placed: Net, field: int) -> Net:
-        """Aligned modes keep only their window where another mode made the field wider."""
+        """Mask the field to the window of aligned modes, if another mode needs a wider field."""
         masks = []
         for mode in self.modes:
             lost = field - mode.accumulator.window if mode.is_aligned else 0
@@ -249,7 +247,7 @@ class Lanes:
         return self.m.wire(field, placed & self.m.select(self.mode, masks, field), "window")
 
     def brick_terms(self, w: Net, a: Net) -> list[Net]:
-        """Products of the modes with a rate above 1: integers or fixed point on multipliers of their own."""
+        """Products of the modes with a rate above 1: integers on multipliers of their own."""
         fast = [mode for mode in self.modes if mode.rate > 1]
         return [net for mode in fast for net in self.fast_products(w, a, mode)]
 

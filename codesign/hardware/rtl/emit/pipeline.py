@@ -1,4 +1,4 @@
-"""Where a datapath is cut: registers after named steps, and the controls that travel with the data."""
+"""Pipelining of a datapath: registers after named steps, and control signals delayed with the data."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Collection
 
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
-# Steps of a datapath in the order of the data; a cut registers everything alive after the step.
+# Steps of a datapath in order; a cut registers all nets that are live after the step.
 STEPS = ("multiply", "align", "reduce", "sum", "scale", "group", "normalise", "fp_align", "fp_add")
-# Steps inside of the loop of a floating-point accumulator: cuts here interleave independent sums.
+# Steps in the feedback loop of a floating-point accumulator: cuts here interleave independent sums.
 LOOP = ("fp_align", "fp_add")
 
 
 class Pipeline:
-    """Calls after each step: ``pipe("multiply", a, b)`` gives a and b, one clock later if that step is cut."""
+    """Called after each step: ``pipe("multiply", a, b)`` returns a and b, registered if that step is cut."""
 
     def __init__(self, module: Module, cuts: Collection[str], controls: dict[str, Net]) -> None:
         self.module = module
         self.cuts = frozenset(cuts)
         self.controls = controls
         self.latency = 0
-        self.boundaries: dict[str, tuple[str, ...]] = {}  # what each step hands on, by net name
+        self.boundaries: dict[str, tuple[str, ...]] = {}  # step -> names of its output nets
 
     def __call__(self, step: str, *nets: Net) -> tuple[Net, ...]:
         self.boundaries[step] = self.boundaries.get(step, ()) + tuple(net.name for net in nets)
@@ -33,5 +33,5 @@ class Pipeline:
 
 
 def interleave(cuts: Collection[str]) -> int:
-    """Independent sums that a unit with these cuts adds to in turn."""
+    """Number of independent sums that a unit with these cuts interleaves."""
     return 1 + sum(step in cuts for step in LOOP)

@@ -1,8 +1,8 @@
-"""Verilog of one dot-product unit: operand registers, multipliers, alignment, tree, scales, accumulator.
+"""Verilog of a dot-product unit: operand registers, multipliers, alignment, adder tree, scales, accumulator.
 
-Ports: clk; first (start new sums); w and a, the codes of all products, lowest first; ws and as, the
-codes of block scales; psum_in (only where partial sums pass through); mode (only with several
-formats; constant while data is in flight); acc, the accumulator. Latency is that of `Unit`.
+Ports: clk; first (starts new sums); w and a, the operand codes of all products, lowest first; ws and as, the codes of
+block scales; psum_in (only if partial sums pass through); mode (only with several formats; constant while data is in
+flight); acc, the accumulator. The latency is that of `Built`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,14 @@ from codesign.hardware.rtl.emit.verilog import Module, Net, NetAssignment
 
 @dataclass(frozen=True)
 class Unit:
-    """A dot-product unit of `lanes` lanes for format pairs (one mode each), cut after the steps in `cuts`.
-
-    rates: products a lane and cycle of each mode. passing: partial sums come in at psum_in and leave
-    at acc (weight-stationary columns) instead of staying in the unit.
-    Raises InputError for a pair that the accumulator cannot hold.
-    """
+    """A dot-product unit with a mode per format pair. Raises InputError if the accumulator cannot hold a pair."""
 
     pairs: tuple[FormatPair, ...]
     accumulator: str = "auto"
     lanes: int = 1
-    cuts: frozenset[str] = frozenset()
-    rates: tuple[int, ...] = ()
-    passing: bool = False
+    cuts: frozenset[str] = frozenset()  # steps that are followed by pipeline registers
+    rates: tuple[int, ...] = ()  # products per lane and cycle of each mode; 1 by default
+    passing: bool = False  # partial sums pass from psum_in to acc (weight-stationary) instead of staying in the unit
     modes: tuple[Mode, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -52,12 +47,12 @@ class Unit:
         return f"dot{self.lanes}_{pairs}{rates}_{self.accumulator}{cuts}" + ("_passing" if self.passing else "")
 
     def cut(self, cuts: Collection[str]) -> Unit:
-        """The same unit with registers after other steps."""
+        """The same unit with other pipeline cuts."""
         return replace(self, cuts=frozenset(cuts))
 
     @property
     def interleave(self) -> int:
-        """Independent sums that steps add to in turn."""
+        """Number of independent sums that are interleaved."""
         return interleave(self.cuts) if any(mode.float_element for mode in self.modes) else 1
 
     def port_bits(self, side: str) -> int:
@@ -65,14 +60,14 @@ class Unit:
         return max(mode.products * int(getattr(mode, side).bits) for mode in self.modes)
 
     def scale_port_bits(self, side: str) -> int:
-        """Width of port ws or as; 0 where no mode has block scales on that side."""
+        """Width of port ws or as; 0 if no mode has block scales on that side."""
         return max(
             self.scales(mode, side) * scale.bits if (scale := getattr(mode, side).scale) else 0 for mode in self.modes
         )
 
     @staticmethod
     def scales(mode: Mode, side: str) -> int:
-        """Block scales of one step on one side, 0 without."""
+        """Number of block scales per step on one side; 0 without block scales."""
         block: int = getattr(mode, side).block
         return max(1, mode.products // block) if block else 0
 
@@ -84,18 +79,14 @@ class Unit:
 
 @dataclass(frozen=True)
 class Built:
-    """The Verilog of a unit and its bill of materials (one-bit cells by kind).
-
-    latency: clocks from a step at the ports to its sum at acc, by mode; boundaries: what each step that a cut
-    can follow hands on, by net name; assignments: what every wire and register is, in the order of the text.
-    """
+    """The Verilog of a unit with its bill of materials."""
 
     unit: Unit
     text: str
-    latency: tuple[int, ...]
-    parts: Mapping[str, int]
-    boundaries: Mapping[str, tuple[str, ...]]
-    assignments: tuple[NetAssignment, ...]
+    latency: tuple[int, ...]  # of each mode: clock cycles from a step at the ports to its sum at acc
+    parts: Mapping[str, int]  # one-bit cells by kind
+    boundaries: Mapping[str, tuple[str, ...]]  # step that a cut may follow -> names of its output nets
+    assignments: tuple[NetAssignment, ...]  # of every wire and register, in the order of the text
 
 
 def build(unit: Unit, name: str = "unit") -> Built:
@@ -140,7 +131,7 @@ class _Datapath:
         return tuple(floating if mode.float_element else fixed for mode in self.modes)
 
     def useful_cuts(self) -> set[str]:
-        """The steps that this unit has."""
+        """The steps of this unit after which a cut has an effect."""
         steps = {"reduce"}
         if any(not mode.is_integer or mode.accumulator.kind != "integer" for mode in self.modes) or self.mode:
             steps |= {"multiply", "align"}
@@ -153,7 +144,7 @@ class _Datapath:
     # -- sums ---------------------------------------------------------------------------------------
 
     def accumulate(self, accumulator: Net, terms: Term) -> None:
-        """Add the step's terms to the accumulator, fixed or floating-point, by mode."""
+        """Add the summands of a step to the accumulator, fixed-point or floating-point by mode."""
         fixed = [mode for mode in self.modes if mode.fixed_accumulator]
         floating = [mode for mode in self.modes if mode.float_element]
         nexts: list[Net] = []
@@ -174,13 +165,13 @@ class _Datapath:
         self.m.drive(accumulator, self.m.wire(width, self.m.select(self.mode, choices, width), "next"))
 
     def source(self, accumulator: Net, control: str = "first") -> Expression:
-        """What the sum is added to: the accumulator or the passing partial sum, zero at a first step."""
+        """The previous sum: the accumulator or the passing partial sum, 0 at a first step."""
         self.m.uses("partial_product", accumulator.width)
         kept = self.pipe.controls["psum"] if self.unit.passing else accumulator
         return (kept & replicated(accumulator.width, ~self.pipe.controls[control])).grouped()
 
     def fixed_next(self, accumulator: Net, terms: Term, width: int) -> Net:
-        """Products and accumulator in one carry-save tree and one adder: no sign is ever extended."""
+        """Products and accumulator in one carry-save tree and one adder, without sign extension."""
         rows = Rows(self.m, width)
         for group in terms.rows:
             group(rows)
@@ -197,7 +188,7 @@ class _Datapath:
         return self.m.wire(width, self.source(accumulator) + blocks.extended(total, width), "next")
 
     def group_sums(self, terms: Term) -> list[Net]:
-        """The two's complement sum of each group's terms."""
+        """The two's complement sum of each group."""
         pairs: list[Net] = []
         sums: list[Net] = []
         for index in range(terms.groups):
@@ -243,7 +234,7 @@ class _Datapath:
         return accumulate(self.m, self.pipe, kept, summand, element)
 
     def scaled(self, magnitude: Net, group: int, exponent: Net | None) -> tuple[Net, Net]:
-        """A block sum times its scales: (magnitude, exponent over the mode's lowest weight)."""
+        """A block sum times its scales: (magnitude, exponent relative to the lowest weight of the mode)."""
         m = self.m
         addends = [] if exponent is None else [exponent]
         most = 0 if exponent is None else (1 << exponent.width) - 1
@@ -273,14 +264,14 @@ class _Datapath:
         operand = getattr(mode, side)
         if operand.scale is None:
             return None
-        # a scale block longer than the other operand's covers several groups
+        # a block that is longer than the other operand's covers several groups
         index = group * mode.block // operand.block if mode.products > operand.block else 0
         width = operand.scale.bits
         code = self.m.wire(width, self.pipe.controls[port + "0"].part((index + 1) * width - 1, index * width), "scale")
         return blocks.decode_float(self.m, code, operand.scale)
 
     def lowest_weight(self, mode: Mode, terms: Term) -> int:
-        """Weight of the sum's lowest bit where every exponent net reads 0 (Number's constant part)."""
+        """Exponent of the sum's lowest bit when all exponent nets are 0."""
         weight = terms.offset(mode)
         for side in (mode.weight, mode.activation):
             if side.scale is not None:
@@ -288,7 +279,7 @@ class _Datapath:
         return weight
 
     def grouped(self, signs: list[Net], magnitudes: list[Net], exponents: list[Net]) -> tuple[Net, Net, Net, int]:
-        """Second aligned sum, over the groups of one step: (sign, magnitude, exponent, weight lost below)."""
+        """Second aligned sum, over the groups of a step: (sign, magnitude, exponent, decrease of its origin)."""
         m = self.m
         top = blocks.maximum(m, exponents)
         rows = Rows(self.m, GROUP_WINDOW + 1 + ceil_log2(len(signs)))
@@ -305,7 +296,7 @@ class _Datapath:
     def normalised(
         self, sign: Net, magnitude: Net, exponent: Net, offsets: list[int], element: FloatElement
     ) -> Summand:
-        """The sum with its leading one in front and its exponent as in `element`; offsets: lowest weight by mode."""
+        """The sum normalised, with its exponent biased as in `element`; offsets: `lowest_weight` by mode."""
         m = self.m
         shifted, empty = blocks.normalise(m, magnitude)
         used = [value for mode, value in zip(self.modes, offsets, strict=True) if mode.float_element]

@@ -1,4 +1,4 @@
-"""What checks an array: the product of two matrices, clock by clock, in tiles of a corner of its cells."""
+"""Test bench of an array: a matrix product, clock by clock, in tiles on a corner of its cells."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from codesign.hardware.rtl.verify.codes import OperandCodes, scale_steps, steppe
 from codesign.hardware.rtl.verify.twin import Array
 from codesign.hardware.rtl.verify.vectors import twin_of
 
-MOST_CLOCKS = 20_000  # of one check, as long as a product of the whole contraction fits
+MOST_CLOCKS = 20_000  # of one check, unless a single tile takes more
 CORNER_ROWS, CORNER_COLUMNS = 3, 2
 
 Flags = npt.NDArray[np.bool_]
@@ -26,16 +26,12 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Matrices:
-    """Both operands of a matrix product as a mode reads them, a step at a time.
+    """Operand codes of a matrix product, as a mode reads them step by step."""
 
-    weight: codes [steps, products, N]; activation: [steps, products, M]; *_scale: codes of block
-    scales [steps, scales a step, N or M], None without.
-    """
-
-    weight: Array
-    activation: Array
-    weight_scale: Array | None = None
-    activation_scale: Array | None = None
+    weight: Array  # [steps, products, N]
+    activation: Array  # [steps, products, M]
+    weight_scale: Array | None = None  # codes of block scales [steps, scales per step, N]; None without
+    activation_scale: Array | None = None  # [steps, scales per step, M]
 
     @classmethod
     def of(
@@ -43,8 +39,8 @@ class Matrices:
     ) -> Matrices:
         """Quantize weight [N, K] or [N, T, C] and activation [M, K] or [M, T, C] as quality does.
 
-        ranges: clipping ranges of both; without, weights take a scale per row and activations one for all.
-        The last step of a contraction that does not fill the lanes is padded with zeros.
+        ranges: clipping ranges of both; without them, weights have one scale per row and activations a single scale.
+        A last step that does not fill the lanes is padded with zeros.
         """
         block = max(mode.weight.block, mode.activation.block)
         w = OperandCodes.of(get_format(mode.pair.weight), weight, ranges[0], True, block)
@@ -66,7 +62,7 @@ class Matrices:
         return self.activation.shape[-1], self.weight.shape[-1]
 
     def padded(self, steps: int, m: int, n: int) -> Matrices:
-        """The same with zeros up to a multiple of `steps`, `m` and `n`."""
+        """The operands padded with zeros to multiples of `steps`, `m` and `n`."""
 
         def pad(codes: Array | None, multiple: int) -> Array | None:
             if codes is None:
@@ -79,7 +75,7 @@ class Matrices:
         return Matrices(weight, activation, pad(self.weight_scale, n), pad(self.activation_scale, m))
 
     def sliced(self, m: slice, n: slice) -> Matrices:
-        """Some rows of both operands."""
+        """The slices `m` of activations and `n` of weights."""
         return Matrices(
             self.weight[..., n],
             self.activation[..., m],
@@ -90,10 +86,9 @@ class Matrices:
 
 @dataclass(frozen=True)
 class ArrayCheck:
-    """A corner of an array multiplies matrices in one mode; every result is compared with the twin's.
+    """Matrix product in one mode on a corner of an array, at most 3 x 2 cells; results are compared with the twin's.
 
-    rows, columns: of the corner, at most 3 x 2 of the array's. The tiles that fit MOST_CLOCKS are run, one
-    at least.
+    Runs as many tiles as fit MOST_CLOCKS, at least one.
     """
 
     cells: Cells
@@ -110,12 +105,12 @@ class ArrayCheck:
 
     @property
     def compared(self) -> int:
-        """Rows of results that are compared."""
+        """Number of rows of results that are compared."""
         found = self.trace().compared
         return 0 if found is None else int(found.sum())
 
     def trace(self) -> Trace:
-        """The schedule of the array's ports, with what must be at `out` as many clocks later as a result takes."""
+        """The values of the array's ports in every clock cycle, with the expected `out` after the latency."""
         return self._made
 
     @cached_property
@@ -124,7 +119,7 @@ class ArrayCheck:
 
 
 class _Schedule:
-    """Lines of one check: operands and controls of every clock, gathered tile by tile."""
+    """The lines of one check: operands and controls of every clock cycle, built tile by tile."""
 
     def __init__(self, check: ArrayCheck) -> None:
         self.cells, self.mode = check.cells, check.mode
@@ -166,10 +161,10 @@ class _Schedule:
     def limit(self, m: slice, n: slice) -> None:
         self.matrices = self.matrices.sliced(m, n)
 
-    # -- outputs stay -------------------------------------------------------------------------------
+    # -- output-stationary --------------------------------------------------------------------------
 
     def output_trace(self) -> Trace:
-        """Tile after tile as close as results can leave; those of one move out while the next one is computed."""
+        """Tiles back to back; the results of one are shifted out while the next is computed."""
         rows, columns, turns = self.rows, self.columns, self.turns
         total_m, total_n = self.matrices.outputs
         tiles = [(m, n) for n in range(0, total_n, columns) for m in range(0, total_m, rows * turns)][: self.tiles]
@@ -186,7 +181,7 @@ class _Schedule:
         expected = np.zeros((self.clocks, columns), self.sums.dtype)
         for (m, n), begin in zip(tiles, begins, strict=True):
             end = begin + steps * turns
-            # a cell works on `turns` rows of activations in turn, with the same weights
+            # a cell interleaves `turns` rows of activations, with the same weights
             chosen = m + np.arange(rows) * turns + np.arange(turns)[:, None]
             streams.put_rows(begin, chosen)
             streams.put_columns(np.arange(begin, end).reshape(steps, turns), n)
@@ -195,17 +190,17 @@ class _Schedule:
             shift[end - 1 + latency : end - 1 + latency + results] = True
             lines = slice(end - 1, end - 1 + results)
             compared[lines] = True
-            leaving = chosen.T[::-1].reshape(-1)  # the bottom row's results first, each cell's in turn
+            leaving = chosen.T[::-1].reshape(-1)  # results of the bottom row first, those of each cell in order
             expected[lines] = self.sums[-1, n : n + columns][:, leaving].T
         row, column = self.operands(streams)
         fields = [*row, ("first", first), ("last", last), *column, ("shift", shift)]
         return self.made(fields, expected, compared, latency)
 
-    # -- weights stay -------------------------------------------------------------------------------
+    # -- weight-stationary --------------------------------------------------------------------------
 
     def weight_trace(self) -> Trace:
-        """For some outputs N, tiles of K one after another: all activations pass weights that stay, on top
-        of the sums of the tile before. The next weights are loaded meanwhile."""
+        """For each tile of N, the tiles of K in sequence: all activations pass the stationary weights and add to
+        the sums of the previous tile, while the next weights are loaded."""
         rows, columns = self.rows, self.columns
         m, n = self.matrices.outputs
         tiles = [(k, first) for first in range(0, n, columns) for k in range(0, self.matrices.steps, rows)]
@@ -236,7 +231,7 @@ class _Schedule:
     # -- both ---------------------------------------------------------------------------------------
 
     def operands(self, streams: _Streams) -> tuple[list[tuple[str, Bits]], list[tuple[str, Bits]]]:
-        """Ports of rows and of columns with their bits."""
+        """(ports of rows, ports of columns) with their bits."""
         mode = self.unit.modes[self.mode]
         found = []
         for fields, side, codes in (
@@ -250,7 +245,7 @@ class _Schedule:
         return found[0], found[1]
 
     def packed(self, sums: Array) -> Bits:
-        """Accumulators [clocks, columns] as the bits of all columns; a narrower one has zeros on top."""
+        """Accumulators [clocks, columns] as the bits of all columns, zero-extended to the unit's width."""
         element = self.unit.modes[self.mode].float_element
         return _flat(
             sums[:, :, None], element.bits if element else self.unit.accumulator_bits, self.unit.accumulator_bits
@@ -273,7 +268,7 @@ class _Schedule:
 
 
 class _Streams:
-    """Codes at the array's ports, [clocks, rows or columns, codes]; zeros where nothing is put."""
+    """Codes at the array's ports, [clocks, rows or columns, codes], initially zeros."""
 
     def __init__(self, clocks: int, matrices: Matrices, rows: int, columns: int) -> None:
         self.matrices, self.rows, self.columns = matrices, rows, columns
@@ -297,31 +292,31 @@ class _Streams:
         return [(self.w, x.weight), *([] if x.weight_scale is None else [(self.w_scale, x.weight_scale)])]
 
     def put_rows(self, begin: int, chosen: Array) -> None:
-        """Every step of activations `chosen` [turns, rows], turn by turn, from clock `begin`."""
+        """Every step of the activations `chosen` [turns, rows], interleaved, from clock `begin` on."""
         for stream, codes in self._activations:
             part = codes[:, :, chosen].transpose(0, 2, 3, 1)  # [steps, turns, rows, codes]
             stream[begin : begin + part.shape[0] * part.shape[1]] = part.reshape(-1, *part.shape[2:])
 
     def put_columns(self, clocks: Array, n: int) -> None:
-        """Every step of weights from output `n` on, at the clocks [steps, turns]."""
+        """Every step of the weights of outputs from `n` on, at the clocks [steps, turns]."""
         for stream, codes in self._weights:
             part = codes[:, :, n : n + self.columns].transpose(0, 2, 1)
             stream[clocks] = part[:, None]
 
     def load(self, begin: int, k: int, n: int) -> None:
-        """Weights of `rows` steps from `k` on, the last one first: it goes furthest down."""
+        """Weights of `rows` steps from `k` on, the last step first, as it moves furthest down."""
         for stream, codes in self._weights:
             part = codes[k : k + self.rows, :, n : n + self.columns].transpose(0, 2, 1)
             stream[begin : begin + self.rows] = part[::-1]
 
     def pass_by(self, begin: int, k: int) -> None:
-        """All activations, one a clock, each row of the array with a step of its own."""
+        """All activations, one per clock cycle; each row of the array reads a different step."""
         for stream, codes in self._activations:
             part = codes[k : k + self.rows].transpose(2, 0, 1)  # [M, rows, codes]
             stream[begin : begin + len(part)] = part
 
 
 def _flat(codes: Array, bits: int, width: int) -> Bits:
-    """Codes [clocks, rows, n] of `bits` bits as [clocks, rows * width], each row in `width` bits."""
+    """Codes [clocks, rows, n] of `bits` bits as bits [clocks, rows * width], `width` bits per row."""
     clocks, rows, n = codes.shape
     return to_bits(codes.reshape(clocks * rows, n), bits, width).reshape(clocks, rows * width)

@@ -1,7 +1,6 @@
-"""A self-checking test bench: a memory of steps and expected accumulators, compared every clock.
+"""A self-checking test bench: a memory of inputs and expected outputs, compared in every clock cycle.
 
-The checker is synchronous and reads one file; `bench` drives its clock in a Verilog simulator,
-`MAIN` in one that compiles to C++.
+The checker is synchronous and reads one file; `CLOCK` drives it in a Verilog simulator, `MAIN` in Verilator.
 """
 
 from __future__ import annotations
@@ -43,35 +42,29 @@ endmodule
 
 @dataclass(frozen=True)
 class Trace:
-    """What a checker does to an instance of `module`, clock by clock.
-
-    fields: input ports and their widths; inputs: their bits, [clocks, sum of widths], lowest port and bit first;
-    output, output_bits: the port that is compared, and its width; expected: its lowest bits `latency`
-    clocks after the inputs of the same line, [clocks, bits]; compared: which lines are, all where None;
-    constants: inputs that never change; parameters: of the module.
-    """
+    """Inputs and expected outputs of an instance of `module` in every clock cycle."""
 
     module: str
-    fields: tuple[tuple[str, int], ...]
-    inputs: Bits
-    output: str
-    output_bits: int
-    expected: Bits
+    fields: tuple[tuple[str, int], ...]  # (input port, width)
+    inputs: Bits  # [clocks, sum of widths], lowest port and bit first
+    output: str  # the port that is compared
+    output_bits: int  # its width
+    expected: Bits  # [clocks, bits], its lowest bits `latency` clock cycles after the inputs of the same line
     latency: int
-    compared: npt.NDArray[np.bool_] | None = None
-    constants: Mapping[str, int] = field(default_factory=dict)
-    parameters: Mapping[str, int] = field(default_factory=dict)
+    compared: npt.NDArray[np.bool_] | None = None  # [clocks], the lines that are compared; None: all
+    constants: Mapping[str, int] = field(default_factory=dict)  # input ports that do not change
+    parameters: Mapping[str, int] = field(default_factory=dict)  # of the module
 
 
 class Checked(Protocol):
-    """Anything that a bench can check."""
+    """Anything that can be checked by a test bench."""
 
     def trace(self) -> Trace: ...
 
 
 @dataclass(frozen=True)
 class Check:
-    """One unit (by module name), one of its modes, and its vectors."""
+    """Test vectors for one mode of a unit, with the name of the unit's module."""
 
     built: Built
     module: str
@@ -109,7 +102,7 @@ class Check:
 
 
 def write_checks(checks: Sequence[Checked], folder: Path) -> None:
-    """checks.v (all checkers), bench.v, main.cpp and one .hex file of vectors per check."""
+    """Write checks.v (all checkers), bench.v, main.cpp and one .hex file of vectors per check."""
     traces = [check.trace() for check in checks]
     text = [_checker(trace, index) for index, trace in enumerate(traces)]
     done = " & ".join(f"done_{i}" for i in range(len(checks)))
@@ -168,7 +161,7 @@ endmodule
 
 
 def compared_bits(unit: Unit, mode: int) -> int:
-    """Width of a mode's accumulator within the unit's."""
+    """Width of a mode's accumulator."""
     element = unit.modes[mode].float_element
     return element.bits if element else unit.accumulator_bits
 
@@ -184,7 +177,7 @@ def _hex(trace: Trace) -> str:
 
 
 def to_bits(codes: npt.NDArray[np.int64], bits: int, width: int) -> Bits:
-    """Codes [steps, n] as bits [steps, width], lowest first; unused bits are zero."""
+    """Codes [steps, n] of `bits` bits as bits [steps, width], lowest first; unused bits are zero."""
     out = np.zeros((len(codes), width), np.uint8)
     for i in range(bits):
         out[:, i : codes.shape[1] * bits : bits] = (codes >> i & 1).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Operands of a layer as the codes that a unit reads, a step at a time."""
+"""Operands of a layer as the codes that a unit reads step by step."""
 
 from __future__ import annotations
 
@@ -15,22 +15,18 @@ from codesign.hardware.rtl.verify.twin import Array, Floats
 
 @dataclass(frozen=True)
 class OperandCodes:
-    """One quantized operand, contraction flat and padded: what the unit reads and what it stands for.
+    """One quantized operand with flattened, padded contraction: its codes and their values."""
 
-    codes: [rows, K]; scale_codes: [rows, K / block] or None; elements: float64 [rows, K], block scales
-    applied; outer: scales outside of the unit, [rows] or a scalar; dequantized: float32 [rows, K].
-    """
-
-    codes: Array
-    scale_codes: Array | None
+    codes: Array  # [rows, K]
+    scale_codes: Array | None  # [rows, K / block]; None without block scales
     block: int
-    elements: Floats
-    outer: Floats
-    dequantized: Tensor
+    elements: Floats  # float64 [rows, K], values of codes with block scales applied
+    outer: Floats  # scales that are applied outside of the unit, [rows] or a scalar
+    dequantized: Tensor  # float32 [rows, K]
 
     @classmethod
     def of(cls, form: Format, x: Tensor, amax: Amax | None, per_row: bool, block: int) -> OperandCodes:
-        """Quantize `x` [rows, C] or [rows, T, C] as quality does; pads C to `block`, the longest of both sides."""
+        """Quantize `x` [rows, C] or [rows, T, C] as quality does; C is padded to `block`, the larger of the two."""
         x = x.detach().float()
         x = x[:, None] if x.ndim == 2 else x
         rows, taps, channels = x.shape
@@ -58,7 +54,7 @@ class OperandCodes:
 
 
 def _codes(q: Quantized) -> Array:
-    """What the multiplier reads: bit patterns, or integers less their zero points."""
+    """Inputs of the unit: bit patterns, or integers minus their zero points."""
     codes = q.codes.long()
     if q.zero_points is not None:
         codes = codes - _per_element(q, q.zero_points.long())
@@ -68,7 +64,7 @@ def _codes(q: Quantized) -> Array:
 
 
 def _values(q: Quantized) -> Floats:
-    """Values of the elements before any scale, float64."""
+    """Values of the elements without scales, float64."""
     values = q.format.element.decode(q.codes).double()
     if q.zero_points is not None:
         values = values - _per_element(q, q.format.element.decode(q.zero_points).double())
@@ -76,7 +72,7 @@ def _values(q: Quantized) -> Floats:
 
 
 def _per_element(q: Quantized, shared: Tensor) -> Tensor:
-    """A number per scale as one per element."""
+    """Repeat one number per scale to one per element."""
     scaling = q.format.scaling
     if q.axis is None or scaling is None or scaling.block is None:
         return shared
@@ -90,21 +86,21 @@ def _unsigned(codes: Tensor, form: Format) -> Array:
 
 
 def _padded(x: Array, pad: int, length: int = 0) -> Array:
-    """`x` with zeros behind its last axis: `pad` of them, or up to `length`."""
+    """`x` with zeros appended along its last axis: `pad` of them, or up to `length`."""
     pad = max(pad, length - x.shape[-1])
     return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, pad)])
 
 
 def stepped(codes: Array, lanes: int) -> Array:
-    """[rows, K] as steps [steps, lanes, rows], padded with zeros."""
+    """Codes [rows, K] as steps [steps, lanes, rows], padded with zeros."""
     rows, k = codes.shape
     return _padded(codes, -k % lanes).reshape(rows, -1, lanes).transpose(1, 2, 0)
 
 
 def scale_steps(operand: OperandCodes, lanes: int) -> Array:
-    """Scale codes of every step, [steps, scales a step, rows].
+    """Scale codes of every step, [steps, scales per step, rows].
 
-    A padded block takes code 0, the smallest scale, so that it never decides an alignment.
+    A padded block has code 0, the smallest scale, so that it never determines an alignment.
     """
     assert operand.scale_codes is not None
     codes = operand.scale_codes

@@ -1,4 +1,4 @@
-"""How far a unit's sums are from exact ones on the tensors of a real layer, computed by the twin."""
+"""Deviation of a unit's sums from exact ones on the operands of a real layer, computed by the twin."""
 
 from __future__ import annotations
 
@@ -19,18 +19,13 @@ MOST_ROWS = MOST_COLUMNS = 16
 
 @dataclass(frozen=True)
 class Deviation:
-    """What the accumulator of a unit does to one layer.
+    """Effect of a unit's accumulator on one layer."""
 
-    sqnr_db: power of the exact dot products of the quantized operands over that of the unit's
-    difference from them; inf where there is none. against_fp32_db: the same against the FP32 result
-    that quality is measured with. overflow: a fixed-point sum wrapped. steps, outputs: the sample.
-    """
-
-    sqnr_db: float
-    against_fp32_db: float
-    overflow: bool
-    steps: int
-    outputs: int
+    sqnr_db: float  # power of the exact dot products over that of the unit's errors; inf without errors
+    against_fp32_db: float  # the same against the FP32 result that quality is measured with
+    overflow: bool  # whether a fixed-point sum wrapped
+    steps: int  # of each dot product
+    outputs: int  # number of dot products
 
 
 def deviation(
@@ -43,14 +38,13 @@ def deviation(
     ranges: tuple[Amax | None, Amax | None] = (None, None),
     bits: int | None = None,
 ) -> Deviation:
-    """Deviation of a layer's dot products in a unit of `lanes` products a step.
+    """Deviation of a layer's dot products in a unit of `lanes` products per step.
 
-    weight: [N, K] or [N, T, C], activation: [M, K] or [M, T, C], K = T taps of C channels, in which
-    order the unit sums them. Blocks run along C, the last one of a tap padded; other weights take a
-    scale per row and other activations one for all, as quality does, unless `ranges` (of weight and
-    activation) are given. At most 16 x 16 outputs, evenly spread, are computed.
-    bits: width of a fixed-point accumulator, where a unit of several formats has a wider one.
-    Raises InputError where `Twin` does.
+    weight: [N, K] or [N, T, C]; activation: [M, K] or [M, T, C]; the unit sums K = T taps of C channels in this order.
+    Blocks run along C, the last one of a tap padded. Without `ranges` (of weight and activation), weights in formats
+    without blocks have one scale per row and activations a single scale. At most 16 x 16 evenly spread outputs are
+    computed. bits: width of a fixed-point accumulator, if a unit of several formats has a wider one.
+    Raises InputError as `Twin` does.
     """
     twin = Twin(pair, accumulator, lanes, bits=bits)
     block = max(twin.mode.weight.block, twin.mode.activation.block)
@@ -70,7 +64,7 @@ def deviation(
         exact = w.elements @ a.elements.T
         wrapped = np.zeros(0)
     else:
-        # the float64 product is not exact for wide fixed-point sums: the same sums without a limit are
+        # a float64 product is not exact for wide fixed-point sums; sums in a wide enough accumulator are
         wide = Twin(pair, accumulator, lanes, bits=required_bits(pair, steps * lanes))
         summed = twin.run(*codes, np.arange(steps) == 0)[-1]
         unlimited = wide.run(*codes, np.arange(steps) == 0)[-1]
@@ -87,7 +81,7 @@ def deviation(
 
 
 def described(pair: FormatPair, accumulator: str, lanes: int) -> str:
-    """What sums the products of a pair, in words: ``int32``, ``aligned25, fp32``, ``exact blocks, fp32``."""
+    """The accumulation of a pair in words: ``int32``, ``aligned25, fp32``, ``exact blocks, fp32``."""
     found = resolved(pair, accumulator)
     if not found.significand:
         return f"{'int' if found.kind == 'integer' else 'exact'}{found.bits}"
@@ -98,7 +92,7 @@ def described(pair: FormatPair, accumulator: str, lanes: int) -> str:
 
 
 def _spread(count: int, most: int) -> Array:
-    """Indices of at most `most` of `count` rows, evenly spread."""
+    """At most `most` evenly spread indices below `count`."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
 
 

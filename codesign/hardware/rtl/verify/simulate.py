@@ -18,11 +18,11 @@ _RESULT = re.compile(r"^CHECK (\d+) (\d+) steps (\d+) wrong", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Verdict:
-    """One check in one simulator: steps compared, steps that differed, the first differences as text."""
+    """The result of one check in one simulator."""
 
-    steps: int
-    wrong: int
-    detail: str
+    steps: int  # compared
+    wrong: int  # of them, with differences
+    detail: str  # the first differences
 
 
 def available(simulator: str) -> bool:
@@ -32,9 +32,10 @@ def available(simulator: str) -> bool:
 def simulate(
     simulator: str, checks: Sequence[Checked], sources: Mapping[str, str], folder: Path, limit_s: float = 1800
 ) -> list[Verdict]:
-    """A verdict per check. sources: file name -> Verilog of what is checked; folder: where everything is written.
+    """Run all checks: one verdict each.
 
-    Raises EnvironmentProblem where the simulator is missing, refuses the source or does not end.
+    sources: file name -> Verilog of the modules under test; folder: working directory of the simulator.
+    Raises EnvironmentProblem if the simulator is missing, rejects the source or exceeds `limit_s`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_checks(checks, folder)

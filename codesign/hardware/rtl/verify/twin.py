@@ -1,10 +1,9 @@
 """The arithmetic of a dot-product unit in NumPy, bit for bit what its Verilog computes.
 
-Products are exact. Fixed-point and integer sums wrap modulo their width. An aligned sum puts every
-product's magnitude at the top of a window, shifts it right to the largest exponent of the step and
-drops what falls out. A floating-point accumulator adds the (scaled) sum exactly and rounds once, to
-nearest even, keeping subnormals and saturating at the largest finite number. NaN and infinity codes
-are ordinary numbers here as in the hardware: quantizers never write them.
+Products are exact. Fixed-point and integer sums wrap modulo 2**width. An aligned sum places every product's magnitude
+at the top of a window, shifts it right to the largest exponent of the step and truncates. A floating-point accumulator
+adds the (scaled) sum exactly and rounds once, to nearest even, keeping subnormals and saturating at the largest finite
+number. NaN and infinity codes are treated as ordinary numbers, as in the hardware: quantizers never produce them.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ import numpy.typing as npt
 from codesign.formats import FloatElement, FormatPair
 from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Side, resolve_modes
 
-Array = npt.NDArray[Any]  # int64, or Python integers (dtype object) where that does not suffice
+Array = npt.NDArray[Any]  # int64, or Python integers (dtype object) if wider
 Floats = npt.NDArray[np.float64]
-_SMALL = 62  # widths up to this fit int64 with a sign to spare
-_CHUNK = 1 << 15  # products
+_SMALL = 62  # widths up to this fit int64, including a sign
+_CHUNK = 1 << 15  # products computed at a time
 _DOUBLE = 53  # widths up to this are exact in float64
 
 
@@ -35,10 +34,10 @@ class Terms:
 
 
 class Twin:
-    """The unit of one mode: `lanes` products a step of a format pair, summed in `accumulator`.
+    """Model of a unit with one mode: `lanes` products of a format pair per step, summed in `accumulator`.
 
-    interleave: independent sums that steps add to in turn. bits: width of a fixed-point or integer
-    accumulator where a unit of several formats has a wider one. Raises InputError like `Unit`.
+    interleave: number of independent sums that are interleaved. bits: width of a fixed-point or integer accumulator, if
+    a unit of several formats has a wider one. Raises InputError as `Unit` does.
     """
 
     def __init__(
@@ -61,18 +60,17 @@ class Twin:
     ) -> Array:
         """The accumulator after every step, [steps, *batch].
 
-        weight, activation: codes [steps, lanes, *batch] (batches broadcast): two's complement integers
-        (a zero point subtracted before), minifloats as bit patterns; first: [steps], a sum begins;
-        *_scale: codes of block scales [steps, groups of that operand, *batch]; start: accumulators
-        that the first `interleave` steps continue (zeros otherwise), [interleave, *batch].
-        Floating-point accumulators come as IEEE bit patterns (int64), others as signed integers: int64,
-        or Python's own in an array of objects beyond 62 bits.
+        weight, activation: codes [steps, lanes, *batch] (batches broadcast): two's complement integers (zero point
+        subtracted), or bit patterns of minifloats; first: bool [steps], whether a sum begins; *_scale: codes of block
+        scales [steps, groups of that operand, *batch]; start: initial accumulators [interleave, *batch], 0 by default.
+        Floating-point accumulators are returned as IEEE bit patterns (int64), others as signed integers (int64, or
+        Python integers in an object array above 62 bits).
         """
         sums = self.sums(weight, activation, weight_scale, activation_scale)
         first = np.asarray(first, bool)
         batch = sums.significand.shape[1:]
         held = np.zeros(sums.significand.shape, np.float64 if self.mode.float_element else sums.significand.dtype)
-        alone = np.flatnonzero(first)  # a step that begins a sum depends on no other
+        alone = np.flatnonzero(first)  # a step that begins a sum does not depend on others
         held[alone] = self._added(held[alone], sums.significand[alone], sums.exponent[alone])
         begun = np.zeros((self.interleave, *batch), held.dtype)
         if start is not None:
@@ -90,21 +88,21 @@ class Twin:
         return _wrapped(kept + significand, self.mode.fixed_accumulator)
 
     def value(self, accumulator: Array) -> Floats:
-        """The real numbers that accumulators stand for: dot products of element values, block scales applied."""
+        """Values of accumulators: dot products of element values, with block scales applied."""
         if self.mode.float_element:
             return np.asarray(self._decoded(accumulator), np.float64)
         return np.asarray(accumulator, np.float64) * 2.0**self.lowest_weight
 
     @property
     def lowest_weight(self) -> int:
-        """Exponent of the weight of the lowest bit of a fixed-point or integer accumulator."""
+        """Exponent of the lowest bit of a fixed-point or integer accumulator."""
         mode = self.mode
         return mode.exponent_offset + mode.weight.lowest + mode.activation.lowest
 
     def sums(
         self, weight: Array, activation: Array, weight_scale: Array | None = None, activation_scale: Array | None = None
     ) -> Terms:
-        """One number per step, [steps, *batch]: the tree's sum with block scales applied."""
+        """The sum of the adder tree per step, [steps, *batch], with block scales applied."""
         size = prod(np.broadcast_shapes(np.shape(weight)[1:], np.shape(activation)[1:]))
         count = max(1, _CHUNK // max(1, size))  # steps at a time, so that they stay in cache
         chunks = [
@@ -143,7 +141,7 @@ class Twin:
 
     @property
     def _wide(self) -> bool:
-        """Whether sums need Python integers: they outgrow int64, or the float64 that a rounding starts from."""
+        """Whether sums need Python integers: they exceed int64, or the float64 from which a result is rounded."""
         mode = self.mode
         width = mode.field + (mode.products // mode.groups - 1).bit_length() + mode.scale_bits
         return width > _DOUBLE if mode.float_element else max(width, mode.fixed_accumulator) > _SMALL
@@ -229,9 +227,9 @@ def _rounded_sum(kept: Floats, significand: Array, exponent: Array, element: Flo
     """RNE(kept + significand * 2**exponent) in the element, exact up to the one rounding.
 
     Significands of up to 53 bits are exact in float64, and so is the error of their float64 sum
-    (Knuth's two-sum). Making an inexact sum odd keeps the later rounding to at most 24 bits right
-    (Boldo and Melquiond 2008). Exponents are clipped where the result is decided anyway: what
-    lies beyond saturates, what lies below 2**-400 can only break a tie, and still does.
+    (Knuth's two-sum). Rounding an inexact sum to odd makes the second rounding, to at most 24 bits, correct (Boldo and
+    Melquiond 2008). Exponents are clipped where this does not change the result: larger numbers saturate anyway, and
+    numbers below 2**-400 can only break a tie, which they still do.
     """
     if significand.dtype == object:
         return _rounded_sum_exactly(kept, significand, exponent, element)
@@ -256,7 +254,7 @@ def _narrowed(values: Floats, element: FloatElement) -> Floats:
 
 
 def _rounded_sum_exactly(kept: Floats, significand: Array, exponent: Array, element: FloatElement) -> Floats:
-    """The same with Python integers, for sums wider than a float64: rounds to odd at 53 bits first."""
+    """`_rounded_sum` with Python integers, for sums wider than float64: rounds to odd at 53 bits first."""
     shape = significand.shape
     out = np.empty(significand.size, np.float64)
     kept, exponent = np.broadcast_to(kept, shape), np.broadcast_to(exponent, shape)

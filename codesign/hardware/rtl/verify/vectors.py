@@ -1,4 +1,4 @@
-"""Test vectors of a unit: every pair of codes or a million random ones, corner cases, long accumulations."""
+"""Test vectors of a unit: all pairs of codes or a million random ones, corner cases, long accumulations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.rtl.verify.twin import Twin
 
-EXHAUSTIVE_BITS = 18  # of both codes together: 8-bit ones with zero points subtracted
+EXHAUSTIVE_BITS = 18  # of both codes together: allows 8-bit codes with zero points subtracted
 RANDOM_PAIRS = 1_000_000
 LONG_STEPS = 1024  # of one accumulation
 
@@ -21,7 +21,7 @@ Array = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Vectors:
-    """Steps of one mode and the accumulator after each. Codes as in `Twin.run`, without a batch."""
+    """Steps of one mode and the expected accumulator after each; codes as in `Twin.run`, without a batch."""
 
     mode: int
     first: npt.NDArray[np.bool_]
@@ -37,9 +37,9 @@ class Vectors:
 
 
 def twin_of(unit: Unit, mode: int, interleave: int | None = None) -> Twin:
-    """The model of one mode of a unit: all its products in one step, the unit's accumulator.
+    """The model of one mode of a unit, with the unit's accumulator.
 
-    interleave: 1 for sums that are computed one at a time, the unit's where None.
+    interleave: number of interleaved sums; the unit's if None.
     """
     found = unit.modes[mode]
     fixed = unit.accumulator_bits if found.fixed_accumulator else None
@@ -55,15 +55,15 @@ def make(
     weight_scale: Array | None = None,
     activation_scale: Array | None = None,
 ) -> Vectors:
-    """Vectors of given codes, with what the twin expects."""
+    """Vectors with the given codes, and the accumulators expected by the twin."""
     expected = twin_of(unit, mode).run(weight, activation, first, weight_scale, activation_scale)
     return Vectors(mode, first, weight, activation, weight_scale, activation_scale, expected)
 
 
 def verification(unit: Unit, mode: int, seed: int = 0, pairs: int | None = None) -> Vectors:
-    """What a unit is verified with: all pairs of codes (random ones beyond 8 bits), corners, long sums.
+    """Verification vectors of a mode: all pairs of codes (random ones above 8 bits), corner cases, long sums.
 
-    pairs: at most so many pairs of codes instead (a quick check).
+    pairs: limit on the number of pairs of codes, for a quick check.
     """
     rng = np.random.default_rng(seed)
     found = unit.modes[mode]
@@ -89,7 +89,7 @@ def verification(unit: Unit, mode: int, seed: int = 0, pairs: int | None = None)
 
 
 def _split(order: Array, mode: Mode) -> Array:
-    """Weight and activation bit patterns out of one number, [2, n]."""
+    """Bit patterns of weight and activation from one number each, [2, n]."""
     low = mode.activation.bits
     return np.stack([order >> low & (1 << mode.weight.bits) - 1, order & (1 << low) - 1])
 
@@ -102,7 +102,7 @@ def _signed(codes: Array, side: Side) -> Array:
 
 
 def _extremes(side: Side) -> list[int]:
-    """Bit patterns of the largest, smallest and neighbouring magnitudes of both signs."""
+    """Bit patterns of the largest and smallest magnitudes and their neighbours, of both signs."""
     half = 1 << (side.bits - 1)
     if side.element is None:
         return [0, 1, half - 1, half, half + 1, 2 * half - 1]
@@ -111,7 +111,7 @@ def _extremes(side: Side) -> list[int]:
 
 
 def _corners(mode: Mode, lanes: int, rng: np.random.Generator) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Every pair of extremes in all lanes at once, then mixed over the lanes, isolated and accumulated."""
+    """All pairs of extremes, the same in all lanes and mixed over the lanes; isolated and accumulated."""
     pairs = np.array([(w, a) for w in _extremes(mode.weight) for a in _extremes(mode.activation)]).T
     same = np.repeat(pairs[:, :, None], lanes, axis=2)
     mixed = pairs[:, rng.integers(0, pairs.shape[1], (4 * pairs.shape[1], lanes))]
@@ -127,7 +127,7 @@ def _scales(mode: Mode, side: Side, steps: int, rng: np.random.Generator) -> Arr
         return None
     element: FloatElement = side.scale
     groups = max(1, mode.products // side.block)
-    # sign and NaN codes are never written by a quantizer
+    # a quantizer never produces sign and NaN codes
     most = (1 << (element.exponent_bits + element.mantissa_bits)) - (2 if element.specials == "nan" else 1)
     middle = element.bias << element.mantissa_bits
     spread = 4 << element.mantissa_bits
