@@ -1,7 +1,7 @@
-"""Networks that can be scored: bundled tasks and those of installed packages by name, a user's own by function.
+"""Tasks, the networks that can be scored: bundled ones, those of installed packages, and a user's own functions.
 
-A package adds a task by an entry point of the group ``codesign.tasks``: its name is the task's, its object a function
-that returns a `Task`, or what a ``python:module:function`` returns.
+A package adds a task by an entry point in the group ``codesign.tasks`` with the name of the task. It refers to a
+function that returns a `Task`, or the same as a function of ``python:module:function`` (see `custom`).
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ __all__ = [
 
 
 def load_task(spec: str, *, name: str | None = None, search_path: Path | None = None) -> Task:
-    """The task called `spec`; `name` is its key in the study, `search_path` is tried for user modules.
+    """Load the task `spec`: the name of a task, or ``python:module:function``.
 
-    Raises InputError on an unknown name, or when the user's function is missing or returns something else.
+    name: its name in the study; search_path: folder in which user modules are searched.
+    Raises InputError on an unknown name, or if the user's function is missing or returns something else.
     """
     if spec.startswith(PREFIX):
         from codesign.models.custom import load_custom
@@ -57,23 +58,23 @@ def load_task(spec: str, *, name: str | None = None, search_path: Path | None = 
 
 
 def installed_tasks() -> dict[str, EntryPoint]:
-    """Tasks that installed packages add; a bundled one's name is taken."""
+    """Tasks of installed packages, except names of bundled tasks."""
     return {name: point for name, point in installed("codesign.tasks").items() if name not in BUNDLED}
 
 
 def is_task(name: str) -> bool:
-    """Whether `name` is that of a task, which has a network to run, and not of a network known by its shapes."""
+    """Whether `name` is that of a task, whose network can be run, and not of a named network without weights."""
     return name in BUNDLED or name.startswith(PREFIX) or name in installed_tasks()
 
 
 def workload_called(name: str, *, search_path: Path | None = None) -> Workload:
-    """The workload of a bundled or ``python:`` task, or of a network known by name, with its options if it has any.
+    """The workload of a task, or of a named network with its options.
 
-    Raises InputError on an unknown name or option; the nearest valid one is offered.
+    Raises InputError on an unknown name or option, naming the nearest valid one.
     """
     if is_task(name):
         return load_task(name, search_path=search_path).workload()
-    from codesign.workload import named_workload, workload_names  # builds networks, which no task needs
+    from codesign.workload import named_workload, workload_names  # slow to import, and not needed for tasks
 
     network, known = name.partition(":")[0], [*BUNDLED, *workload_names()]
     if network not in known:

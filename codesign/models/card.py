@@ -1,4 +1,4 @@
-"""What a model card claims of a float network: a metric with its interval."""
+"""Claims of a model card about a float network: metrics with intervals."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ RESAMPLES = 1000
 
 
 class Claim(TypedDict):
-    """Value of a metric, its 95 % percentile-bootstrap interval over rows, and the number of rows."""
+    """The value of a metric."""
 
     value: float
-    low: float
+    low: float  # low, high: 95 % percentile-bootstrap interval over rows
     high: float
-    n: int
+    n: int  # rows
 
 
 def claim(samples: Samples) -> Claim:
-    """The metric of these samples, in 4 digits after the point."""
+    """The metric of `samples`, rounded to 4 decimals."""
     rows = samples.values
     draws = np.random.default_rng(0).integers(0, len(rows), size=(RESAMPLES, len(rows)))
     low, high = np.quantile([samples.reduce(rows[d]) for d in draws], [0.025, 0.975])
@@ -34,6 +34,6 @@ def claim(samples: Samples) -> Claim:
 
 
 def bracket(claim: Claim, digits: int = 2, sign: str = "", *, times: float = 1) -> str:
-    """``value [low, high]``, each `times` as much (100 for per cent); sign "+": before a value above 0."""
+    """Format as ``value [low, high]``, multiplied by `times` (100 for per cent); sign "+" also for positive values."""
     value, low, high = (times * end for end in (claim["value"], claim["low"], claim["high"]))
     return f"{value:{sign}.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

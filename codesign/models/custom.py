@@ -3,12 +3,12 @@
 The function takes no argument and returns ``(module, calibration, evaluation, metric)``:
 
 - `module`: a trained `nn.Module`; it is put in eval mode;
-- `calibration`, `evaluation`: what the module is called with: a tensor, a tuple of arguments or a
-  dict of keywords, the first axis being the sample;
-- `metric`: ``metric(outputs, reference) -> Tensor [n]``, one *loss* per sample (smaller is better), of
-  the module's outputs against the float module's outputs on the same batch; it may close over labels.
-  A `Loss` around the function says its unit and its scale: of a squared error's log10, or of a negated PSNR, which
-  are negative. Return ``None`` instead of a function for the squared error against the float output.
+- `calibration`, `evaluation`: the inputs of the module: a tensor, a tuple of arguments or a dict of keyword arguments,
+  with samples along the first axis;
+- `metric`: ``metric(outputs, reference) -> Tensor [n]``, one *loss* per sample (smaller is better), of the module's
+  outputs against those of the float module on the same batch; it may close over labels. Wrap the function in a `Loss`
+  to give its unit and scale, which logarithmic losses need: the log10 of a squared error, or a negated PSNR. ``None``
+  stands for the squared error against the float output.
 """
 
 from __future__ import annotations
@@ -30,25 +30,20 @@ from codesign.models.task import SCALES, Outputs, Part, Samples, Scale, Task
 from codesign.plugins import importable, named_object
 from codesign.workload import Workload, trace
 
-_LEAST_WHOLE = 24  # samples of which a part says something
+_LEAST_WHOLE = 24  # smallest number of samples for which a part is informative
 Metric = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A metric of the user's own, and what its values are.
+    """A user's metric with its scale and unit. Raises InputError on an unknown scale."""
 
-    function: ``(outputs, reference) -> Tensor [n]``, a loss per sample. scale: ``raw`` where the losses of several
-    layers add up; ``log10`` of such a loss; ``db``, 10 log10 of it, as a negated PSNR is. A logarithm is cut off at
-    1e-12, as the float network would be infinitely good. name: in tables (default: the function's).
-
-    Raises InputError on an unknown scale.
-    """
-
-    function: Metric
+    function: Metric  # (outputs, reference) -> Tensor [n], a loss per sample
+    # raw: losses of several layers add up; log10: the log10 of such a loss; db: 10 log10 of it, such as a negated PSNR.
+    # Logarithms are clamped at a loss of 1e-12, since that of the float network is 0.
     scale: Scale = "raw"
     unit: str = ""
-    name: str = ""
+    name: str = ""  # in tables; by default the function's
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -58,12 +53,12 @@ class Loss:
 
 
 def squared_error(outputs: Tensor, reference: Tensor) -> Tensor:
-    """Mean squared error per sample, [n]."""
+    """Mean squared error of each sample, [n]."""
     return (outputs - reference).square().flatten(1).mean(dim=1)
 
 
 class CustomTask(Task):
-    """Wraps the four things that a user's function returns."""
+    """The task of a user's module, data and metric."""
 
     seed = 0
     more_when_full = False
@@ -101,14 +96,14 @@ class CustomTask(Task):
         return [Samples(self.deciding, self.unit, "minimize", values, lambda rows: float(rows.mean()))]
 
     def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
-        """Rademacher: exact for a squared error, a usable order of layers for any other loss."""
+        """A Rademacher probe: exact for a squared error, and a usable ranking of layers for other losses."""
         y = outputs["output"]
         signs = torch.randint(0, 2, y.shape, generator=generator).to(y) * 2 - 1
         scalar: Tensor = (y * signs).sum() / y.numel() ** 0.5
         return scalar
 
     def part(self) -> Part | None:
-        """The first third of the samples; of a metric of the user's own nobody knows which labels go with them."""
+        """The first third of the samples; None with a user's metric, which may close over labels of all samples."""
         count = len(tree_leaves(self._evaluation)[0])
         if self.metric_is_given or count < _LEAST_WHOLE:
             return None
@@ -118,11 +113,11 @@ class CustomTask(Task):
         return Part(smaller, np.arange(count)[rows], 1 / 3)
 
     def workload(self) -> Workload:
-        """The products of one sample's forward pass."""
+        """The workload of a forward pass with one sample."""
         return trace(self.module, _first(self._evaluation), name=self.name)
 
     def data_arrays(self) -> Iterable[np.ndarray]:
-        """Inputs, and what the metric closes over: labels, for instance."""
+        """Inputs, and data that the metric closes over, such as labels."""
         for leaf in tree_leaves((self._calibration, self._evaluation, _held(self._metric))):
             if isinstance(leaf, Tensor):
                 yield leaf.detach().cpu().numpy()
@@ -131,27 +126,27 @@ class CustomTask(Task):
 
 
 def _held(metric: Any) -> list[Any]:
-    """Data that a metric brings along: of a closure, of defaults, of a partial function."""
+    """Data held by a metric: in its closure, defaults or partial arguments."""
     if isinstance(metric, functools.partial):
         return [*metric.args, *metric.keywords.values(), *_held(metric.func)]
     held = [*(getattr(metric, "__defaults__", None) or ()), *(getattr(metric, "__kwdefaults__", None) or {}).values()]
     for cell in getattr(metric, "__closure__", None) or ():
-        with contextlib.suppress(ValueError):  # a name that was deleted, or is not set yet
+        with contextlib.suppress(ValueError):  # an unset variable of the closure
             held.append(cell.cell_contents)
     return [item for item in held if isinstance(item, (Tensor, np.ndarray, list, tuple, dict))]
 
 
 def load_custom(spec: str, *, name: str | None = None, search_path: Path | None = None) -> Task:
-    """Import and call the function that `spec` names; raises InputError where it does not fit."""
+    """Import and call the function `spec`; raises InputError if it is missing or returns something else."""
     with importable(search_path):
         function = named_object(spec)
         return as_task(spec, name or spec.rpartition(":")[2], function())
 
 
 def as_task(spec: str, name: str, result: Any) -> Task:
-    """The task `name` of what a user's function returned: a Task, or the four things that make one.
+    """A task `name` from a function's result: a Task, or (module, calibration, evaluation, metric).
 
-    Raises InputError, which names `spec`, where it is neither.
+    Raises InputError, naming `spec`, if it is neither.
     """
     if isinstance(result, Task):
         result.name = name
@@ -171,7 +166,7 @@ def _call(module: nn.Module, inputs: Any) -> Any:
 
 
 def _first(inputs: Any) -> Any:
-    """The same inputs with a batch of one."""
+    """The first sample of `inputs`, as a batch of one."""
     if isinstance(inputs, Mapping):
         return {k: _first(v) for k, v in inputs.items()}
     if isinstance(inputs, (tuple, list)):

@@ -1,7 +1,7 @@
 """Measure the float network and write its model card: ``python -m codesign.models.restore.card [--run DIR]``.
 
-``--run DIR`` takes over the weights and the log of a training run first; without it, what is known about
-the training stays as `card.json` has it. Needs scikit-image for the biharmonic fill.
+``--run DIR`` first installs the weights and reads the log of a training run; without it, the facts about the training
+in `card.json` are kept. Needs scikit-image for the biharmonic fill.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from codesign.models.task import Samples
 HERE = Path(__file__).parent
 WEIGHTS = {"student": DATA / "restore.safetensors", "teacher": DATA / "teacher.safetensors"}
 SEED = 0  # of the noise
-# What the network must do better than, by metric: (claim, row, other row, metric)
+# Comparisons with baselines: (claim, row, baseline row, metric)
 COMPARISONS = (
     ("super-resolution against bicubic", "student_4", "input", "psnr_super_resolution"),
     ("deblurring against the blurred image", "student_4", "input", "psnr_deblur"),
@@ -60,7 +60,7 @@ def restored(network: RestoreUNet, steps: int, batch: Batch) -> Tensor:
 
 
 def biharmonic(batch: Batch) -> Tensor:
-    """The known pixels continued into the holes by scikit-image, [n,3,H,W] in 0..1; other images as they are."""
+    """Images [n,3,H,W] in 0..1 with holes filled from the known pixels by scikit-image; others unchanged."""
     try:
         from skimage.restoration import inpaint_biharmonic
     except ImportError as error:
@@ -78,7 +78,7 @@ def measure_row(images: Tensor, batch: Batch) -> dict[str, Samples]:
 
 
 def measure() -> Rows:
-    """PSNR and SSIM of each way to restore the held-out crops."""
+    """PSNR and SSIM of each restoration method on the held-out crops."""
     batch = held_out()
     student, teacher = load_network(WEIGHTS["student"]), load_network(WEIGHTS["teacher"])
     images = {
@@ -93,7 +93,7 @@ def measure() -> Rows:
 
 
 def hole_change_left() -> dict[str, float]:
-    """Size of the change to the prefill inside holes, as a share of what a trust of 1 would make of it."""
+    """RMS change of the prefill inside holes, relative to that with a trust of 1, by task."""
     batch = held_out()
     prefill = to_unit(batch.degraded)
     ours, whole = (
@@ -106,13 +106,13 @@ def hole_change_left() -> dict[str, float]:
 
 
 def difference(rows: Rows, ours: str, other: str, metric: str) -> Samples:
-    """Gain of `ours` over `other` crop by crop."""
+    """Gain of `ours` over `other`, per crop."""
     a, b = rows[ours][metric], rows[other][metric]
     return Samples(metric, a.unit, a.direction, a.values - b.values, a.reduce)
 
 
 def describe_training(run: Path, note: str) -> TrainingFacts:
-    """What the log of a run says of each phase: steps, minutes, last loss (mean of 100 steps)."""
+    """Facts about a training run from its log: steps, minutes and last loss (mean of 100 steps) of each phase."""
     log = [json.loads(line) for line in read_text(run / "log.jsonl").splitlines()]
     last: dict[str, PhaseFacts] = {
         row["phase"]: {"step": row["step"], "minutes": row["minutes"], "loss": row["loss"]} for row in log

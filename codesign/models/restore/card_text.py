@@ -8,63 +8,55 @@ from codesign.models.card import Claim, bracket
 
 
 class NetworkFacts(TypedDict):
-    """Size and shape of the network.
-
-    layers: how many, by kind; weights_bytes: of the file, by phase of training; kappa, temperature: the noise at
-    time 1, and how much of it a sample takes; hole_trust: share of the change that is applied inside a hole.
-    """
+    """Size and configuration of the network."""
 
     parameters: int
-    layers: dict[str, int]
+    layers: dict[str, int]  # number by kind
     macs_per_image: int
-    kappa: float
-    temperature: float
-    hole_trust: float
-    weights_bytes: dict[str, int]
+    kappa: float  # noise at time 1
+    temperature: float  # share of the noise that sampling uses
+    hole_trust: float  # share of the change that is applied inside a hole
+    weights_bytes: dict[str, int]  # size of the file by training phase
 
 
 class PhotographFacts(TypedDict):
-    """A photograph, by whom and under which terms; weight: how often training draws it."""
+    """A photograph with credit and licence."""
 
     name: str
     credit: str
     licence: str
-    weight: float
+    weight: float  # relative frequency in training
 
 
 class PhaseFacts(TypedDict):
-    """The end of a phase of training; loss: mean of the last 100 steps."""
+    """The end of a training phase."""
 
     step: int
     minutes: float
-    loss: float
+    loss: float  # mean of the last 100 steps
 
 
 class TrainingFacts(TypedDict):
-    """How the weights were trained, and on what machine; note: a remark, empty without one."""
+    """How the weights were trained, and on what machine."""
 
     seed: int
     compiled: bool
     images_per_step: int
     phases: dict[str, PhaseFacts]
-    note: str
+    note: str  # a remark; may be empty
     torch: str
     machine: str
 
 
 class Card(TypedDict):
-    """card.json.
-
-    photographs: by use; hole_change_left: by task, share of the change inside a hole that stays; quality: by way to
-    restore and metric; comparisons: gains in PSNR, dB.
-    """
+    """card.json."""
 
     network: NetworkFacts
-    photographs: dict[str, list[PhotographFacts]]
+    photographs: dict[str, list[PhotographFacts]]  # by use
     training: TrainingFacts
-    hole_change_left: dict[str, float]
-    quality: dict[str, dict[str, Claim]]
-    comparisons: dict[str, Claim]
+    hole_change_left: dict[str, float]  # task -> share of the change inside a hole that remains
+    quality: dict[str, dict[str, Claim]]  # restoration method -> metric -> claim
+    comparisons: dict[str, Claim]  # gains in PSNR, dB
 
 
 _ROWS = {
@@ -89,8 +81,8 @@ def _network(card: Card) -> str:
 
 A small U-Net of the Stable Diffusion kind (time embedding, residual convolutions, self-attention at two resolutions,
 skip connections) that undoes four things a phone camera does to a picture: x4 super-resolution, deblurring,
-inpainting and outpainting, by a task embedding and a mask. It stands in `codesign` for the diffusion and consistency
-models of a phone at a size whose quality can be measured in a second. It is not meant to be used on pictures.
+inpainting and outpainting, by a task embedding and a mask. In `codesign` it represents the diffusion and consistency
+models of a phone, at a size whose quality can be measured in a second. It is not meant for practical use.
 
 | | |
 |---|---|
@@ -148,7 +140,7 @@ def _training(card: Card) -> str:
     return f"""## Training
 
 `python -m codesign.models.restore.train --out DIR --seed {t["seed"]} --minutes {minutes}`, in two phases of \
-{t["images_per_step"]} images a step, on one thread ({t["machine"]}, shared with other work; torch {t["torch"]}).
+{t["images_per_step"]} images per step, on one thread ({t["machine"]}, shared with other work; torch {t["torch"]}).
 
 | phase | steps | minutes | last loss |
 |---|---|---|---|
@@ -205,6 +197,6 @@ LIMITS = """## Limits
 - The distance `kid` in evaluations uses this network's own encoder as feature extractor (means of the feature maps of
   the three resolutions and the middle for an undegraded image at time 0, standardised on the calibration crops). Its
   values compare designs of this network only, never with a published KID.
-- At this size quantization hurts earlier than in a U-Net of a billion parameters. Orders of formats by error carry
-  over better than the errors themselves.
-- The schedule follows the clock: another machine makes another number of steps, and so other weights."""
+- At this size quantization hurts earlier than in a U-Net of a billion parameters. The ranking of formats by error
+  transfers better than the errors themselves.
+- The schedule depends on the time spent: another machine runs another number of steps and obtains other weights."""

@@ -1,8 +1,7 @@
-"""The committed samples: held-out crops that score the network, training crops that calibrate it.
+"""The committed samples: held-out crops for evaluation, training crops for calibration.
 
-``python -m codesign.models.restore.dataset`` writes data/samples.npz again from the photographs.
-Degraded versions are stored as 8-bit images, so that a score depends neither on scikit-image and
-scikit-learn nor on the version of anything that resizes, blurs or draws random numbers.
+``python -m codesign.models.restore.dataset`` rebuilds data/samples.npz from the photographs. Degraded versions are
+stored as 8-bit images, so that scores do not depend on the versions of the image libraries and random generators.
 """
 
 from __future__ import annotations
@@ -25,20 +24,17 @@ FILE = DATA / "samples.npz"
 HELD_OUT_COUNT, CALIBRATION_COUNT = 16, 8
 CALIBRATION_FROM = ("astronaut", "flower", "camera", "retina", "grass", "ihc", "coins", "brick")
 SEED = 7
-_LEVELS = (2, 1, 3, 0)  # of the pyramid, in turn: the photograph at 1/2, 1/1.5, 1/3 and 1/1
-_STRIDE = 16  # between candidate crops
+_LEVELS = (2, 1, 3, 0)  # levels of the pyramid used in turn: the photograph at 1/2, 1/1.5, 1/3 and 1/1
+_STRIDE = 16  # distance between candidate crops
 
 
 @dataclass(frozen=True)
 class SampleSet:
-    """Crops and their degraded versions: clean [n,H,W,3], degraded [n,4,H,W,3] uint8, mask [n,4,H,W] bool.
+    """Crops and their degraded versions; the axis of length 4 follows `network.TASKS`."""
 
-    The second axis of degraded and mask follows `network.TASKS`; mask is True where a pixel is missing.
-    """
-
-    clean: np.ndarray
-    degraded: np.ndarray
-    mask: np.ndarray
+    clean: np.ndarray  # uint8 [n,H,W,3]
+    degraded: np.ndarray  # uint8 [n,4,H,W,3]
+    mask: np.ndarray  # bool [n,4,H,W], True where a pixel is missing
 
     def __len__(self) -> int:
         return len(self.clean)
@@ -46,15 +42,12 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as the network takes them, a row per image, the four tasks of a crop one after another.
+    """Inputs of the network, one row per image; the four tasks of a crop are consecutive."""
 
-    clean and degraded [n*4,3,H,W] in -1..1, mask [n*4,1,H,W], task [n*4]: indices into `network.TASKS`.
-    """
-
-    clean: Tensor
-    degraded: Tensor
-    mask: Tensor
-    task: Tensor
+    clean: Tensor  # [n*4,3,H,W] in -1..1
+    degraded: Tensor  # [n*4,3,H,W] in -1..1
+    mask: Tensor  # [n*4,1,H,W], 1 where a pixel is missing
+    task: Tensor  # [n*4], indices into `network.TASKS`
 
     @classmethod
     def of(cls, samples: SampleSet) -> Batch:
@@ -82,7 +75,7 @@ def load_samples() -> dict[str, SampleSet]:
 
 
 def make_samples(photographs: Sequence[Photograph], count: int, seed: int) -> SampleSet:
-    """`count` crops, taking turns through the photographs, each with all four degradations."""
+    """`count` crops from the photographs in turn, each with all four degradations."""
     rng = np.random.default_rng(seed)
     pyramids = [pyramid(read(p)) for p in photographs]
     clean, degraded, masks = [], [], []
@@ -99,7 +92,7 @@ def make_samples(photographs: Sequence[Photograph], count: int, seed: int) -> Sa
 
 
 def _textured_crop(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """One of the crops whose gradient energy is above the image's median: bare sky shows no restoration."""
+    """A random crop with gradient energy above the image's median, since restoration is not visible on plain areas."""
     grid = [
         image[:, top : top + SIZE, left : left + SIZE]
         for top in range(0, image.shape[1] - SIZE + 1, _STRIDE)

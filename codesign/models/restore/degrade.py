@@ -1,7 +1,7 @@
-"""What a phone camera does to an image: the four degradations that `restore` undoes.
+"""The four image degradations that `restore` reverses.
 
-Images are float tensors [3, SIZE, SIZE] in -1..1, masks [1, SIZE, SIZE] with 1 where a pixel is missing.
-All randomness comes from the generator that is handed in.
+Images are float tensors [3, SIZE, SIZE] in -1..1, masks [1, SIZE, SIZE] with 1 where a pixel is missing. All randomness
+comes from the given generator.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SENSOR_NOISE = 0.01
 
 
 def degrade(clean: Tensor, task: str, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """(degraded image, mask) of one clean crop for one of `network.TASKS`."""
+    """(degraded image, mask) of a clean crop for a task of `network.TASKS`."""
     if task == "super_resolution":
         return _shrunk(clean), torch.zeros(1, SIZE, SIZE)
     if task == "deblur":
@@ -31,14 +31,14 @@ def degrade(clean: Tensor, task: str, rng: np.random.Generator) -> tuple[Tensor,
 
 
 def _shrunk(clean: Tensor) -> Tensor:
-    """x4 smaller with antialiasing, rounded to 8 bits, and enlarged again by bicubic interpolation."""
+    """Downsampled by 4 with antialiasing, rounded to 8 bits, and upsampled by bicubic interpolation."""
     small = F.interpolate(clean[None], scale_factor=1 / UPSCALE, mode="bicubic", antialias=True, align_corners=False)
     small = ((small.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
     return F.interpolate(small, scale_factor=float(UPSCALE), mode="bicubic", align_corners=False)[0].clamp(-1, 1)
 
 
 def _random_kernel(rng: np.random.Generator) -> Tensor:
-    """Out of focus (Gaussian) or shaken (a straight line), 11 x 11."""
+    """A blur kernel, 11 x 11: defocus (Gaussian) or linear motion."""
     if rng.random() < 0.5:
         x = torch.arange(-5, 6, dtype=torch.float32)
         k = torch.exp(-0.5 * (x / float(rng.uniform(0.8, 1.8))) ** 2)
@@ -58,7 +58,7 @@ def _blur(image: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _side(rng: np.random.Generator) -> Tensor:
-    """One side of the image, 12 to 20 pixels wide."""
+    """Mask of one side of the image, 12 to 20 pixels wide."""
     side, width = int(rng.integers(0, 4)), int(rng.integers(12, 21))
     mask = torch.zeros(1, SIZE, SIZE)
     band = slice(0, width) if side % 2 == 0 else slice(SIZE - width, SIZE)
@@ -70,7 +70,7 @@ def _side(rng: np.random.Generator) -> Tensor:
 
 
 def _boxes(rng: np.random.Generator) -> Tensor:
-    """One to three boxes of 8 to 24 pixels."""
+    """Mask of one to three boxes with sides of 8 to 24 pixels."""
     mask = torch.zeros(1, SIZE, SIZE)
     for _ in range(int(rng.integers(1, 4))):
         height, width = (int(v) for v in rng.integers(8, 25, 2))

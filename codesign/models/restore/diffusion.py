@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 KAPPA = 0.1  # noise at time 1: modest, so that pixels stay close to the truth
-TEMPERATURE = 0.1  # share of the chain's noise that sampling uses: low, for fidelity rather than variety
+TEMPERATURE = 0.1  # share of the chain's noise that sampling uses; low values favour fidelity over diversity
 TEACHER_STEPS = 50
 STUDENT_STEPS = 4
-LONGEST_JUMP = 12  # teacher steps that one consistency target may span
+LONGEST_JUMP = 12  # largest number of teacher steps that a consistency target spans
 _FIRST = 0.002  # eta at time 0
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # (x_t [N,3,H,W], time [N]) -> clean image
@@ -29,7 +29,7 @@ def eta(time: Tensor) -> Tensor:
 
 
 def diffuse(clean: Tensor, degraded: Tensor, time: Tensor, noise: Tensor) -> Tensor:
-    """A sample of x_t."""
+    """x_t for the given noise."""
     e = eta(time)
     return clean + e * (degraded - clean) + KAPPA * e.sqrt() * noise
 
@@ -37,10 +37,10 @@ def diffuse(clean: Tensor, degraded: Tensor, time: Tensor, noise: Tensor) -> Ten
 def preconditioning(time: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
     """(skip, scale) [N,1,H,W] of the prediction degraded + skip (x_t - degraded) + scale * network.
 
-    `spread` [N,1,H,W] is the expected size of clean - degraded at each pixel. Skip gives the best linear
-    guess of that residual from x_t, were it Gaussian; scale is the standard deviation of the guess's
-    error, so that what is left to the network has about unit variance everywhere (after Karras et al.,
-    "Elucidating the design space of diffusion-based generative models", 2022).
+    spread: [N,1,H,W], the expected magnitude of clean - degraded at each pixel. skip gives the best linear prediction
+    of that residual from x_t for Gaussian residuals; scale is the standard deviation of its error, so that the target
+    of the network has about unit variance (after Karras et al., "Elucidating the design space of diffusion-based
+    generative models", 2022).
     """
     e = eta(time)
     seen, noise = spread.square() * (1 - e), KAPPA**2 * e
@@ -49,13 +49,13 @@ def preconditioning(time: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def step(x: Tensor, clean: Tensor, time: Tensor, before: Tensor, noise: Tensor) -> Tensor:
-    """A sample of the chain at the earlier time `before`, given x at `time` and the predicted clean image."""
+    """x at the earlier time `before`, sampled given x at `time` and the predicted clean image."""
     e, p = eta(time), eta(before)
     return p / e * x + (1 - p / e) * clean + KAPPA * (p * (1 - p / e)).sqrt() * noise
 
 
 def glide(x: Tensor, clean: Tensor, degraded: Tensor, time: Tensor, before: Tensor) -> Tensor:
-    """The deterministic step to `before`: the noise that `clean` implies in x is kept, only rescaled."""
+    """The deterministic step to `before`, which keeps the noise that `clean` implies in x and only rescales it."""
     e = eta(time)
     noise = (x - clean - e * (degraded - clean)) / (KAPPA * e.sqrt())
     return diffuse(clean, degraded, before, noise)

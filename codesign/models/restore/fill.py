@@ -1,4 +1,4 @@
-"""Missing pixels predicted linearly from the known ones around them (ordinary kriging)."""
+"""Fills missing pixels by linear prediction from the surrounding known ones (ordinary kriging)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 _RANGE = 30.0  # pixels over which the exponential covariance of photographs falls by 1/e
 _NUGGET = 1e-4  # relative variance of pixel noise
-_RING = 3  # width of the band of known pixels that predict
+_RING = 3  # width of the band of known pixels used for prediction
 _MEAN = 1e3  # prior variance of the unknown mean, relative to that of the image
 
 

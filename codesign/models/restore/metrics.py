@@ -1,4 +1,4 @@
-"""Image metrics of `restore`: a row per crop, so that any resample of crops has a value.
+"""Image metrics of `restore`, with one row per crop, so that crops can be resampled.
 
 Images are [n,3,H,W] in 0..1.
 """
@@ -13,16 +13,16 @@ from torchmetrics.image.kid import poly_kernel
 
 from codesign.models.task import LEAST_RAW, Samples
 
-FLOOR = LEAST_RAW  # of a mean squared error
+FLOOR = LEAST_RAW  # smallest mean squared error
 
 
 def output_error(errors: np.ndarray) -> Samples:
-    """log10 of the squared error against float, mean over tasks; `errors` [crops, tasks] are means per image."""
+    """log10 of the mean squared error against the float network, mean over tasks; errors: [crops, tasks], per image."""
     return Samples("output_error", "log10 MSE", "minimize", errors, mean_log10)
 
 
 def psnr_to_float(errors: np.ndarray) -> Samples:
-    """The same as a PSNR, over all crops that were run."""
+    """`output_error` as a PSNR, over all crops that were run; errors: [crops, tasks]."""
     return Samples("psnr_to_float", "dB", "maximize", errors, lambda rows: -10 * mean_log10(rows))
 
 
@@ -32,13 +32,13 @@ def mean_log10(rows: np.ndarray) -> float:
 
 
 def psnr(task: str, images: Tensor, truth: Tensor) -> Samples:
-    """Mean PSNR per image, over the whole image."""
+    """Mean PSNR of whole images."""
     values = peak_signal_noise_ratio(images, truth, data_range=1.0, reduction="none", dim=(1, 2, 3))
     return Samples(f"psnr_{task}", "dB", "maximize", values.double().numpy(), _mean)
 
 
 def hole_psnr(task: str, images: Tensor, truth: Tensor, mask: Tensor) -> Samples:
-    """Mean PSNR per image over the missing pixels alone; mask [n,1,H,W] is 1 there and has some in each image."""
+    """Mean PSNR over the missing pixels only; mask: [n,1,H,W], 1 at missing pixels, of which every image has some."""
     error = ((images - truth).square() * mask).double().flatten(1).sum(dim=1)
     mse = error / (mask.double().flatten(1).sum(dim=1) * images.shape[1])
     return Samples(f"psnr_{task}_hole", "dB", "maximize", -10 * mse.clamp_min(FLOOR).log10().numpy(), _mean)
@@ -57,8 +57,8 @@ def kid(images: Tensor, truth: Tensor) -> Samples:
     KID (Bińkowski et al., 2018) is the unbiased MMD^2 under k(a, b) = (a.b / D + 1)^3. A crop occurs in both
     sets, so the estimator for paired samples is taken: the mean over pairs i != j of
     h(i, j) = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i) (Gretton et al., 2012, eq. 4). It
-    may be negative. `values` are indices of crops into h, so that a resample costs a look-up, and
-    copies of one crop in it do not count as a pair.
+    may be negative. `values` are indices of crops into h, so that a resample only needs a look-up; copies of one crop
+    in a resample do not count as pairs.
     """
     pairs = _paired_kernel(images.double(), truth.double())
 

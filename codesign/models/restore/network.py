@@ -13,14 +13,14 @@ from codesign.models.restore.diffusion import preconditioning
 TASKS = ("super_resolution", "deblur", "inpaint", "outpaint")
 CHANNELS = (32, 64, 96)
 TIME_CHANNELS = 128
-# Share of the change inside a hole that is applied in each pass. Set after training: on the calibration crops 1/2, 3/4
-# and 1 do not differ measurably; 1/2 is the most cautious of them. Of four passes, a tenth of the change stays.
+# Share of the change inside a hole that is applied in each pass. Chosen after training: on the calibration crops, 1/2,
+# 3/4 and 1 do not differ measurably; 1/2 is the most conservative. After four passes, a tenth of the change remains.
 HOLE_TRUST = 0.5
 _GROUPS = 8
 
 
 class ResnetBlock(nn.Module):
-    """Norm, SiLU, convolution twice, with the time embedding added between."""
+    """Twice norm, SiLU and convolution, with the time embedding added in between; residual."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    """The lowest resolution: residual, attention, residual."""
+    """The lowest resolution: residual block, attention, residual block."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class RestoreUNet(nn.Module):
     """
 
     def __init__(self, hole_trust: float = HOLE_TRUST) -> None:
-        """`hole_trust`: share of the change inside a hole that is applied in a pass; 1 in training."""
+        """hole_trust: share of the change inside a hole that is applied in each pass; 1 in training."""
         super().__init__()
         self.hole_trust = hole_trust
         c0, c1, c2 = CHANNELS
@@ -139,10 +139,10 @@ class RestoreUNet(nn.Module):
         return skip0, skip1, skip2, self.mid(skip2, t)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the encoder sees in undegraded images [N,3,H,W] in -1..1: the means of its feature maps, [N, 288].
+        """Features [N, 288] of undegraded images [N,3,H,W] in -1..1: the spatial means of the encoder's feature maps.
 
-        The image stands for both inputs, nothing is missing, time is 0. A declared feature extractor for
-        distances between sets of images, always used with the float weights.
+        Both inputs are the image, no pixel is missing, and time is 0. Used with the float weights as feature extractor
+        for distances between sets of images.
         """
         zeros = torch.zeros(len(images), device=images.device)
         t = self.embed(zeros, zeros.long())
@@ -160,15 +160,15 @@ class RestoreUNet(nn.Module):
         residual = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), 2)
         skip, scale = preconditioning(time, expected_change(degraded, mask))
         change = skip * (noisy - degraded) + scale * residual
-        # with a hole, known pixels are kept and the fill is trusted in part; the other tasks restore everything
+        # tasks with a hole keep the known pixels and apply a share of the change; the others change all pixels
         with_hole = (task >= TASKS.index("inpaint"))[:, None, None, None]
         return degraded + torch.where(with_hole, self.hole_trust * mask * change, change)
 
 
 def expected_change(degraded: Tensor, mask: Tensor) -> Tensor:
-    """[N,1,H,W] the typical size of clean - degraded: detail is lost where there is contrast.
+    """Expected magnitude of clean - degraded, [N,1,H,W], estimated from the contrast of the degraded image.
 
-    A share of the local standard deviation (7 x 7 pixels), and more of the whole image's in a hole.
+    A share of the local standard deviation (7 x 7 pixels); in holes, a larger share of that of the whole image.
     """
     grey = degraded.mean(dim=1, keepdim=True)
     mean = F.avg_pool2d(grey, 7, stride=1, padding=3, count_include_pad=False)

@@ -1,6 +1,6 @@
-"""The photographs in the wheels of scikit-image and scikit-learn, and random crops of them.
+"""The photographs shipped with scikit-image and scikit-learn, and random crops of them.
 
-Whole photographs are held out, never crops of a training photograph.
+Held-out crops come from photographs that are not used in training.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
 
 @dataclass(frozen=True)
 class Photograph:
-    """A file of a public package, by whom, under which terms, and how often training draws it."""
+    """A photograph in a public package."""
 
     name: str  # package/file
     credit: str
     licence: str
-    weight: float = 1.0
+    weight: float = 1.0  # relative frequency in training
 
     @property
     def stem(self) -> str:
         return Path(self.name).stem
 
 
-NOT_STATED = "not stated by scikit-image"  # trained on, but no crop of it is committed
+NOT_STATED = "not stated by scikit-image"  # used in training, but no crop of it is committed
 
 HELD_OUT = (
     Photograph("skimage/chelsea.png", "Stefan van der Walt", "CC0"),
@@ -61,9 +61,9 @@ TRAINING = (
 
 
 def read(photograph: Photograph) -> np.ndarray:
-    """uint8 [H, W, 3]; grey photographs are repeated over the channels.
+    """The image as uint8 [H, W, 3]; grey photographs are repeated over the channels.
 
-    Raises InputError when scikit-image or scikit-learn is not installed.
+    Raises InputError if scikit-image or scikit-learn is not installed.
     """
     try:
         import skimage
@@ -83,7 +83,7 @@ def read(photograph: Photograph) -> np.ndarray:
 
 
 def pyramid(image: np.ndarray, smallest: int = 96) -> list[Tensor]:
-    """The photograph at scales 1 to 1/4 whose shorter side is at least `smallest`: [3, h, w] in -1..1."""
+    """The photograph at scales 1 to 1/4 with a shorter side of at least `smallest`: [3, h, w] in -1..1 each."""
     x = torch.from_numpy(image).permute(2, 0, 1).float()[None] / 127.5 - 1
     levels = []
     for scale in _SCALES:
@@ -95,7 +95,7 @@ def pyramid(image: np.ndarray, smallest: int = 96) -> list[Tensor]:
 
 
 def random_crop(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """[3, SIZE, SIZE] from a random place, mirrored half of the time."""
+    """A random crop [3, SIZE, SIZE], mirrored with probability 1/2."""
     top = int(rng.integers(0, image.shape[1] - SIZE + 1))
     left = int(rng.integers(0, image.shape[2] - SIZE + 1))
     crop = image[:, top : top + SIZE, left : left + SIZE]
@@ -103,7 +103,7 @@ def random_crop(image: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def augmented(crop: Tensor, rng: np.random.Generator) -> Tensor:
-    """The crop with channels shuffled, axes swapped, and brightness and contrast changed at random."""
+    """Random augmentation: channels shuffled, axes swapped, brightness and contrast changed."""
     if rng.random() < 0.5:
         crop = crop[torch.from_numpy(rng.permutation(3))]
     if rng.random() < 0.3:
@@ -112,7 +112,7 @@ def augmented(crop: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def dead_leaves(rng: np.random.Generator) -> Tensor:
-    """Overlapping ellipses and rectangles of random size and colour: the occlusions of photographs.
+    """A dead-leaves image: overlapping ellipses and rectangles of random size and colour.
 
     Sizes follow a power law (Lee, Mumford and Huang, "Occlusion models for natural images", 2001).
     """

@@ -1,4 +1,4 @@
-"""`RestoreTask`: the U-Net, its held-out photographs, and what quantization changes in what it restores."""
+"""`RestoreTask`: the U-Net with its held-out photographs and metrics."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from codesign.models.restore.photographs import SIZE
 from codesign.models.task import Example, ImageExample, Outputs, Part, Samples, Task
 from codesign.workload import Workload, trace
 
-DECIDING_CROPS = 6  # of the held-out crops; the full report adds the others
+DECIDING_CROPS = 6  # held-out crops of the deciding metric; the full report uses all
 _PART_CROPS = 2
 EXAMPLES_PER_TASK = 2
-_CHUNK = DECIDING_CROPS * len(TASKS)  # images per pass: bounds the memory of a full run
+_CHUNK = DECIDING_CROPS * len(TASKS)  # images per pass, which bounds the memory of a full run
 
 
 class RestoreTask(Task):
     """Super-resolution, deblurring, inpainting and outpainting by one 4-step consistency model.
 
-    Decided by ``output_error``: log10 of the squared error against the float network's images from the
-    same noise (pixels 0..1), mean over the four tasks, always on the first DECIDING_CROPS crops, so that
-    a quick and a full evaluation agree. All other metrics use every crop that was run.
-    Outputs: ``images`` [crops * 4, 3, SIZE, SIZE], not clamped, the four tasks of a crop one after another.
+    Deciding metric ``output_error``: log10 of the mean squared error against the float network's images from the same
+    noise (pixels in 0..1), mean over the four tasks, always on the first DECIDING_CROPS crops, so that quick and full
+    evaluations agree. All other metrics use every crop that was run.
+    Outputs: ``images`` [crops * 4, 3, SIZE, SIZE], not clamped; the four tasks of a crop are consecutive.
     """
 
     deciding, unit, scale = "output_error", "log10 MSE", "log10"
@@ -64,10 +64,10 @@ class RestoreTask(Task):
     def score(self, outputs: Outputs, reference: Outputs, *, full: bool = False) -> list[Samples]:
         """output_error, psnr_to_float; PSNR and SSIM against the truth; with ``full`` also kid.
 
-        psnr_<task> and ssim_<task> are over whole images, psnr_inpaint_hole and psnr_outpaint_hole over
-        the missing pixels alone. kid is the kernel distance to the true crops in the features of the float
-        network's own encoder (`RestoreUNet.features`, standardised on the calibration crops): no other
-        extractor is at hand without a download, and its values compare with no other KID.
+        psnr_<task> and ssim_<task> are over whole images, psnr_inpaint_hole and psnr_outpaint_hole over the missing
+        pixels only. kid is the kernel distance to the true crops in features of the float network's own encoder
+        (`RestoreUNet.features`, standardised on the calibration crops), since other extractors need a download; its
+        values do not compare with other KIDs.
         """
         ours, float_ = outputs["images"].detach(), reference["images"].detach()
         errors = (ours - float_).double().square().flatten(1).mean(dim=1).view(-1, len(TASKS)).numpy()
@@ -80,7 +80,7 @@ class RestoreTask(Task):
         return samples
 
     def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
-        """Rademacher over all pixels: E[(grad . delta)^2] is the squared error, mean over images and tasks."""
+        """A Rademacher probe over all pixels: E[(grad . delta)^2] is the mean squared error over images and tasks."""
         images = outputs["images"]
         signs = torch.randint(0, 2, images.shape, generator=generator).to(images) * 2 - 1
         return (images * signs).sum() / math.sqrt(images.numel())
@@ -102,7 +102,7 @@ class RestoreTask(Task):
             yield from (part.clean, part.degraded, part.mask)
 
     def examples(self, outputs: Outputs, reference: bool = False) -> dict[str, list[Example]]:
-        """Labelled pictures, uint8 [SIZE, SIZE, 3], of outputs of ``run(full=True)``: two crops for each task.
+        """Labelled images, uint8 [SIZE, SIZE, 3], from outputs of ``run(full=True)``: two crops per task.
 
         Key ``output``; with `reference` also ``input`` (missing pixels grey) and ``truth``.
         """
@@ -136,7 +136,7 @@ def restore(module: nn.Module, batch: Batch, noise: Tensor) -> Tensor:
 
 
 def truth_metrics(images: Tensor, batch: Batch) -> list[Samples]:
-    """PSNR and SSIM of each task, and PSNR over its holes where it has any; images [n,3,H,W] in 0..1."""
+    """PSNR and SSIM of each task, and PSNR over holes for tasks with holes; images: [n,3,H,W] in 0..1."""
     truth, samples = to_unit(batch.clean), []
     for index, task in enumerate(TASKS):
         rows = slice(index, None, len(TASKS))
@@ -148,18 +148,18 @@ def truth_metrics(images: Tensor, batch: Batch) -> list[Samples]:
 
 
 def chain_noise(images: int, steps: int, seed: int) -> Tensor:
-    """Seeded noise [steps, images, 3, SIZE, SIZE]; the first images of a longer batch see the same."""
+    """Seeded noise [steps, images, 3, SIZE, SIZE]; that of the first images does not depend on the batch size."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(images, steps, 3, SIZE, SIZE, generator=generator).transpose(0, 1)
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """0..1 from -1..1."""
+    """Map -1..1 to 0..1."""
     return (images + 1) / 2
 
 
 def load_network(path: Path = DATA / "restore.safetensors", hole_trust: float = HOLE_TRUST) -> RestoreUNet:
-    """The trained U-Net in float32; raises InputError when the file is missing, damaged or holds NaN."""
+    """The trained U-Net in float32; raises InputError if the file is missing, damaged or holds NaN."""
     if not path.exists():
         raise InputError(f"{path}: no such file; train it with: python -m codesign.models.restore.train --out DIR")
     network = RestoreUNet(hole_trust)

@@ -1,9 +1,8 @@
 """Train the restore network: ``python -m codesign.models.restore.train --out DIR --seed 0 --minutes 26``.
 
-Two phases share the time (``--phase`` runs one of them for all of it): a diffusion teacher, then its 4-step
-consistency student. The schedule follows the time spent, so that a run ends on time on any machine. DIR
-receives PHASE.safetensors (the averaged weights), log.jsonl, and PHASE.state.safetensors every minute, from
-which ``--resume`` goes on.
+Two phases share the time (``--phase`` runs only one of them): a diffusion teacher, then its 4-step consistency student.
+The schedule depends on the time spent, so that a run ends on time on any machine. DIR receives PHASE.safetensors (the
+averaged weights), log.jsonl, and every minute PHASE.state.safetensors, from which ``--resume`` continues.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from codesign.models.restore.diffusion import Predict, consistency_pair, diffuse
 from codesign.models.restore.network import TASKS, RestoreUNet, expected_change
 from codesign.models.restore.photographs import TRAINING, augmented, dead_leaves, pyramid, random_crop, read
 
-IMAGES = 16  # of one step
-FINAL_SHARE = 0.02  # of the peak rate, at the end
+IMAGES = 16  # per step
+FINAL_SHARE = 0.02  # final learning rate, relative to the peak
 SYNTHETIC_SHARE = 0.15
-TRUTH_SHARE = 0.7  # of the student's loss; the rest is consistency
-LARGEST_ERROR = 100.0  # of a pixel, squared and in units of what is expected there; no gradient beyond it
-LEAST_ERROR = 0.03  # added to the mean of those errors before its logarithm
+TRUTH_SHARE = 0.7  # weight of the truth in the student's loss; the rest is consistency
+LARGEST_ERROR = 100.0  # largest squared error of a pixel relative to the expected one; larger errors have no gradient
+LEAST_ERROR = 0.03  # added to the mean error before the logarithm
 
 
 WARMUP_STEPS = 150
@@ -45,11 +44,11 @@ LONGEST_AVERAGE = 0.998  # decay of the averaged weights
 
 @dataclass(frozen=True)
 class Phase:
-    """A phase's share of the time, its highest learning rate, and whose weights it starts from."""
+    """A phase of training."""
 
-    share: float
-    peak_rate: float
-    after: str | None = None
+    share: float  # of the time
+    peak_rate: float  # highest learning rate
+    after: str | None = None  # the phase from whose weights it starts
 
 
 PHASES = {"teacher": Phase(0.58, 8e-4), "student": Phase(0.42, 4e-4, after="teacher")}
@@ -58,7 +57,7 @@ CHECKPOINT_SECONDS, LOG_STEPS = 60.0, 100
 
 @dataclass
 class Progress:
-    """What a resumed run must know beside tensors."""
+    """State of a run, without tensors, that is needed to resume it."""
 
     phase: str
     seed: int
@@ -69,7 +68,7 @@ class Progress:
 
 
 class Photographs:
-    """An endless supply of degraded crops."""
+    """Generator of batches of degraded training crops."""
 
     def __init__(self) -> None:
         self._levels = [pyramid(read(p)) for p in TRAINING]
@@ -77,7 +76,7 @@ class Photographs:
         self._share = weights / weights.sum()
 
     def batch(self, rng: np.random.Generator) -> Batch:
-        """IMAGES crops, each with one task at random."""
+        """IMAGES crops, each with a random task."""
         crops = [self._crop(rng) for _ in range(IMAGES)]
         tasks = rng.integers(len(TASKS), size=IMAGES)
         pairs = [degrade(crop, TASKS[task], rng) for crop, task in zip(crops, tasks, strict=True)]
@@ -92,7 +91,7 @@ class Photographs:
 
 
 class Trainer:
-    """Network, averaged network, optimiser and random states of one phase."""
+    """Network, averaged network, optimizer and random states of one phase."""
 
     def __init__(self, phase: str, seed: int, start: RestoreUNet | None, compiled: bool = False) -> None:
         torch.manual_seed(seed)
@@ -125,7 +124,7 @@ class Trainer:
         return float(loss.detach())
 
     def _teacher_loss(self, batch: Batch) -> Tensor:
-        """Error of the clean image predicted from x_t, late times more often: a chain begins there."""
+        """Error of the clean image predicted from x_t; late times, where sampling starts, are drawn more often."""
         draws = torch.rand(IMAGES, generator=self.generator)
         times = 1 - 0.99 * draws**3
         noise = torch.randn(batch.clean.shape, generator=self.generator)
@@ -150,7 +149,7 @@ class Trainer:
             mean.lerp_(parameter, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Written beside and renamed, so that a kill in between leaves the previous one."""
+        """Write atomically: an interruption leaves the previous state."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
@@ -162,7 +161,7 @@ class Trainer:
         temporary.replace(path)
 
     def restore(self, path: Path) -> None:
-        """Go on from a state written by `save`."""
+        """Restore a state written by `save`."""
         tensors = load_file(path)
         with safe_open(path, framework="pt") as opened:
             self.progress = Progress(**json.loads(opened.metadata()["progress"]))
@@ -188,25 +187,25 @@ def predictor(network: nn.Module, batch: Batch) -> Predict:
 
 
 def scaled_errors(images: Tensor, target: Tensor, time: Tensor, batch: Batch) -> Tensor:
-    """Squared error of each pixel in units of what the network's own output scales with there."""
+    """Squared error of each pixel relative to the squared scale of the network's output there."""
     _, scale = preconditioning(time, expected_change(batch.degraded, batch.mask))
     return ((images - target) / scale).square()
 
 
 def log_mean(errors: Tensor, batch: Batch) -> Tensor:
-    """Logarithm of each image's mean error, over its hole where it has one: easy and hard images pull alike."""
+    """Mean logarithm of each image's mean error (over its hole, if any), so that easy and hard images weigh equally."""
     hole = batch.mask.flatten(1).mean(dim=1)
     return torch.log(errors.flatten(1).mean(dim=1) / torch.where(hole > 0, hole, 1.0) + LEAST_ERROR).mean()
 
 
 def rate_share(step: int, done: float) -> float:
-    """Linear warm-up by step, times a cosine over the share of time that is `done`."""
+    """Relative learning rate: linear warm-up by step, times a cosine of the share `done` of the time."""
     warm = min(1.0, (step + 1) / WARMUP_STEPS)
     return warm * (FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
 
 
 def train(given: argparse.Namespace, phase: str, minutes: float, photographs: Photographs) -> None:
-    """Run one phase for `minutes`; raises InputError when the phase before it left no weights in the folder."""
+    """Run one phase for `minutes`; raises InputError if the weights of the previous phase are missing."""
     out: Path = given.out
     trainer = Trainer(phase, given.seed, _weights(out, PHASES[phase].after), given.compile)
     state = out / f"{phase}.state.safetensors"
@@ -232,7 +231,7 @@ def train(given: argparse.Namespace, phase: str, minutes: float, photographs: Ph
 
 
 def _weights(out: Path, phase: str | None) -> RestoreUNet | None:
-    """What an earlier phase left; None for the first phase."""
+    """The network with the weights of `phase`; None if phase is None."""
     if phase is None:
         return None
     path = out / f"{phase}.safetensors"
@@ -259,7 +258,7 @@ def _log(out: Path, progress: Progress, loss: float) -> None:
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rows first: what safetensors stores."""
+    """Contiguous tensors, as required by safetensors."""
     return {k: v.contiguous() for k, v in tensors.items()}
 
 

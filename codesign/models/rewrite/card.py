@@ -1,7 +1,7 @@
 """Measure the float network and write its model card: ``python -m codesign.models.rewrite.card [--run DIR]``.
 
-``--run DIR`` takes over tokenizer, weights and log of a training run first; without it, what is
-known about the training stays as `card.json` has it.
+``--run DIR`` first installs tokenizer and weights and reads the log of a training run; without it, the facts about the
+training in `card.json` are kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from codesign.models.rewrite.train import INVENTED_FROM_STEP, INVENTED_NAMES, LE
 from codesign.models.task import Samples
 
 HERE = Path(__file__).parent
-PER_SPLIT, SEED = 300, 1  # messages measured for each held-out split; not the committed ones (seed 0)
+PER_SPLIT, SEED = 300, 1  # messages per held-out split; other ones than those committed (seed 0)
 BATCH = 100
 
 
@@ -57,7 +57,7 @@ def write_answers(network: Decoder, rows: RewriteRows) -> list[str]:
 
 
 def rewrite_claims(network: Decoder, rows: RewriteRows) -> tuple[dict[str, RewriteClaims], list[Answer]]:
-    """exact_match, chrf and the chrf of an untouched source for each held-out split; and three examples of each."""
+    """(exact_match, chrf and chrf of the unchanged source per held-out split, up to three examples of each)."""
     written, wanted = write_answers(network, rows), texts(rows.targets())
     sources = texts([p[1:-1] for p in rows.prompts()])
     claims: dict[str, RewriteClaims] = {}
@@ -75,13 +75,13 @@ def rewrite_claims(network: Decoder, rows: RewriteRows) -> tuple[dict[str, Rewri
 
 
 def _examples(split: str, sources: Sequence[str], wanted: Sequence[str], written: Sequence[str]) -> list[Answer]:
-    """The first two answers of a split, whatever they are, and its first wrong one after them."""
+    """The first two answers of a split, and the first wrong one after them."""
     wrong = [i for i in range(2, len(wanted)) if wanted[i] != written[i]][:1]
     return [{"split": split, "source": sources[i], "wanted": wanted[i], "written": written[i]} for i in (0, 1, *wrong)]
 
 
 def measure(network: Decoder) -> Measured:
-    """All claims about the float network: on large samples, and on the committed rows that reports use."""
+    """All claims about the float network: on large samples, and on the committed rows."""
     committed = load_data()
     claims, examples = rewrite_claims(network, heldout_rows(PER_SPLIT, SEED))
     small, _ = rewrite_claims(network, committed.rewrites)
@@ -119,7 +119,7 @@ def describe_data() -> DataFacts:
 
 
 def describe_training(run: Path, note: str) -> TrainingFacts:
-    """What the log of a run says: steps, minutes, last losses (mean of 100 steps)."""
+    """Facts about a training run from its log: steps, minutes, last losses (mean of 100 steps)."""
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     last = log[-1]
     progress = json.loads(_metadata(run / "state.safetensors")["progress"])

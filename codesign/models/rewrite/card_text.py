@@ -8,7 +8,7 @@ from codesign.models.card import Claim, bracket
 
 
 class Sizes(TypedDict):
-    """The decoder's configuration: tokens, channels, layers, heads; rope_theta: base of the rotary positions."""
+    """The configuration of the decoder, as `DecoderConfig`."""
 
     vocab: int
     hidden: int
@@ -28,7 +28,7 @@ class ProseFacts(TypedDict):
 
 
 class GrammarFacts(TypedDict):
-    """How many words and sentences the grammar has, and how many of them training never shows."""
+    """Numbers of words and sentences in the grammar, and of those held out from training."""
 
     names: int
     heldout_names: int
@@ -40,58 +40,54 @@ class GrammarFacts(TypedDict):
 
 
 class DataFacts(TypedDict):
-    """What was trained and measured on; python: the version whose library is the prose, which is given by split."""
+    """Training and evaluation data."""
 
-    python: str
-    prose: dict[str, ProseFacts]
+    python: str  # version whose standard library is the prose
+    prose: dict[str, ProseFacts]  # by split
     grammar: GrammarFacts
 
 
 class TrainingFacts(TypedDict):
-    """How the weights were trained, and on what machine.
-
-    source_weight: of a message's source in the loss; invented_names: share of the names, from step invented_from_step
-    on; losses: nats per token, mean of the last 100 steps; note: a remark, empty without one.
-    """
+    """How the weights were trained, and on what machine."""
 
     seed: int
     steps: int
     minutes: float
     threads: int
     tokens_per_step: int
-    source_weight: float
-    invented_names: float
+    source_weight: float  # weight of a message's source in the loss
+    invented_names: float  # share of the names, from step invented_from_step on
     invented_from_step: int
-    prose_loss: float
+    prose_loss: float  # losses: nats per token, mean of the last 100 steps
     rewrite_loss: float
     torch: str
     machine: str
-    note: str
+    note: str  # a remark; may be empty
 
 
 class RewriteClaims(TypedDict):
-    """What is claimed of a held-out split; chrf_of_source: of handing the source back unchanged."""
+    """Claims about a held-out split."""
 
     exact_match: Claim
     chrf: Claim
-    chrf_of_source: Claim
+    chrf_of_source: Claim  # of returning the source unchanged
 
 
 class CommittedClaims(TypedDict):
-    """What is claimed on the rows that reports use; rewrites: by split."""
+    """Claims on the committed rows."""
 
     perplexity: Claim
-    rewrites: dict[str, RewriteClaims]
+    rewrites: dict[str, RewriteClaims]  # by split
 
 
 class QualityClaims(CommittedClaims):
-    """What is claimed on larger samples."""
+    """Claims on larger samples."""
 
     bits_per_byte: float
 
 
 class Answer(TypedDict):
-    """A message of a held-out split, what it should become and what the network wrote."""
+    """A message of a held-out split, the right answer and the answer of the network."""
 
     split: str
     source: str
@@ -100,7 +96,7 @@ class Answer(TypedDict):
 
 
 class Measured(TypedDict):
-    """All that is measured for the card."""
+    """All measurements of the card."""
 
     quality: QualityClaims
     committed_rows: CommittedClaims
@@ -108,10 +104,10 @@ class Measured(TypedDict):
 
 
 class Card(Measured):
-    """card.json; weights_bytes: of the file."""
+    """card.json."""
 
     parameters: int
-    weights_bytes: int
+    weights_bytes: int  # size of the file
     config: Sizes
     data: DataFacts
     training: TrainingFacts
@@ -128,8 +124,8 @@ def _network(card: Card) -> str:
     return f"""# Model card: rewrite
 
 A Llama-style decoder that rewrites short messages (casual to polite, polite to casual, shorter) and
-continues English prose. It stands in `codesign` for the message-rewriting language models of a phone:
-same operators (RMSNorm, rotary positions, SwiGLU, grouped-query attention, KV cache) at a size whose
+continues English prose. In `codesign` it represents the message-rewriting language models of a phone:
+the same operators (RMSNorm, rotary positions, SwiGLU, grouped-query attention, KV cache) at a size whose
 quality can be measured in a fraction of a second. It is not meant to be used as a writing aid.
 
 | | |
@@ -239,9 +235,9 @@ LIMITS = """## Limits
 - English messages of the grammar's kind only: on free text the network produces fluent-looking nonsense. The
   grammar is narrow, so exact match here says how much of a *learned* skill survives quantization, not how well a
   phone's assistant would write.
-- Prose is technical documentation; its perplexity does not compare with that of other corpora or vocabularies.
+- Prose is technical documentation; its perplexity is not comparable to that of other corpora or vocabularies.
 - At this size quantization hurts earlier than at a billion parameters, where outliers in activations hurt
-  instead. Orders of formats by error carry over better than the errors themselves.
+  instead. The ranking of formats by error transfers better than the errors themselves.
 - Held-out names are held out from messages; as English words (Will, Mark) they may occur in the prose.
-- The schedule follows the clock: another machine makes another number of steps, and so other weights. The data and
-  all random choices follow from the seed."""
+- The schedule depends on the time spent: another machine runs another number of steps and obtains other weights. The
+  data and all random choices follow from the seed."""

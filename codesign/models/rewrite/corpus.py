@@ -1,4 +1,4 @@
-"""English prose: the documentation that ships inside Python, read without importing the modules.
+"""English prose from the documentation shipped with Python, read from the sources without importing them.
 
 Sources are `pydoc_data.topics` (the language reference) and the docstrings of the standard
 library, both under the PSF licence. A document is one topic or one top-level module; the split
@@ -46,7 +46,7 @@ def documents(split: Split) -> list[Document]:
 
 
 def prose(text: str) -> str:
-    """Paragraphs of `text` that read as English: reflowed to one line each, code and tables left out."""
+    """The paragraphs of `text` that are English prose, one line each; code and tables are omitted."""
     paragraphs = []
     for block in re.split(r"\n\s*\n", inspect.cleandoc(text)):
         line = re.sub(r"\s+", " ", block).strip().replace("**", "")
@@ -63,7 +63,7 @@ def _topics() -> Iterator[Document]:
 
 
 def _library() -> Iterator[Document]:
-    """Docstrings by top-level module: parsed from source, or read from the built-in C modules."""
+    """Docstrings by top-level module: parsed from the source, or read from built-in modules."""
     root = Path(sysconfig.get_paths()["stdlib"])
     modules: dict[str, list[str]] = {}
     for path in sorted(root.rglob("*.py")):

@@ -1,6 +1,6 @@
-"""The committed evaluation and calibration tokens: ``python -m codesign.models.rewrite.dataset`` rebuilds them.
+"""The committed evaluation and calibration tokens; ``python -m codesign.models.rewrite.dataset`` rebuilds them.
 
-They are stored so that a measurement does not depend on which documentation the user's Python has.
+They are stored so that measurements do not depend on the documentation of the user's Python version.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from codesign.models.rewrite.corpus import documents
 from codesign.models.rewrite.generator import HELDOUT_SPLITS, Rewrite, heldout, training_stream
 from codesign.models.rewrite.tokens import DATA, END_ID, TEXT_ID, load_tokenizer, pad_rows
 
-LENGTH = 128  # tokens of a row
+LENGTH = 128  # tokens per row
 PROSE_ROWS, REWRITES_PER_SPLIT = 32, 32
 CALIBRATION_PROSE, CALIBRATION_REWRITES = 16, 32
 SEED = 0
@@ -26,16 +26,12 @@ SEED = 0
 
 @dataclass(frozen=True)
 class RewriteRows:
-    """Examples as rows [n, LENGTH]: the prompt, the target up to END, then END as padding.
+    """Examples as rows of tokens."""
 
-    `prompt` and `total` [n] are the token counts of the prompt and of prompt and target together;
-    `split` [n] indexes HELDOUT_SPLITS (-1: training split).
-    """
-
-    tokens: np.ndarray
-    prompt: np.ndarray
-    total: np.ndarray
-    split: np.ndarray
+    tokens: np.ndarray  # [n, LENGTH]: the prompt, the target up to END, then END as padding
+    prompt: np.ndarray  # [n], tokens of the prompt
+    total: np.ndarray  # [n], tokens of prompt and target
+    split: np.ndarray  # [n], index into HELDOUT_SPLITS; -1 for the training split
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -44,26 +40,26 @@ class RewriteRows:
         return RewriteRows(self.tokens[rows], self.prompt[rows], self.total[rows], self.split[rows])
 
     def prompts(self) -> list[list[int]]:
-        """Token ids up to and with TO."""
+        """Token ids up to and including TO."""
         return [row[:p].tolist() for row, p in zip(self.tokens, self.prompt, strict=True)]
 
     def targets(self) -> list[list[int]]:
-        """Token ids of the answer, END left out."""
+        """Token ids of the answer without END."""
         return [row[p : t - 1].tolist() for row, p, t in zip(self.tokens, self.prompt, self.total, strict=True)]
 
 
 @dataclass(frozen=True)
 class RewriteData:
-    """Everything a measurement reads: prose windows [n, LENGTH] and rewrites, held out and for calibration."""
+    """Held-out and calibration data."""
 
-    prose: np.ndarray
-    rewrites: RewriteRows
-    calibration_prose: np.ndarray
+    prose: np.ndarray  # held-out windows [n, LENGTH]
+    rewrites: RewriteRows  # held-out
+    calibration_prose: np.ndarray  # [n, LENGTH]
     calibration_rewrites: RewriteRows
 
 
 def encode_rewrites(examples: Sequence[Rewrite], split: int) -> RewriteRows:
-    """Examples -> rows; raises ValueError on one longer than LENGTH."""
+    """Encode examples as rows; raises ValueError on one longer than LENGTH."""
     tokenizer = load_tokenizer()
     prompts = [tokenizer.encode(e.prompt).ids for e in examples]
     rows = [p + tokenizer.encode(e.target).ids + [END_ID] for p, e in zip(prompts, examples, strict=True)]
@@ -76,7 +72,7 @@ def encode_rewrites(examples: Sequence[Rewrite], split: int) -> RewriteRows:
 
 
 def prose_windows(split: Literal["train", "heldout"], count: int | None, seed: int = SEED) -> np.ndarray:
-    """Windows [count, LENGTH] that do not overlap, drawn from the documents of a split (None: all of them)."""
+    """Non-overlapping windows [count, LENGTH] drawn from the documents of a split; all windows if count is None."""
     encoded = load_tokenizer().encode_batch([d.text for d in documents(split)])
     stream = np.concatenate([np.array([TEXT_ID, *e.ids, END_ID], dtype=np.int16) for e in encoded])
     windows = stream[: len(stream) // LENGTH * LENGTH].reshape(-1, LENGTH)
@@ -87,7 +83,7 @@ def prose_windows(split: Literal["train", "heldout"], count: int | None, seed: i
 
 
 def heldout_rows(per_split: int, seed: int = SEED) -> RewriteRows:
-    """The same number of examples of each held-out split, the splits taking turns row by row."""
+    """`per_split` examples of each held-out split, interleaved."""
     parts = [encode_rewrites(heldout(name, per_split, seed), i) for i, name in enumerate(HELDOUT_SPLITS)]
     order = np.arange(per_split * len(parts)).reshape(len(parts), per_split).T.reshape(-1)
     return _joined(parts).take(order)

@@ -1,4 +1,4 @@
-"""Greedy writing for a whole batch of prompts at once, with a KV cache."""
+"""Greedy decoding of a batch of prompts with a KV cache."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MAX_NEW_TOKENS = 56  # the longest right answer to a held-out message has 48
 def generate(
     module: nn.Module, config: DecoderConfig, prompts: Sequence[Sequence[int]], new_tokens: int = MAX_NEW_TOKENS
 ) -> Tensor:
-    """Prompts -> ids [n, new_tokens] (int64); all is END from an answer's first END on.
+    """Token ids of the answers, int64 [n, new_tokens], padded with END after their first END.
 
-    Prompts are padded on the left, so that all answers grow together; an answer that has ended leaves the batch.
+    Prompts are padded on the left, so that all answers grow in step; an answer that has ended leaves the batch.
     """
     tokens = torch.from_numpy(pad_rows(prompts, fill=END_ID, left=True).astype(np.int64))
     lengths = torch.tensor([len(p) for p in prompts])
@@ -43,6 +43,6 @@ def generate(
 
 
 def texts(ids: Tensor | Sequence[Sequence[int]]) -> list[str]:
-    """Decode rows of ids up to their first END."""
+    """Decode rows of token ids up to their first END."""
     rows = ids.tolist() if isinstance(ids, Tensor) else [list(row) for row in ids]
     return load_tokenizer().decode_batch([row[: row.index(END_ID)] if END_ID in row else row for row in rows])

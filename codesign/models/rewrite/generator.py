@@ -1,10 +1,10 @@
-"""Messages and their rewrites, drawn from the grammar of `templates`; nothing held out is ever drawn for training.
+"""Messages and their rewrites, generated from the grammar of `templates`.
 
-Three things are held out, each with an evaluation split of its own:
+Three kinds of messages are held out from training, each with its own evaluation split:
 
-- ``names``: known phrasings, but every name in the message is one that training never shows;
-- ``combinations``: a pair of body and extra sentence that training never joins;
-- ``phrasings``: a source sentence whose wording never occurs in training, in source or target.
+- ``names``: known phrasings, but all names in the message are held out;
+- ``combinations``: a pair of body and extra sentence that does not occur in training;
+- ``phrasings``: a source sentence whose wording occurs neither as source nor as target in training.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SLOT = re.compile(r"{(\w+)}")
 
 
 def _fraction(key: str) -> float:
-    """A number in [0, 1) that depends on the key alone, on every machine."""
+    """A number in [0, 1) that depends on the key only, on every machine."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
 
 
@@ -31,7 +31,7 @@ HELDOUT_NAMES = frozenset(n for n in NAMES if _fraction(f"name:{n}") < 0.15)
 HELDOUT_PAIRS = frozenset(
     (b.name, e.name) for b in BODIES for e in EXTRAS if _fraction(f"pair:{b.name}+{e.name}") < 0.1
 )
-# Never a first phrasing: those are the answers, which training must show.
+# Without first phrasings, which are the answers that training must contain.
 HELDOUT_PHRASINGS = frozenset(
     p for b in BODIES for p in (*b.casual[1:], *b.polite[1:]) if _fraction(f"phrasing:{p}") < 0.15
 )
@@ -60,7 +60,7 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a message says, before it is put into words."""
+    """The content of a message, independent of its wording."""
 
     body: Intent
     extra: Intent | None
@@ -68,7 +68,7 @@ class _Plan:
     slots: dict[str, str]
 
     def words(self, template: str, register: str) -> str:
-        """Fill the slots; casual text takes the casual form of each value."""
+        """Fill the slots of a template; casual text uses the casual form of each value."""
 
         def value(match: re.Match[str]) -> str:
             casual, _, polite = self.slots[match[1]].partition("|")
@@ -82,7 +82,7 @@ class _Plan:
         return text.rstrip(".") if register == "casual" else text
 
     def answer(self, register: str) -> str:
-        """The message in the first phrasing of everything: the one right answer of a rewrite."""
+        """The message in the first phrasings, which is the unique right answer of a rewrite."""
         extra = self.extra.phrasings(register)[0] if self.extra else None
         return self.message(register, self.body.phrasings(register)[0], extra, GREETINGS[register][0])
 
@@ -92,15 +92,15 @@ class _Plan:
 
 
 def _sentence(part: str, register: str) -> str:
-    """Casual sentences end with a full stop only where another follows; polite ones carry their own."""
+    """A sentence with its full stop; polite phrasings include their own (`message` strips the last casual one)."""
     return part if register == "polite" or part[-1] in ".,!?" else f"{part}."
 
 
 def training_stream(seed: int | str, invented: float = 0.0) -> Iterator[Rewrite]:
-    """Endless training examples; the same seed gives the same stream.
+    """Infinite stream of training examples, determined by the seed.
 
-    `invented` is the share of names that are made up of syllables: a network that only ever sees a list
-    of names learns the list, one that meets a new name in each message learns to copy.
+    invented: share of names that are made up of syllables. A network trained on a fixed list of names memorises the
+    list; one that sees a new name in each message learns to copy.
     """
     rng = random.Random(f"train:{seed}")
     while True:
@@ -108,7 +108,7 @@ def training_stream(seed: int | str, invented: float = 0.0) -> Iterator[Rewrite]
 
 
 def heldout(split: str, count: int, seed: int = 0) -> list[Rewrite]:
-    """`count` different examples of a held-out split (see the module's text)."""
+    """`count` different examples of a held-out split (see the module docstring)."""
     rng = random.Random(f"heldout:{split}:{seed}")
     found: dict[str, Rewrite] = {}
     while len(found) < count:
@@ -134,7 +134,7 @@ def _draw(rng: random.Random, split: str | None, invented: float = 0.0) -> Rewri
 
 
 def _pair(rng: random.Random, split: str | None) -> tuple[Intent, Intent | None]:
-    """Body and extra sentence; a slot is never used by both, so that every slot has one value."""
+    """(body, extra sentence or None) without common slots, so that every slot has one value."""
     while True:
         body = rng.choice(BODIES)
         extra = rng.choice(EXTRAS) if split == "combinations" or rng.random() < 0.5 else None
@@ -150,17 +150,17 @@ def _used(intent: Intent) -> set[str]:
 
 
 def _people(rng: random.Random, split: str | None, invented: float) -> tuple[str, str]:
-    """Two names: of the recipient, and of a third person."""
+    """(name of the recipient, name of a third person)."""
     listed = [n for n in NAMES if (n in HELDOUT_NAMES) == (split == "names")]
     first, second = rng.sample(listed, 2)
-    if invented:  # a condition of its own, so that a stream without invented names draws nothing more
+    if invented:  # conditional, so that streams without invented names draw no further random numbers
         first = _invented_name(rng) if rng.random() < invented else first
         second = _invented_name(rng) if rng.random() < invented else second
     return first, second
 
 
 def _invented_name(rng: random.Random) -> str:
-    """One to three syllables that make no held-out name."""
+    """A name of one to three syllables that is not held out."""
     while True:
         syllables = ("".join(map(rng.choice, SYLLABLE)) for _ in range(rng.choice((1, 2, 2, 3))))
         name = "".join(syllables).capitalize()

@@ -1,4 +1,4 @@
-"""The metrics of the rewrite task, as statistics per row so that any resample of rows has a value."""
+"""Metrics of the rewrite task, with statistics per row, so that rows can be resampled."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from codesign.models.task import Direction, Samples
 
 
 def ratio_of_sums(name: str, unit: str, direction: Direction, sums: np.ndarray, counts: np.ndarray) -> Samples:
-    """A mean over tokens: rows [n, 2] of a sequence's sum and its number of tokens."""
+    """A mean over tokens; sums, counts: [n], the sum and the number of tokens of each sequence."""
     return Samples(name, unit, direction, np.stack([sums, counts], axis=1).astype(float), _ratio)
 
 
 def perplexity(losses: np.ndarray, counts: np.ndarray) -> Samples:
-    """exp of the mean negative log-likelihood per token (nats); equals torchmetrics' Perplexity over all rows."""
+    """exp of the mean negative log-likelihood per token (nats), as torchmetrics' Perplexity over all rows."""
     return Samples("perplexity", "", "minimize", np.stack([losses, counts], axis=1).astype(float), _exp_ratio)
 
 
@@ -44,6 +44,6 @@ def _ratio(rows: np.ndarray) -> float:
 
 
 def _exp_ratio(rows: np.ndarray) -> float:
-    """Infinite rather than an overflow error: a network that is that bad is reported as unmeasurable."""
+    """exp of the mean; infinite instead of an overflow, which is reported as unmeasurable."""
     mean = _ratio(rows)
     return math.exp(mean) if mean < 700 else math.inf

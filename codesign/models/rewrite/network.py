@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of the decoder. All widths are multiples of 32, so that every block format divides them."""
+    """Sizes of the decoder. All widths are multiples of 32, the block size of most block formats."""
 
     vocab: int = 1024
     hidden: int = 128
@@ -29,12 +29,10 @@ class DecoderConfig:
 
 @dataclass
 class KvCache:
-    """Keys and values of the tokens seen so far, [batch, kv_heads, tokens, head_dim] per layer.
+    """Keys and values of the previous tokens."""
 
-    `valid` [batch, tokens] is False where a prompt was padded on the left.
-    """
-
-    valid: Tensor
+    valid: Tensor  # bool [batch, tokens], False for padding on the left of a prompt
+    # per layer, [batch, kv_heads, tokens, head_dim]
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
 
@@ -44,13 +42,13 @@ class KvCache:
         return cls(torch.zeros(batch, 0, dtype=torch.bool), [nothing] * config.layers, [nothing] * config.layers)
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the new tokens' keys and values of `layer`; all of them come back."""
+        """Append keys and values of new tokens in `layer`; returns those of all tokens."""
         self.keys[layer] = torch.cat([self.keys[layer], key], dim=2)
         self.values[layer] = torch.cat([self.values[layer], value], dim=2)
         return self.keys[layer], self.values[layer]
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows of the batch only (a mask or indices)."""
+        """Keep only these rows of the batch (a mask or indices)."""
         self.valid = self.valid[rows]
         self.keys = [k[rows] for k in self.keys]
         self.values = [v[rows] for v in self.values]
@@ -58,12 +56,12 @@ class KvCache:
 
 @dataclass(frozen=True)
 class Positions:
-    """What attention needs to know about a batch: rotation per token, and which keys each may see."""
+    """Positional inputs of attention: rotation of each token, and mask of visible keys."""
 
     cos: Tensor  # [batch or 1, 1, tokens, head_dim]
     sin: Tensor
-    mask: Tensor | None = None  # [batch, 1, tokens, keys]; None means plainly causal
-    written: Tensor | None = None  # [batch, 1, tokens, 1]: the new tokens that are not padding
+    mask: Tensor | None = None  # [batch, 1, tokens, keys]; None: causal
+    written: Tensor | None = None  # [batch, 1, tokens, 1], False for new tokens that are padding
 
 
 class RmsNorm(nn.Module):
@@ -79,7 +77,7 @@ class RmsNorm(nn.Module):
 
 
 def rotate(x: Tensor, at: Positions) -> Tensor:
-    """Rotary position embedding (Su et al., 2021), halves rotated against each other as in Llama."""
+    """Rotary position embedding (Su et al., 2021), with rotated halves as in Llama."""
     left, right = x.chunk(2, dim=-1)
     return x * at.cos + torch.cat([-right, left], dim=-1) * at.sin
 
@@ -102,7 +100,7 @@ class SelfAttention(nn.Module):
         )
         query, key = rotate(query, at), rotate(key, at)
         if cache is not None:
-            if at.written is not None:  # padding must not widen the range of any key or value block
+            if at.written is not None:  # padding must not widen the range of a key or value block
                 key, value = key * at.written, value * at.written
             key, value = cache.append(self.index, key, value)
         mixed = F.scaled_dot_product_attention(
@@ -127,7 +125,7 @@ class Mlp(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Attention and MLP, each on a normed input and added back."""
+    """Attention and MLP, each residual after a norm."""
 
     def __init__(self, config: DecoderConfig, index: int) -> None:
         super().__init__()
@@ -145,8 +143,8 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """Token ids [batch, tokens] -> logits [batch, tokens, vocab].
 
-    Without a cache a pass is plainly causal (pad on the right). With one, the tokens follow those
-    in the cache, which grows in place; `valid` marks padding on the left of a first pass.
+    Without a cache, attention is causal (padding on the right). With a cache, the tokens follow those in it, and it is
+    extended in place; valid: bool [batch, tokens], False for padding on the left in a first pass.
     """
 
     cos: Tensor
@@ -166,7 +164,7 @@ class Decoder(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Normal weights; the two projections that write to the residual stream start smaller."""
+        """Normal initialisation, smaller for the two projections that write to the residual stream."""
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 narrow = name.endswith(("o_proj.weight", "down_proj.weight"))
@@ -185,14 +183,14 @@ class Decoder(nn.Module):
         return Positions(self.cos[None, None, :length], self.sin[None, None, :length])
 
     def _continue(self, tokens: Tensor, cache: KvCache, valid: Tensor | None) -> Positions:
-        """Positions count valid tokens only, so that left padding does not change any result."""
+        """Positions count valid tokens only, so that left padding does not change results."""
         batch, new = tokens.shape
         written = torch.ones(batch, new, dtype=torch.bool) if valid is None else valid
         before = cache.valid.shape[1]
         cache.valid = torch.cat([cache.valid, written], dim=1)
         position = (cache.valid.cumsum(1)[:, before:] - 1).clamp(min=0)
         causal = torch.ones(new, before + new, dtype=torch.bool).tril(before)
-        # A padded query sees itself: a row with no key at all would be NaN after the softmax.
+        # Padded queries see themselves, as the softmax of a row without keys is NaN.
         itself = torch.zeros(new, before + new, dtype=torch.bool)
         itself[torch.arange(new), before + torch.arange(new)] = True
         mask = (causal & cache.valid[:, None, :]) | itself

@@ -1,4 +1,4 @@
-"""`RewriteTask`: the decoder, its held-out text, and what quantization changes in what it writes."""
+"""`RewriteTask`: the decoder with its held-out text and metrics."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ from codesign.models.rewrite.tokens import DATA, SPECIAL
 from codesign.models.task import Example, Outputs, Part, Samples, Task, TextExample
 from codesign.workload.types import Workload
 
-DECIDING_PROSE, DECIDING_REWRITES = 12, 30  # rows of the deciding metric; the full report adds the others
+DECIDING_PROSE, DECIDING_REWRITES = 12, 30  # rows of the deciding metric; the full report uses all
 _PART_PROSE, _PART_REWRITES = 4, 10  # of the deciding rows
 _EXAMPLES = 8  # messages that a report shows
-PROMPT_TOKENS, NEW_TOKENS = 64, 32  # of the message that `workload` describes: a little longer than the average here
+PROMPT_TOKENS, NEW_TOKENS = 64, 32  # of the message of `workload`: slightly longer than the average
 
 
 @dataclass(frozen=True)
 class Forced:
-    """Rows for one teacher-forced pass, and which predictions count.
+    """Rows for one teacher-forced pass, and the predictions that count.
 
-    `tokens` [n, length]; the prediction at (`row`, `column`) is that of `label`. In prose every token
-    counts, in a rewrite those of the answer (with its END), since the network never writes the prompt.
+    In prose all tokens count; in rewrites those of the answer and its END, since the network never writes the prompt.
     """
 
-    tokens: Tensor
-    row: Tensor
+    tokens: Tensor  # [n, length]
+    row: Tensor  # [counted tokens], position of the predictions
     column: Tensor
-    label: Tensor
+    label: Tensor  # [counted tokens], the token to predict
 
     @classmethod
     def of(cls, prose: np.ndarray, rewrites: RewriteRows) -> Forced:
@@ -50,7 +49,7 @@ class Forced:
         return cls(tokens, row, column, tokens[row, column + 1])
 
     def log_probs(self, module: nn.Module) -> Tensor:
-        """Log-probabilities [counted tokens, vocab] of one pass; raises InputError where they are not finite."""
+        """Log-probabilities [counted tokens, vocab] of one pass; raises InputError if they are not finite."""
         logits = module(self.tokens)[self.row, self.column]
         if not bool(torch.isfinite(logits).all()):
             raise InputError("rewrite: the network's outputs hold NaN or infinity")
@@ -71,10 +70,10 @@ class Forced:
 
 
 class RewriteTask(Task):
-    """Message rewriting with a small Llama-style decoder; decided by KL divergence to the float network.
+    """Message rewriting with a small Llama-style decoder; deciding metric: KL divergence to the float network.
 
-    Outputs: ``log_probs`` [tokens, vocab] of the deciding rows; with ``full`` also ``prose_losses``
-    [windows] of the remaining prose and ``generated`` [96, new tokens], the greedy answers.
+    Outputs: ``log_probs`` [tokens, vocab] of the deciding rows; with ``full`` also ``prose_losses`` [windows] of the
+    other prose and ``generated`` [96, new tokens], the greedy answers.
     """
 
     deciding, unit = "kl_to_float", "nats/token"
@@ -129,9 +128,9 @@ class RewriteTask(Task):
     def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
         """Score of labels sampled from the network's own distribution, one per token.
 
-        To second order KL = 1/2 d^T F d per token, and F is the second moment of the score. Labels of
-        different tokens are independent, so E[(grad . d)^2] of the sum over n tokens is the sum of
-        d^T F d, and division by 2 n gives the mean KL (Amari, 1998; Martens, 2020).
+        To second order, KL = 1/2 d^T F d per token, where F is the second moment of the score. Labels of different
+        tokens are independent, so that E[(grad . d)^2] of the sum over n tokens is the sum of d^T F d, and division by
+        2 n gives the mean KL (Amari, 1998; Martens, 2020).
         """
         log_probs = outputs["log_probs"]
         below = log_probs.detach().exp().cumsum(dim=1)
@@ -148,12 +147,12 @@ class RewriteTask(Task):
         return Part(smaller, rows, len(rows) / (DECIDING_PROSE + DECIDING_REWRITES))
 
     def workload(self) -> Workload:
-        """One message: prefill of PROMPT_TOKENS, then NEW_TOKENS passes of one token at the mean context."""
+        """One message: a prefill of PROMPT_TOKENS, then NEW_TOKENS decode passes with the mean context length."""
         from codesign.workload import trace
 
         prompt = torch.zeros(1, PROMPT_TOKENS, dtype=torch.int64)
         prefill = trace(self.module, [prompt, KvCache.empty(self.config, 1)], name=self.name, phase="prefill")
-        context = self._filled_cache(PROMPT_TOKENS + NEW_TOKENS // 2 - 1)  # the new token makes it the mean
+        context = self._filled_cache(PROMPT_TOKENS + NEW_TOKENS // 2 - 1)  # plus the new token
         decode = trace(self.module, [prompt[:, :1], context], name=self.name, phase="decode", repeats=NEW_TOKENS)
         return prefill.merged([decode])
 
@@ -169,12 +168,12 @@ class RewriteTask(Task):
             yield from (v for v in values if isinstance(v, np.ndarray))
 
     def examples(self, outputs: Outputs, *, reference: bool = False) -> dict[str, list[Example]]:
-        """The first held-out messages: source, the right answer, and what was written."""
+        """The first held-out messages with right and generated answers."""
         rows = self.example_rewrites(outputs)[:_EXAMPLES]
         return {"output": [TextExample(*row) for row in rows]}
 
     def example_rewrites(self, outputs: Outputs) -> list[tuple[str, str, str]]:
-        """(source with its task, wanted, written) of every held-out message, from outputs of ``run(full=True)``."""
+        """(source with its task, right answer, generated answer) of all held-out messages, from ``run(full=True)``."""
         return list(zip(self.sources(), self._targets, texts(outputs["generated"]), strict=True))
 
     def sources(self) -> list[str]:
@@ -185,7 +184,7 @@ class RewriteTask(Task):
 
 
 def load_network(path: Path = DATA / "rewrite.safetensors") -> Decoder:
-    """The trained decoder in float32 (stored as float16, so every weight is a float16 value)."""
+    """The trained decoder in float32 (stored as float16, so that all weights are float16 values)."""
     network = Decoder()
     network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
     return network.eval()

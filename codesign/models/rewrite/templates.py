@@ -1,4 +1,4 @@
-"""The words of the message grammar, as `grammar.yaml` has them."""
+"""The message grammar, read from `grammar.yaml`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class _Phrasings(TypedDict):
 
 
 class _Grammar(TypedDict):
-    """`grammar.yaml`; greetings: by register; closings: [casual, polite]; syllable: by place in a name."""
+    """`grammar.yaml`."""
 
-    names: str
+    names: str  # separated by spaces
     slots: dict[str, list[str]]
     bodies: dict[str, _Phrasings]
     extras: dict[str, _Phrasings]
-    greetings: dict[str, list[str]]
-    closings: list[list[str]]
-    syllable: dict[str, list[str]]
+    greetings: dict[str, list[str]]  # by register
+    closings: list[list[str]]  # [casual, polite] each
+    syllable: dict[str, list[str]]  # letters by position in a syllable
 
 
 _GRAMMAR: _Grammar = yaml.safe_load(Path(__file__).with_name("grammar.yaml").read_text(encoding="utf-8"))
@@ -34,15 +34,12 @@ _GRAMMAR: _Grammar = yaml.safe_load(Path(__file__).with_name("grammar.yaml").rea
 
 @dataclass(frozen=True)
 class Intent:
-    """What a sentence does: its casual and polite phrasings, and its short form (may be empty).
-
-    The first phrasing of a register is the one that a rewrite must give.
-    """
+    """The intent of a sentence; the first phrasing of a register is the right answer of a rewrite."""
 
     name: str
-    casual: tuple[str, ...]
+    casual: tuple[str, ...]  # phrasings
     polite: tuple[str, ...]
-    short: str
+    short: str  # may be empty
 
     def phrasings(self, register: str) -> tuple[str, ...]:
         return self.casual if register == "casual" else self.polite

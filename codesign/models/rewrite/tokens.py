@@ -1,4 +1,4 @@
-"""The byte-level BPE of the rewrite task (1,024 entries), and rows of padded token ids."""
+"""The byte-level BPE tokenizer of the rewrite task (1,024 entries), and padding of token ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DATA = Path(__file__).parent / "data"
 
 
 def build_tokenizer(texts: Iterable[str]) -> Tokenizer:
-    """Train the vocabulary on `texts`; digits stay single, so that a number is copied digit by digit."""
+    """Train the tokenizer on `texts`; digits are separate tokens, so that numbers are copied digit by digit."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -35,16 +35,16 @@ def build_tokenizer(texts: Iterable[str]) -> Tokenizer:
 
 @cache
 def load_tokenizer() -> Tokenizer:
-    """The committed vocabulary."""
+    """The committed tokenizer."""
     return Tokenizer.from_file(str(DATA / "tokenizer.json"))
 
 
 def pad_rows(
     rows: Sequence[Sequence[int]], length: int | None = None, *, fill: int = PAD_ID, left: bool = False
 ) -> np.ndarray:
-    """Rows of ids -> int16 [n, length], filled up on the right (or left).
+    """Pad rows of token ids on the right (or left): int16 [n, length]; length: by default that of the longest row.
 
-    Raises ValueError on a row that is longer than `length`.
+    Raises ValueError on a row longer than `length`.
     """
     length = length or max(map(len, rows))
     out = np.full((len(rows), length), fill, dtype=np.int16)

@@ -1,8 +1,8 @@
 """Train the rewrite network: ``python -m codesign.models.rewrite.train --out DIR --seed 0 --minutes 50``.
 
-One thread; half of each batch is prose, half rewrites. The schedule follows the time spent, so
-that a run ends on time on any machine; a checkpoint every minute makes `--resume` lose no more
-than that. DIR receives tokenizer.json, log.jsonl, state.safetensors and rewrite.safetensors.
+Single-threaded; 5 of 12 rows of each batch are prose, 7 are rewrites. The schedule depends on the time spent, so that a
+run ends on time on any machine; a checkpoint is written every minute, from which `--resume` continues. DIR receives
+tokenizer.json, log.jsonl, state.safetensors and rewrite.safetensors.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from codesign.models.rewrite.generator import Rewrite, training_stream
 from codesign.models.rewrite.network import Decoder
 from codesign.models.rewrite.tokens import END_ID, PAD_ID, TEXT_ID, TO_ID, build_tokenizer
 
-ROWS, LENGTH = 12, 192  # sequences and tokens of one step
+ROWS, LENGTH = 12, 192  # sequences per step, tokens per sequence
 PROSE_ROWS = 5
 PEAK_RATE, FINAL_RATE, WARMUP_STEPS = 4e-3, 4e-5, 100
-SOURCE_WEIGHT = 0.2  # of a message that is given rather than written
-INVENTED_NAMES, INVENTED_FROM_STEP = 0.6, 1793  # a curriculum: what the messages say, then copying any name
+SOURCE_WEIGHT = 0.2  # weight of the source of a message in the loss; its answer has 1
+INVENTED_NAMES, INVENTED_FROM_STEP = 0.6, 1793  # curriculum: content first, then copying names
 CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass
 class Progress:
-    """What a resumed run must know."""
+    """State of a run, without tensors, that is needed to resume it."""
 
     seed: int
     step: int = 0
@@ -47,13 +47,13 @@ class Progress:
 
 
 def training_tokens(tokenizer: Tokenizer) -> np.ndarray:
-    """The training documents as one stream of ids, each begun by TEXT and closed by END."""
+    """The training documents as one stream of token ids, each between TEXT and END."""
     encoded = tokenizer.encode_batch([d.text for d in documents("train")])
     return np.concatenate([np.array([TEXT_ID, *e.ids, END_ID], dtype=np.int64) for e in encoded])
 
 
 def batch(step: int, seed: int, stream: np.ndarray, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
-    """Tokens [ROWS, LENGTH + 1] and the weight of each as a target; depends on (seed, step) alone."""
+    """(tokens, their weights as targets), [ROWS, LENGTH + 1] each; determined by (seed, step)."""
     rng = np.random.default_rng((seed, step))
     starts = rng.integers(0, len(stream) - LENGTH - 1, PROSE_ROWS)
     prose = [stream[s : s + LENGTH + 1] for s in starts]
@@ -66,7 +66,7 @@ def batch(step: int, seed: int, stream: np.ndarray, tokenizer: Tokenizer) -> tup
 
 
 def _packed_rewrites(examples: Iterator[Rewrite], rows: int, tokenizer: Tokenizer) -> list[np.ndarray]:
-    """Examples one after another, whole, as many as fit into each row."""
+    """Rows of concatenated whole examples, as many as fit."""
     waiting: list[int] = []
     packed = []
     for _ in range(rows):
@@ -82,20 +82,20 @@ def _packed_rewrites(examples: Iterator[Rewrite], rows: int, tokenizer: Tokenize
 
 
 def _target_weights(tokens: Tensor) -> Tensor:
-    """One after TO up to END, SOURCE_WEIGHT elsewhere."""
+    """Weight 1 for tokens after TO up to END, SOURCE_WEIGHT for others."""
     opened = (tokens == TO_ID).cumsum(1) - (tokens == TO_ID).int()
     closed = (tokens == END_ID).cumsum(1) - (tokens == END_ID).int()
     return torch.where(opened > closed, 1.0, SOURCE_WEIGHT)
 
 
 def learning_rate(step: int, done: float) -> float:
-    """Linear warm-up by step, then a cosine over the share of time that is `done`."""
+    """Learning rate: linear warm-up by step, times a cosine of the share `done` of the time."""
     warm = min(1.0, (step + 1) / WARMUP_STEPS)
     return warm * (FINAL_RATE + (PEAK_RATE - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
 
 
 def weighted_loss(network: Decoder, tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean weighted cross-entropy, and the losses [rows, LENGTH] it is made of."""
+    """(weighted mean cross-entropy, losses [rows, LENGTH])."""
     logits = network(tokens[:, :-1])
     losses = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none").view(len(tokens), -1)
     share = weights[:, 1:]
@@ -110,7 +110,7 @@ def optimizer_for(network: Decoder) -> torch.optim.AdamW:
 
 
 def save_checkpoint(out: Path, network: Decoder, optimizer: torch.optim.AdamW, progress: Progress) -> None:
-    """Written beside and renamed, so that a kill in between leaves the previous one."""
+    """Write atomically: an interruption leaves the previous checkpoint."""
     tensors = {f"network.{k}": v for k, v in network.state_dict().items() if k != "lm_head.weight"}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
@@ -137,7 +137,7 @@ def load_checkpoint(out: Path, network: Decoder, optimizer: torch.optim.AdamW) -
 
 
 def save_weights(out: Path, network: Decoder) -> None:
-    """The weights as they are shipped: float16, the head as a matrix of its own."""
+    """Save the weights for shipping: float16, with a separate matrix for the head."""
     half = {k: v.detach().to(torch.float16).clone().contiguous() for k, v in network.state_dict().items()}
     save_file(half, out / "rewrite.safetensors")
 
