@@ -148,8 +148,8 @@ def resolve_modes(pairs: Sequence[FormatPair], accumulator: str, lanes: int, rat
             )
         if len(pairs) > 1 and mode.groups > 1:
             raise InputError(
-                f"a unit of several formats sums one block a cycle: {pair} has blocks of {mode.block}, "
-                f"this unit makes {mode.products} products a cycle"
+                f"a unit of several formats sums one block per cycle: {pair} has blocks of {mode.block}, "
+                f"this unit computes {mode.products} products per cycle"
             )
         modes.append(mode)
     return modes

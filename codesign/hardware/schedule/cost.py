@@ -19,8 +19,8 @@ from codesign.workload.types import Workload
 
 
 @dataclass(frozen=True)
-class LayerCost:
-    """Cost of one layer per result, all passes."""
+class LayerTotals:
+    """Totals of one layer per result, over all passes."""
 
     name: str
     kind: str
@@ -60,7 +60,7 @@ class Cost:
     dram_capacity_bytes: float  # weights, other parameters in bf16, KV cache, largest input and output of an operator
     weight_bytes: float  # of the layers, including scales
     bitops: float  # MACs x weight bits x activation bits, per result
-    layers: list[LayerCost]
+    layers: list[LayerTotals]
     components: list[ComponentCost]
 
     def to_dict(self) -> dict[str, object]:
@@ -91,8 +91,8 @@ class _Layer:
         self.peak_macs += seconds * one.peak_macs_per_s
         self.bound_s[one.bound] += seconds
 
-    def cost(self, name: str) -> LayerCost:
-        return LayerCost(
+    def cost(self, name: str) -> LayerTotals:
+        return LayerTotals(
             name=name,
             kind=self.kind,
             pair=" ".join(self.pairs),
