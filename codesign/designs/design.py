@@ -122,6 +122,11 @@ class Design(JsonModel):
             f"{formats.weight or formats.key}:{formats.activation}" for _, formats in self.assignments[task].layers
         )
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether two layers, of one network or of two, have different pairs."""
+        return len({pair for task in self.assignments for pair in self.pairs(task)}) > 1
+
     def formats(self) -> set[str]:
         """The names of all formats in the assignments."""
         layers = (formats for assignment in self.assignments.values() for _, formats in assignment.layers)

@@ -1,4 +1,4 @@
-"""What a study costs beside its evaluations: overhead.json and overhead.md.
+"""Overhead of a study per trial: overhead.json and overhead.md.
 
     python reports/benchmarks/overhead.py [--cases 100ms,sqlite,postgresql,1 worker,2 workers]
 
@@ -56,7 +56,8 @@ class Supposed(Evaluator):
     def __call__(self, assignment: Assignment, *, enough: float | None = None) -> Quality:
         started = time.monotonic()
         if set(assignment.values()) <= {LayerFormats.of_pair(COARSE, attention=a) for a in (False, True)}:
-            return Quality("supposed", "", "minimize", 1e3, 1e3, 1e3, 1)  # what is tried before a study
+            ruined = self.task.from_raw(1e3)  # what is tried before a study
+            return Quality("supposed", "", "minimize", ruined, ruined, ruined, 1)
         table, layers = self._tables[self._name], dict(assignment.layers)
         total = 0.0
         for row, layer in zip(table, self._network.layers, strict=True):
@@ -145,9 +146,9 @@ def real(case: str) -> dict[str, Any]:
 
 
 def markdown(records: dict[str, dict[str, Any]]) -> str:
-    lines = ["# What a study costs beside its evaluations", ""]
+    lines = ["# Overhead of a study per trial", ""]
     lines += ["Written by `python reports/benchmarks/overhead.py`, which says what was measured.", ""]
-    lines += ["| case | trials | an evaluation | wall | beside it, a trial | share of the wall | memory |"]
+    lines += ["| case | trials | evaluation | wall | overhead per trial | share of the wall | memory |"]
     lines += ["|" + "---|" * 7]
     for case in SUPPOSED:
         if case in records:

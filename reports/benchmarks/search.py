@@ -156,13 +156,13 @@ def interval(values: list[float]) -> str:
 
 
 def markdown(records: list[dict[str, Any]]) -> str:
-    lines = ["# The engine beside Optuna's samplers", ""]
+    lines = ["# The codesign engine compared with Optuna's samplers", ""]
     lines += ["Written by `python reports/benchmarks/search.py --table`; hypervolume of the front, mean and 95 % "]
     lines[-1] += "interval over seeds, every sampler begins with the uniform formats."
     lines += ["", _same_values(records)]
     for space in dict.fromkeys(r["space"] for r in records):
         mine = [r for r in records if r["space"] == space]
-        lines += ["", f"## {space}", "", f"| sampler | seeds | {' | '.join(map(str, CHECKPOINTS))} |"]
+        lines += ["", f"## {space}", "", f"| sampler | seeds | {' | '.join(f'{n} evaluations' for n in CHECKPOINTS)} |"]
         lines += ["|" + "---|" * (2 + len(CHECKPOINTS))]
         for sampler in dict.fromkeys(r["sampler"] for r in mine):
             runs = [r for r in mine if r["sampler"] == sampler]

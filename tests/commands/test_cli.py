@@ -175,12 +175,12 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
         main([command, "--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    assert f"example: codesign {command}" in text
+    assert f"examples:\n  codesign {command}" in text
     assert "--json" in text
 
 
 @pytest.mark.slow
-def test_module_and_console_script_are_the_same_door() -> None:
+def test_module_and_console_script_print_the_same() -> None:
     root = Path(__file__).parents[2]
     script = Path(sys.executable).with_name("codesign")
     outputs = [

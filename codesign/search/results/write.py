@@ -7,7 +7,6 @@ import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from types import MappingProxyType
 
 import numpy as np
 
@@ -20,21 +19,16 @@ from codesign.designs import (
     NetworkRecord,
     Study,
     StudyRecord,
-    WorstSum,
     save_study,
 )
 from codesign.designs.folder import Examples
 from codesign.designs.record import FloatMetric, ProgressPoint, SentinelRecord
 from codesign.files import csv_text, read_text
 from codesign.models import Example, TextExample
-from codesign.search.engine.points import Designs, Pool
-from codesign.search.results.records import (
-    batch_norms,
-    design_of,
-    front_of,
-    layer_table,
-    peak_memory_bytes,
-)
+from codesign.search.engine.points import Designs
+from codesign.search.results.baselines import baselines
+from codesign.search.results.measured import measured_design
+from codesign.search.results.records import batch_norms, front_of, layer_table, peak_memory_bytes
 from codesign.search.space.axes import grid_parameters
 from codesign.search.study.acceptance import Accepted, accepted
 from codesign.search.study.progress import Progress
@@ -56,9 +50,9 @@ def write_results(study: OpenStudy, progress: Progress | None = None) -> Study:
     designs = []
     for i in range(len(shown)):
         report("metrics", i, len(shown), "")
-        designs.append(_design(study, shown, i, found.accumulators[i], told_apart=bool(told[i]), full=True))
+        designs.append(measured_design(study, shown, i, found.accumulators[i], told_apart=bool(told[i]), full=True))
     report("metrics", len(shown), len(shown), "")
-    baselines = _baselines(study, designs)
+    found_baselines = baselines(study, designs)
     study.timings["metrics"] = time.monotonic() - started
     front = front_of(
         study.space,
@@ -69,7 +63,7 @@ def write_results(study: OpenStudy, progress: Progress | None = None) -> Study:
         evaluations=study.evaluations,
     )
     examples = _examples(study, [designs[i] for i in dict.fromkeys((chosen, worst))])
-    record = _record(study, found, designs[chosen].id, designs[worst].id, baselines)
+    record = _record(study, found, designs[chosen].id, designs[worst].id, found_baselines)
     written = Study(study.folder, front, record, examples)
     reported = dict(zip(found.rows.tolist(), designs, strict=True))
     tables = {"trials.csv": _trials_csv(study), "fronts.csv": _front_csv(study, found, reported)}
@@ -80,98 +74,6 @@ def write_results(study: OpenStudy, progress: Progress | None = None) -> Study:
 def _lowest_quality(study: OpenStudy, front: Designs) -> int:
     columns = [i for i, o in enumerate(study.space.objectives) if o.is_quality]
     return int(unit_box(front.objectives)[:, columns or [0]].sum(axis=1).argmax())
-
-
-def _design(
-    study: OpenStudy,
-    designs: Designs,
-    row: int,
-    accumulator: Mapping[str, WorstSum] = MappingProxyType({}),
-    *,
-    told_apart: bool = True,
-    full: bool,
-) -> Design:
-    """One measured design; with `full` every metric of its networks is measured."""
-    index = {name: int(designs.index[name][row]) for name in study.space.networks}
-    assignments = {
-        name: network.assignment(study.measured[name].choices[index[name]])
-        for name, network in study.space.networks.items()
-    }
-    metrics = {n: study.evaluators[n].metrics(a) for n, a in assignments.items()} if full else {}
-    return design_of(
-        study.space,
-        int(designs.accelerator[row]),
-        assignments,
-        quality={name: study.measured[name].qualities[i] for name, i in index.items()},
-        metrics=metrics,
-        accumulator=accumulator,
-        told_apart=told_apart,
-    )
-
-
-def _baselines(study: OpenStudy, designs: Sequence[Design]) -> tuple[Baseline, ...]:
-    """For each uniform format that was measured, the balanced design on accelerators that support it alone."""
-    mixed = [design for design in designs if len(design.formats()) > 1]
-    found = (_baseline(study, column, mixed) for column in range(len(study.space.pairs)))
-    return tuple(baseline for baseline in found if baseline is not None)
-
-
-def _baseline(study: OpenStudy, column: int, mixed: Sequence[Design]) -> Baseline | None:
-    """The baseline of one pair; None if it was not measured in every layer, or no unit supports it alone."""
-    space, pools = study.space, study.pools()
-    index = {n: i for n in space.networks if (i := _uniform_index(study, n, column)) is not None}
-    alone = 1 if space.spec.hardware is not None else len(space.pairs)  # number of pairs of the unit
-    only = [g for g, s in enumerate(study.combiner.supports) if s[column] and s.sum() == alone]
-    if len(index) < len(space.networks) or not only:
-        return None
-    members = [m if g in only else m[:0] for g, m in enumerate(study.combiner.groups)]
-    uniform = study.combiner.front(
-        {n: Pool(pools[n].choices[[i]], pools[n].quality[[i]]) for n, i in index.items()}, members
-    )
-    if not len(uniform):
-        return None
-    uniform = Designs(uniform.accelerator, {n: np.full(len(uniform), i) for n, i in index.items()}, uniform.objectives)
-    design = _design(study, uniform, balanced(uniform), full=False)
-    every = _share_dominated(study, uniform)
-    winner = next((other.id for other in mixed if other.dominates(design)), None)
-    return Baseline.of(
-        design,
-        label=f"uniform {space.pairs[column]}",
-        dominated_by=winner,
-        on_front=winner is None and every != 1.0,
-        designs=len(uniform),
-        share_dominated=every,
-        note=_why(every, len(uniform), of_chips=space.spec.hardware is not None),
-    )
-
-
-def _uniform_index(study: OpenStudy, name: str, column: int) -> int | None:
-    choice = np.full(len(study.space.networks[name].layers), column)
-    return next((i for i, c in enumerate(study.measured[name].choices) if (c == choice).all()), None)
-
-
-def _share_dominated(study: OpenStudy, uniform: Designs) -> float:
-    """The share of a uniform format's own front that mixed-format designs of this study dominate."""
-    pools = study.pools()
-    keep = {n: np.array([i for i, c in enumerate(p.choices) if len(set(c.tolist())) > 1]) for n, p in pools.items()}
-    if any(not len(rows) for rows in keep.values()):
-        return 0.0
-    mixed = study.combiner.front({n: type(p)(p.choices[keep[n]], p.quality[keep[n]]) for n, p in pools.items()})
-    found = mixed.objectives
-    beaten = [bool(((found <= v).all(axis=1) & (found < v).any(axis=1)).any()) for v in uniform.objectives]
-    return float(np.mean(beaten))
-
-
-def _why(share: float, count: int, *, of_chips: bool) -> str:
-    if not of_chips:
-        return "dominated by a mixed design" if share == 1.0 else "stays undominated"
-    if share == 1.0:
-        return f"all {count} of its best designs are dominated by mixed designs"
-    kept = round((1 - share) * count)
-    return (
-        f"{kept} of its {count} best designs stay undominated: a unit for one format alone is the smallest there is "
-        "at its quality, and a mixed design pays for the second mode"
-    )
 
 
 def _record(study: OpenStudy, found: Accepted, chosen: str, worst: str, baselines: tuple[Baseline, ...]) -> StudyRecord:

@@ -1,4 +1,8 @@
-"""Uniform designs: one format pair in every layer. Every search starts with them; they set the reference point."""
+"""Uniform designs: one format pair in every layer.
+
+Every search starts with them, and only with them: they set the reference point of the hypervolume and the scale of the
+losses. `codesign.search.results.baselines` reports them.
+"""
 
 from __future__ import annotations
 
