@@ -7,12 +7,15 @@ import importlib
 import os
 import re
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from codesign import __version__
 from codesign.errors import CodesignError, InputError
 
+FAULT = 70  # exit code of an exception that nobody foresaw (EX_SOFTWARE of sysexits.h)
 Adder = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
 
 
@@ -21,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 success; 1 done, but the result needs attention (a worse study, a failed check); 2 wrong
-        input; 3 a problem of the environment; 130 interrupted.
+        input; 3 a problem of the environment; 70 an internal error; 130 interrupted.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -31,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = command.run(arguments)
         return code
     except CodesignError as error:
+        if arguments.traceback:
+            traceback.print_exception(error.__cause__ or error)
         print(f"codesign: error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -41,9 +46,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         if error.errno is None:
-            raise
+            return _fault(error, arguments)
         print(f"codesign: error: {error.filename or 'system'}: {error.strerror}", file=sys.stderr)
         return 3
+    except Exception as error:
+        return _fault(error, arguments)
+
+
+def _fault(error: Exception, arguments: argparse.Namespace) -> int:
+    """Say in one line what nobody foresaw, and keep the traceback for whoever mends it."""
+    text = f"codesign {__version__} {arguments.command}\n{''.join(traceback.format_exception(error))}"
+    lines = str(error).strip().splitlines() or [""]
+    said = f"codesign: internal error: {type(error).__name__}: {lines[0]}"
+    if arguments.traceback:
+        print(f"{text}{said}", file=sys.stderr)
+        return FAULT
+    with tempfile.NamedTemporaryFile("w", prefix="codesign-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.write(text)
+    print(f"{said}; this is a fault of codesign: please report it with {log.name}", file=sys.stderr)
+    return FAULT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,6 +128,7 @@ def _command(
         formatter_class=_Formatter,
     )
     parser.add_argument("--json", action="store_true", help="machine-readable result on stdout")
+    parser.add_argument("--traceback", action="store_true", help="show the Python traceback of an error as well")
     return parser
 
 
@@ -135,7 +157,7 @@ def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     workers = "number of local worker processes (default 1); 0: only codesign worker processes started separately"
     p.add_argument("--workers", type=_whole, default=1, metavar="N", help=workers)
-    p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all random choices (default 0)")
+    p.add_argument("--seed", type=_seed, default=0, metavar="S", help="seed, 0 to 4294967295 (default 0)")
     _ranges(p, "rule that clips activations in plain formats, for every task (default: the space file's, else mse)")
 
 
@@ -325,6 +347,16 @@ def _whole(text: str, least: int = 0) -> int:
     if value < least:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not '{text}'")
     return value
+
+
+def _seed(text: str) -> int:
+    value = _whole(text) if len(text) <= len(str(_MOST_SEED)) else _MOST_SEED + 1
+    if value > _MOST_SEED:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {_MOST_SEED}, not '{text[:20]}'")
+    return value
+
+
+_MOST_SEED = 2**32 - 1  # numpy's generators of old, which Optuna's samplers use, take 32 bits
 
 
 def _duration(text: str) -> float:

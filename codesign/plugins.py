@@ -58,7 +58,7 @@ def importable(*folders: Path | None) -> Iterator[None]:
 def named_object(spec: str) -> Any:
     """The callable named ``python:package.module:name``; raises InputError with the nearest name if there is none."""
     module_name, _, name = spec.removeprefix(PREFIX).partition(":")
-    if not module_name or not name:
+    if not all(part.isidentifier() for part in (*module_name.split("."), name)):
         raise InputError(f"'{spec}': expected python:package.module:function")
     try:
         module = importlib.import_module(module_name)

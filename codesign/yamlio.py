@@ -1,23 +1,32 @@
-"""Hand-written YAML files as pydantic models, with errors that name file, line and key."""
+"""Hand-written YAML files as pydantic models, with errors that name file, line and key.
+
+The files are YAML 1.2, in which ``no`` is text and ``010`` is ten. Duplicate keys are errors.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from codesign.errors import InputError, nearest
 from codesign.files import read_text
 
+with warnings.catch_warnings():  # ruamel adds filters for everybody
+    from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import DuplicateKeyError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
 
 class Written(BaseModel):
-    """Base of the models of hand-written files: frozen, without unknown keys."""
+    """Base of the models of hand-written files: frozen, without unknown keys, with finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -29,29 +38,89 @@ def with_fields(base: type[Written], name: str, fields: Mapping[str, Any]) -> An
     return made(name, __base__=base, **fields)
 
 
-def load_yaml(path: Path, model: type[M]) -> M:
-    """Parse and validate a YAML file; raises InputError with one line that names file, line and key."""
+def load_yaml(path: Path, model: type[M], *, strict: bool = True) -> M:
+    """Parse and validate a YAML file; raises InputError with one line that names file, line and key.
+
+    strict: whether values must have the type of their field; otherwise they are converted where possible.
+    """
     text = read_text(path)
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise InputError(f"{path}:{line}: broken YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: broken YAML: {str(error).splitlines()[0]}") from None
+    root = _compose(path, text)
+    data = _construct(path, text, root)
     if not isinstance(data, dict):
         raise InputError(f"{path}:1: expected a mapping of keys to values, found {type(data).__name__}")
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, strict=strict)
     except ValidationError as error:
         raise InputError(_describe(path, root, error, model)) from None
 
 
 def line_of(path: Path, *location: str | int) -> int:
-    """The 1-based line of the key or item at `location` in the YAML file, or of its nearest existing parent."""
-    return _line(yaml.compose(read_text(path), Loader=yaml.SafeLoader), location)
+    """The 1-based line of the key or item at `location` in the YAML file (nearest parent if absent)."""
+    return _line(_compose(path, read_text(path)), location)
+
+
+def _yaml() -> YAML:
+    return YAML(typ="safe", pure=True)  # the other parser knows YAML 1.1 alone
+
+
+def _compose(path: Path, text: str) -> Node | None:
+    """The nodes of a file; raises InputError with the line where it is broken."""
+    try:
+        root: Node | None = _yaml().compose(text)
+    except MarkedYAMLError as error:
+        raise _broken(path, error) from None
+    except YAMLError as error:
+        raise InputError(f"{path}: broken YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply") from None
+    return root
+
+
+def _construct(path: Path, text: str, root: Node | None) -> Any:
+    """The values of a file, keys as text; raises InputError with the line of one that cannot be read."""
+    try:
+        return _text_keys(_yaml().load(text))
+    except MarkedYAMLError as error:
+        raise _broken(path, error) from None
+    except ValueError as error:  # a date that is none, a number of thousands of digits
+        raise InputError(f"{path}:{_unreadable(root)}: cannot be read: {error}") from None
+
+
+def _broken(path: Path, error: MarkedYAMLError) -> InputError:
+    mark = error.problem_mark or error.context_mark
+    where = f"{path}:{mark.line + 1 if mark else 1}"
+    if isinstance(error, DuplicateKeyError):
+        key = error.problem.split('"')[1]  # which it holds nowhere else
+        return InputError(f"{where}: {key}: this key is written twice")
+    return InputError(f"{where}: broken YAML: {error.problem or error.context}")
+
+
+def _unreadable(node: Node | None) -> int:
+    """The line of the first value that cannot be constructed, 1 where there is none."""
+    for value in _scalars(node):
+        try:
+            _yaml().load(value.value)
+        except (ValueError, YAMLError):
+            return int(value.start_mark.line) + 1
+    return 1
+
+
+def _scalars(node: Node | None) -> Iterator[ScalarNode]:
+    if isinstance(node, ScalarNode) and node.style is None:
+        yield node
+    elif isinstance(node, MappingNode):
+        for _, value in node.value:
+            yield from _scalars(value)
+    elif isinstance(node, SequenceNode):
+        for value in node.value:
+            yield from _scalars(value)
+
+
+def _text_keys(value: Any) -> Any:
+    """Keys are names here, also where they look like numbers: a layer may be called 0."""
+    if isinstance(value, dict):
+        return {str(key): _text_keys(inner) for key, inner in value.items()}
+    return [_text_keys(inner) for inner in value] if isinstance(value, list) else value
 
 
 @contextmanager
@@ -61,18 +130,18 @@ def naming(path: Path, *location: str | int) -> Iterator[None]:
         yield
     except InputError as error:
         key = ".".join(part for part in location if isinstance(part, str))
-        raise InputError(f"{path}:{line_of(path, *location)}: {key}: {error}") from None
+        raise InputError(f"{path}:{line_of(path, *location)}: {key}: {error}") from error.__cause__
 
 
-def _line(root: yaml.Node | None, location: tuple[str | int, ...]) -> int:
+def _line(root: Node | None, location: tuple[str | int, ...]) -> int:
     node, line = root, 1
     for part in location:
-        step: yaml.Node | None = None
-        if isinstance(node, yaml.MappingNode):
+        step: Node | None = None
+        if isinstance(node, MappingNode):
             for key, value in node.value:
                 if key.value == str(part):
                     step, line = value, key.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
             step = node.value[part]
             line = step.start_mark.line + 1
         if step is None:
@@ -96,7 +165,21 @@ def _fields(model: Any, location: tuple[str | int, ...]) -> list[str]:
     return names
 
 
-def _describe(path: Path, root: yaml.Node | None, error: ValidationError, model: type[BaseModel]) -> str:
+# pydantic's errors in the terms of a file
+_EXPECTED = {
+    "string_type": "expected text, found {found}: put it in quotes",
+    "model_type": "expected keys with values, found {found}",
+    "dict_type": "expected keys with values, found {found}",
+    "list_type": "expected a list, found {found}",
+    "tuple_type": "expected a list, found {found}",
+    "int_type": "expected a whole number, found {found}",
+    "float_type": "expected a number, found {found}",
+    "finite_number": "expected a finite number, found {found}",
+    "missing": "this key is required",
+}
+
+
+def _describe(path: Path, root: Node | None, error: ValidationError, model: type[BaseModel]) -> str:
     # a misspelt required key is both missing and unknown; the unknown one is the more helpful error
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     location = tuple(first["loc"])
@@ -105,5 +188,6 @@ def _describe(path: Path, root: yaml.Node | None, error: ValidationError, model:
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key '{key}'{nearest(str(location[-1]), _fields(model, location))}{more}"
-    message = first["msg"].removeprefix("Value error, ")
+    said = _EXPECTED.get(first["type"], "").format(found=repr(first["input"])[:60])
+    message = said or first["msg"].removeprefix("Value error, ")
     return f"{where}: {key}: {message}{more}"

@@ -7,6 +7,7 @@ import argparse
 from codesign.commands.output import assignment_for, print_json, print_table
 from codesign.models import load_task
 from codesign.quality import Evaluator
+from codesign.quality.trial import try_network
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -14,6 +15,7 @@ def run(arguments: argparse.Namespace) -> int:
     assignment = assignment_for(task.workload(), arguments)
     evaluator = Evaluator(task, ranges=arguments.ranges or "mse")
     evaluator.check(assignment)
+    try_network(evaluator)
     qualities = [evaluator(assignment)] if arguments.quick else evaluator.metrics(assignment)
     if arguments.json:
         print_json({"task": task.name, "ranges": evaluator.ranges, "metrics": [q.to_dict() for q in qualities]})

@@ -41,6 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
             for la in layers
         ]
         print_table(f"{name}: {len(rows)} layers", ["layer", "kind", "MACs", "parameters", "choices"], rows)
+        if facts["unread"][name]:
+            listed = [[weight, human(elements)] for weight, elements in facts["unread"][name].items()]
+            print_table(
+                f"{name}: weights that no product reads, which stay as they are", ["weight", "elements"], listed
+            )
     return 0
 
 
@@ -93,6 +98,7 @@ def explained(space: SearchSpace) -> dict[str, Any]:
             for p in space.pairs
         ],
         "fixed": {name: list(network.labels) for name, network in space.fixed.items()},
+        "unread": {name: dict(workload.unread) for name, workload in space.workloads.items()},
         "layers": {name: _layers(space, name) for name in space.workloads},
     }
 

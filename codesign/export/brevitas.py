@@ -77,7 +77,7 @@ def operand_ranges(assignment: Assignment, ranges: Ranges) -> OperandRanges:
     for layer, formats in assignment.layers:
         for operand in operands(formats):
             fmt = get_format(operand.format)
-            if not fmt.is_block and not fmt.is_cast:
+            if fmt.takes_range:
                 value = ranges.get((layer, operand.name), fmt)
                 assert isinstance(value, float)  # formats with a zero point have a pair, and are not supported
                 found.setdefault(layer, {})[operand.name] = value

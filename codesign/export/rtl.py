@@ -239,7 +239,7 @@ def _operands_of(operands: tuple[LayerOperands, ...], choice: LayerChoice) -> La
 def _range(evaluator: Evaluator, site: Site | None, name: str) -> Amax | None:
     """The clipping range that the evaluator uses at `site`; None if the format's scales come from the data."""
     form = get_format(name)
-    if site is None or form.is_block or form.is_cast:
+    if site is None or not form.takes_range:
         return None
     return evaluator.network.ranges.get(site, form)
 

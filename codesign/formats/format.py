@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, TypeAlias
 
 from codesign.errors import InputError, nearest
@@ -62,9 +62,9 @@ class Format:
     The methods take these arguments. ``x``: float32, bfloat16 or float16; infinities saturate to the largest finite
     number of x's dtype. ``axis``: the contraction axis. Block formats require it and form their blocks along it; other
     scaled formats use one scale per slice along it, or one scale for the whole tensor if it is None; casts ignore it.
-    ``amax``: a calibrated range that replaces the measured one, for scaled formats without blocks: a number, or a
-    tensor that broadcasts to the scales (a pair (low, high) for formats with a zero point). Anything else raises
-    InputError.
+    ``amax``: a calibrated range that replaces the measured one: of a scaled format without blocks a number, or a
+    tensor that broadcasts to the scales (a pair (low, high) for formats with a zero point); of nvfp4 a number, for
+    the scale of the tensor. Anything else raises InputError.
     """
 
     name: str
@@ -80,6 +80,11 @@ class Format:
     def is_cast(self) -> bool:
         """Whether the format has no scale."""
         return self.scaling is None
+
+    @property
+    def takes_range(self) -> bool:
+        """Whether a calibrated range sets a scale: that of a plain format, or the outer one of two levels."""
+        return self.scaling is not None and (not self.is_block or self.scaling.tensor_scale is not None)
 
     @property
     def has_zero_point(self) -> bool:
@@ -185,7 +190,7 @@ class Format:
     def _check(self, x: Tensor, axis: int | None, amax: Amax | None) -> int | None:
         if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise InputError(f"format '{self.name}' quantizes float32, bfloat16 or float16, not {x.dtype}")
-        if amax is not None and (self.scaling is None or self.is_block):
+        if amax is not None and not self.takes_range:
             raise InputError(f"format '{self.name}' takes its scales from the data: it accepts no amax")
         if axis is None:
             if self.is_block:
@@ -208,6 +213,11 @@ class Format:
         symmetric = not self.has_zero_point
         if amax is None:
             return kernel.measure(groups, symmetric)
+        if self.is_block:
+            if not isinstance(amax, (int, float)) or not 0 <= amax < inf:
+                raise InputError(f"amax of format '{self.name}' must be a number, finite and not negative")
+            groups, ranges = kernel.measure(groups, symmetric)
+            return groups, replace(ranges, of_tensor=float(amax))
         if symmetric:
             if isinstance(amax, tuple):
                 raise InputError(f"amax of format '{self.name}' is one magnitude: it has no zero point")

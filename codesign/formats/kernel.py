@@ -29,6 +29,7 @@ class Range:
     low: Tensor | None  # like high
     measured: bool  # taken from the data, so that no element lies outside
     top: float  # the largest magnitude of all ranges
+    of_tensor: float | None = None  # the magnitude that sets the tensor scale of two-level scaling; None: `top`
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,14 @@ def pick_scales(ranges: Range, element: Element, scaling: Scaling) -> Scales:
     if ranges.low is not None:
         scale, zero_point = asymmetric_scale(ranges.low, ranges.high, element, scaling)
         return Scales(scale, scale, None, zero_point)
-    scale, tensor = symmetric_scale(ranges.high, element, scaling)
+    scale, tensor = symmetric_scale(ranges.high, element, scaling, ranges.of_tensor)
     return Scales(scale if tensor is None else scale * tensor, scale, tensor, None)
 
 
 def clips(ranges: Range, element: Element, scaling: Scaling) -> bool:
     """Whether x / scale may exceed the element's range by more than the rounding of the scale."""
+    if ranges.of_tensor is not None:
+        return True
     exact = scaling.rule == "rceil" or (scaling.rule == "absmax" and scaling.granularity == "slice")
     return not (exact and ranges.measured)
 

@@ -71,11 +71,13 @@ class Scaling:
         return ("absmax",)
 
 
-def symmetric_scale(amax: Tensor, element: Element, scaling: Scaling) -> tuple[Tensor, Tensor | None]:
+def symmetric_scale(
+    amax: Tensor, element: Element, scaling: Scaling, of_tensor: float | None = None
+) -> tuple[Tensor, Tensor | None]:
     """(scale, tensor scale or None) for groups whose largest magnitudes are `amax` (float32, finite).
 
     Elements are divided by the product of the two. A group of zeros gets scale 1, or the smallest E4M3 scale if there
-    is a tensor scale.
+    is a tensor scale. `of_tensor`: the magnitude that sets the tensor scale, by default the largest of `amax`.
     """
     if scaling.scale == E8M0:
         return _power_of_two(amax, element, scaling.rule), None
@@ -85,7 +87,8 @@ def symmetric_scale(amax: Tensor, element: Element, scaling: Scaling) -> tuple[T
         "absmin": -element.min_value,
     }[scaling.rule]
     if scaling.tensor_scale is not None:
-        return _two_level(amax, divisor, scaling.scale)
+        whole = amax.amax() if of_tensor is None else amax.new_full((), of_tensor)
+        return _two_level(amax, whole, divisor, scaling.scale)
     return _stored(_divide(amax, divisor), scaling.scale), None
 
 
@@ -114,8 +117,8 @@ def _stored(scale: Tensor, element: FloatElement) -> Tensor:
     return scale.masked_fill_(zero, 1.0)
 
 
-def _two_level(amax: Tensor, divisor: float, element: FloatElement) -> tuple[Tensor, Tensor]:
-    tensor_scale = _divide(amax.amax(), divisor * element.max_value).clamp_min(_SMALLEST_TENSOR_SCALE)
+def _two_level(amax: Tensor, whole: Tensor, divisor: float, element: FloatElement) -> tuple[Tensor, Tensor]:
+    tensor_scale = _divide(whole, divisor * element.max_value).clamp_min(_SMALLEST_TENSOR_SCALE)
     scale = (_divide(amax, divisor) / tensor_scale).clamp_(element.smallest, element.max_value)
     return round_to(element, scale), tensor_scale
 

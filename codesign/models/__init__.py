@@ -14,6 +14,7 @@ from pathlib import Path
 from codesign.errors import InputError, nearest
 from codesign.models.task import Direction, Example, ImageExample, Outputs, Samples, Task, TextExample
 from codesign.plugins import PREFIX, installed
+from codesign.usercode import users
 from codesign.workload import Workload
 
 BUNDLED = {"restore": "codesign.models.restore", "rewrite": "codesign.models.rewrite"}
@@ -47,7 +48,9 @@ def load_task(spec: str, *, name: str | None = None, search_path: Path | None = 
     if spec in (others := installed_tasks()):
         from codesign.models.custom import as_task
 
-        return as_task(spec, name or spec, others[spec].load()())
+        with users(f"task '{spec}' ({others[spec].value})"):
+            result = others[spec].load()()
+        return as_task(spec, name or spec, result)
     if spec not in BUNDLED:
         known = [*BUNDLED, *others, "python:package.module:function"]
         raise InputError(f"unknown task '{spec}'{nearest(spec, known)}")

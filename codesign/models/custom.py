@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from codesign.errors import InputError, nearest
 from codesign.models.task import SCALES, Outputs, Part, Samples, Scale, Task
 from codesign.plugins import importable, named_object
+from codesign.usercode import users
 from codesign.workload import Workload, trace
+from codesign.workload.completeness import Unseen
+from codesign.workload.tracing import averaged
 
 _LEAST_WHOLE = 24  # smallest number of samples for which a part is informative
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -53,8 +56,11 @@ class Loss:
 
 
 def squared_error(outputs: Tensor, reference: Tensor) -> Tensor:
-    """Mean squared error of each sample, [n]."""
-    return (outputs - reference).square().flatten(1).mean(dim=1)
+    """Mean squared error of each sample, [n], computed in float32 or better."""
+    if not outputs.is_floating_point():
+        raise InputError(f"the network returns {outputs.dtype}, for which squared error is no loss: give a metric")
+    wide = torch.promote_types(outputs.dtype, torch.float32)
+    return (outputs.to(wide) - reference.to(wide)).square().reshape(len(outputs), -1).mean(dim=1)
 
 
 class CustomTask(Task):
@@ -62,6 +68,7 @@ class CustomTask(Task):
 
     seed = 0
     more_when_full = False
+    unseen: Unseen = "refuse"  # what to do where many weights enter no product
 
     def __init__(
         self, name: str, module: nn.Module, calibration: Any, evaluation: Any, metric: Metric | Loss | None
@@ -82,18 +89,36 @@ class CustomTask(Task):
         output = _call(module, self._evaluation)
         if not isinstance(output, Tensor):
             raise InputError(f"{self.name}: the module returns {type(output).__name__}, expected one tensor")
+        if not output.ndim:
+            raise InputError(f"{self.name}: the module returns a single number, expected a row per sample")
         return {"output": output}
 
     def score(self, outputs: Outputs, reference: Outputs, *, full: bool = False) -> list[Samples]:
         with torch.no_grad():
             losses = self._metric(outputs["output"], reference["output"])
-        if losses.ndim != 1:
-            shape = tuple(losses.shape)
-            raise InputError(f"{self.name}: the metric returns shape {shape}, expected one loss per sample")
-        values = losses.double().cpu().numpy()
+        try:
+            values = torch.as_tensor(losses).detach().double().cpu().numpy()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{self.name}: the metric returns {type(losses).__name__}, no tensor: {error}") from None
+        if values.shape != (self._count,):
+            raise InputError(
+                f"{self.name}: the metric returns shape {list(values.shape)}, expected one loss for each of "
+                f"{self._count} samples"
+            )
         if self.scale != "raw":
             values = np.maximum(values, self.from_raw(0.0))
         return [Samples(self.deciding, self.unit, "minimize", values, lambda rows: float(rows.mean()))]
+
+    @functools.cached_property
+    def _count(self) -> int:
+        """Samples of the evaluation data: where its tensors have several lengths, the one of the output."""
+        lengths = _lengths(self._evaluation)
+        if len(lengths) > 1:
+            with torch.no_grad():
+                output = _call(self.module, self._evaluation)
+            if isinstance(output, Tensor) and output.ndim and len(output) in lengths:
+                return len(output)
+        return lengths[0]
 
     def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
         """A Rademacher probe: exact for a squared error, and a usable ranking of layers for other losses."""
@@ -104,25 +129,37 @@ class CustomTask(Task):
 
     def part(self) -> Part | None:
         """The first third of the samples; None with a user's metric, which may close over labels of all samples."""
-        count = len(tree_leaves(self._evaluation)[0])
+        count = self._count
         if self.metric_is_given or count < _LEAST_WHOLE:
             return None
         rows = slice(count // 3)
-        evaluation = tree_map(lambda leaf: leaf[rows] if isinstance(leaf, Tensor) else leaf, self._evaluation)
+        evaluation = _rows(self._evaluation, rows, count)
         smaller = CustomTask(self.name, self.module, self._calibration, evaluation, None)
         return Part(smaller, np.arange(count)[rows], 1 / 3)
 
     def workload(self) -> Workload:
-        """The workload of a forward pass with one sample."""
-        return trace(self.module, _first(self._evaluation), name=self.name)
+        """The workload of a forward pass with one sample.
+
+        If the first sample leaves weights unused (experts to which it is not routed), the mean over all samples.
+        """
+        first = trace(self.module, _rows(self._evaluation, slice(1), self._count), name=self.name, unseen="warn")
+        if not first.unread:
+            return first
+        whole = trace(self.module, self._evaluation, name=self.name, unseen=self.unseen)
+        return averaged(whole, self._count) if set(whole.layers) - set(first.layers) else first
 
     def data_arrays(self) -> Iterable[np.ndarray]:
         """Inputs, and data that the metric closes over, such as labels."""
         for leaf in tree_leaves((self._calibration, self._evaluation, _held(self._metric))):
             if isinstance(leaf, Tensor):
-                yield leaf.detach().cpu().numpy()
+                yield _bits(leaf) if leaf.dtype == torch.bfloat16 else leaf.detach().cpu().numpy()
             elif isinstance(leaf, np.ndarray):
                 yield leaf
+
+
+def _bits(x: Tensor) -> np.ndarray:
+    """The bit patterns of bfloat16, which numpy has not."""
+    return x.detach().cpu().contiguous().view(torch.int16).numpy()
 
 
 def _held(metric: Any) -> list[Any]:
@@ -138,9 +175,9 @@ def _held(metric: Any) -> list[Any]:
 
 def load_custom(spec: str, *, name: str | None = None, search_path: Path | None = None) -> Task:
     """Import and call the function `spec`; raises InputError if it is missing or returns something else."""
-    with importable(search_path):
-        function = named_object(spec)
-        return as_task(spec, name or spec.rpartition(":")[2], function())
+    with importable(search_path), users(f"task '{spec}'"):
+        result = named_object(spec)()
+    return as_task(spec, name or spec.rpartition(":")[2], result)
 
 
 def as_task(spec: str, name: str, result: Any) -> Task:
@@ -150,13 +187,57 @@ def as_task(spec: str, name: str, result: Any) -> Task:
     """
     if isinstance(result, Task):
         result.name = name
-        return result
+        return _watched(result, spec)
     if not (isinstance(result, tuple) and len(result) == 4 and isinstance(result[0], nn.Module)):
         raise InputError(f"'{spec}' must return (module, calibration, evaluation, metric)")
     module, calibration, evaluation, metric = result
     if metric is not None and not isinstance(metric, Loss) and not callable(metric):
         raise InputError(f"'{spec}': the metric must be a function, a Loss or None, found {type(metric).__name__}")
-    return CustomTask(name, module, calibration, evaluation, metric)
+    calibration, evaluation = (tree_map(_as_tensor, inputs) for inputs in (calibration, evaluation))
+    for what, inputs in (("calibration", calibration), ("evaluation", evaluation)):
+        if not _lengths(inputs):
+            raise InputError(f"'{spec}': the {what} data hold no tensor with a sample axis")
+        if not min(_lengths(inputs)):
+            raise InputError(f"'{spec}': the {what} data hold no sample")
+    return _watched(CustomTask(name, module, calibration, evaluation, metric), spec)
+
+
+def _as_tensor(leaf: Any) -> Any:
+    return torch.from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+
+_USERS = {
+    "calibrate": "calibration run",
+    "run": "forward pass",
+    "score": "metric",
+    "probe": "probe",
+    "workload": "forward pass of one sample",
+    "data_arrays": "data",
+    "part": "part",
+}
+
+
+def _watched(task: Task, spec: str) -> Task:
+    """The task, whose methods run code of the user's own: what that raises is one line with its place."""
+    for name, what in _USERS.items():
+        setattr(task, name, _guarded(getattr(task, name), f"{what} of '{spec}'"))
+    part = task.part
+
+    def watched_part() -> Part | None:
+        found = part()
+        return None if found is None else replace(found, task=_watched(found.task, spec))
+
+    task.part = watched_part  # type: ignore[method-assign]  # as the methods above
+    return task
+
+
+def _guarded(method: Callable[..., Any], what: str) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        with users(what):
+            return method(*args, **kwargs)
+
+    return guarded
 
 
 def _call(module: nn.Module, inputs: Any) -> Any:
@@ -165,10 +246,16 @@ def _call(module: nn.Module, inputs: Any) -> Any:
     return module(*inputs) if isinstance(inputs, (tuple, list)) else module(inputs)
 
 
-def _first(inputs: Any) -> Any:
-    """The first sample of `inputs`, as a batch of one."""
-    if isinstance(inputs, Mapping):
-        return {k: _first(v) for k, v in inputs.items()}
-    if isinstance(inputs, (tuple, list)):
-        return tuple(_first(v) for v in inputs)
-    return inputs[:1] if isinstance(inputs, Tensor) and inputs.ndim else inputs
+def _lengths(inputs: Any) -> list[int]:
+    """The distinct lengths of the tensors in `inputs`, in order."""
+    leaves = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim]
+    return list(dict.fromkeys(len(leaf) for leaf in leaves))
+
+
+def _rows(inputs: Any, rows: slice, count: int) -> Any:
+    """Some of the `count` samples of `inputs`; flags, and tensors shared by all samples (a mask [L, L]), stay whole."""
+
+    def taken(leaf: Any) -> Any:
+        return leaf[rows] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == count else leaf
+
+    return tree_map(taken, inputs)

@@ -140,6 +140,9 @@ class Task(abc.ABC):
         h = hashlib.sha256(f"{self.name}|{self.deciding}|{self.scale}|{self.seed}".encode())
         for name, tensor in self.module.state_dict().items():
             h.update(name.encode())
+            if not isinstance(tensor, Tensor):  # a module's extra state
+                h.update(repr(tensor).encode())
+                continue
             h.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         h.update(self.data_fingerprint().encode())
         return h.hexdigest()[:24]

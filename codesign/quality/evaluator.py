@@ -14,7 +14,7 @@ from codesign.formats import Assignment
 from codesign.models.task import Outputs, Part, Task
 from codesign.quality.cache import ResultCache, code_version
 from codesign.quality.measure import DRAWS, Quality, measure
-from codesign.quality.quantized import QuantizedNetwork
+from codesign.quality.quantized import QuantizedNetwork, opened
 from codesign.quality.ranges import RangeRule, Ranges, check_rule
 
 
@@ -90,12 +90,19 @@ class Evaluator:
             return self.task.run(module, full=full)
 
     def reference(self, *, full: bool = False) -> Outputs:
-        """Outputs of the float network, computed once."""
+        """Outputs of the float network, computed once, by the same kernels as those of a quantized network."""
         full = full and self.task.more_when_full
         if full not in self._references:
-            with torch.inference_mode():
-                self._references[full] = self.task.run(self.task.module, full=full)
+            self._references[full] = self._floating(self.task, full=full)
         return self._references[full]
+
+    def reference_again(self) -> Outputs:
+        """The float network run once more."""
+        return self._floating(self.task)
+
+    def _floating(self, task: Task, *, full: bool = False) -> Outputs:
+        with torch.inference_mode(), opened(task.module) as module:
+            return task.run(module, full=full)
 
     def check(self, assignment: Assignment) -> None:
         """Raise InputError unless `assignment` covers exactly this network's layers, with known formats."""
@@ -120,11 +127,10 @@ class Evaluator:
         if stored is not None:
             return Quality.from_dict(stored)
         self.check(assignment)
-        with torch.inference_mode():
-            if self._part_reference is None:
-                self._part_reference = part.task.run(self.task.module)
-            with self.network.under(assignment) as module:
-                outputs = part.task.run(module)
+        if self._part_reference is None:
+            self._part_reference = self._floating(part.task)
+        with torch.inference_mode(), self.network.under(assignment) as module:
+            outputs = part.task.run(module)
         quality = measure(part.task.score(outputs, self._part_reference)[0])
         quality = replace(quality, part=quality.value, of_part=True)
         self.measured += 1
@@ -161,5 +167,5 @@ class Evaluator:
 def check_finite(task: Task) -> None:
     """Raise InputError naming the first tensor of the network that holds NaN or infinity."""
     for name, tensor in task.module.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(f"{task.name}: weight '{name}' holds NaN or infinity")

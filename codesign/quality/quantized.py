@@ -14,29 +14,53 @@ from codesign.quality.ranges import Ranges, Site, sites
 from codesign.workload import Product, ProductInterceptor
 
 
-def quantize_weight(weight: Tensor, fmt: Format, axis: int) -> Tensor:
+def quantize_weight(weight: Tensor, fmt: Format, axis: int, *, kind: str = "conv", groups: int = 1) -> Tensor:
     """Fake-quantized weight: one scale per output channel, or blocks along `axis`, the contraction axis.
 
     The contraction of a convolution includes its taps, so an output channel is all of ``weight[o]``. Blocks run along
-    the input channels at a fixed tap, in the order in which an implicit GEMM consumes them.
+    the input channels at a fixed tap, in the order in which an implicit GEMM consumes them. The weight of a transposed
+    convolution, [in, out / groups, ...], is quantized like that of the convolution with the same channels, so that
+    groups share no scale.
     """
-    if fmt.is_block or weight.ndim == 2 or axis % weight.ndim == 0:
+    if kind == "conv" and axis % weight.ndim == 0:
+        inputs, outputs, *taps = weight.shape
+        grouped = weight.reshape(groups, inputs // groups, outputs, *taps).transpose(1, 2)
+        plain = grouped.reshape(groups * outputs, inputs // groups, *taps)
+        found = quantize_weight(plain, fmt, 1).reshape(grouped.shape).transpose(1, 2)
+        return torch.empty_like(weight).copy_(found.reshape(weight.shape))
+    if fmt.is_block or kind != "conv":
         return fmt.fake_quantize(weight, axis=axis)
     # empty_like keeps channels-last strides: a contiguous copy would run slower kernels
     return torch.empty_like(weight).copy_(fmt.fake_quantize(weight.flatten(1), axis=1).reshape(weight.shape))
+
+
+def quantized_weight(product: Product, fmt: Format) -> Tensor:
+    """The fake-quantized weight of a convolution or linear product."""
+    weight, axis = product.stationary.detach(), product.stationary_axis
+    return quantize_weight(weight, fmt, axis, kind=product.kind, groups=product.groups)
+
+
+@contextmanager
+def opened(module: nn.Module) -> Iterator[nn.Module]:
+    """Within the context the float module runs by the kernels of `QuantizedNetwork.under`: what torch would fuse is
+    computed product by product, so that a difference between the two is one of formats alone."""
+    with ProductInterceptor(module, lambda product: None, decompose=True):
+        yield module
 
 
 class QuantizedNetwork:
     """`module` with its activation ranges and a cache of fake-quantized weights.
 
     Each weight is fake-quantized once per (layer, format), so that running another assignment only has to quantize
-    activations.
+    activations. A weight that the forward pass computes, from parameters or from its input, is quantized again
+    whenever its value changes.
     """
 
     def __init__(self, module: nn.Module, ranges: Ranges) -> None:
         self.module = module
         self.ranges = ranges
-        self._weights: dict[tuple[str, str], Tensor] = {}
+        self._weights: dict[tuple[str, str], tuple[Tensor | None, Tensor]] = {}
+        self._parameters = {id(p) for p in module.parameters()}
 
     @contextmanager
     def under(self, assignment: Assignment) -> Iterator[nn.Module]:
@@ -46,19 +70,29 @@ class QuantizedNetwork:
 
     def weight(self, product: Product, fmt: Format) -> Tensor:
         """The fake-quantized weight of a conv or linear product (cached)."""
-        key = (product.layer, fmt.name)
-        if key not in self._weights:
-            with torch.no_grad():
-                self._weights[key] = quantize_weight(product.stationary.detach(), fmt, product.stationary_axis)
-        return self._weights[key]
+        key, weight = (product.layer, fmt.name), product.stationary
+        base = weight if weight._base is None else weight._base
+        source = None if id(base) in self._parameters else weight.detach()
+        if key in self._weights:
+            made_from, quantized = self._weights[key]
+            if source is None or (made_from is not None and _same(made_from, source)):
+                return quantized
+        with torch.no_grad():
+            quantized = quantized_weight(product, fmt)
+        self._weights[key] = (None if source is None else source.clone(), quantized)  # it may be written over
+        return quantized
 
     def activation(self, x: Tensor, site: Site, fmt: Format, axis: int) -> Tensor:
-        """Fake-quantized operand: with the calibrated range of the tensor, or in blocks along `axis`."""
-        if fmt.is_block:
-            return fmt.fake_quantize(x, axis=axis)
-        if fmt.is_cast:
-            return fmt.fake_quantize(x)
-        return fmt.fake_quantize(x, amax=self.ranges.get(site, fmt))
+        """Fake-quantized operand: with the calibrated range of the tensor, or in blocks along `axis`.
+
+        The result for a sample does not depend on the other samples of the batch.
+        """
+        amax = self.ranges.get(site, fmt) if fmt.takes_range else None
+        return fmt.fake_quantize(x, axis=axis if fmt.is_block else None, amax=amax)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.device == b.device and torch.equal(a, b)
 
 
 class _Handler:
@@ -73,7 +107,10 @@ class _Handler:
     def __call__(self, product: Product) -> tuple[Tensor, Tensor]:
         layer = self._layers.get(product.layer)
         if layer is None:
-            raise InputError(f"the assignment has no layer '{product.layer}'{nearest(product.layer, self._layers)}")
+            raise InputError(
+                f"layer '{product.layer}' runs on this data, but neither in the trace of the network nor in the "
+                f"assignment: which layers run must not depend on the data{nearest(product.layer, self._layers)}"
+            )
         pair = layer.pair(product.kind)
         network = self._network
         site, stationary_site = sites(product)

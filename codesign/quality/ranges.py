@@ -103,6 +103,8 @@ class Ranges:
         if largest == 0:
             return (0.0, 0.0) if fmt.has_zero_point else 0.0
         share = 1.0
+        if fmt.is_block:  # the outer scale of two levels clips nothing
+            return largest
         if self.rule == "percentile":
             share = _quantile(*seen.elements.rows()) / largest or 1.0
         elif self.rule == "mse":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from codesign.formats import Format, FormatPair, get_format
 from codesign.quality.evaluator import Evaluator
-from codesign.quality.quantized import quantize_weight
+from codesign.quality.quantized import quantized_weight
 from codesign.quality.ranges import Site, sites
 from codesign.workload import Product, ProductInterceptor
 
@@ -63,7 +64,7 @@ class _Collector:
         x.register_hook(partial(self._activation, site, x.detach(), product.input_axis, self._activation_formats))
         w = _watched(product.stationary)
         if stationary_site is None:
-            w.register_hook(partial(self._weight, product.layer, w.detach(), product.stationary_axis))
+            w.register_hook(partial(self._weight, replace(product, stationary=w.detach())))
         else:
             formats, axis = self._weight_formats, product.stationary_axis
             w.register_hook(partial(self._activation, stationary_site, w.detach(), axis, formats))
@@ -80,11 +81,12 @@ class _Collector:
             self._add((site, fmt.name), (error * grad).reshape(x.shape[0], -1).sum(dim=1) * scale)
 
     @torch.no_grad()
-    def _weight(self, layer: str, weight: Tensor, axis: int, grad: Tensor) -> None:
+    def _weight(self, product: Product, grad: Tensor) -> None:
+        weight = product.stationary
         for fmt in self._weight_formats:
-            key = ((layer, "weight"), fmt.name)
+            key = ((product.layer, "weight"), fmt.name)
             if key not in self._weight_errors:
-                self._weight_errors[key] = quantize_weight(weight, fmt, axis) - weight
+                self._weight_errors[key] = quantized_weight(product, fmt) - weight
             self._add(key, (self._weight_errors[key] * grad).reshape(weight.shape[0], -1).sum(dim=1))
 
     def _add(self, key: Key, dots: Tensor) -> None:

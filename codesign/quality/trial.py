@@ -2,20 +2,79 @@
 
 from __future__ import annotations
 
+from math import inf
+
+import torch
+
 from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair
+from codesign.models.task import Outputs
 from codesign.quality.evaluator import Evaluator
 from codesign.quality.measure import Quality, UnmeasurableError
 
 COARSE = FormatPair("int2", "int2")  # three values
+WHOLE = FormatPair("fp32", "fp32")
+_REPEATED = 1e-4  # of the largest output: what the order of sums may change, in float32
+
+
+def try_network(evaluator: Evaluator) -> None:
+    """Check that the float network is one that assignments can be compared with.
+
+    Raises InputError where its outputs hold no number, a second run gives other outputs (live dropout, a cache or state
+    that grows, unseeded noise), or fp32 in every layer, which changes nothing, does.
+    """
+    task, name = evaluator.task, evaluator.task.name
+    reference = evaluator.reference()
+    for key, output in reference.items():
+        if output.is_floating_point() and not bool(output.isfinite().any()):
+            raise InputError(f"{name}: the float network's own output '{key}' holds nothing but NaN and infinity")
+    again = _farthest(reference, evaluator.reference_again())
+    if again > _REPEATED:
+        raise InputError(
+            f"{name}: the float network run twice on the same data differs from itself by {again:.3g} of its largest "
+            "output: is dropout on, does a cache or state grow from call to call, is noise drawn without a seed?"
+        )
+    whole = Assignment.of_pairs(dict.fromkeys(evaluator.layers, WHOLE), evaluator.layers)
+    same = _farthest(reference, evaluator.outputs(whole))
+    if same > _REPEATED:
+        raise InputError(
+            f"{name}: with fp32 in every layer the network differs from the float network by {same:.3g} of its largest "
+            f"output: what it computes depends on how it is run{_half(task.module)}"
+        )
+
+
+def _farthest(first: Outputs, second: Outputs) -> float:
+    """Largest difference of two runs over the largest output; infinite where shapes or places of NaN differ."""
+    worst = 0.0
+    for key, a in first.items():
+        b = second.get(key)
+        if b is None or a.shape != b.shape:
+            return inf
+        if not a.is_floating_point():
+            worst = worst if torch.equal(a, b) else inf
+            continue
+        a, b = a.double(), b.double()
+        there = a.isfinite()
+        if not torch.equal(there, b.isfinite()):
+            return inf
+        if there.any():
+            largest = float(a[there].abs().max())
+            worst = max(worst, float((a[there] - b[there]).abs().max()) / (largest or 1.0))
+    return worst
+
+
+def _half(module: torch.nn.Module) -> str:
+    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()}
+    return f" (its weights are {', '.join(sorted(map(str, kinds)))})" if kinds - {torch.float32} else ""
 
 
 def try_metric(evaluator: Evaluator) -> Quality:
     """The deciding metric of the float network's own outputs.
 
-    Raises InputError if it is not finite, or if `COARSE` in every layer is not worse: then the metric is not a loss to
-    minimize, and a search would return the worst network as the best.
+    Raises InputError if it is not finite, if `COARSE` in every layer is not worse (then the metric is not a loss to
+    minimize, and a search would return the worst network as the best), and in the cases of `try_network`.
     """
+    try_network(evaluator)
     task = evaluator.task
     name = f"{task.name}: metric '{task.deciding}'"
     try:

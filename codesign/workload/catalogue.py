@@ -100,7 +100,7 @@ class Request:
 @lru_cache(maxsize=1)
 def catalogue() -> Mapping[str, AnyEntry]:
     """Name -> entry, in the order of catalogue.yaml."""
-    return load_yaml(_FILE, _Catalogue).networks
+    return load_yaml(_FILE, _Catalogue, strict=False).networks
 
 
 def workload_names() -> tuple[str, ...]:

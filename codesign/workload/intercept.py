@@ -41,6 +41,7 @@ Arguments = tuple[Any, ...]
 # products that are neither a convolution, a linear layer nor one of the products of an attention
 UNSUPPORTED = (
     *("mv", "addmv", "addbmm", "tensordot", "chain_matmul", "multi_dot", "inner", "bilinear"),
+    *("conv_tbc", "convolution", "vecdot"),
     *("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
 )
 
@@ -57,6 +58,7 @@ class Product:
     input_axis: int = -1  # contraction axis of input
     # contraction axis of stationary: 1 for a convolution's weight [out, in / groups, ...], 0 if transposed
     stationary_axis: int = -1
+    groups: int = 1  # of a convolution
     einsum: Contraction | None = None  # roles of the labels, if the product is an einsum
 
 
@@ -75,6 +77,7 @@ class ProductInterceptor(TorchFunctionMode):
             probabilities is ignored.
         strict: whether to refuse matrix products of an unsupported kind.
         names: tensors by qualified name that replace the module's parameters (`torch.func.functional_call`).
+        alone: receives both operands and the result of each product that is not a layer.
 
     The context is re-entrant; hooks are removed at the end of the outermost ``with``.
 
@@ -91,8 +94,10 @@ class ProductInterceptor(TorchFunctionMode):
         decompose: bool | Callable[[str], bool] = False,
         strict: bool = False,
         names: Mapping[str, Tensor] | None = None,
+        alone: Callable[[Tensor, Tensor, Tensor], None] | None = None,
     ) -> None:
         super().__init__()
+        self._alone = alone
         self.module, self.handler, self.after, self.strict = module, handler, after, strict
         self._decompose: Callable[[str], bool] = decompose if callable(decompose) else lambda _: decompose
         self._calls = CallStack(module)
@@ -139,6 +144,7 @@ class ProductInterceptor(TorchFunctionMode):
         table |= dict.fromkeys((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d), self._conv_transpose)
         table |= dict.fromkeys(_functions("matmul", "bmm", "mm", "__matmul__"), self._matmul)
         table |= dict.fromkeys(_functions("baddbmm", "addmm"), self._matmul_add)
+        table |= dict.fromkeys(_functions("grouped_mm", "_grouped_mm"), self._grouped)
         if self.strict:
             table |= dict.fromkeys(_functions(*UNSUPPORTED), self._unsupported)
         return table
@@ -155,11 +161,11 @@ class ProductInterceptor(TorchFunctionMode):
 
     def _conv(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         (x, w), rest, kwargs = _operands(args, kwargs, ("input", "weight"))
-        return self._weighted(func, "conv", x, w, rest, kwargs, 1 - w.ndim, 1)
+        return self._weighted(func, "conv", x, w, rest, kwargs, 1 - w.ndim, 1, _argument(rest, kwargs, 4, "groups"))
 
     def _conv_transpose(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         (x, w), rest, kwargs = _operands(args, kwargs, ("input", "weight"))
-        return self._weighted(func, "conv", x, w, rest, kwargs, 1 - w.ndim, 0)
+        return self._weighted(func, "conv", x, w, rest, kwargs, 1 - w.ndim, 0, _argument(rest, kwargs, 4, "groups"))
 
     def _linear(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         (x, w), rest, kwargs = _operands(args, kwargs, ("input", "weight"))
@@ -175,12 +181,13 @@ class ProductInterceptor(TorchFunctionMode):
         kwargs: Mapping[str, Any],
         input_axis: int,
         stationary_axis: int,
+        groups: int = 1,
     ) -> Any:
         """Like `_run`, without a closure: most products of every evaluation take this path."""
         layer = self._weight_name(w, computed=True)
         if layer is None:
             return func(x, w, *rest, **kwargs)
-        product = Product(layer, kind, func.__name__, x, w, input_axis, stationary_axis)
+        product = Product(layer, kind, func.__name__, x, w, input_axis, stationary_axis, groups)
         if self.handler is not None:
             x, w = self.handler(product) or (x, w)
         output = func(x, w, *rest, **kwargs)
@@ -225,10 +232,27 @@ class ProductInterceptor(TorchFunctionMode):
         (c, a, b), args, kwargs = _operands(args, kwargs, ("input", *names))
         return self._two_operands(func, a, b, lambda a, b: func(c, a, b, *args, **kwargs))
 
+    def _grouped(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
+        """Rows [T, K] by a bank of experts [E, K, N]: a linear layer, whose rows each meet one expert."""
+        (x, w), rest, kwargs = _operands(args, kwargs, ("input" if "input" in kwargs else "mat_a", "mat_b"))
+        layer = self._weight_name(w, computed=True) if x.ndim == 2 and w.ndim == 3 else None
+        if layer is None:
+            self._refuse(func, "of two activations, or of other than [T, K] by [E, K, N]")
+            return func(x, w, *rest, **kwargs)
+        product = Product(layer, "linear", "grouped_mm", x, w, -1, -2)
+        return self._run(product, lambda x, w: func(x, w, *rest, **kwargs))
+
     def _two_operands(self, func: Callable[..., Any], a: Tensor, b: Tensor, compute: Compute) -> Tensor:
-        """a @ b: a linear layer if one operand is a weight, else one of the products of an attention."""
+        """a @ b: a linear layer if one operand is a weight, else one of the products of an attention.
+
+        A product of two parameters (LoRA's factors), or inside a parametrization, makes a weight and is no layer.
+        """
         if not a.is_floating_point():
+            if a.is_complex() or b.is_complex():
+                self._refuse(func, "of complex numbers")
             return compute(a, b)
+        if self._makes_a_weight(a, b):
+            return self._left_alone(a, b, compute)
         if a.ndim < 2 or b.ndim < 2:
             self._refuse(func, "of a vector")
             return compute(a, b)
@@ -238,14 +262,14 @@ class ProductInterceptor(TorchFunctionMode):
         function = func.__name__.strip("_")
         if right or left:
             if outer:
-                return compute(a, b)
+                return self._left_alone(a, b, compute)
             if right:
                 return self._run(Product(right, "linear", function, a, b, -1, -2), compute)
             assert left is not None
             return self._run(Product(left, "linear", function, b, a, -2, -1), lambda b, a: compute(a, b))
         found = self._half_of_attention(outer)
         if found is None:
-            return compute(a, b)
+            return self._left_alone(a, b, compute)
         layer, kind, frame = found
         if kind == "attention_qk":
             frame.scores = (a.shape[-2], b.shape[-1])
@@ -254,6 +278,18 @@ class ProductInterceptor(TorchFunctionMode):
             return self._run(Product(layer, kind, function, b, a, -2, -1), lambda b, a: compute(a, b))
         return self._run(Product(layer, kind, function, a, b, -1, -2), compute)
 
+    def _left_alone(self, a: Tensor, b: Tensor, compute: Compute) -> Tensor:
+        result = compute(a, b)
+        if self._alone is not None:
+            self._alone(a, b, result)
+        return result
+
+    def _makes_a_weight(self, a: Tensor, b: Tensor) -> bool:
+        """Whether both operands are the module's own, or a parametrization is running."""
+        if self._stack and ".parametrizations." in f".{self._stack[-1].name}.":
+            return True
+        return self._weights.owns(a) and self._weights.owns(b)
+
     def _einsum(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         operands = args[1:] if len(args) != 2 or isinstance(args[1], Tensor) else tuple(args[1])
         if not isinstance(args[0], str) or len(operands) > 2:
@@ -261,24 +297,26 @@ class ProductInterceptor(TorchFunctionMode):
         if not isinstance(args[0], str) or len(operands) != 2 or not operands[0].is_floating_point():
             return func(*args, **kwargs)
         a, b = operands
+        if self._makes_a_weight(a, b):
+            return self._left_alone(a, b, lambda a, b: func(args[0], a, b))
         labels = contraction(args[0], a.ndim, b.ndim)
         if labels is None:
             self._refuse(func, f"'{args[0]}'")
         if labels is None or not labels.k:  # an outer or elementwise product
-            return func(*args, **kwargs)
+            return self._left_alone(a, b, lambda a, b: func(args[0], a, b))
         outer = all(a.shape[labels.a.index(label)] == 1 for label in labels.k)
         right = self._weight_name(b, computed=not labels.batch and b.ndim == 2 < a.ndim)
         left = None if right else self._weight_name(a, computed=not labels.batch and a.ndim == 2 < b.ndim)
         found = None if right or left else self._half_of_attention(outer)
         if (outer and (right or left)) or (found is None and not (right or left)):
-            return func(*args, **kwargs)
+            return self._left_alone(a, b, lambda a, b: func(args[0], a, b))
         layer, kind = (right or left, "linear") if found is None else found[:2]
         assert layer is not None
         axes = labels.axes()
         if left:
-            swapped = Product(layer, kind, "einsum", b, a, axes[1], axes[0], labels.swapped())
+            swapped = Product(layer, kind, "einsum", b, a, axes[1], axes[0], einsum=labels.swapped())
             return self._run(swapped, lambda b, a: func(args[0], a, b))
-        return self._run(Product(layer, kind, "einsum", a, b, *axes, labels), lambda a, b: func(args[0], a, b))
+        return self._run(Product(layer, kind, "einsum", a, b, *axes, einsum=labels), lambda a, b: func(args[0], a, b))
 
     def _composite(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         """Run one of torch's Python functions with the mode active inside it."""
@@ -286,6 +324,13 @@ class ProductInterceptor(TorchFunctionMode):
             return _OPENED[func](*args, **kwargs)
 
     def _unsupported(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
+        operands = [each for each in args if isinstance(each, Tensor)]
+        if (
+            operands
+            and all(self._weights.owns(each) or each.ndim < 2 for each in operands)
+            and any(self._weights.owns(each) for each in operands)
+        ):
+            return func(*args, **kwargs)  # a weight's norm, as spectral_norm finds it
         self._refuse(func, "(neither convolution, linear nor attention): write it with those, as torch.nn.Linear")
         return func(*args, **kwargs)
 
@@ -351,6 +396,10 @@ def _functions(*names: str) -> list[Callable[..., Any]]:
     """All torch functions and tensor methods with these names."""
     spaces = (torch, Tensor, torch.functional, torch.linalg, F)
     return [getattr(space, name) for space in spaces for name in names if hasattr(space, name)]
+
+
+def _argument(rest: Arguments, kwargs: Mapping[str, Any], place: int, name: str) -> int:
+    return int(rest[place] if len(rest) > place else kwargs.get(name, 1))
 
 
 def _operands(

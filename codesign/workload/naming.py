@@ -74,6 +74,10 @@ class WeightNames:
         """Layers whose weight has more than one name."""
         return {name for names in self._names.values() if len(names) > 1 for name in names}
 
+    def owns(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a parameter, or a view of one."""
+        return id(tensor if tensor._base is None else tensor._base) in self._names
+
     def find(self, weight: Tensor, frame: Frame | None) -> str | None:
         """The layer of a parameter, or of a view or slice of one; None for any other tensor.
 

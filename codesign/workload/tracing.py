@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from codesign.errors import InputError
+from codesign.workload.completeness import Census, Unseen
 from codesign.workload.intercept import Product, ProductInterceptor
 from codesign.workload.shapes import ShapesOnly
 from codesign.workload.types import Operator, Workload
@@ -29,6 +30,7 @@ def trace(
     name: str = "network",
     phase: str = "forward",
     repeats: int = 1,
+    unseen: Unseen = "refuse",
 ) -> Workload:
     """The convolutions, linear layers and attention products of one inference pass, in order of first use.
 
@@ -38,9 +40,11 @@ def trace(
         phase: in the phases prefill and decode, the queries are the new tokens, whose keys and values are written to
             the KV cache; those of earlier tokens are read from it.
         repeats: passes of `phase` per result.
+        unseen: what to do if more than a tenth of the weights enters no product; `Workload.unread` lists them anyway.
 
     Raises:
-        InputError: a matrix product of an unsupported kind, or no product at all.
+        InputError: a matrix product of an unsupported kind, no product at all, products that torch's own count has
+            and the trace has not, or too many weights that nothing reads.
     """
     products: list[Operator] = []
     before: Counter[str] = Counter()
@@ -48,12 +52,16 @@ def trace(
     bands: list[int] = []
     work = VectorWork()
 
+    census: Census | None = None
+
     def begin(product: Product | None = None) -> None:
         """Vector work up to here is attributed to the previous product; that before the first product, to the first."""
         work.liveness.begin(*(() if product is None else _known_operands(product)))
         (following[-1] if products else before).update(work.take())
 
     def record(product: Product, output: Tensor) -> None:
+        if census is not None:
+            census.read(product.stationary)
         work.take()  # discard operations inside the product, such as adding its bias
         work.liveness.end()
         following.append(Counter() if products else before)
@@ -64,8 +72,11 @@ def trace(
     meta = _any_meta((args, kwargs))
     standins = _meta_state(module) if meta else {}
     shapes = ShapesOnly(work.see) if meta else nullcontext()
-    interceptor = ProductInterceptor(module, begin, after=record, strict=True, names=standins)
-    with torch.no_grad(), _inference(module), shapes, interceptor, work:
+    census = None if meta else Census(module)
+    alone = None if census is None else census.leave
+    interceptor = ProductInterceptor(module, begin, after=record, strict=True, names=standins, alone=alone)
+    counting = nullcontext() if census is None else census.counting()
+    with torch.no_grad(), _inference(module), shapes, counting, interceptor, work:
         if standins:
             torch.func.functional_call(module, standins, args, kwargs)
         else:
@@ -74,8 +85,34 @@ def trace(
     born, waiting = work.liveness.kept(len(products))
     operators = _counted(_chained(products, work.liveness.fed(len(products)), bands), following, born)
     _check(operators, name)
+    unread = () if census is None else census.check(name, operators, unseen)
     parameters = sum(p.numel() for p in module.parameters())
-    return Workload(name, operators, {phase: repeats}, parameters, waiting)
+    return Workload(name, operators, {phase: repeats}, parameters, waiting, unread)
+
+
+def averaged(workload: Workload, samples: int) -> Workload:
+    """The work of one sample where `workload` is that of several at once: rows, heads and what follows are shared out,
+    rounded up; weights are read as before."""
+
+    def each(count: int) -> int:
+        return -(-count // samples)
+
+    operators = tuple(
+        replace(
+            op,
+            m=op.m if op.is_attention else each(op.m),
+            count=each(op.count) if op.is_attention else op.count,
+            input_elements=each(op.input_elements),
+            stationary_elements=each(op.stationary_elements) if op.is_attention else op.stationary_elements,
+            output_elements=each(op.output_elements),
+            kv_read_elements=each(op.kv_read_elements),
+            kv_write_elements=each(op.kv_write_elements),
+            vector=tuple((kind, each(count)) for kind, count in op.vector),
+            live_out_elements=each(op.live_out_elements),
+        )
+        for op in workload.operators
+    )
+    return replace(workload, operators=operators, peak_live_elements=each(workload.peak_live_elements))
 
 
 def _chained(products: Sequence[Operator], fed: Sequence[bool], bands: Sequence[int]) -> list[Operator]:

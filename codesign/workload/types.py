@@ -73,6 +73,7 @@ class Workload:
     repeats: dict[str, int] = field(default_factory=dict)  # phase -> passes per result (denoise: steps; decode: tokens)
     parameters: int = 0  # all parameters of the module, quantized or not
     peak_live_elements: int = 0  # largest number of elements that are live across a product, see `Liveness.kept`
+    unread: tuple[tuple[str, int], ...] = ()  # (name, elements) of weights in no product and no lookup; they stay float
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -100,4 +101,4 @@ class Workload:
             operators += other.operators
             repeats.update(other.repeats)
             live = max(live, other.peak_live_elements)
-        return Workload(self.name, tuple(operators), repeats, self.parameters, live)
+        return Workload(self.name, tuple(operators), repeats, self.parameters, live, self.unread)

@@ -71,17 +71,21 @@ class Accelerator:
     pairs: tuple[FormatPair, ...]  # supported by every unit
     accumulator: Annotated[str, Axis("of a unit's sums, as in `MacUnit`", usual="auto")]
     dot: Annotated[int, Axis("lanes of a unit at rate 1", usual=16)]
-    rows: Annotated[int, Axis("units down the array")]
-    columns: Annotated[int, Axis("units across the array")]
-    sram_bytes: Annotated[int, Axis("on-chip memory", key="sram_kib", scale=1024)]
+    rows: Annotated[int, Axis("units down the array", most=2**16)]
+    columns: Annotated[int, Axis("units across the array", most=2**16)]
+    sram_bytes: Annotated[int, Axis("on-chip memory", key="sram_kib", scale=1024, most=2**40)]
     dram: Annotated[str, Axis("DRAM type: its name, or the file of another", usual="lpddr5x_8533", memory="dram")]
-    dram_channels: Annotated[int, Axis("channels of DRAM", usual=1)]
+    dram_channels: Annotated[int, Axis("channels of DRAM", usual=1, most=2**12)]
     # clock of the array, for which its units are pipelined, and of the SRAM
-    clock_hz: Annotated[float, Axis("clock of array and SRAM", usual=1000.0, key="clock_mhz", scale=1e6)]
+    clock_hz: Annotated[float, Axis("clock of array and SRAM", usual=1000.0, key="clock_mhz", scale=1e6, most=20e9)]
     node_nm: float
     unit_model: str = ""  # as in `MacUnit`
-    vector_lanes: Annotated[int, Axis("of the bf16 vector unit", usual=0, zero="in proportion to the columns")] = 0
-    dram_gib: Annotated[float, Axis("DRAM for networks", usual=0.0, zero="in proportion to the channels")] = 0.0
+    vector_lanes: Annotated[
+        int, Axis("of the bf16 vector unit", usual=0, zero="in proportion to the columns", most=2**20)
+    ] = 0
+    dram_gib: Annotated[
+        float, Axis("DRAM for networks", usual=0.0, zero="in proportion to the channels", most=2**20)
+    ] = 0.0
     # weights that do not fit the DRAM are streamed from flash
     flash: Annotated[str, Axis("behind the DRAM; empty: none", usual="", memory="flash")] = ""
     codec: Annotated[str, Axis("of weights in DRAM and flash; empty: none", usual="", memory="codec")] = ""

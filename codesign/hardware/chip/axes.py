@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class Axis:
     scale: float = 1.0  # units of the field per unit in files (1024 for "sram_kib")
     memory: str = ""  # kind of memory type whose names are the values; empty for other axes
     zero: str = ""  # the meaning of 0; empty if 0 is not allowed
+    most: float = inf  # a larger value is refused as a mistake
     kind: type = float  # of the values: float, int or str
     # of an axis from another package: name in RATES, ENERGIES or COMPONENTS -> factors [A] as a function of its values
     # [A], 1 at the usual value
@@ -47,9 +49,10 @@ class Axis:
                 raise InputError(f"hardware axis '{self.name}': unknown part '{part}'{nearest(part, known)}")
 
     def value(self, written: Any) -> Any:
-        """A value of a file, in units of the field."""
+        """A value of a file, in units of the field; raises InputError as `check`."""
         if isinstance(written, str) or self.scale == 1:
             return written
+        self.check(written * self.scale)
         return round(written * self.scale) if self.kind is int else written * self.scale
 
     def text(self, written: Any) -> str:
@@ -57,9 +60,11 @@ class Axis:
         return str(written) if isinstance(written, str) or self.scale == 1 else str(round(written * self.scale))
 
     def check(self, value: float) -> None:
-        """Raises InputError on a number that is not positive (or 0, where allowed)."""
+        """Raises InputError on a number that is too large, or not positive (or 0, where allowed)."""
         if not (value > 0 or (self.zero and value == 0)):
             raise InputError(f"{self.name} must be positive, not {value:g}")
+        if not value <= self.most:
+            raise InputError(f"{self.name} must be at most {self.most:g}, not {value:g}")
 
 
 def others() -> dict[str, Axis]:

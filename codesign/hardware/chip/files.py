@@ -70,8 +70,7 @@ def load_accelerator(source: Path | str) -> Accelerator:
             raise InputError(f"no accelerator file or preset '{source}'{nearest(str(source), known)}")
     written = load_yaml(path, _AcceleratorFile)
     pairs = tuple(FormatPair.parse(text) for text in written.pairs)
-    values = {axis.name: axis.value(getattr(written, axis.key)) for axis in all_axes().values()}
-    values = {name: _checked(path, all_axes()[name], value) for name, value in values.items()}
+    values = {axis.name: _checked(path, axis, getattr(written, axis.key)) for axis in all_axes().values()}
     model = beside(path, written.unit_model)
     _check_unit(path, written, pairs, model)
     others = {name: values.pop(name) for name in list(values) if name not in AXES}
@@ -90,10 +89,10 @@ def beside(path: Path, name: str) -> str:
     return str((path.parent / name).resolve()) if name else ""
 
 
-def _checked(path: Path, axis: Axis, value: Any) -> Any:
+def _checked(path: Path, axis: Axis, written: Any) -> Any:
     """An axis's value for `Accelerator`; raises InputError with the line of an invalid value."""
-    found = memory_name(path, axis, value) if isinstance(value, str) else value
     with naming(path, axis.key):
+        found = axis.value(memory_name(path, axis, written) if axis.memory else written)
         check_value(axis, found)
     return found
 

@@ -29,6 +29,7 @@ from codesign.search.queue.storage import patient
 from codesign.search.queue.trials import WORK, Failure, TrialResult, Work, work_of
 from codesign.search.space.network import Network
 from codesign.search.space.resolve import SearchSpace
+from codesign.usercode import UserCodeError
 
 WORKPLACE = "workplace"
 _IDLE_S = (0.005, 0.5)  # first and longest pause between two reads of an empty queue
@@ -132,7 +133,7 @@ class Worker:
         started = time.monotonic()
         try:
             quality = {name: self._quality(name, work) for name in work.assignments}
-        except UnmeasurableError as error:
+        except (UnmeasurableError, UserCodeError) as error:
             return Failure(work.key, str(error))
         seconds = time.monotonic() - started
         return TrialResult(

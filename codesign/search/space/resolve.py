@@ -21,6 +21,7 @@ from codesign.hardware.chip.accelerator import all_axes, check_value
 from codesign.hardware.chip.files import beside, memory_name
 from codesign.hardware.chip.memory_types import is_file
 from codesign.models import load_task
+from codesign.models.custom import CustomTask
 from codesign.quality.ranges import RangeRule
 from codesign.search.space.cost_metrics import COST_METRICS, cost_metric
 from codesign.search.space.fixed import FixedNetwork, resolve_fixed
@@ -64,8 +65,9 @@ class SearchSpace:
             for key in ("workload", "formats", "assignment", "ties"):  # older spaces without these keys keep their hash
                 if not task[key]:
                     del task[key]
-            if task["ranges"] == "mse":
-                del task["ranges"]
+            for key, usual in (("ranges", "mse"), ("unseen", "refuse")):
+                if task[key] == usual:
+                    del task[key]
         if self.spec.hardware is not None:
             self._hash_hardware(spec["hardware"], self.spec.hardware)
         return hashlib.sha256(json.dumps([spec, tasks], sort_keys=True).encode()).hexdigest()[:16]
@@ -138,8 +140,8 @@ def _ranges(path: Path, hardware: HardwareSpec) -> dict[str, list[Any]]:
     for name, axis in all_axes().items():
         found[name] = []
         for i, written in enumerate(hardware.listed(axis)):
-            value = axis.value(memory_name(path, axis, written) if axis.memory else written)
             with naming(path, "hardware", axis.key, i):
+                value = axis.value(memory_name(path, axis, written) if axis.memory else written)
                 check_value(axis, value)
             found[name].append(value)
     return found
@@ -217,8 +219,11 @@ def _resolve_network(path: Path, name: str, spec: TaskSpec, pairs: tuple[FormatP
     try:
         task = load_task(spec.task, name=name, search_path=base)
     except InputError as error:
-        raise InputError(f"{path}:{line_of(path, 'tasks', name, 'task')}: {error}") from None
-    workload = task.workload()
+        raise InputError(f"{path}:{line_of(path, 'tasks', name, 'task')}: {error}") from error.__cause__
+    if isinstance(task, CustomTask):
+        task.unseen = spec.unseen
+    with naming(path, "tasks", name, "task"):
+        workload = task.workload()
     layers = workload.layers
     allowed = np.ones((len(layers), len(pairs)), dtype=bool)
     for glob, named in spec.layers.items():

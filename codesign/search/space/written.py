@@ -15,6 +15,7 @@ from codesign.hardware.chip.axes import Axis
 from codesign.hardware.chip.files import written_value
 from codesign.hardware.chip.memory_types import is_file
 from codesign.quality.ranges import RangeRule
+from codesign.workload.completeness import Unseen
 from codesign.yamlio import Written, with_fields
 
 
@@ -22,7 +23,14 @@ def _check_pair(text: str) -> str:
     return str(FormatPair.parse(text).checked())
 
 
-_OWNERS = {"layers": "task", "ties": "task", "ranges": "task", "formats": "workload", "assignment": "workload"}
+_OWNERS = {
+    "layers": "task",
+    "ties": "task",
+    "ranges": "task",
+    "unseen": "task",
+    "formats": "workload",
+    "assignment": "workload",
+}
 
 
 class TaskSpec(Written):
@@ -32,6 +40,7 @@ class TaskSpec(Written):
     layers: dict[str, list[str]] = Field(default_factory=dict)  # layer glob -> the pairs it may take
     ties: list[list[str]] = []  # globs of layers that must take the same pair
     ranges: RangeRule = "mse"  # rule that clips activations in plain formats
+    unseen: Unseen = "refuse"  # what to do if many weights enter no product that is recognised
     workload: str = ""  # a named workload with its options, or that of a task
     formats: list[str] = []  # one uniform pair, or several to compare
     assignment: str = ""  # JSON file beside this one: layer -> {weight, activation}

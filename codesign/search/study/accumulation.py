@@ -50,7 +50,7 @@ class Accumulation:
     def _range(self, task: str, site: Site | None, name: str) -> Amax | None:
         """The clipping range that the evaluator uses at `site`; None if the format's scales come from the data."""
         fmt = get_format(name)
-        if site is None or fmt.is_block or fmt.is_cast:
+        if site is None or not fmt.takes_range:
             return None
         return self._evaluators[task].network.ranges.get(site, fmt)
 

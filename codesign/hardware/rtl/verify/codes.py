@@ -31,7 +31,7 @@ class OperandCodes:
         x = x[:, None] if x.ndim == 2 else x
         rows, taps, channels = x.shape
         if form.is_block:
-            q = form.quantize(x, axis=-1)
+            q = form.quantize(x, axis=-1, amax=amax)
         else:
             q = form.quantize(x.flatten(1), axis=-1 if per_row and amax is None else None, amax=amax)
         pad = -channels % block if block else 0
