@@ -161,3 +161,18 @@ def test_mistakes_are_named() -> None:
         study_of(CodesignSampler({"cost": COSTS})).optimize(
             lambda t: t.suggest_categorical("layer0", ["int9", "int8"]), n_trials=1
         )
+
+
+def test_a_trial_that_offers_fewer_choices_than_are_known_does_not_stop_the_search() -> None:
+    layers = [f"layer{i}" for i in range(8)]
+    costs = {"bits": {name: {"int8": 8.0, "int6": 6.0, "int4": 4.0, "int3": 3.0} for name in layers}}
+    errors = {"int8": 0.01, "int4": 0.3}
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        taken = {name: trial.suggest_categorical(name, ["int8", "int4"]) for name in layers}
+        loss = sum((i + 1) * errors[choice] for i, choice in enumerate(taken.values()))
+        return loss, sum(costs["bits"][name][choice] for name, choice in taken.items())
+
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=CodesignSampler(costs, seed=0))
+    study.optimize(objective, n_trials=40)
+    assert len({tuple(trial.params.values()) for trial in study.trials}) >= 35

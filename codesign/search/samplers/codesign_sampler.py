@@ -19,11 +19,10 @@ from codesign.errors import InputError, nearest
 from codesign.search.engine.combiner import Combiner
 from codesign.search.engine.costs import AdditiveCosts
 from codesign.search.engine.engine import Engine, Proposal
+from codesign.search.samplers.layers import LEAST, PROPOSED, LayerChoices
 from codesign.search.space.objectives import Objective
 
-_PROPOSED = "codesign:proposed"  # system attribute of a trial: the choice of every layer
 _NETWORK = "network"
-_LEAST = 1e-12  # smallest loss, as its logarithm is taken
 _MARGIN = 0.05  # of the reference point beyond the worst uniform design
 
 
@@ -62,7 +61,8 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         independent_sampler: BaseSampler | None = None,
         batch: int = 1,
     ) -> None:
-        self._layers = _Layers.of(costs, sensitivities)
+        self._known = LayerChoices.of(costs, sensitivities)
+        self._layers = self._known  # without the choices that no trial of the study offers
         self._measured_index = measured
         self._without_loss = without_loss
         self._seed = int(np.random.default_rng(seed).integers(2**31))
@@ -107,7 +107,7 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         wanted = self._layers.choices[int(self._proposal(study, trial)[layer])]
         if wanted in offered:
             return offered[wanted]
-        table = self._layers.losses(self._uniform(study))[layer]
+        table = self._layers.losses(self._uniform(study, study.get_trials(deepcopy=False)))[layer]
         return offered[min(offered, key=lambda name: (table[self._layers.choices.index(name)], name))]
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -143,31 +143,36 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
         if trial.number not in self._current:
             with self._proposing:
                 choice = self._next(study, trial.number)
-                study._storage.set_trial_system_attr(trial._trial_id, _PROPOSED, json.dumps(choice.tolist()))
+                study._storage.set_trial_system_attr(trial._trial_id, PROPOSED, json.dumps(choice.tolist()))
             self._current[trial.number] = choice
         return self._current[trial.number]
 
     def _next(self, study: Study, number: int) -> np.ndarray:
-        tried = {choice.tobytes() for _, choice in self._trials(study, *TrialState)}
+        trials = study.get_trials(deepcopy=False)
+        layers = self._known.offered(trials)
+        if (layers.allowed != self._layers.allowed).any():  # what was learned of other choices does not apply
+            self._layers, self._engine, self._told, self._waiting = layers, None, set(), []
+        tried = {choice.tobytes() for _, choice in self._chosen(trials, *TrialState)}
+        tried |= {choice.tobytes() for trial in trials if (choice := layers.proposed(trial)) is not None}
         for choice in self._layers.uniform:
             if choice.tobytes() not in tried:
                 return np.asarray(choice)
         if not self._waiting:
-            self._waiting = self._proposed(study)
+            self._waiting = self._proposed(study, trials)
         if self._waiting:
             return self._waiting.pop(0)
         rng = np.random.default_rng([self._seed, number])
         return np.array([rng.choice(np.flatnonzero(row)) for row in self._layers.allowed])
 
-    def _proposed(self, study: Study) -> list[np.ndarray]:
+    def _proposed(self, study: Study, trials: Sequence[FrozenTrial]) -> list[np.ndarray]:
         """Tell the engine all new trials and let it propose a batch; [] before two uniform trials are complete."""
-        uniform = self._uniform(study)
+        uniform = self._uniform(study, trials)
         if self._engine is None:
             if len(uniform) < 2:
                 return []
             self._engine = self._begun(uniform, self._objectives(study))
         loss, choices, values = self._loss_of(study), [], []
-        for trial, taken in self._trials(study, TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED):
+        for trial, taken in self._chosen(trials, TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED):
             if trial.number in self._told:
                 continue
             self._told.add(trial.number)
@@ -177,42 +182,46 @@ class CodesignSampler(BaseSampler):  # type: ignore[misc]  # optuna is not follo
                 choices.append(taken)
                 values.append(loss(trial))
         self._engine.tell({_NETWORK: choices}, {_NETWORK: values})
-        pending = [Proposal(0, {_NETWORK: choice}) for _, choice in self._trials(study, TrialState.RUNNING)]
+        pending = [Proposal(0, {_NETWORK: choice}) for _, choice in self._chosen(trials, TrialState.RUNNING)]
         return [proposal.choices[_NETWORK] for proposal in self._engine.propose(self._batch, pending)]
 
     def _begun(self, uniform: dict[bytes, float], names: Sequence[str]) -> Engine:
         layers = self._layers
         fields = {name: f"cost{i}" for i, name in enumerate(layers.costs)}  # a user's name may be that of a metric
         objectives = [Objective(name or "loss", "", _NETWORK, fields.get(name, "quality")) for name in names]
-        costs = AdditiveCosts({fields[name]: table for name, table in layers.costs.items()})
+        finite = {fields[name]: np.where(layers.allowed, table, 0.0) for name, table in layers.costs.items()}
+        costs = AdditiveCosts(finite)  # what is not allowed has an infinite loss
         combiner = Combiner({_NETWORK: costs}, objectives, (), np.zeros(1, dtype=np.int64))
         sums = costs.totals(list(fields.values()), layers.uniform)
         totals = {name: sums[field] for name, field in fields.items()}
         corner = [float(totals[name].max()) if name else max(uniform.values()) for name in names]
-        reference = np.array(corner) * (1 + _MARGIN) + _LEAST
+        reference = np.array(corner) * (1 + _MARGIN) + LEAST
         network = _Network(layers.names, layers.allowed)
         tables, scales = {_NETWORK: layers.losses(uniform)}, {_NETWORK: _Raw()}
         return Engine({_NETWORK: network}, combiner, tables, reference, scales, seed=self._seed)
 
-    def _uniform(self, study: Study) -> dict[bytes, float]:
+    def _uniform(self, study: Study, trials: Sequence[FrozenTrial]) -> dict[bytes, float]:
         """Losses of the complete uniform trials, by the bytes of their choice."""
         loss, wanted = self._loss_of(study), {choice.tobytes() for choice in self._layers.uniform}
         return {
             choice.tobytes(): loss(trial)
-            for trial, choice in self._trials(study, TrialState.COMPLETE)
+            for trial, choice in self._chosen(trials, TrialState.COMPLETE)
             if choice.tobytes() in wanted
         }
 
-    def _trials(self, study: Study, *states: TrialState) -> list[tuple[FrozenTrial, np.ndarray]]:
-        """Trials of all processes, each with the choice of every layer, int [L]."""
-        trials = study.get_trials(deepcopy=False, states=states)
-        return [(trial, choice) for trial in trials if (choice := self._layers.taken(trial)) is not None]
+    def _chosen(self, trials: Sequence[FrozenTrial], *states: TrialState) -> list[tuple[FrozenTrial, np.ndarray]]:
+        """Trials in these states, each with the choice of every layer, int [L].
+
+        `trials` is read once for a proposal: a trial that ends meanwhile must be seen as running or as complete.
+        """
+        found = [trial for trial in trials if trial.state in states]
+        return [(trial, choice) for trial in found if (choice := self._layers.taken(trial)) is not None]
 
     def _loss_of(self, study: Study) -> Callable[[FrozenTrial], float]:
         """A function that gives a trial's loss: how much worse its measured objective is than the float network's."""
         index = self._objectives(study).index("")
         sign = -1 if study.directions[index] == StudyDirection.MAXIMIZE else 1
-        return lambda trial: max(float(sign * (trial.values[index] - self._without_loss)), _LEAST)
+        return lambda trial: max(float(sign * (trial.values[index] - self._without_loss)), LEAST)
 
 
 @dataclass(frozen=True)
@@ -237,87 +246,3 @@ class _Network:
     def groups(self) -> np.ndarray:
         """No layers are tied."""
         return np.arange(len(self.layers))
-
-
-@dataclass(frozen=True)
-class _Layers:
-    """Layers and choices with their costs and sensitivities."""
-
-    names: tuple[str, ...]  # of L layers
-    choices: tuple[str, ...]  # C names
-    allowed: np.ndarray  # bool [L, C]
-    costs: dict[str, np.ndarray]  # objective -> [L, C], inf where not allowed
-    sensitivities: np.ndarray | None  # [L, C], inf where not allowed
-
-    @classmethod
-    def of(
-        cls,
-        costs: Mapping[str, Mapping[str, Mapping[str, float]]],
-        sensitivities: Mapping[str, Mapping[str, float]] | None,
-    ) -> _Layers:
-        if not isinstance(costs, Mapping) or not all(costs.values()) or not costs:
-            raise InputError("costs: give objective -> layer -> choice -> cost, for each that is not measured")
-        first = next(iter(costs.values()))
-        names = tuple(first)
-        choices = tuple(dict.fromkeys(str(c) for row in first.values() for c in row))
-        tables = {name: _table(source, names, choices, f"costs: {name}") for name, source in costs.items()}
-        sensitive = _table(sensitivities, names, choices, "sensitivities") if sensitivities else None
-        allowed = np.isfinite(next(iter(tables.values())))
-        for table in [*tables.values(), *([] if sensitive is None else [sensitive])]:
-            if (np.isfinite(table) != allowed).any():
-                layer = names[int(np.argwhere(np.isfinite(table) != allowed)[0][0])]
-                raise InputError(f"{layer}: costs and sensitivities must name the same choices")
-        return cls(names, choices, allowed, tables, None if sensitive is None else np.maximum(sensitive, _LEAST))
-
-    @property
-    def place(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(self.names)}
-
-    @property
-    def uniform(self) -> np.ndarray:
-        """Uniform choices, int [C', L]; a layer that may not take a choice takes its most expensive one."""
-        dearest = np.where(self.allowed, next(iter(self.costs.values())), -np.inf).argmax(axis=1)
-        rows = [np.where(self.allowed[:, c], c, dearest) for c in range(len(self.choices))]
-        return np.unique(np.array(rows), axis=0)
-
-    def taken(self, trial: FrozenTrial) -> np.ndarray | None:
-        """The choice of every layer in this trial, int [L]: as suggested, else as proposed; None if it has neither."""
-        proposed = trial.system_attrs.get(_PROPOSED)
-        if proposed is None and not all(name in trial.params for name in self.names):
-            return None
-        row = np.array(json.loads(proposed)) if proposed else np.zeros(len(self.names), dtype=np.int64)
-        for name, value in trial.params.items():
-            if name in self.place and str(value) in self.choices:
-                row[self.place[name]] = self.choices.index(str(value))
-        return row
-
-    def losses(self, uniform: Mapping[bytes, float]) -> np.ndarray:
-        """Expected loss of each choice in each layer alone [L, C]; inf where not allowed.
-
-        Without sensitivities the loss of a uniform trial is divided equally among the layers.
-        """
-        if self.sensitivities is not None:
-            return self.sensitivities
-        table = np.full(self.allowed.shape, np.nan)
-        for choice in self.uniform:
-            value = uniform.get(choice.tobytes())
-            if value is not None:
-                table[np.arange(len(choice)), choice] = value / len(choice)
-        worst = np.nanmax(table) if np.isfinite(table).any() else 1.0
-        return np.where(self.allowed, np.nan_to_num(table, nan=worst), np.inf)
-
-
-def _table(
-    source: Mapping[str, Mapping[str, float]], names: tuple[str, ...], choices: tuple[str, ...], what: str
-) -> np.ndarray:
-    table = np.full((len(names), len(choices)), np.inf)
-    for layer, row in source.items():
-        if layer not in names:
-            raise InputError(f"{what}: layer '{layer}' has no cost{nearest(layer, names)}")
-        for choice, value in row.items():
-            if str(choice) not in choices:
-                raise InputError(f"{what}: {layer}: unknown choice '{choice}'{nearest(str(choice), choices)}")
-            if not np.isfinite(value) or value < 0:
-                raise InputError(f"{what}: {layer}: {choice}: {value} is not a finite number of at least 0")
-            table[names.index(layer), choices.index(str(choice))] = value
-    return table
