@@ -18,7 +18,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from codesign.errors import InputError, nearest
+from codesign.models.probes import kl_of_logits, rademacher
 from codesign.models.task import SCALES, Outputs, Part, Samples, Scale, Task
 from codesign.plugins import importable, named_object
 from codesign.usercode import users
@@ -47,12 +48,20 @@ class Loss:
     scale: Scale = "raw"
     unit: str = ""
     name: str = ""  # in tables; by default the function's
+    # what the sensitivities backpropagate, see `Task.probe`: squared_error, kl (of logits), or a function (outputs,
+    # generator) -> scalar; a wrong one costs evaluations, not correctness
+    probe: Literal["squared_error", "kl"] | Callable[[Tensor, torch.Generator], Tensor] = "squared_error"
 
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise InputError(f"a Loss is of a function (outputs, reference), not of {type(self.function).__name__}")
         if self.scale not in SCALES:
             raise InputError(f"unknown scale '{self.scale}' of a loss{nearest(self.scale, SCALES)}")
+        if not callable(self.probe) and self.probe not in _PROBES:
+            raise InputError(f"unknown probe '{self.probe}' of a loss{nearest(self.probe, _PROBES)}")
+
+
+_PROBES: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {"squared_error": rademacher, "kl": kl_of_logits}
 
 
 def squared_error(outputs: Tensor, reference: Tensor) -> Tensor:
@@ -81,6 +90,7 @@ class CustomTask(Task):
         self.unit, self.scale = loss.unit, loss.scale
         self._calibration, self._evaluation = calibration, evaluation
         self._metric = loss.function
+        self._probe = loss.probe if callable(loss.probe) else _PROBES[loss.probe]
 
     def calibrate(self, module: nn.Module) -> None:
         _call(module, self._calibration)
@@ -121,11 +131,8 @@ class CustomTask(Task):
         return lengths[0]
 
     def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
-        """A Rademacher probe: exact for a squared error, and a usable ranking of layers for other losses."""
-        y = outputs["output"]
-        signs = torch.randint(0, 2, y.shape, generator=generator).to(y) * 2 - 1
-        scalar: Tensor = (y * signs).sum() / y.numel() ** 0.5
-        return scalar
+        """The probe that the loss names; that of a squared error is a usable ranking of layers for other losses."""
+        return self._probe(outputs["output"], generator)
 
     def part(self) -> Part | None:
         """The first third of the samples; None with a user's metric, which may close over labels of all samples."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from codesign.errors import InputError
+from codesign.models.probes import rademacher
 from codesign.models.restore import metrics
 from codesign.models.restore.dataset import DATA, Batch, SampleSet, load_samples
 from codesign.models.restore.diffusion import STUDENT_STEPS, sample
@@ -81,9 +81,7 @@ class RestoreTask(Task):
 
     def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
         """A Rademacher probe over all pixels: E[(grad . delta)^2] is the mean squared error over images and tasks."""
-        images = outputs["images"]
-        signs = torch.randint(0, 2, images.shape, generator=generator).to(images) * 2 - 1
-        return (images * signs).sum() / math.sqrt(images.numel())
+        return rademacher(outputs["images"], generator)
 
     def part(self) -> Part:
         """The first crops."""
