@@ -157,6 +157,7 @@ def _known_operands(product: Product) -> tuple[Tensor, ...]:
 
 def _operator(product: Product, output: Tensor, phase: str) -> Operator:
     m, n, k, count = _dimensions(product, output)
+    run, result_taps = _run(product)
     stationary = product.stationary.numel()
     read = written = 0
     if phase in CACHED_PHASES and product.kind.startswith("attention"):
@@ -176,7 +177,18 @@ def _operator(product: Product, output: Tensor, phase: str) -> Operator:
         output_elements=output.numel(),
         kv_read_elements=read,
         kv_write_elements=written,
+        run=run,
+        result_taps=result_taps,
     )
+
+
+def _run(product: Product) -> tuple[int, int]:
+    """(elements of K at one tap, taps in N)."""
+    channels, w = product.input.shape[product.input_axis], product.stationary
+    if product.kind != "conv":
+        return channels, 1
+    transposed = product.function.startswith("conv_transpose")
+    return channels // product.groups, math.prod(w.shape[2:]) if transposed else 1
 
 
 def _dimensions(product: Product, output: Tensor) -> tuple[int, int, int, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from codesign.errors import InputError
+
 KINDS = ("conv", "linear", "attention_qk", "attention_pv")
 VECTOR_KINDS = ("norm", "softmax", "activation", "elementwise")
 
@@ -37,11 +39,36 @@ class Operator:
     feeds_next: bool = False  # producer: only the next product reads its result (through elementwise operations)
     producer_weights: int = 0  # consumer: weight elements of the producer
     line_elements: int = 0  # consumer: elements of its input that one row of results needs; 0 if it is not fused
+    # runs of elements along which blocks of a format lie, see `runs`
+    run: int = 0  # elements of K at one tap: input channels of a group of a convolution, K itself of others; 0: K
+    result_taps: int = 1  # taps that are part of N: of a transposed convolution
+
+    def __post_init__(self) -> None:
+        if self.run and self.k % self.run:
+            raise InputError(f"layer '{self.layer}': run {self.run} does not divide K {self.k}")
 
     @property
     def anonymous(self) -> Operator:
         """The operator without layer and phase: operators with equal anonymous forms have the same cost."""
         return replace(self, layer="", phase="")
+
+    @property
+    def runs(self) -> tuple[int, int, int]:
+        """Elements along which the blocks of a format run: (stationary operand, input, output).
+
+        Blocks of the stationary operand run along K at a fixed tap, those of a convolution's input along the channels
+        of all groups, and those of the output along its channels, as the next product reads it.
+        """
+        run = self.run or self.k
+        if self.kind == "linear":
+            return run, run, self.n
+        channels = self.n // self.result_taps * self.count  # attention: of all heads
+        return run, run * self.count if self.kind == "conv" else run, channels
+
+    @property
+    def taps(self) -> int:
+        """Taps of which each contributes one run to K."""
+        return self.k // (self.run or self.k)
 
     @property
     def macs(self) -> int:
