@@ -93,7 +93,7 @@ class Format:
 
     @cached_property
     def bits_per_element(self) -> float:
-        """Stored bits per element, including the element's share of its block's scale and zero point."""
+        """Stored bits per element, including the element's share of its full block's scale and zero point."""
         return self.scaling.bits_per_element(self.element) if self.scaling else float(self.element.bits)
 
     @property

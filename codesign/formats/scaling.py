@@ -53,12 +53,16 @@ class Scaling:
     def bits_per_element(self, element: Element) -> float:
         """Stored bits per element, including its share of the block's scale and zero point.
 
-        Scales per slice or tensor are not counted: their share depends on the tensor's shape and is negligible.
+        Blocks are full. Scales per slice or tensor are not counted: their share depends on the tensor's shape and is
+        negligible.
         """
+        return float(element.bits) if self.block is None else element.bits + self.shared_bits(element) / self.block
+
+    def shared_bits(self, element: Element) -> int:
+        """Stored bits of a block besides its elements: its scale and zero point; 0 without blocks."""
         if self.block is None:
-            return float(element.bits)
-        shared = self.scale.bits + (0 if self.symmetric else element.bits)
-        return element.bits + shared / self.block
+            return 0
+        return self.scale.bits + (0 if self.symmetric else element.bits)
 
     def rules(self, element: Element) -> tuple[Rule, ...]:
         """The rules available for `element` with these scales, the default first."""

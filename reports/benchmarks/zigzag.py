@@ -155,11 +155,11 @@ def clock_hz() -> float:
 
 def tiling(op: Operator, on: Machine) -> Tiling:
     """The tiles that the schedule found, which it does not show."""
-    kinds = on.kinds
+    kinds = on.kinds(op)
     inputs, outputs = tensor_elements(op)
     fits = kinds.activation_half
     read = np.where(inputs * kinds.input_bytes > fits, inputs * kinds.input_bytes, 0.0) / (op.m * op.k)
-    written = np.where(outputs * kinds.input_bytes > fits, outputs * kinds.input_bytes, 0.0) / (op.m * op.n)
+    written = np.where(outputs * kinds.output_bytes > fits, outputs * kinds.output_bytes, 0.0) / (op.m * op.n)
     return best_tiling(
         op.m,
         op.n,
@@ -184,7 +184,7 @@ def ours(layer: Layer, chip: Accelerator) -> dict[str, Any]:
     moved = float(result.dram_bytes[0])
     parts = [float(part[0]) for part in (found.input_bytes, found.weight_bytes, found.output_bytes)]
     assert math.isclose(sum(parts), moved, rel_tol=1e-6), "the schedule has other tiles than this benchmark thinks"
-    kept = [size if size <= on.kinds.activation_half[0] else 0 for size in tensor_elements(op)]
+    kept = [size if size <= on.kinds(op).activation_half[0] else 0 for size in tensor_elements(op)]
     by_operand = {"I": parts[0] + kept[0], "W": parts[1], "O": parts[2] + kept[1]}
     seconds = max(
         *(float(part[0]) for part in (result.compute_s, result.sram_s)),
@@ -276,7 +276,7 @@ def srams(setup: str, chip: Accelerator, sum_bits: int) -> dict[str, Any]:
     if setup == "one memory":
         ports = (inputs, weights, sums, port("rw_port_2", DRAM_BITS, load, *both))
         return {"sram": memory(chip.sram_bytes * 8, ["I1", "I2", "O"], ports)}
-    kinds = machine(chip).kinds
+    kinds = machine(chip).kinds(operator("linear", 1, 1, 1, (1, 1, 1)))  # the shares are those of any operator
     half, room = float(kinds.activation_half[0]), float(kinds.tile[0])
     twice = memory(half * 8, ["I1"], (inputs, port("w_port_1", DRAM_BITS, load)), force_double_buffering=True)
     rest = memory(room * 8, ["I2", "O"], (weights, sums, port("rw_port_2", DRAM_BITS, *both)))

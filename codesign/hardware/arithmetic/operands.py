@@ -5,8 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from math import frexp
+from typing import NamedTuple
 
 from codesign.formats import FloatElement, FormatPair, get_format
+
+
+class Stored(NamedTuple):
+    """How a format is stored in memory."""
+
+    bits: int  # of an element
+    shared_bits: int  # of a block besides its elements: scale and zero point
+    block: int  # elements; 0 without block scales
+
+    def bytes_per_element(self, run: int) -> float:
+        """Bytes per element, scales included, where blocks run along `run` elements: each started block has a scale."""
+        if not self.block:
+            return self.bits / 8
+        return (self.bits + self.shared_bits * (-(-run // self.block) / run)) / 8
 
 
 @dataclass(frozen=True)
@@ -17,13 +32,18 @@ class Operand:
     span: int  # bit positions from the smallest value to the leading bit of the largest
     exponent: int  # width of the exponent field; 0 for integers
     bits: int  # of a stored element
-    stored_bits: float  # per element in memory, including its share of block scales
+    shared_bits: int  # of a stored block besides its elements: scale and zero point; 0 without blocks
     block: int  # group size along the contraction; 0 without block scales
     scale_significand: int  # significand bits of the block scale (1 for a power of two); 0 without blocks
 
     @property
     def is_integer(self) -> bool:
         return self.exponent == 0
+
+    @property
+    def stored(self) -> Stored:
+        """Its size in memory."""
+        return Stored(self.bits, self.shared_bits, self.block)
 
 
 @cache
@@ -42,7 +62,8 @@ def operand(name: str) -> Operand:
     else:
         significand, exponent = element.bits + int(form.has_zero_point), 0
         span = significand
-    return Operand(significand, span, exponent, element.bits, float(form.bits_per_element), block, scale_significand)
+    shared = 0 if scaling is None else scaling.shared_bits(element)
+    return Operand(significand, span, exponent, element.bits, shared, block, scale_significand)
 
 
 @cache

@@ -29,4 +29,9 @@ All rules apply to one operator at a time, so that the cost of a network is the 
 8. With flash behind the DRAM, the DRAM holds the same fraction of every layer's weights; the rest is streamed from
    flash through DRAM in every pass. A codec compresses stored weights; they are decompressed on the way into the SRAM,
    at the bandwidth of the DRAM.
+9. Blocks of a format run along the input channels of a weight at a fixed tap, and along all channels of an activation
+   (`Operator.runs`), as quality quantizes them. In time, the array reads each such run as whole blocks, of the format
+   with the larger ones. In memory, a run has its elements and one scale for each block that it starts: a depthwise
+   weight in nvfp4 takes 12 bits per element instead of 4.5. MACs, their energy and bit operations are those of the
+   elements alone. The ratio of a codec, which is measured with full blocks, applies to short ones too.
 """

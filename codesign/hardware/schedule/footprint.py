@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
 
 from codesign.formats import FormatPair
-from codesign.hardware.arithmetic.operands import operands
+from codesign.hardware.arithmetic.operands import Stored, operands
 from codesign.hardware.units.coefficients import table
 from codesign.workload.types import Operator, Workload
 
+Size = TypeVar("Size", int, float, np.ndarray)
 _RESERVED_BYTES = 2  # assumed per element of cache and activations in DRAM, whatever their format
 
 
@@ -25,7 +29,10 @@ class Footprint:
 
     @classmethod
     def of(cls, workload: Workload) -> Footprint:
-        weights, cache = sum(layer_weights(workload).values()), sum(layer_cache(workload).values())
+        cached: dict[tuple[str, str], int] = defaultdict(int)
+        for op in workload.operators:
+            cached[op.layer, op.phase] += cache_elements(op)
+        weights, cache = weight_elements(workload), sum(largest(cached).values())
         peak = max(sum(tensor_elements(op)) for op in workload.operators)
         reserved = other_bytes(workload) + _RESERVED_BYTES * (cache + peak)
         return cls(weights, cache, workload.peak_live_elements, reserved)
@@ -42,20 +49,20 @@ class NetworkSizes:
 
 def network_sizes(workload: Workload, chosen: Sequence[FormatPair]) -> NetworkSizes:
     """Sizes of `workload` with the pairs `chosen`, one per operator."""
-    weights, cache = layer_weights(workload), layer_cache(workload)
+    first: dict[str, FormatPair] = {}
     stored: dict[FormatPair, float] = dict.fromkeys(chosen, 0.0)
-    cached, peak, bitops = 0.0, 0.0, 0.0
-    by_layer: dict[str, list[FormatPair]] = defaultdict(list)
+    cached: dict[tuple[str, str], float] = defaultdict(float)
+    peak, bitops = 0.0, 0.0
     for op, pair in zip(workload.operators, chosen, strict=True):
-        weight, activation = operands(pair)
-        by_layer[op.layer].append(pair)
+        weight, activation = (operand.stored for operand in operands(pair))
+        first.setdefault(op.layer, pair)
+        cached[op.layer, op.phase] += cache_elements(op) * weight.bytes_per_element(op.runs[0])
         bitops += float(op.macs) * workload.repeats.get(op.phase, 1) * weight.bits * activation.bits
-        peak = max(peak, sum(tensor_elements(op)) * activation.stored_bits / 8)
-    for layer, pairs in by_layer.items():
-        per_element = [operands(pair)[0].stored_bits / 8 for pair in pairs]
-        stored[pairs[0]] += weights[layer] * per_element[0]
-        cached += cache[layer] * sum(per_element) / len(per_element)
-    return NetworkSizes(stored, cached + peak + other_bytes(workload), bitops)
+        peak = max(peak, tensor_bytes(op, activation))
+    for layer, op in stored_weights(workload).items():
+        weight = operands(first[layer])[0].stored
+        stored[first[layer]] += op.weight_elements * weight.bytes_per_element(op.runs[0])
+    return NetworkSizes(stored, sum(largest(cached).values()) + peak + other_bytes(workload), bitops)
 
 
 def layer_passes(workload: Workload) -> dict[str, int]:
@@ -66,28 +73,36 @@ def layer_passes(workload: Workload) -> dict[str, int]:
     return passes
 
 
-def layer_weights(workload: Workload) -> dict[str, int]:
-    """Layer -> elements of its stored weight, counted once for all phases."""
-    found: dict[str, int] = dict.fromkeys(workload.layers, 0)
+def stored_weights(workload: Workload) -> dict[str, Operator]:
+    """Layer -> the first operator with the largest weight of the layer, which is stored once for all phases."""
+    found: dict[str, Operator] = {}
     for op in workload.operators:
-        found[op.layer] = max(found[op.layer], op.weight_elements)
+        if op.layer not in found or op.weight_elements > found[op.layer].weight_elements:
+            found[op.layer] = op
     return found
 
 
-def layer_cache(workload: Workload) -> dict[str, int]:
-    """Layer -> elements of its KV cache at its largest."""
-    by_phase: dict[tuple[str, str], int] = defaultdict(int)
-    for op in workload.operators:
-        by_phase[op.layer, op.phase] += op.kv_read_elements + op.kv_write_elements
-    found: dict[str, int] = dict.fromkeys(workload.layers, 0)
-    for (layer, _), elements in by_phase.items():
-        found[layer] = max(found[layer], elements)
+def weight_elements(workload: Workload) -> int:
+    """Elements of the weights of all layers."""
+    return sum(op.weight_elements for op in stored_weights(workload).values())
+
+
+def cache_elements(op: Operator) -> int:
+    """Elements of the KV cache that hold the stationary operand."""
+    return op.kv_read_elements + op.kv_write_elements
+
+
+def largest(by_phase: Mapping[tuple[str, str], Size]) -> dict[str, Size]:
+    """(layer, phase) -> size, as layer -> its size in the phase where it is largest."""
+    found: dict[str, Size] = {}
+    for (layer, _), size in by_phase.items():
+        found[layer] = np.maximum(found[layer], size) if layer in found else size  # per format in the tables
     return found
 
 
 def other_bytes(workload: Workload) -> float:
     """Bytes of the parameters that are not weights of a layer: norms, biases, embeddings."""
-    others = max(workload.parameters - sum(layer_weights(workload).values()), 0)
+    others = max(workload.parameters - weight_elements(workload), 0)
     return others * table("system.yaml", "other_parameters")["bits"].value / 8
 
 
@@ -96,3 +111,9 @@ def tensor_elements(op: Operator) -> tuple[int, int]:
     inputs = 0 if op.kind == "attention_pv" else op.input_elements
     outputs = 0 if op.kind == "attention_qk" else op.output_elements
     return inputs, outputs
+
+
+def tensor_bytes(op: Operator, activation: Stored) -> float:
+    """Bytes of the tensors of `tensor_elements`, in blocks along their channels."""
+    (inputs, outputs), (_, of_input, of_output) = tensor_elements(op), op.runs
+    return inputs * activation.bytes_per_element(of_input) + outputs * activation.bytes_per_element(of_output)

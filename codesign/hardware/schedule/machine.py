@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from codesign.formats import FormatPair
-from codesign.hardware.arithmetic.operands import operands
+from codesign.hardware.arithmetic.operands import Stored, operands
 from codesign.hardware.chip import memory
 from codesign.hardware.chip.axes import ENERGIES, RATES
 from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.schedule.footprint import Footprint
-from codesign.hardware.schedule.traffic import Memory, kinds_of, partial_sum_bytes, traffic
+from codesign.hardware.schedule.traffic import Kinds, Memory, kinds_of, partial_sum_bytes, traffic
 from codesign.hardware.units.coefficients import table
 from codesign.hardware.units.mac import VECTOR_PAIR, vector_mac
 from codesign.workload.types import Operator
@@ -65,6 +65,37 @@ def supported_pairs(grid: AcceleratorGrid, pairs: Sequence[FormatPair]) -> npt.N
     return np.array([[unit.supports(pair) for pair in pairs] for unit in grid.units])[grid.unit]
 
 
+class _Blocks:
+    """How the formats of E entries divide runs of elements into blocks."""
+
+    def __init__(self, pairs: Sequence[FormatPair], pair: Ints) -> None:
+        self._stored = [tuple(operand.stored for operand in operands(p)) for p in pairs]
+        self._pair = pair
+        self._found: dict[tuple[str, int], Floats] = {}
+
+    def weight_bytes(self, run: int) -> Floats:
+        """Bytes per element of a stationary operand in runs of `run` elements, [E]."""
+        return self._each("weight", run, lambda weight, _: weight.bytes_per_element(run))
+
+    def input_bytes(self, run: int) -> Floats:
+        """Bytes per element of an input in runs of `run` elements, [E]."""
+        return self._each("input", run, lambda _, activation: activation.bytes_per_element(run))
+
+    def padded(self, run: int) -> Floats:
+        """Elements of a run after it is filled up to whole blocks, of the format with the larger ones, [E]."""
+        return self._each("padded", run, lambda weight, activation: run + -run % max(weight.block, activation.block, 1))
+
+    def _each(self, name: str, run: int, of_pair: Callable[[Stored, Stored], float]) -> Floats:
+        if (name, run) not in self._found:
+            self._found[name, run] = np.array([of_pair(*stored) for stored in self._stored], np.float64)[self._pair]
+        return self._found[name, run]
+
+
+def _places(formats: Sequence[Stored]) -> Ints:
+    """For each of `formats`, the place of the first one equal to it."""
+    return np.array([formats.index(one) for one in formats])
+
+
 class Machine:
     """Precomputed rates and energies of E (pair, accelerator) entries, independent of the operator.
 
@@ -80,13 +111,11 @@ class Machine:
         pair: Ints,
         accelerator: Ints,
     ) -> None:
-        shapes = [operands(p) for p in pairs]
-        self.weight_bytes = np.array([w.stored_bits / 8 for w, _ in shapes])[pair]  # per element
-        self.input_bytes = np.array([a.stored_bits / 8 for _, a in shapes])[pair]
+        self.blocks = _Blocks(pairs, pair)
         self.rows, self.columns = grid.rows[accelerator], grid.columns[accelerator]
         self.clock_hz = grid.clock_hz[accelerator]
         self.vector_lanes = grid.vector_lanes[accelerator]
-        self.footprint = footprint
+        self._footprint, self._kinds = footprint, dict[tuple[int, int, int], Kinds]()
         self._units(grid, pairs, pair, accelerator)
         self._memories(grid, pairs, pair, accelerator)
         for part in (*RATES, *ENERGIES):
@@ -112,16 +141,25 @@ class Machine:
         self.dram_j = memory.dram_j_per_byte(grid)[accelerator]
         self.flash_bytes_per_s = memory.flash_bytes_per_s(grid)[accelerator]
         self.flash_j = memory.flash_j_per_byte(grid)[accelerator]
-        stored = self.weight_bytes / memory.compression_ratios(grid, pairs)[grid.codec[accelerator], pair]
+        ratio = memory.compression_ratios(grid, pairs)[grid.codec[accelerator], pair]
         room = np.where(grid.has_flash, grid.dram_gib * 2.0**30, np.inf)[accelerator]
-        rows = np.stack([grid.sram_bytes[accelerator], self.weight_bytes, self.input_bytes, stored, room])
-        distinct, kind = np.unique(rows, axis=1, return_inverse=True)
-        memories = tuple(Memory(*values) for values in distinct.T.tolist())
-        self.kinds, self.kind = kinds_of(memories, self.footprint), kind.reshape(-1)
+        weights, activations = zip(*([operand.stored for operand in operands(p)] for p in pairs), strict=True)
+        columns = (grid.sram_bytes[accelerator], _places(weights)[pair], _places(activations)[pair], ratio, room)
+        distinct, kind = np.unique(np.stack(columns), axis=1, return_inverse=True)
+        self._memory = tuple(
+            Memory(sram, weights[int(w)], activations[int(a)], *rest) for sram, w, a, *rest in distinct.T.tolist()
+        )
+        self.kind = kind.reshape(-1)
+
+    def kinds(self, op: Operator) -> Kinds:
+        """The distinct memories for the operands of an operator; `kind`, int [E], says which each entry has."""
+        if op.runs not in self._kinds:
+            self._kinds[op.runs] = kinds_of(self._memory, self._footprint, op.runs)
+        return self._kinds[op.runs]
 
     def run(self, op: Operator, passes: int) -> OperatorCost:
         """Cost of an operator; `passes`: how often its layer runs for one result."""
-        found = traffic(op, passes, self.kinds)
+        found = traffic(op, passes, self.kinds(op))
         dram, flash = found.dram[self.kind], found.flash[self.kind]
         cycles, feed = _mapping(self, op, dram)
         sram_bytes = feed + dram
@@ -160,13 +198,15 @@ def _mapping(machine: Machine, op: Operator, dram: Floats) -> tuple[Floats, Floa
     repeat = float(op.count * op.calls)
     n_tiles = np.ceil(op.n / machine.columns)
     m_tiles = np.ceil(op.m / machine.rows)
-    weights = op.n * op.k * machine.weight_bytes
-    inputs = op.m * op.k * machine.input_bytes * n_tiles
+    of_weight, of_input, _ = op.runs
+    weights = op.n * op.k * machine.blocks.weight_bytes(of_weight)
+    inputs = op.m * op.k * machine.blocks.input_bytes(of_input) * n_tiles
     results = float(op.m * op.n * _RESULT_BYTES)
-    output_stationary = np.ceil(op.k / machine.depth) * (m_tiles * n_tiles)
+    k = op.taps * machine.blocks.padded(of_weight)
+    output_stationary = np.ceil(k / machine.depth) * (m_tiles * n_tiles)
     output_feed = inputs + weights * m_tiles + results
     partial = partial_sum_bytes()
-    k_tiles = np.ceil(op.k / (machine.depth * machine.rows))
+    k_tiles = np.ceil(k / (machine.depth * machine.rows))
     weight_stationary = k_tiles * (op.m * n_tiles)
     spills = (k_tiles - 1) * (2.0 * op.m * op.n * partial)
     weight_feed = inputs + weights + results + spills

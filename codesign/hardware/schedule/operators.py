@@ -11,6 +11,7 @@ import numpy as np
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, FormatPair
+from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.chip.accelerator import Accelerator
 from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.schedule.footprint import Footprint, layer_passes
@@ -56,7 +57,9 @@ def _priced(workload: Workload, accelerator: Accelerator, chosen: list[FormatPai
         c, result = pairs.index(pair), run(op.anonymous, passes[op.layer])
         times = {bound: float(getattr(result, f"{bound}_s")[c]) for bound in BOUNDS}
         if not isfinite(times["dram"]):
-            least = least_sram_bytes(float(machine.weight_bytes[c]), float(machine.input_bytes[c])) / 1024
+            weight, activation = (operand.stored for operand in operands(pair))
+            of_weight, of_input, _ = op.runs
+            least = least_sram_bytes(weight.bytes_per_element(of_weight), activation.bytes_per_element(of_input)) / 1024
             raise InputError(
                 f"{accelerator.name}: {accelerator.sram_bytes} bytes of SRAM hold no tile of layer '{op.layer}' "
                 f"in {pair}; it takes at least {least:g} KiB"

@@ -22,11 +22,12 @@ from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.chip.memory import compression_ratios
 from codesign.hardware.schedule.footprint import (
     Footprint,
-    layer_cache,
+    cache_elements,
+    largest,
     layer_passes,
-    layer_weights,
     other_bytes,
-    tensor_elements,
+    stored_weights,
+    tensor_bytes,
 )
 from codesign.hardware.schedule.machine import Machine, supported_pairs
 from codesign.workload.types import Operator, Workload
@@ -289,23 +290,21 @@ def _equal_operators(workload: Workload) -> dict[tuple[Operator, int], list[Oper
 
 def _stored(workload: Workload, pairs: tuple[FormatPair, ...]) -> dict[str, np.ndarray]:
     """The fields of CostTables that do not depend on the accelerator."""
-    weights, cache = layer_weights(workload), layer_cache(workload)
-    macs: dict[str, int] = defaultdict(int)
-    largest: dict[str, int] = defaultdict(int)
+    weights, activations = zip(*([operand.stored for operand in operands(pair)] for pair in pairs), strict=True)
+    products = np.array([float(w.bits * a.bits) for w, a in zip(weights, activations, strict=True)])
+
+    def stationary_bytes(op: Operator, elements: int) -> np.ndarray:
+        return elements * np.array([weight.bytes_per_element(op.runs[0]) for weight in weights])
+
+    cached: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.zeros(len(pairs)))
+    tensors: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(pairs)))
+    macs: dict[str, float] = defaultdict(float)
     for op in workload.operators:
-        macs[op.layer] += op.macs * workload.repeats.get(op.phase, 1)
-        largest[op.layer] = max(largest[op.layer], sum(tensor_elements(op)))
-    shapes = [operands(pair) for pair in pairs]
-    weight_bytes = np.array([w.stored_bits / 8 for w, _ in shapes])
-    input_bytes = np.array([a.stored_bits / 8 for _, a in shapes])
-    products = np.array([float(w.bits * a.bits) for w, a in shapes])
-
-    def column(values: Mapping[str, int]) -> np.ndarray:
-        return np.array([[float(values[layer])] for layer in workload.layers])
-
-    return {
-        "weight_bytes": column(weights) * weight_bytes,
-        "kv_bytes": column(cache) * weight_bytes,
-        "activation_bytes": column(largest) * input_bytes,
-        "bitops": column(macs) * products,
+        cached[op.layer, op.phase] += stationary_bytes(op, cache_elements(op))
+        tensors[op.layer] = np.maximum(tensors[op.layer], [tensor_bytes(op, each) for each in activations])
+        macs[op.layer] += float(op.macs) * workload.repeats.get(op.phase, 1)
+    stored = {layer: stationary_bytes(op, op.weight_elements) for layer, op in stored_weights(workload).items()}
+    columns = {"weight_bytes": stored, "kv_bytes": largest(cached), "activation_bytes": tensors}
+    return {name: np.array([found[layer] for layer in workload.layers]) for name, found in columns.items()} | {
+        "bitops": np.array([[macs[layer]] for layer in workload.layers]) * products
     }

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from codesign.hardware.arithmetic.operands import Stored
 from codesign.hardware.schedule.footprint import Footprint, tensor_elements
 from codesign.hardware.schedule.tiling import LEAST, Sizes, best_tiling
 from codesign.hardware.units.coefficients import table
@@ -22,22 +23,24 @@ class Memory(NamedTuple):
     """The properties of an entry of a Machine that traffic depends on."""
 
     sram_bytes: float  # capacity
-    weight_bytes: float  # per element, in SRAM
-    input_bytes: float  # per element, in SRAM
-    stored_bytes: float  # per weight element in DRAM and flash (compressed)
+    weight: Stored  # in SRAM
+    activation: Stored
+    ratio: float  # by which weights are compressed in DRAM and flash
     dram_bytes: float  # capacity; infinite without flash, as all weights are then in DRAM or the design is rejected
 
 
 @dataclass(frozen=True, eq=False)
 class Kinds:
-    """The distinct `Memory` values among the entries of a Machine, as read-only arrays [kinds] made by `kinds_of`.
+    """The distinct `Memory` values among the entries of a Machine, for operands in blocks along `Operator.runs`:
+    read-only arrays [kinds] made by `kinds_of`.
 
     Hashed by identity, so that `traffic` can cache its results: `kinds_of` returns the same object for the same values.
     """
 
-    weight_bytes: Floats  # as in Memory
+    weight_bytes: Floats  # per element, in SRAM
     input_bytes: Floats
-    stored_bytes: Floats
+    output_bytes: Floats
+    stored_bytes: Floats  # per weight element in DRAM and flash
     activation_half: Floats  # bytes of half of the activation share
     tile: Floats  # bytes of the tile share
     resident: Floats  # fraction of weights and KV cache that stays on chip
@@ -53,22 +56,26 @@ class Traffic:
     flash: Floats
 
 
-@lru_cache(maxsize=1024)
-def kinds_of(memories: tuple[Memory, ...], footprint: Footprint) -> Kinds:
-    """The Kinds of `memories`, for a network with the given footprint."""
-    sram, weight, activation, stored, dram = np.array(memories, dtype=np.float64).T
+@lru_cache(maxsize=4096)
+def kinds_of(memories: tuple[Memory, ...], footprint: Footprint, runs: tuple[int, int, int]) -> Kinds:
+    """The Kinds of `memories`, for an operator with the given runs of a network with the given footprint."""
+    sram, ratio, dram = np.array([(m.sram_bytes, m.ratio, m.dram_bytes) for m in memories], dtype=np.float64).T
+    weight = np.array([m.weight.bytes_per_element(runs[0]) for m in memories])
+    inputs, outputs = (np.array([m.activation.bytes_per_element(run) for m in memories]) for run in runs[1:])
+    stored = weight / ratio
     shares = table("system.yaml", "shares")
     resident = sram * shares["resident"].value / max(footprint.weights + footprint.cache, 1)
     live = sram * shares["live"].value / max(footprint.live, 1)
     room = np.maximum(dram - footprint.reserved_bytes, 0.0) / max(footprint.weights, 1)
     return Kinds(
         weight_bytes=_frozen(weight),
-        input_bytes=_frozen(activation),
+        input_bytes=_frozen(inputs),
+        output_bytes=_frozen(outputs),
         stored_bytes=_frozen(stored),
         activation_half=_frozen(sram * (shares["activations"].value / 2)),
         tile=_frozen(sram * shares["tiles"].value),
         resident=_frozen(np.minimum(resident / weight, 1.0)),
-        live_on_chip=_frozen(np.minimum(live / activation, 1.0)),
+        live_on_chip=_frozen(np.minimum(live / outputs, 1.0)),
         in_dram=_frozen(np.minimum(room / stored, 1.0)),
     )
 
@@ -103,7 +110,7 @@ def _streamed(op: Operator, kinds: Kinds, stationary: Floats) -> Floats:
     sizes = Sizes(
         input=read,
         weight=stationary / gemm[1],
-        output=_spilled(0 if op.feeds_next else outputs * kinds.input_bytes, half) / gemm[2],
+        output=_spilled(0 if op.feeds_next else outputs * kinds.output_bytes, half) / gemm[2],
         input_tile=read,
         weight_tile=op.stationary_elements * kinds.weight_bytes / gemm[1],
         partial=np.full_like(half, partial_sum_bytes()),
@@ -123,14 +130,14 @@ def _fused(op: Operator, kinds: Kinds) -> npt.NDArray[np.bool_]:
 
 def _of_norms(op: Operator, kinds: Kinds) -> Floats:
     """Bytes of norms, which read and write tensors that do not fit once more. Attention scores stay on chip."""
-    one = dict(op.vector).get("norm", 0) / op.calls * kinds.input_bytes
+    one = dict(op.vector).get("norm", 0) / op.calls * kinds.output_bytes
     return np.asarray(2 * op.calls * _spilled(one, kinds.activation_half))
 
 
 def _of_live(op: Operator, kinds: Kinds) -> Floats:
     """Bytes of results that stay live across other products: what the live share does not hold is written and read
     back; a result that was spilled anyway is read once more."""
-    size = op.live_out_elements * kinds.input_bytes
+    size = op.live_out_elements * kinds.output_bytes
     fits = size / op.calls <= kinds.activation_half
     return np.where(fits, 2.0 * (1.0 - kinds.live_on_chip) * size, size)
 

@@ -165,7 +165,9 @@ def test_more_channels_are_never_slower(op: Operator) -> None:
 
 @pytest.mark.parametrize("op", random_operators(12), ids=lambda op: f"{op.layer}-{op.kind}")
 def test_fewer_bits_never_move_more_bytes(op: Operator) -> None:
+    """A scale of 16 bits for fewer than four elements makes int4_g32 wider than int8."""
     pairs = [FormatPair.parse(p) for p in ("int4", "int4_g32:int8", "int8", "int8:bf16", "bf16")]
+    pairs = [pair for pair in pairs if pair != W4A8 or op.k >= 4]
     accelerator = chip(*pairs)
     moved = [run(op, accelerator, pair, resident=10**5, passes=4).dram_bytes[0] for pair in pairs]
     assert moved == sorted(moved)
