@@ -74,6 +74,7 @@ class Provenance:
     synthesis_s: int | None = None  # total run time of synthesis; None in older files
     fitted: Fitted
     failed: tuple[str, ...]  # units that could not be synthesised, with the reason
+    assumed: tuple[str, ...] = ()  # what the library's files leave open, and how it was read
 
 
 class EnergySections(TypedDict, total=False):
@@ -211,7 +212,7 @@ def load_model(name: str) -> UnitModel:
 
 
 def _provenance(written: Any) -> Provenance:
-    lists = {key: tuple(written[key]) for key in ("clocks_ps", "failed")}
+    lists = {key: tuple(written.get(key, ())) for key in ("clocks_ps", "failed", "assumed")}
     return Provenance(**{**written, **lists, "fitted": Fitted(**written["fitted"])})
 
 

@@ -12,21 +12,24 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from codesign.errors import InputError
 from codesign.hardware.calibration.liberty.logic import BooleanExpression, parse_expression
+from codesign.hardware.calibration.liberty.merged import write_merged
 from codesign.hardware.calibration.liberty.power_tables import mean, pin_energies
-from codesign.hardware.calibration.liberty.text import Group, Parser, library_units, outline, write_merged
+from codesign.hardware.calibration.liberty.text import Group, Parser, library_units, outline
 
 __all__ = ["Cell", "FlipFlop", "Library", "read_liberty", "write_merged"]
 
 _SCALE = {"f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3}
-_LOAD = re.compile(r'\s*([\d.eE+-]+)\s*,\s*"?([fpn])f"?\s*', re.I)
+_LOAD = re.compile(r"([\d.e+-]+),([fpn])f", re.I)
+_LEAKAGE = "1nW"  # assumed where a library states none
 _MEMORY = ("ff", "latch", "ff_bank", "latch_bank", "statetable")
-_INVERTER, _NAND, _NOR = (1, 0), (1, 1, 1, 0), (1, 0, 0, 0)
+_INVERTER, _BUFFER, _NAND, _NOR = (1, 0), (0, 1), (1, 1, 1, 0), (1, 0, 0, 0)
 _MAJORITY, _PARITY = (0, 0, 0, 1, 0, 1, 1, 1), (0, 1, 1, 0, 1, 0, 0, 1)
 
 
@@ -103,6 +106,7 @@ class Library:
     paths: tuple[Path, ...]
     time_ps: float  # time unit of the library
     load_ff: float  # capacitance unit of the library
+    assumed: tuple[str, ...] = ()  # what the files leave open, and how it was read
 
     @cached_property
     def full_adders(self) -> tuple[str, ...]:
@@ -159,13 +163,17 @@ class Library:
         if not self._with_table(2, _NAND, _NOR):
             message = "no two-input NAND or NOR; if the library ships in several files, name all of them"
             raise InputError(f"{where}: {message}")
+        if not self._with_table(1, _BUFFER):
+            advice = "abc maps no unit without one; if the library ships in several files, name all of them"
+            raise InputError(f"{where}: no buffer (one input, function: the input): {advice}")
 
 
 def read_liberty(*paths: str | Path) -> Library:
     """Read a library from one file, or from several files that each contain some of its cells; gzip is supported.
 
     Raises InputError (file and line where known) for a file that is missing, not Liberty or truncated, for files
-    whose units or voltages differ, and for a library that cannot build a unit: no area, flip-flop, inverter or NAND.
+    whose units or voltages differ, and for a library that cannot build a unit: no area, flip-flop, inverter, NAND
+    or buffer.
     """
     if not paths:
         raise InputError("no Liberty file given")
@@ -193,6 +201,7 @@ def read_liberty(*paths: str | Path) -> Library:
         paths=tuple(map(Path, paths)),
         time_ps=units.time_ps,
         load_ff=units.load_ff,
+        assumed=_assumed(header, cells),
     )
     library.check()
     return library
@@ -212,14 +221,12 @@ class _Units:
     @classmethod
     def of(cls, header: Group, inner: list[tuple[Group, int]], parser: Parser) -> _Units:
         attributes = header.attributes
-        load = _LOAD.fullmatch(header.complex.get("capacitive_load_unit", ""))
+        load = _LOAD.fullmatch(library_units(header)["capacitive_load_unit"])
         if load is None:
             raise parser.error(header.offset, "no capacitive_load_unit such as (1,ff)")
         load_ff = float(load[1]) * _SCALE[load[2].lower()] / 1e-15
         volt = _quantity(attributes.get("voltage_unit", "1V"), "V", header, parser)
-        if "leakage_power_unit" not in attributes:
-            raise parser.error(header.offset, "no leakage_power_unit such as 1nW")
-        leakage = _quantity(attributes["leakage_power_unit"], "W", header, parser)
+        leakage = _quantity(attributes.get("leakage_power_unit", _LEAKAGE), "W", header, parser)
         time = _quantity(attributes.get("time_unit", "1ns"), "s", header, parser)  # ns is Liberty's default
         voltage = attributes.get("nom_voltage")
         for group, _ in inner:
@@ -237,6 +244,12 @@ class _Units:
             voltage_v=_number(voltage, header, parser) * volt,
             default_input=_number(attributes.get("default_input_pin_cap", "0"), header, parser),
         )
+
+
+def _assumed(header: Group, cells: Mapping[str, Cell]) -> tuple[str, ...]:
+    if "leakage_power_unit" in header.attributes or not any(cell.leakage_nw for cell in cells.values()):
+        return ()
+    return (f"no leakage_power_unit, for which Liberty has no default: leakage is read in {_LEAKAGE}",)
 
 
 def _quantity(text: str, unit: str, group: Group, parser: Parser) -> float:

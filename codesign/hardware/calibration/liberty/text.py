@@ -1,4 +1,4 @@
-"""Parses Liberty files into trees of groups, and merges several files into one.
+"""Parses Liberty files into trees of groups.
 
 Liberty consists of ``name (arguments) { ... }``, ``name : value ;`` and ``name (arguments) ;``. Groups that a caller
 does not need are skipped without parsing, since about nine tenths of a library are delay tables.
@@ -9,24 +9,22 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from codesign.errors import InputError
-from codesign.files import write_atomic
 
+_COMMENT = re.compile(r"/\*[\s\S]*?\*/")
+GAP = r"(?:\s|\\[ \t]*\r?\n|/\*[\s\S]*?\*/)*"  # between the words of a statement, which a backslash continues
 _BLANK = re.compile(r"(?:[\s;]+|\\[ \t]*\r?\n|/\*[\s\S]*?\*/|//[^\n]*)*")
 _WORD = re.compile(r"[A-Za-z_][\w.\-]*")
-_VALUE = re.compile(r'[ \t]*("(?:[^"\\]|\\[\s\S])*"|(?:[^;\n\\}"]|\\\r?\n)*)[^;\n}]*;?')
-_ARGUMENTS = re.compile(r'\(((?:"(?:[^"\\]|\\[\s\S])*"|[^()"])*)\)')
+_AFTER_WORD = re.compile(GAP)
+_VALUE = re.compile(r'(?:[ \t]|\\[ \t]*\r?\n)*("(?:[^"\\]|\\[\s\S])*"|(?:[^;\n\\}"]|\\\r?\n)*)[^;\n}]*;?')
+ARGUMENTS = re.compile(r'\(((?:"(?:[^"\\]|\\[\s\S])*"|[^()"])*)\)')
 _BRACE = re.compile(r'"(?:[^"\\]|\\[\s\S])*"|/\*[\s\S]*?\*/|[{}]')
-_LIBRARY = re.compile(r"library\s*\(")
-_OPENING = re.compile(r"[ \t]*(?:\\\r?\n)?\s*\{")
-# Tables that neither yosys nor abc reads; without them a merged library loads in half the time.
-_NOT_FOR_SYNTHESIS = re.compile(
-    r"\b(?:internal_power|leakage_power|normalized_driver_waveform|receiver_capacitance|output_current_\w+)\s*\("
-)
+_LIBRARY = re.compile(rf"library{GAP}\(")
+OPENING = re.compile(GAP + r"\{")
 
 
 @dataclass
@@ -65,7 +63,7 @@ def liberty_text(path: Path) -> str:
     content = read_bytes(path)
     if b"\x00" in content[:4096]:
         raise InputError(f"{path}: not a Liberty file (binary data)")
-    text = content.decode("utf-8", errors="replace")
+    text = content.decode("utf-8-sig", errors="replace")  # without the byte-order mark of an editor
     start = _after_blank(text, 0)
     if _LIBRARY.match(text, start) is None:
         line = text.count("\n", 0, start) + 1
@@ -117,19 +115,20 @@ class Parser:
         word = _WORD.match(text, at)
         if word is None:
             raise self.error(at, f"a Liberty statement should start here, found {text[at : at + 20].strip()!r}")
-        kind, at = word[0], word.end()
-        while text[at : at + 1] in (" ", "\t"):
-            at += 1
+        kind, gap = word[0], _AFTER_WORD.match(text, word.end())
+        assert gap is not None  # it may be empty
+        at = gap.end()
         mark = text[at : at + 1]
         if mark == ":":
             value = _VALUE.match(text, at + 1)
             assert value is not None  # it may be empty
-            parent.attributes[kind] = value[1].strip().strip('"')
+            found = value[1] if value[1].startswith('"') else _COMMENT.sub("", value[1])
+            parent.attributes[kind] = found.strip().strip('"')
             return None, value.end()
-        arguments = _ARGUMENTS.match(text, at) if mark == "(" else None
+        arguments = ARGUMENTS.match(text, at) if mark == "(" else None
         if arguments is None:
             raise self.error(word.start(), f"expected ':' or '(...)' after {kind!r}")
-        opening = _OPENING.match(text, arguments.end())
+        opening = OPENING.match(text, arguments.end())
         if opening is None:
             parent.complex[kind] = arguments[1]
             return None, arguments.end()
@@ -153,8 +152,8 @@ def outline(path: Path) -> tuple[Parser, Group, list[tuple[Group, int]]]:
     text = liberty_text(path)
     parser, inner = Parser(text, path), []
     library = Group("library", (), _after_blank(text, 0))
-    arguments = _ARGUMENTS.match(text, text.index("(", library.offset))
-    opening = _OPENING.match(text, arguments.end()) if arguments else None
+    arguments = ARGUMENTS.match(text, text.index("(", library.offset))
+    opening = OPENING.match(text, arguments.end()) if arguments else None
     if arguments is None or opening is None:
         raise parser.error(library.offset, "not a Liberty file (it must begin with 'library (NAME) {')")
     library.arguments = (arguments[1].strip().strip('"'),)
@@ -166,6 +165,8 @@ def outline(path: Path) -> tuple[Parser, Group, list[tuple[Group, int]]]:
         at = _after_blank(text, at)
     if at >= len(text):
         raise parser.truncated(library)
+    if _LIBRARY.match(text, _after_blank(text, at + 1)):
+        raise parser.error(_after_blank(text, at + 1), "a second library begins here: give one library a file")
     library.body = (opening.end(), at)
     return parser, library, inner
 
@@ -176,53 +177,10 @@ def _after_blank(text: str, at: int) -> int:
     return blank.end()
 
 
-def write_merged(library_paths: Sequence[Path], target_path: Path) -> None:
-    """Write one plain-text library for synthesis: the cells of all files under the first file's header.
-
-    Groups that synthesis does not read (power tables) are omitted. Raises InputError for a file that is missing, not
-    Liberty or truncated, and if files differ in their units.
-    """
-    pieces: list[str] = []
-    known: set[tuple[str, tuple[str, ...]]] = set()
-    header: Group | None = None
-    for path in library_paths:
-        parser, library, inner = outline(path)
-        if header is None:
-            header = library
-            pieces.append(parser.text[library.offset : inner[0][0].offset if inner else library.body[1]])
-            late = {k: v for k, v in library.attributes.items() if k.startswith("default_") and k not in pieces[0]}
-            pieces.extend(f'  {key} : "{value}";\n' for key, value in late.items())
-        elif library_units(library) != library_units(header):
-            raise InputError(f"{path}: its units differ from those of {library_paths[0]}")
-        for group, end in inner:
-            key = (group.kind, group.arguments)
-            if key in known or _NOT_FOR_SYNTHESIS.match(group.kind + "("):
-                continue  # a template or cell that an earlier file has defined
-            known.add(key)
-            pieces.append(_slim(parser.text[group.offset : end], path) + "\n")
-    if header is None:
-        raise InputError("no Liberty file given")
-    write_atomic(target_path, "".join(pieces) + "}\n")
-
-
 def library_units(library: Group) -> dict[str, str]:
     """The units in the header of a library, without spaces."""
     names = ("time_unit", "voltage_unit", "leakage_power_unit", "current_unit", "pulling_resistance_unit")
     units = {name: library.attributes.get(name, "").replace(" ", "") for name in names}
-    units["capacitive_load_unit"] = library.complex.get("capacitive_load_unit", "").replace(" ", "").lower()
+    load = library.complex.get("capacitive_load_unit", "")
+    units["capacitive_load_unit"] = re.sub(r'[\s"\\]', "", load).lower()
     return units
-
-
-def _slim(text: str, path: Path) -> str:
-    """The text of a group without inner groups that synthesis does not read."""
-    parser, kept, at = Parser(text, path), [], 0
-    while (match := _NOT_FOR_SYNTHESIS.search(text, at)) is not None:
-        arguments = _ARGUMENTS.match(text, match.end() - 1)
-        opening = _OPENING.match(text, arguments.end()) if arguments else None
-        if opening is None:
-            kept.append(text[at : match.end()])
-            at = match.end()
-            continue
-        kept.append(text[at : match.start()])
-        at = parser.close_of(Group(match[0], (), match.start()), opening.end())
-    return "".join(kept) + text[at:]

@@ -230,7 +230,6 @@ def test_a_number_or_function_that_is_none_is_refused_with_its_line(tmp_path: Pa
         (tiny.library(gates=(), flip_flops=()), "no cells"),
         (tiny.library().replace("area :", "size :"), "no cell has an area"),
         (tiny.library(header=tiny.HEADER.replace("capacitive_load_unit (1,ff);", "")), "no capacitive_load_unit"),
-        (tiny.library(header=tiny.HEADER.replace('leakage_power_unit : "1nW";', "")), "no leakage_power_unit"),
         (tiny.library(header=tiny.HEADER.replace('"1nW"', '"1 nanowatt"')), "'1 nanowatt' is not a unit in W"),
         (tiny.library(header=tiny.HEADER.replace("nom_voltage : 1.0;", "")), "no nom_voltage"),
     ],
