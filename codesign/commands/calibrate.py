@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.limit,
             arguments.parallel,
             progress,
+            arguments.units,
         )
     model = found.model()
     write_atomic(arguments.out / "mac_model.yaml", model_text(model))
@@ -50,5 +51,12 @@ def _summarise(found: Calibration) -> None:
     ]
     title = f"{found.library.name}: {len(found.samples)} units synthesised, {len(found.failures)} failed"
     print_table(title, ["error", "median", "90th percentile", "worst"], rows)
+    if found.left_out:
+        print(
+            f"quick grid: {found.left_out} units left out, the 90th percentiles are upper bounds with 90 % confidence; "
+            "the same command without --units goes on"
+        )
+    for what in found.library.assumed:
+        print(f"assumed: {what}")
     for name, reason in found.failures:
         print(f"failed: {name}: {reason}")

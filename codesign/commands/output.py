@@ -53,8 +53,11 @@ def assignment_for(workload: Workload, arguments: argparse.Namespace) -> Assignm
     return Assignment.of_pairs(dict.fromkeys(workload.layers, pair), workload.layer_kinds())
 
 
+_AT_ONCE_S = 0.02  # steps that follow each other faster were not made now
+
+
 class SearchProgress:
-    """Progress on stderr: a bar with the remaining time on a terminal, otherwise a line at least every 10 s."""
+    """Progress on stderr with the time left: a bar on a terminal, otherwise a line at least every 10 s."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -71,6 +74,7 @@ class SearchProgress:
             )
         self._tasks: dict[str, Any] = {}
         self._said = 0.0
+        self._left: dict[str, TimeLeft] = {}
 
     def __enter__(self) -> SearchProgress:
         if self._bar is not None:
@@ -86,6 +90,27 @@ class SearchProgress:
             if stage not in self._tasks:
                 self._tasks[stage] = self._bar.add_task(stage, total=total, detail=detail)
             self._bar.update(self._tasks[stage], completed=done, total=total, detail=detail)
-        elif done == total or time.monotonic() - self._said > 10:
+            return
+        left = self._left.setdefault(stage, TimeLeft()).after(done, total, time.monotonic())
+        if done == total or time.monotonic() - self._said > 10:
             self._said = time.monotonic()
-            print(f"{stage}: {done}/{total} {detail}".rstrip(), file=sys.stderr, flush=True)
+            print(f"{stage}: {done}/{total} {detail}".rstrip() + left, file=sys.stderr, flush=True)
+
+
+class TimeLeft:
+    """The remaining time of a stage, by the time that its last steps took."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+        self._last = 0.0
+
+    def after(self, done: int, total: int, now: float) -> str:
+        """``, 12 min left`` after `done` of `total` steps at the time `now`; '' if nothing is known."""
+        if self._first is None or now - self._last < _AT_ONCE_S:  # what an earlier run did comes all at once
+            self._first = (done, now)
+        self._last = now
+        before, since = self._first
+        if done >= total or done <= before:
+            return ""
+        left = (now - since) / (done - before) * (total - done)
+        return f", {left:.0f} s left" if left < 100 else f", {left / 60:.0f} min left"

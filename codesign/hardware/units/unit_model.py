@@ -74,6 +74,7 @@ class Provenance:
     synthesis_s: int | None = None  # total run time of synthesis; None in older files
     fitted: Fitted
     failed: tuple[str, ...]  # units that could not be synthesised, with the reason
+    left_out: int = 0  # units of the whole grid that a quick one leaves out
     assumed: tuple[str, ...] = ()  # what the library's files leave open, and how it was read
 
 
@@ -155,7 +156,7 @@ class UnitModel:
 
         switching = switched(self.energy[0] + changes[:, None] * self.energy[1])
         middle = switched(self.energy[0, 0] + changes[:, None] * self.energy[1, 0])
-        switching[1] = min(switching[1], middle[1] * (1 - error))
+        switching[1] = min(switching[1], middle[1] * _below(error))
         switching[2] = max(switching[2], middle[2] * (1 + error))
         registers = counts_of(unit)[PARTS.index("register")]
         value, low, high = (switching + clock * registers) * 1e-3 / found.products
@@ -180,7 +181,12 @@ def _cuts(model: UnitModel, unit: Unit) -> Cuts:
 
 
 def _around(value: float, error: float) -> Interval:
-    return Interval(value, value * (1 - error), value * (1 + error))
+    return Interval(value, value * _below(error), value * (1 + error))
+
+
+def _below(error: float) -> float:
+    """The low end of a relative error; that of a quick grid may exceed 1."""
+    return max(0.0, 1 - error)
 
 
 @lru_cache(maxsize=64)  # libraries

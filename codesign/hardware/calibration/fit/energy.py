@@ -78,9 +78,9 @@ def idle_share(rows: Sequence[Switched], coefficients: Vector) -> tuple[float, f
     return float(value), float(low), float(high)
 
 
-def energy_errors(rows: Sequence[Switched]) -> dict[str, dict[str, float]]:
+def energy_errors(rows: Sequence[Switched], *, few: bool = False) -> dict[str, dict[str, float]]:
     """Relative errors of units of one format under all activities, in-sample and held out by unit or family, and of
-    units of several formats, from which only the idle share is fitted."""
+    units of several formats, from which only the idle share is fitted. few: as in `summary`."""
     single = [row for row in rows if len(row.unit.modes) == 1]
     shared = [row for row in rows if len(row.unit.modes) > 1]
     coefficients = fit_energy(single)
@@ -95,7 +95,7 @@ def energy_errors(rows: Sequence[Switched]) -> dict[str, dict[str, float]]:
             for row in shared
         ],
     }
-    return summaries(found)
+    return summaries(found, few=few)
 
 
 def energy_model(rows: Sequence[Switched], area_um2: Vector, source: str) -> EnergySections:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware.rtl.analyse.timing import Steps
 from codesign.hardware.rtl.emit.unit import Unit
@@ -108,6 +109,9 @@ SHARED: list[tuple[tuple[str, ...], tuple[int, ...], str, tuple[int, ...]]] = [
     (("mxint8", "mxfp6_e2m3", "mxfp4"), (1, 1, 1), "auto", (8,)),
 ]
 SHARED_FAMILY = "several formats"
+# Fewest units of a quick grid. With fewer, of the units of both shipped libraries, the errors that a quick grid states
+# do not cover those of the units that it leaves out (reports/validation/quick_grid.py).
+FEWEST = 20
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,24 @@ class Entry:
     clock_ps: float
 
 
-def grid(clocks_ps: tuple[float, ...], level_ps: Mapping[str, float]) -> list[Entry]:
-    """Every unit pipelined for every clock target; units with equal cuts at two clocks are both kept."""
+def grid(clocks_ps: tuple[float, ...], level_ps: Mapping[str, float], count: int | None = None) -> list[Entry]:
+    """Every unit pipelined for every clock target; units with equal cuts at two clocks are both kept.
+
+    count: of a quick grid, the number of units, spread over families and dot lengths; see `spread`.
+    """
+    units = unpipelined()
+    if count is not None:
+        units = spread(units, count)
+    steps = [Steps.of(unit) for _, unit in units]
+    return [
+        Entry(family, unit.cut(found.plan(clock, level_ps).cuts), clock)
+        for clock in clocks_ps
+        for (family, unit), found in zip(units, steps, strict=True)
+    ]
+
+
+def unpipelined() -> list[tuple[str, Unit]]:
+    """The (family, unit) of the whole grid, before pipelining."""
     units = [
         (family, Unit((FormatPair.parse(pair),), accumulator, lanes))
         for family, rows in SINGLE.items()
@@ -132,9 +152,27 @@ def grid(clocks_ps: tuple[float, ...], level_ps: Mapping[str, float]) -> list[En
         for pairs, rates, accumulator, lengths in SHARED
         for lanes in lengths
     ]
-    steps = [Steps.of(unit) for _, unit in units]
-    return [
-        Entry(family, unit.cut(found.plan(clock, level_ps).cuts), clock)
-        for clock in clocks_ps
-        for (family, unit), found in zip(units, steps, strict=True)
-    ]
+    return units
+
+
+def spread(units: Sequence[tuple[str, Unit]], count: int, fewest: int = FEWEST) -> list[tuple[str, Unit]]:
+    """`count` of the units: of each family in turn the one that halves its longest gap (bit-reversed order).
+
+    A larger count holds all units of a smaller one. Raises InputError unless fewest <= count <= all.
+    """
+    if not fewest <= count <= len(units):
+        raise InputError(f"--units: {count} units; a grid has {fewest} to {len(units)}")
+    families: dict[str, list[tuple[str, Unit]]] = {}
+    for entry in units:
+        families.setdefault(entry[0], []).append(entry)
+    turns = sorted(
+        (turn, place, entry)
+        for place, entries in enumerate(families.values())
+        for turn, entry in enumerate(sorted(entries, key=lambda each: _reversed(entries.index(each), len(entries))))
+    )
+    return [entry for _, _, entry in turns[:count]]
+
+
+def _reversed(index: int, count: int) -> int:
+    """The index with its bits in reverse order."""
+    return int(f"{index:0{max(1, (count - 1).bit_length())}b}"[::-1], 2)

@@ -6,12 +6,22 @@ import functools
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from codesign.formats import FormatPair
-from codesign.hardware.calibration.fit.area_delay import Sample, area_error, delay_error, fit_area, fit_delay
+from codesign.hardware.calibration.fit.area_delay import (
+    Sample,
+    area_error,
+    delay_error,
+    fit_area,
+    fit_delay,
+    held_out,
+    summary,
+)
 from codesign.hardware.calibration.fit.energy import fit_energy
 from codesign.hardware.calibration.synthesis.energy import Switched
+from codesign.hardware.calibration.synthesis.grid import FEWEST, SHARED_FAMILY, spread, unpipelined
 from codesign.hardware.rtl import Unit, build
 from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.units.coefficients import DATA
@@ -86,3 +96,23 @@ def test_the_stored_model_is_what_the_fit_of_the_stored_units_gives(library: str
     settled, excess = fit_energy(switched).reshape(2, 2, len(PARTS))
     assert settled == pytest.approx(model.energy[:, 1], abs=2e-5)
     assert settled + excess / 2 == pytest.approx(model.energy[:, 0], abs=2e-5)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_area_error_that_a_quick_grid_states_covers_the_units_that_it_leaves_out(library: str) -> None:
+    chosen = {unit.name for _, unit in spread(unpipelined(), FEWEST)}
+    inside = [sample for sample in samples(library) if sample.unit.cut(()).name in chosen]
+    single = [sample for sample in inside if sample.family != SHARED_FAMILY]
+    rest = [s for s in samples(library) if s.family != SHARED_FAMILY and s.unit.cut(()).name not in chosen]
+    held = held_out(single, fit_area, area_error, "family")
+    stated = summary(held, few=True)["p90"]
+    coefficients = fit_area(inside)
+    assert stated > summary(held)["p90"]
+    assert stated > np.quantile(np.abs([area_error(sample, coefficients) for sample in rest]), 0.9)
+
+
+def test_the_bound_of_few_errors_is_the_order_statistic_that_nine_in_ten_samples_reach() -> None:
+    errors = np.linspace(0.01, 1.0, 100)
+    assert summary(list(errors))["p90"] == pytest.approx(0.901)
+    assert summary(list(errors), few=True)["p90"] == pytest.approx(0.95)  # 94 of 100 or fewer in nine of ten samples
+    assert summary([-0.3, 0.1, 0.2], few=True)["p90"] == 0.3  # too few for a bound: the largest
