@@ -14,6 +14,7 @@ from pathlib import Path
 
 from codesign import __version__
 from codesign.errors import CodesignError, InputError
+from codesign.hidden import hidden
 
 FAULT = 70  # exit code of an exception that nobody foresaw (EX_SOFTWARE of sysexits.h)
 Adder = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
@@ -55,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fault(error: Exception, arguments: argparse.Namespace) -> int:
     """Say in one line what nobody foresaw, and keep the traceback for whoever mends it."""
-    text = f"codesign {__version__} {arguments.command}\n{''.join(traceback.format_exception(error))}"
-    lines = str(error).strip().splitlines() or [""]
+    text = hidden(f"codesign {__version__} {arguments.command}\n{''.join(traceback.format_exception(error))}")
+    lines = hidden(str(error)).strip().splitlines() or [""]
     said = f"codesign: internal error: {type(error).__name__}: {lines[0]}"
     if arguments.traceback:
         print(f"{text}{said}", file=sys.stderr)

@@ -13,7 +13,7 @@ import pytest
 from codesign.cli import main
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.search.queue import storage as storages
-from codesign.search.queue.storage import open_storage, without_password
+from codesign.search.queue.storage import open_storage
 from tests import SPACE
 from tests.storage.servers import PASSWORD, PostgreSQL
 
@@ -110,12 +110,6 @@ def test_a_driver_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(EnvironmentProblem, match=r"psycopg is not installed \(pip install 'codesign\[postgresql\]'\)"):
         open_storage("postgresql://tests@127.0.0.1/study")
-
-
-def test_the_password_alone_is_hidden() -> None:
-    assert without_password("postgresql://me:p@ss@host/db") == "postgresql://me:***@host/db"
-    assert without_password("postgresql://me@host/db") == "postgresql://me@host/db"
-    assert without_password("sqlite:///a:b.db") == "sqlite:///a:b.db"
 
 
 def test_waiting_does_not_help_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,11 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
-from codesign.errors import EnvironmentProblem
+from codesign.errors import EnvironmentProblem, InputError
+from codesign.hidden import hidden, hide
+from codesign.search.queue.addresses import database, file_url, journal, proxy, secrets, without_password
+
+__all__ = ["PATIENCE_S", "default_storage", "open_storage", "patient", "quiet", "without_password"]
 
 PATIENCE_S = 120.0  # how long a failing storage is retried, for example while its server restarts
 _ANSWER_S = 10.0  # timeout of the first connection to a server
@@ -37,34 +41,41 @@ def open_storage(url: str) -> BaseStorage:
         url: ``sqlite:///file``, any other SQLAlchemy URL, ``grpc://host:port`` of a storage proxy, or a path that ends
             in .log or .journal for a journal file.
     Raises:
-        EnvironmentProblem: the storage does not answer, or holds something else. The text contains no password.
+        InputError: the URL is of an unknown kind, or none.
+        EnvironmentProblem: the storage does not answer, or holds something else.
+        No text contains a password, here or later in this process.
     """
+    hide(secrets(url))
     try:
         with quiet("optuna.storages", logging.CRITICAL):
             return optuna.storages.get_storage(_opened(url))
+    except InputError as error:
+        raise InputError(f"storage {without_password(url)}: {hidden(str(error))}") from None
     except Exception as error:  # SQLAlchemy, drivers and Optuna raise many types
-        raise EnvironmentProblem(f"storage {without_password(url)}: {_reason(error, url)}") from None
+        raise EnvironmentProblem(f"storage {without_password(url)}: {_reason(error)}") from None
 
 
 def _opened(url: str) -> BaseStorage:
-    if url.endswith((".log", ".journal")):
-        path = url.removeprefix("journal:///")
-        _refuse_foreign_journal(Path(path))
-        return JournalStorage(JournalFileBackend(path))
+    path = journal(url)
+    if path is not None:
+        _refuse_foreign_journal(path)
+        return JournalStorage(JournalFileBackend(str(path)))
     if url.startswith("grpc://"):
-        host, _, port = url.removeprefix("grpc://").partition(":")
-        return _proxy(host, int(port or 13000))
-    sqlite = url.startswith("sqlite")
+        return _proxy(*proxy(url))
+    read = database(url)
+    kind = read.get_backend_name()
     # a worker sends one query at a time: one connection, checked before use, is enough
     settings: dict[str, Any] = {"pool_size": 1, "max_overflow": 2, "pool_pre_ping": True}
-    if sqlite:
+    if kind == "sqlite":
         settings = {"connect_args": {"timeout": 60}}
-    elif url.startswith(("postgresql://", "postgres://")):
-        url = "postgresql+psycopg://" + url.partition("://")[2]
+    elif kind == "postgresql" and "connect_timeout" not in read.query:
         settings["connect_args"] = {"connect_timeout": int(_ANSWER_S)}
-    _refuse_foreign_database(url, settings)
-    storage = RDBStorage(url, engine_kwargs=settings)
-    if sqlite:
+    _refuse_foreign_database(read, settings)
+    text = read.render_as_string(hide_password=False)
+    if "{SCHEMA_VERSION}" not in text:  # the only field of the template that Optuna takes it for
+        text = text.replace("{", "{{").replace("}", "}}")
+    storage = RDBStorage(text, engine_kwargs=settings)
+    if kind == "sqlite":
         _write_ahead(storage.engine)
     return storage
 
@@ -95,9 +106,9 @@ def _refuse_foreign_journal(path: Path) -> None:
         raise ValueError("the file is not a journal of Optuna; nothing was changed")
 
 
-def _refuse_foreign_database(url: str, settings: Mapping[str, Any]) -> None:
+def _refuse_foreign_database(url: sqlalchemy.URL, settings: Mapping[str, Any]) -> None:
     """Raise ValueError if the database holds other tables: Optuna would add its own to any database."""
-    file = sqlalchemy.make_url(url).database if url.startswith("sqlite") else None
+    file = url.database if url.get_backend_name() == "sqlite" else None
     if file and not Path(file).exists():
         return  # connecting would create it
     engine = sqlalchemy.create_engine(url, **settings)
@@ -123,14 +134,7 @@ def _write_ahead(engine: sqlalchemy.Engine) -> None:
 
 def default_storage(folder: Path) -> str:
     """The URL of the SQLite file in the study's own folder."""
-    return f"sqlite:///{(folder / 'study.db').resolve()}"
-
-
-def without_password(url: str) -> str:
-    """The URL with its password replaced by ***."""
-    head, at, tail = url.rpartition("@")
-    scheme, slashes, user = head.partition("://")
-    return f"{scheme}{slashes}{user.split(':', 1)[0]}:***@{tail}" if at and ":" in user else url
+    return file_url((folder / "study.db").resolve())
 
 
 def patient(function: Callable[P, T]) -> Callable[P, T]:
@@ -165,16 +169,14 @@ def _is_storage_problem(error: Exception) -> bool:
     return isinstance(error, kinds) or (isinstance(error, OSError) and not ours) or "grpc" in type(error).__module__
 
 
-def _reason(error: BaseException, url: str = "") -> str:
-    """The first line of the underlying error, with the password masked."""
+def _reason(error: BaseException) -> str:
+    """The first line of the underlying error, with passwords masked."""
     while isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
         return f"{error.name} is not installed (pip install 'codesign[{_EXTRAS[error.name]}]')"
     text = str(getattr(error, "orig", None) or error) or type(error).__name__
-    password = url.rpartition("@")[0].partition("://")[2].partition(":")[2]
-    line = text.strip().splitlines()[0]
-    return line.replace(password, "***") if password else line
+    return hidden(text.strip().splitlines()[0])
 
 
 @contextlib.contextmanager

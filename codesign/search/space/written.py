@@ -147,7 +147,7 @@ class SearchSpec(Written):
 class SpaceFile(Written):
     """A search space file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=512)  # Optuna's databases hold no more
     tasks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], TaskSpec] = Field(min_length=1)
     pairs: list[str] = []  # weight:activation, the choices of every measured layer
     hardware: HardwareSpec | None = None  # None: formats alone are searched; no objective or budget may need a chip
