@@ -18,9 +18,33 @@ from codesign.files import read_text
 
 with warnings.catch_warnings():  # ruamel adds filters for everybody
     from ruamel.yaml import YAML
-    from ruamel.yaml.constructor import DuplicateKeyError
+    from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
     from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+    from ruamel.yaml.tag import Tag
+
+
+_TEXT, _MERGE = Tag(suffix="tag:yaml.org,2002:str"), "tag:yaml.org,2002:merge"
+
+
+class _TextKeys(SafeConstructor):
+    """Keys are names here, as they are written: a layer may be called 0, 1.10 or null."""
+
+    def construct_document(self, node: Node) -> Any:
+        left, seen = [node], set[int]()
+        while left:
+            inner = left.pop()
+            if id(inner) in seen:  # an anchor's second use
+                continue
+            seen.add(id(inner))
+            if isinstance(inner, SequenceNode):
+                left += inner.value
+            elif isinstance(inner, MappingNode):
+                for key, value in inner.value:
+                    left.append(value)
+                    if isinstance(key, ScalarNode) and key.tag != _MERGE:
+                        key.ctag = _TEXT
+        return super().construct_document(node)
 
 
 class Written(BaseModel):
@@ -60,7 +84,9 @@ def line_of(path: Path, *location: str | int) -> int:
 
 
 def _yaml() -> YAML:
-    return YAML(typ="safe", pure=True)  # the other parser knows YAML 1.1 alone
+    yaml = YAML(typ="safe", pure=True)  # the other parser knows YAML 1.1 alone
+    yaml.Constructor = _TextKeys
+    return yaml
 
 
 def _compose(path: Path, text: str) -> Node | None:
@@ -79,7 +105,7 @@ def _compose(path: Path, text: str) -> Node | None:
 def _construct(path: Path, text: str, root: Node | None) -> Any:
     """The values of a file, keys as text; raises InputError with the line of one that cannot be read."""
     try:
-        return _text_keys(_yaml().load(text))
+        return _yaml().load(text)
     except MarkedYAMLError as error:
         raise _broken(path, error) from None
     except ValueError as error:  # a date that is none, a number of thousands of digits
@@ -114,13 +140,6 @@ def _scalars(node: Node | None) -> Iterator[ScalarNode]:
     elif isinstance(node, SequenceNode):
         for value in node.value:
             yield from _scalars(value)
-
-
-def _text_keys(value: Any) -> Any:
-    """Keys are names here, also where they look like numbers: a layer may be called 0."""
-    if isinstance(value, dict):
-        return {str(key): _text_keys(inner) for key, inner in value.items()}
-    return [_text_keys(inner) for inner in value] if isinstance(value, list) else value
 
 
 @contextmanager

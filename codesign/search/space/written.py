@@ -50,6 +50,14 @@ class TaskSpec(Written):
     def _known_pairs(cls, layers: dict[str, list[str]]) -> dict[str, list[str]]:
         return {glob: [_check_pair(p) for p in pairs] for glob, pairs in layers.items()}
 
+    @field_validator("ties", mode="before")
+    @classmethod
+    def _numbered(cls, ties: object) -> object:
+        """Names such as 0, which torch.nn.Sequential gives; 1.10 would lose its zero, and is asked for in quotes."""
+        if not isinstance(ties, list) or not all(isinstance(globs, list) for globs in ties):
+            return ties
+        return [[str(glob) if type(glob) is int else glob for glob in globs] for globs in ties]
+
     @field_validator("formats", mode="before")
     @classmethod
     def _one_or_many(cls, formats: object) -> object:
