@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Format
@@ -25,6 +26,8 @@ _COARSE = 2.0 ** (-torch.arange(33) / 4)  # coarse search of rule mse: shares of
 _FINE = 16  # shares of the fine search, between the neighbours of the best coarse one
 _HOPELESS = 4.0  # times the least error so far: the search stops, as smaller ranges clip even more
 _WORTH = 0.998  # of the error of the full range: smaller gains are within the resolution of the histogram
+
+_NAMED = 8  # samples that an error lists
 
 _OPERANDS = {"attention_qk": ("query", "key"), "attention_pv": ("probability", "value")}
 
@@ -54,7 +57,8 @@ class Ranges:
                   grid search; never worse than minmax. Differs by format: int8 clips outliers that fp8 represents.
     Block formats and casts need no range: their scales come from the data.
 
-    Raises InputError if an operand holds NaN or infinity, naming the layer, or if the run performs no matrix product.
+    Raises InputError if an operand holds NaN or infinity, naming the layer and the samples that hold it already, or if
+    the run performs no matrix product.
     """
 
     def __init__(self, task: Task, rule: RangeRule = "mse") -> None:
@@ -62,10 +66,21 @@ class Ranges:
         self._name = task.name
         self._seen: dict[Site, _Observed] = {}
         self._fitted: dict[tuple[Site, str], Range] = {}
+        self._calls = 0  # of the network
+        self._given: Any = None  # the arguments of the last call, while it runs
+        hook = task.module.register_forward_pre_hook(self._enter, with_kwargs=True)
         with torch.inference_mode(), ProductInterceptor(task.module, self._observe, decompose=True):
-            task.calibrate(task.module)
+            try:
+                task.calibrate(task.module)
+            finally:
+                hook.remove()
+                self._given = None
         if not self._seen:
             raise InputError(f"{task.name}: the calibration run performed no matrix product")
+
+    def _enter(self, _module: object, *given: Any) -> None:
+        self._calls += 1
+        self._given = given
 
     def _observe(self, product: Product) -> None:
         first, second = sites(product)
@@ -80,6 +95,7 @@ class Ranges:
         if not (math.isfinite(low) and math.isfinite(high)):
             raise InputError(
                 f"{self._name}: layer '{site[0]}': its {site[1]} holds NaN or infinity in the calibration run"
+                f"{_origin(self._given, self._calls)}"
             )
         seen = self._seen.setdefault(site, _Observed())
         seen.low, seen.high = min(seen.low, low), max(seen.high, high)
@@ -110,6 +126,27 @@ class Ranges:
         elif self.rule == "mse":
             share = _least_error(lambda share: _range(seen, largest, share, fmt), fmt, *seen.elements.rows())
         return _range(seen, largest, share, fmt)
+
+
+def _origin(given: Any, calls: int) -> str:
+    """Which samples of the network's arguments, in the last of its calls, hold NaN or infinity themselves."""
+    if given is None:
+        return ""
+    floats = [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    rows = sorted({row for x in floats if x.ndim for row in _not_finite(x)})
+    if not rows:
+        return ", which its data do not: the network makes it"
+    some = ", ".join(map(str, rows[:_NAMED])) + (", ..." if len(rows) > _NAMED else "")
+    call = f" in call {calls}" if calls > 1 else ""
+    count = max(len(x) for x in floats if x.ndim)
+    return f", as {len(rows)} of {count} samples of its data do{call}: {some} (counted from 0)"
+
+
+def _not_finite(x: Tensor) -> list[int]:
+    """The indices along the first axis at which a tensor holds NaN or infinity."""
+    bad = ~x.isfinite()
+    found: list[int] = (bad.flatten(1).any(dim=1) if bad.ndim > 1 else bad).nonzero().flatten().tolist()
+    return found
 
 
 def check_rule(rule: str) -> RangeRule:

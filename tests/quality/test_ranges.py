@@ -118,6 +118,46 @@ def test_what_is_not_finite_is_refused_with_its_layer(value: float) -> None:
         Ranges(linear_task(x))
 
 
+def test_samples_that_hold_nan_themselves_are_named() -> None:
+    x = torch.zeros(32, 4, 9)
+    x[5, 1, 2], x[7, 0, 0] = float("nan"), float("inf")
+    said = r"^heavy: layer .root.: its input .* run, as 2 of 32 samples of its data do: 5, 7 \(counted from 0\)$"
+    with pytest.raises(InputError, match=said):
+        Ranges(linear_task(x))
+    with pytest.raises(InputError, match=r"as 30 of 32 .* do: 2, 3, 4, 5, 6, 7, 8, 9, \.\.\. \(counted from 0\)$"):
+        Ranges(linear_task(torch.cat([x[:2] * 0, torch.full((30, 4, 9), float("nan"))])))
+
+
+def test_the_call_of_samples_that_hold_nan_is_named() -> None:
+    x = torch.zeros(6, 4, 9)
+    x[5] = float("nan")
+
+    class InParts(CustomTask):
+        def calibrate(self, module: nn.Module) -> None:
+            for part in (x[:4], x[4:]):
+                module(part)
+
+    with pytest.raises(InputError, match=r"as 1 of 2 samples of its data do in call 2: 1 \(counted from 0\)$"):
+        Ranges(InParts("heavy", linear_task(x).module, x, x, None))
+
+
+def test_nan_that_the_network_makes_is_told_from_nan_in_its_data() -> None:
+    class Logarithm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(9, 2)
+
+        def forward(self, x: Tensor, none: Tensor, scale: Tensor) -> Tensor:
+            found: Tensor = self.layer(x.log() * scale)
+            return found
+
+    data = (-torch.ones(3, 9), torch.ones(3, 0, 9), torch.tensor(2.0))
+    task = CustomTask("made", Logarithm(), data, data, None)
+    with pytest.raises(InputError, match=r"^made: layer 'layer': .* run, which its data do not: the network makes it$"):
+        Ranges(task)
+    assert not task.module._forward_pre_hooks
+
+
 def test_an_unknown_rule_offers_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'minmax'"):
         Ranges(linear_task(torch.ones(1, 2, 3)), "minmaxx")  # type: ignore[arg-type]  # the mistake is tested
