@@ -83,7 +83,7 @@ class CustomTask(Task):
         self, name: str, module: nn.Module, calibration: Any, evaluation: Any, metric: Metric | Loss | None
     ) -> None:
         self.name = name
-        self.module = module.eval()
+        self.module = _evaluating(module)
         self.metric_is_given = metric is not None
         loss = metric if isinstance(metric, Loss) else Loss(metric or squared_error)
         self.deciding = loss.name or getattr(loss.function, "__name__", "loss")
@@ -207,6 +207,16 @@ def as_task(spec: str, name: str, result: Any) -> Task:
         if not min(_lengths(inputs)):
             raise InputError(f"'{spec}': the {what} data hold no sample")
     return _watched(CustomTask(name, module, calibration, evaluation, metric), spec)
+
+
+def _evaluating(module: nn.Module) -> nn.Module:
+    """The module in eval mode; a program of torch.export, which refuses to be put there, stays as it was exported."""
+    try:
+        return module.eval()
+    except NotImplementedError:
+        for inner in module.modules():
+            inner.training = False
+        return module
 
 
 def _as_tensor(leaf: Any) -> Any:

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codesign.formats import Format, FormatPair, get_format
+from codesign.errors import InputError
+from codesign.formats import Assignment, Format, FormatPair, get_format
 from codesign.quality.evaluator import Evaluator
+from codesign.quality.gradients import differentiable
 from codesign.quality.quantized import quantized_weight
 from codesign.quality.ranges import Site, sites
 from codesign.workload import Product, ProductInterceptor
@@ -30,19 +32,40 @@ def sensitivities(evaluator: Evaluator, pairs: Sequence[FormatPair], *, probes: 
     (`Task.probe`). One forward and `probes` backward passes give v . J for every operand of every layer; each format
     then adds only its own delta. Errors of different samples (activations) and of different output channels (weights)
     are assumed independent, which makes the estimate a sum of many squares and reduces its variance.
+
+    Raises InputError, naming the layer, if a layer changes the outputs and no gradient of them reaches it.
     """
     collector = _Collector(evaluator, {p.weight for p in pairs}, {p.activation for p in pairs})
     generator = torch.Generator().manual_seed(seed)
     task = evaluator.task
-    with torch.enable_grad(), ProductInterceptor(task.module, collector.watch, decompose=True):
+    with differentiable(), ProductInterceptor(task.module, collector.watch, decompose=True):
         outputs = task.run(task.module)
     for index in range(probes):
         # the hooks collect the gradients of operands; those of the parameters are discarded below
-        torch.autograd.backward(task.probe(outputs, generator), retain_graph=index + 1 < probes)
+        with torch.enable_grad():
+            probe = task.probe(outputs, generator)
+        if probe.requires_grad:
+            torch.autograd.backward(probe, retain_graph=index + 1 < probes)
         collector.end_probe()
     for parameter in task.module.parameters():
         parameter.grad = None
+    _check_reached(evaluator, [layer for layer in evaluator.layers if layer not in collector.reached], pairs)
     return np.array([[collector.loss(layer, pair) / probes for pair in pairs] for layer in evaluator.layers])
+
+
+def _check_reached(evaluator: Evaluator, unreached: Sequence[str], pairs: Sequence[FormatPair]) -> None:
+    """Raise InputError unless the layers without a gradient leave the outputs as they are, in whatever formats."""
+    if not unreached:
+        return
+    exact = dict.fromkeys(evaluator.layers, FormatPair.parse("fp32"))
+    for pair in pairs:
+        assignment = Assignment.of_pairs(exact | dict.fromkeys(unreached, pair), evaluator.layers)
+        outputs, reference = evaluator.outputs(assignment), evaluator.reference()
+        if any(not torch.equal(torch.as_tensor(x), torch.as_tensor(reference[name])) for name, x in outputs.items()):
+            raise InputError(
+                f"{evaluator.task.name}: layer '{unreached[0]}' changes the outputs, but no gradient of them reaches "
+                "it (detach, argmax or rounding in the forward pass?): a search cannot tell how sensitive it is"
+            )
 
 
 class _Collector:
@@ -56,10 +79,16 @@ class _Collector:
         self._dots: dict[Key, Tensor] = {}
         self._losses: defaultdict[Key, float] = defaultdict(float)
         self._weight_errors: dict[Key, Tensor] = {}
+        self.reached: set[str] = set()  # layers with a gradient
 
     def watch(self, product: Product) -> tuple[Tensor, Tensor]:
         """Interceptor's handler: returns operands with gradient hooks."""
         site, stationary_site = sites(product)
+        if product.input.is_inference():
+            raise InputError(
+                f"layer '{product.layer}' reads what the network's forward made in torch.inference_mode, which has no "
+                "gradient: write torch.no_grad there"
+            )
         x = _watched(product.input)
         x.register_hook(partial(self._activation, site, x.detach(), product.input_axis, self._activation_formats))
         w = _watched(product.stationary)
@@ -72,6 +101,7 @@ class _Collector:
 
     @torch.no_grad()
     def _activation(self, site: Site, x: Tensor, axis: int, formats: Iterable[Format], grad: Tensor) -> None:
+        self.reached.add(site[0])
         # a third of the samples is enough, since rounding errors are averaged over all of their elements
         rows, axis = slice(None, None, _EVERY if x.shape[0] > _FEW else 1), axis % x.ndim
         scale = (x.shape[0] / len(x[rows])) ** 0.5
@@ -83,6 +113,7 @@ class _Collector:
     @torch.no_grad()
     def _weight(self, product: Product, grad: Tensor) -> None:
         weight = product.stationary
+        self.reached.add(product.layer)
         for fmt in self._weight_formats:
             key = ((product.layer, "weight"), fmt.name)
             if key not in self._weight_errors:

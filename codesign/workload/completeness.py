@@ -41,7 +41,7 @@ class Census(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.embedding or getattr(func, "__name__", "") in _LOOKUPS:
+        if func is F.embedding or getattr(func, "__name__", "").partition(".")[0] in _LOOKUPS:
             for each in (*args, *kwargs.values()):
                 if isinstance(each, Tensor) and each.is_floating_point():
                     self.read(each)

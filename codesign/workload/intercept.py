@@ -29,21 +29,23 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 
 from codesign.errors import InputError
 from codesign.workload.attention import Compute, attend, standins
 from codesign.workload.einsum import Contraction, contraction
-from codesign.workload.naming import CallStack, Frame, WeightNames, numbered
-
-Arguments = tuple[Any, ...]
-
-# products that are neither a convolution, a linear layer nor one of the products of an attention
-UNSUPPORTED = (
-    *("mv", "addmv", "addbmm", "tensordot", "chain_matmul", "multi_dot", "inner", "bilinear"),
-    *("conv_tbc", "convolution", "vecdot"),
-    *("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
+from codesign.workload.functions import (
+    SPARSE,
+    UNSUPPORTED,
+    Arguments,
+    argument,
+    exported,
+    functions,
+    leading,
+    overloads,
 )
+from codesign.workload.naming import CallStack, Frame, WeightNames, numbered
 
 
 @dataclass(slots=True)
@@ -130,6 +132,8 @@ class ProductInterceptor(TorchFunctionMode):
     ) -> Any:
         entry = self._table.get(func)
         if entry is None:
+            if self.strict and isinstance(func, HigherOrderOperator):
+                self._refuse(func, "(a higher-order operator): write it with scaled_dot_product_attention or matmul")
             return func(*args, **kwargs) if kwargs else func(*args)
         return entry(func, args, kwargs or {})
 
@@ -142,15 +146,22 @@ class ProductInterceptor(TorchFunctionMode):
         }
         table |= dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), self._conv)
         table |= dict.fromkeys((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d), self._conv_transpose)
-        table |= dict.fromkeys(_functions("matmul", "bmm", "mm", "__matmul__"), self._matmul)
-        table |= dict.fromkeys(_functions("baddbmm", "addmm"), self._matmul_add)
-        table |= dict.fromkeys(_functions("grouped_mm", "_grouped_mm"), self._grouped)
+        table |= dict.fromkeys(functions("matmul", "bmm", "mm", "__matmul__"), self._matmul)
+        table |= dict.fromkeys(functions("baddbmm", "addmm"), self._matmul_add)
+        table |= dict.fromkeys(functions("grouped_mm", "_grouped_mm"), self._grouped)
+        table |= {each: table[func] for func, each in exported(*table)}
+        table[torch.ops.aten.einsum.default] = self._exported_einsum
         if self.strict:
-            table |= dict.fromkeys(_functions(*UNSUPPORTED), self._unsupported)
+            table |= dict.fromkeys(functions(*UNSUPPORTED), self._unsupported)
+            table |= {each: self._unsupported for name in UNSUPPORTED for each in overloads(name)}
+            table |= dict.fromkeys(functions(*SPARSE), self._sparse)
+            table |= dict.fromkeys((torch.sparse.mm, torch.sparse.addmm, torch.sparse.sampled_addmm), self._sparse)
         return table
 
     def _run(self, product: Product, compute: Compute) -> Tensor:
-        """Call the handler, compute the product, call `after`."""
+        """Call the handler, compute the product, call `after`; a product of nothing is left alone."""
+        if not (product.input.numel() and product.stationary.numel()):
+            return compute(product.input, product.stationary)
         replaced = self.handler(product) if self.handler is not None else None
         output = compute(*(replaced or (product.input, product.stationary)))
         if self.after is not None:
@@ -160,15 +171,15 @@ class ProductInterceptor(TorchFunctionMode):
     # ---- one method for each kind of function ------------------------------------------------
 
     def _conv(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
-        (x, w), rest, kwargs = _operands(args, kwargs, ("input", "weight"))
-        return self._weighted(func, "conv", x, w, rest, kwargs, 1 - w.ndim, 1, _argument(rest, kwargs, 4, "groups"))
+        (x, w), rest, kwargs = leading(args, kwargs, ("input", "weight"))
+        return self._weighted(func, "conv", x, w, rest, kwargs, 1 - w.ndim, 1, argument(rest, kwargs, 4, "groups"))
 
     def _conv_transpose(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
-        (x, w), rest, kwargs = _operands(args, kwargs, ("input", "weight"))
-        return self._weighted(func, "conv", x, w, rest, kwargs, 1 - w.ndim, 0, _argument(rest, kwargs, 4, "groups"))
+        (x, w), rest, kwargs = leading(args, kwargs, ("input", "weight"))
+        return self._weighted(func, "conv", x, w, rest, kwargs, 1 - w.ndim, 0, argument(rest, kwargs, 4, "groups"))
 
     def _linear(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
-        (x, w), rest, kwargs = _operands(args, kwargs, ("input", "weight"))
+        (x, w), rest, kwargs = leading(args, kwargs, ("input", "weight"))
         return self._weighted(func, "linear", x, w, rest, kwargs, -1, -1)
 
     def _weighted(
@@ -184,8 +195,10 @@ class ProductInterceptor(TorchFunctionMode):
         groups: int = 1,
     ) -> Any:
         """Like `_run`, without a closure: most products of every evaluation take this path."""
+        if self.strict and not (x.layout == w.layout == torch.strided):
+            self._sparse(func, (x, w), {})
         layer = self._weight_name(w, computed=True)
-        if layer is None:
+        if layer is None or not x.numel():
             return func(x, w, *rest, **kwargs)
         product = Product(layer, kind, func.__name__, x, w, input_axis, stationary_axis, groups)
         if self.handler is not None:
@@ -196,7 +209,7 @@ class ProductInterceptor(TorchFunctionMode):
         return output
 
     def _attention(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
-        (q, k, v), args, kwargs = _operands(args, kwargs, ("query", "key", "value"))
+        (q, k, v), args, kwargs = leading(args, kwargs, ("query", "key", "value"))
         if not self._stack:
             return func(q, k, v, *args, **kwargs)
         frame, name = self._stack[-1], "scaled_dot_product_attention"
@@ -224,17 +237,17 @@ class ProductInterceptor(TorchFunctionMode):
 
     def _matmul(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Tensor:
         other = "mat2" if func.__name__ in ("mm", "bmm") else "other"
-        (a, b), args, kwargs = _operands(args, kwargs, ("input", other))
+        (a, b), args, kwargs = leading(args, kwargs, ("input", other))
         return self._two_operands(func, a, b, lambda a, b: func(a, b, *args, **kwargs))
 
     def _matmul_add(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Tensor:
         names = ("batch1", "batch2") if func.__name__ == "baddbmm" else ("mat1", "mat2")
-        (c, a, b), args, kwargs = _operands(args, kwargs, ("input", *names))
+        (c, a, b), args, kwargs = leading(args, kwargs, ("input", *names))
         return self._two_operands(func, a, b, lambda a, b: func(c, a, b, *args, **kwargs))
 
     def _grouped(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         """Rows [T, K] by a bank of experts [E, K, N]: a linear layer, whose rows each meet one expert."""
-        (x, w), rest, kwargs = _operands(args, kwargs, ("input" if "input" in kwargs else "mat_a", "mat_b"))
+        (x, w), rest, kwargs = leading(args, kwargs, ("input" if "input" in kwargs else "mat_a", "mat_b"))
         layer = self._weight_name(w, computed=True) if x.ndim == 2 and w.ndim == 3 else None
         if layer is None:
             self._refuse(func, "of two activations, or of other than [T, K] by [E, K, N]")
@@ -247,6 +260,8 @@ class ProductInterceptor(TorchFunctionMode):
 
         A product of two parameters (LoRA's factors), or inside a parametrization, makes a weight and is no layer.
         """
+        if self.strict and not (a.layout == b.layout == torch.strided):
+            self._sparse(func, (a, b), {})
         if not a.is_floating_point():
             if a.is_complex() or b.is_complex():
                 self._refuse(func, "of complex numbers")
@@ -318,6 +333,12 @@ class ProductInterceptor(TorchFunctionMode):
             return self._run(swapped, lambda b, a: func(args[0], a, b))
         return self._run(Product(layer, kind, "einsum", a, b, *axes, einsum=labels), lambda a, b: func(args[0], a, b))
 
+    def _exported_einsum(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
+        def einsum(equation: str, *operands: Tensor) -> Any:
+            return func(equation, operands)
+
+        return self._einsum(einsum, (args[0], *args[1]), {})
+
     def _composite(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         """Run one of torch's Python functions with the mode active inside it."""
         with _Reentered(self):
@@ -332,6 +353,10 @@ class ProductInterceptor(TorchFunctionMode):
         ):
             return func(*args, **kwargs)  # a weight's norm, as spectral_norm finds it
         self._refuse(func, "(neither convolution, linear nor attention): write it with those, as torch.nn.Linear")
+        return func(*args, **kwargs)
+
+    def _sparse(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
+        self._refuse(func, "of a sparse tensor: write it with dense ones")
         return func(*args, **kwargs)
 
     # ---- names ------------------------------------------------------------------------------
@@ -365,7 +390,8 @@ class ProductInterceptor(TorchFunctionMode):
 
     def _refuse(self, func: Callable[..., Any], what: str) -> None:
         if self.strict and self._stack:
-            raise InputError(f"module '{self._stack[-1].name}': unsupported matrix product {func.__name__} {what}")
+            name = getattr(func, "__name__", str(func)).strip("_").partition(".")[0]
+            raise InputError(f"module '{self._stack[-1].name}': unsupported matrix product {name} {what}")
 
 
 class _Reentered:
@@ -390,23 +416,3 @@ def _opened(func: Any) -> Callable[..., Any]:
 
 
 _OPENED: dict[Any, Callable[..., Any]] = {F.multi_head_attention_forward: _opened(F.multi_head_attention_forward)}
-
-
-def _functions(*names: str) -> list[Callable[..., Any]]:
-    """All torch functions and tensor methods with these names."""
-    spaces = (torch, Tensor, torch.functional, torch.linalg, F)
-    return [getattr(space, name) for space in spaces for name in names if hasattr(space, name)]
-
-
-def _argument(rest: Arguments, kwargs: Mapping[str, Any], place: int, name: str) -> int:
-    return int(rest[place] if len(rest) > place else kwargs.get(name, 1))
-
-
-def _operands(
-    args: Arguments, kwargs: Mapping[str, Any], names: tuple[str, ...]
-) -> tuple[Arguments, Arguments, Mapping[str, Any]]:
-    """Split off the leading operands, given by position or name: (operands, remaining args, remaining kwargs)."""
-    if len(args) >= len(names):
-        return args[: len(names)], args[len(names) :], kwargs
-    rest = dict(kwargs)
-    return (*args, *(rest.pop(name) for name in names[len(args) :])), (), rest

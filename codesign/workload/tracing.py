@@ -68,6 +68,7 @@ def trace(
         products.append(_operator(product, output, phase))
         bands.append(_band(product))
 
+    _refuse_compiled(module, name)
     args, kwargs = _arguments(example_inputs)
     meta = _any_meta((args, kwargs))
     standins = _meta_state(module) if meta else {}
@@ -242,6 +243,17 @@ def _inference(module: nn.Module) -> Iterator[None]:
     finally:
         for m in training:
             m.training = True
+
+
+def _refuse_compiled(module: nn.Module, name: str) -> None:
+    """Raise InputError for a module of TorchScript, which runs its products where nothing intercepts them."""
+    for inner, each in module.named_modules():
+        if isinstance(each, torch.jit.ScriptModule):
+            where = f"module '{inner}'" if inner else "it"
+            raise InputError(
+                f"network '{name}': {where} is of TorchScript (torch.jit.script or trace), whose products cannot be "
+                "seen: give the module that it was made from"
+            )
 
 
 def _check(operators: tuple[Operator, ...], name: str) -> None:
