@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from codesign.errors import InputError
-from codesign.formats import FormatPair
+from codesign.formats import Assignment, FormatPair
 from codesign.models.custom import CustomTask
 from codesign.quality import Evaluator
 from codesign.quality.sensitivity import sensitivities
@@ -37,9 +37,16 @@ class Network(nn.Module):
         return found
 
 
+def samples() -> Tensor:
+    return torch.randn(16, 8, generator=torch.Generator().manual_seed(1))
+
+
+def evaluator(middle: Run) -> Evaluator:
+    return Evaluator(CustomTask("some", Network(middle).eval(), samples(), samples(), None))
+
+
 def table(middle: Run) -> np.ndarray:
-    x = torch.randn(16, 8, generator=torch.Generator().manual_seed(1))
-    return sensitivities(Evaluator(CustomTask("some", Network(middle).eval(), x, x, None)), PAIRS)
+    return sensitivities(evaluator(middle), PAIRS)
 
 
 def no_grad(module: nn.Module, x: Tensor) -> Tensor:
@@ -87,6 +94,26 @@ def test_what_a_network_does_for_memory_changes_no_sensitivity(middle: Run, want
     np.testing.assert_allclose(found, table(wanted), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "middle",
+    [
+        no_grad,
+        inference,
+        lambda module, x: checkpoint(module, x, use_reentrant=False),
+        lambda module, x: checkpoint(module, x, use_reentrant=True),
+    ],
+)
+def test_such_a_network_is_traced_and_quantized_as_any_other(middle: Run) -> None:
+    found, wanted = evaluator(middle), evaluator(plain)
+    workload = found.task.workload()
+    assert {op.layer: op.macs for op in workload.operators} == {"a": 64, "b.0": 64, "c": 32, "unread": 32}
+    with torch.inference_mode():
+        reference = found.task.run(found.task.module)["output"]
+    exact, coarse = (Assignment.uniform(workload, name) for name in ("fp32", "int4"))
+    assert torch.equal(torch.as_tensor(found.outputs(exact)["output"]), torch.as_tensor(reference))
+    assert found(coarse).value == wanted(coarse).value > 0
+
+
 def test_gradients_are_as_the_caller_has_them_afterwards() -> None:
     table(no_grad)
     assert torch.is_grad_enabled()
@@ -107,8 +134,6 @@ def test_inference_mode_inside_the_network_is_refused_with_the_layer() -> None:
 
 
 def test_a_network_that_returns_classes_is_refused() -> None:
-    x = torch.randn(16, 8, generator=torch.Generator().manual_seed(1))
-
     class Classes(Network):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x).argmax(1)
@@ -118,6 +143,6 @@ def test_a_network_that_returns_classes_is_refused() -> None:
     def wrong(outputs: Tensor, reference: Tensor) -> Tensor:
         return (outputs != reference).float()
 
-    evaluator = Evaluator(CustomTask("some", module, x, x, wrong))
+    task = CustomTask("some", module, samples(), samples(), wrong)
     with pytest.raises(InputError, match=r"^some: layer 'a' changes the outputs, but no gradient of them reaches it"):
-        sensitivities(evaluator, [FormatPair.parse("int2")])
+        sensitivities(Evaluator(task), [FormatPair.parse("int2")])
