@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from codesign.designs.design import Design
 from codesign.designs.front import READ_VERSIONS, Front
 from codesign.designs.record import StudyRecord
 from codesign.errors import InputError
-from codesign.files import read_text, write_atomic
+from codesign.files import write_atomic
+from codesign.jsonio import checked, read_json
 
 FRONT, DETAILS, EXAMPLES, SPACE = "front.json", "details.json", "examples.json", "space.yaml"
 Examples = dict[str, dict[str, list[dict[str, str]]]]  # network -> which (input, float, design id) -> items
-M = TypeVar("M", bound=BaseModel)
+_FRONT, _RECORD = TypeAdapter(Front), TypeAdapter(StudyRecord)
+_EXAMPLES: TypeAdapter[Examples] = TypeAdapter(Examples)
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,32 @@ class Study:
 def load_study(folder: Path) -> Study:
     """Read a study's folder; raises InputError with one line if it holds no study or a damaged one."""
     front = load_front(folder)
-    record = _checked(folder / DETAILS, _json(folder / DETAILS), StudyRecord)
+    record = checked(folder / DETAILS, read_json(folder / DETAILS), _RECORD)
+    try:
+        _agree(front, record)
+    except InputError as error:
+        raise InputError(f"{folder / DETAILS}: {error}") from None
+    examples = checked(folder / EXAMPLES, read_json(folder / EXAMPLES), _EXAMPLES)
+    return Study(folder, front, record, examples)
+
+
+def _agree(front: Front, record: StudyRecord) -> None:
+    """Raise InputError if details.json is not of the same study as front.json."""
     known = {design.id for design in front}
     for role, identifier in (("chosen", record.chosen), ("worst", record.worst)):
         if identifier is not None and identifier not in known:
-            raise InputError(f"{folder / DETAILS}: {role} '{identifier}' is no design of {FRONT}")
-    examples = _json(folder / EXAMPLES)
-    if not isinstance(examples, dict):
-        raise InputError(f"{folder / EXAMPLES}: expected examples by network, found {type(examples).__name__}")
-    return Study(folder, front, record, examples)
+            raise InputError(f"{role} '{identifier}' is no design of {FRONT}")
+    for baseline in record.baselines:
+        front.check_objectives(baseline)
+    layers = {name: {layer.name for layer in network.layers} for name, network in record.tasks.items()}
+    for design in (*front, *record.baselines):
+        for name, assignment in design.assignments.items():
+            if name not in layers:
+                raise InputError(f"tasks: '{name}', a network of design {design.id}, is missing")
+            odd = sorted(layers[name].symmetric_difference(assignment))
+            if odd:
+                where = "has no formats in" if odd[0] in layers[name] else "is no layer of tasks, but has formats in"
+                raise InputError(f"layer '{odd[0]}' of {name} {where} the assignment of design {design.id}")
 
 
 def load_front(folder: Path) -> Front:
@@ -69,14 +87,14 @@ def load_front(folder: Path) -> Front:
     path = folder / FRONT
     if not path.exists():
         raise InputError(f"{folder}: no study here ({FRONT} is missing)")
-    data = _json(path)
+    data = read_json(path)
     version = data.get("schema_version") if isinstance(data, dict) else type(data).__name__
     if version not in READ_VERSIONS:
         known = " or ".join(map(str, READ_VERSIONS))
         raise InputError(f"{path}: schema_version is {version}, expected {known}")
     if not isinstance(data.get("designs"), list) or not data["designs"]:
         raise InputError(f"{path}: key 'designs' holds no design")
-    return _checked(path, data, Front)
+    return checked(path, data, _FRONT)
 
 
 def save_study(study: Study, space: str, tables: dict[str, str]) -> None:
@@ -100,22 +118,3 @@ def save_study(study: Study, space: str, tables: dict[str, str]) -> None:
 def as_json(model: BaseModel) -> str:
     """JSON of a front or a record, without fields that are None."""
     return json.dumps(model.model_dump(mode="json", exclude_none=True), indent=1)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: broken JSON: {error.msg}") from None
-
-
-def _checked(path: Path, data: Any, model: type[M]) -> M:
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        if first["type"] == "missing":
-            raise InputError(f"{path}: key '{key}' is missing") from None
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{path}: {key}: {message}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from codesign.designs.design import Design
 from codesign.designs.types import Amount, Count, JsonModel, Text
@@ -58,6 +58,32 @@ class Front(JsonModel):
     ] = True
     tasks: dict[str, TaskFacts] = {}
     designs: Annotated[tuple[Design, ...], Field(strict=False)]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Front:
+        if len(set(self.names)) < len(self.names):
+            raise InputError(f"objectives: one is listed twice: {', '.join(self.names)}")
+        if len(self.reference_point) != len(self.names):
+            raise InputError(f"reference_point: {len(self.reference_point)} values for {len(self.names)} objectives")
+        known: set[str] = set()
+        for design in self.designs:
+            self.check_objectives(design)
+            if design.id in known:
+                raise InputError(f"designs: two have the id {design.id}")
+            known.add(design.id)
+        return self
+
+    def check_objectives(self, design: Design) -> None:
+        """Raise InputError unless the design has a value for each objective, and its networks quality and cost."""
+        if set(design.objectives) != set(self.names):
+            own, wanted = ", ".join(design.objectives), ", ".join(self.names)
+            raise InputError(f"design {design.id}: its objectives are {own}, those of the front {wanted}")
+        for name in self.names:
+            task, _, field = name.rpartition(".")
+            if field == "quality" and task not in design.quality:
+                raise InputError(f"design {design.id}: no quality of '{task}', which is an objective")
+        if set(design.cost.tasks) != set(design.assignments):
+            raise InputError(f"design {design.id}: cost and assignments are not of the same networks")
 
     def __len__(self) -> int:
         return len(self.designs)

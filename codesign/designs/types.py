@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from codesign.formats import Assignment
+from codesign.formats import Assignment, FormatPair
+from codesign.formats.assignment import parse_assignment
 
 Amount = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -14,12 +15,20 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
 Direction = Literal["minimize", "maximize"]
+
+
+def _known_pair(text: str) -> str:
+    FormatPair.parse(text).checked()
+    return text
+
+
 Pair = Annotated[
     str,
     Field(
         pattern=r"^[a-z][a-z0-9_]*:[a-z][a-z0-9_]*$",
         description="weight:activation; key:query and value:probability in attention",
     ),
+    AfterValidator(_known_pair),
 ]
 
 _FORMAT = {"type": "string", "pattern": "^[a-z][a-z0-9_]*$"}
@@ -33,18 +42,7 @@ _LAYER = {
 
 
 def _assignment(value: Any) -> Assignment:
-    if isinstance(value, Assignment):
-        return value
-    try:
-        found = Assignment.from_dict(value)
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"not the formats of layers: {error}") from None
-    for layer, formats in found.layers:
-        if (formats.weight is None) == (formats.key is None or formats.value is None):
-            raise ValueError(f"layer '{layer}' needs either a weight, or a key and a value")
-    if not found.layers:
-        raise ValueError("an assignment without layers")
-    return found
+    return value if isinstance(value, Assignment) else parse_assignment(value)
 
 
 AssignmentField = Annotated[
@@ -56,6 +54,8 @@ AssignmentField = Annotated[
 
 
 class JsonModel(BaseModel):
-    """Base of the models of JSON files: frozen, strict about types, without unknown keys."""
+    """Base of the models of JSON files: frozen, strict about types, without unknown keys, with finite numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False
+    )

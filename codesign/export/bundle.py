@@ -21,8 +21,10 @@ from codesign.errors import CodesignError, EnvironmentProblem, InputError
 from codesign.export.brevitas import OperandRanges, build, check_formats, operand_ranges
 from codesign.export.quantizers import require_brevitas
 from codesign.export.study import ChosenDesign, read_design
-from codesign.files import read_text, write_atomic
+from codesign.files import write_atomic
 from codesign.formats import Assignment, get_format
+from codesign.formats.assignment import AssignmentError, parse_assignment
+from codesign.jsonio import read_json
 from codesign.models import Outputs, Task, load_task
 from codesign.quality import Evaluator
 from codesign.quality.ranges import RangeRule
@@ -152,14 +154,14 @@ def load_brevitas(folder: Path | str, *, module: nn.Module | None = None) -> nn.
     folder = Path(folder)
     path = folder / MANIFEST
     try:
-        manifest = json.loads(read_text(path))
+        manifest = read_json(path)
         if manifest["schema_version"] != SCHEMA_VERSION:
             raise InputError(f"{path}: schema_version {manifest['schema_version']}, expected {SCHEMA_VERSION}")
-        assignment = Assignment.from_dict(manifest["formats"])
+        assignment = parse_assignment(manifest["formats"])
         ranges: OperandRanges = manifest["ranges"]
         spec, name = manifest["loaded_by"], manifest["task"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
+        if isinstance(error, InputError) and not isinstance(error, AssignmentError):
             raise
         raise InputError(f"{path}: not the manifest of an export ({error})") from None
     module = module if module is not None else load_task(spec, name=name, search_path=folder).module

@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from codesign.errors import InputError
+from codesign.errors import InputError, nearest
 from codesign.files import read_text
 from codesign.formats.table import get_format
+from codesign.jsonio import line_of, read_json
 
 
 class Layered(Protocol):
@@ -34,8 +35,8 @@ class FormatPair:
     @classmethod
     def parse(cls, text: str) -> FormatPair:
         """Parse ``"int4_g32:int8"``; a single name stands for both operands. The names are not checked."""
-        weight, _, activation = text.partition(":")
-        return cls(weight.strip(), (activation or weight).strip())
+        weight, colon, activation = text.partition(":")
+        return cls(weight.strip(), (activation if colon else weight).strip())
 
     def checked(self) -> FormatPair:
         """Return the pair; raises InputError with the nearest name if a format is unknown."""
@@ -131,23 +132,60 @@ class Assignment(Mapping[str, LayerFormats]):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+_ROLES = ("weight", "activation", "key", "value")
+
+
+class AssignmentError(InputError):
+    """A mistake in the JSON form of an assignment."""
+
+    def __init__(self, text: str, *location: str) -> None:
+        super().__init__(text)
+        self.location = location  # the layer, and the role in it
+
+
+def parse_assignment(data: object) -> Assignment:
+    """The Assignment of JSON that people may have edited, {layer: {weight: format, activation: format}}.
+
+    Raises AssignmentError on another form, an unknown format, or no layer.
+    """
+    if not isinstance(data, Mapping):
+        raise AssignmentError(f"expected {{layer: {{weight: format, activation: format}}}}, found {_kind(data)}")
+    if not data:
+        raise AssignmentError("an assignment without layers")
+    return Assignment.of({layer: _parse_layer(layer, written) for layer, written in data.items()})
+
+
+def _parse_layer(layer: str, written: object) -> LayerFormats:
+    where = f"layer '{layer}'"
+    if not isinstance(written, Mapping):
+        wanted = "{weight: format, activation: format}"
+        raise AssignmentError(f"{where}: expected {wanted}, found {_kind(written)}", layer)
+    for role, name in written.items():
+        if role not in _ROLES:
+            raise AssignmentError(f"{where}: unknown key '{role}'{nearest(role, _ROLES)}", layer, role)
+        if not isinstance(name, str):
+            raise AssignmentError(f"{where}: {role}: expected the name of a format, found {_kind(name)}", layer, role)
+        try:
+            get_format(name)
+        except InputError as error:
+            raise AssignmentError(f"{where}: {role}: {error}", layer, role) from None
+    if "activation" not in written:
+        raise AssignmentError(f"{where}: key 'activation' is missing", layer)
+    if ("weight" in written) == ("key" in written or "value" in written) or ("key" in written) != ("value" in written):
+        raise AssignmentError(f"{where}: needs either a weight, or a key and a value", layer)
+    return LayerFormats(**written)
+
+
+def _kind(value: object) -> str:
+    return "null" if value is None else type(value).__name__
+
+
 def read_assignment(path: Path) -> Assignment:
     """Read an Assignment from a JSON file, {layer: {weight: format, activation: format}}.
 
     Raises InputError with file and line if the file has another form or names an unknown format.
     """
     try:
-        found = Assignment.from_dict(json.loads(read_text(path)))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: broken JSON: {error.msg}") from None
-    except (TypeError, AttributeError):
-        raise InputError(f"{path}: expected {{layer: {{weight: format, activation: format}}}}") from None
-    for layer, formats in found.layers:
-        for role, name in formats.to_dict().items():
-            try:
-                get_format(str(name))
-            except InputError as error:
-                from codesign.yamlio import line_of  # pydantic is slow to import
-
-                raise InputError(f"{path}:{line_of(path, layer, role)}: layer '{layer}': {role}: {error}") from None
-    return found
+        return parse_assignment(read_json(path))
+    except AssignmentError as error:
+        raise InputError(f"{path}:{line_of(read_text(path), *error.location)}: {error}") from None

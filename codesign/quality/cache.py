@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from codesign.errors import InputError
 from codesign.files import write_atomic
+from codesign.jsonio import read_json
 
 SCHEMA = 1
 # Packages that a measured quality depends on; changes to search, report and export do not invalidate it.
@@ -54,10 +56,10 @@ class ResultCache:
         """The stored result; None if there is no valid one."""
         path = self._path(digest, kind)
         try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError):
+            if not path.exists():
+                return None
+            entry = read_json(path)
+        except InputError:
             self.refused += 1
             return None
         key = {"schema": SCHEMA, "identity": self.identity, "assignment": digest, "kind": kind}

@@ -158,10 +158,10 @@ def test_an_unknown_format_of_an_assignment_is_named_with_its_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "assignment.json"
-    file.write_text('{\n "conv": {"weight": "int8", "activation": "int8"},\n "head": {\n  "weight": "itn4"}\n}')
+    file.write_text('{\n "conv": {"weight": "int8", "activation": "int8"},\n "head": {\n  "weight": "int4"}\n}')
     assert main(["evaluate", "--task", "python:tests.tiny:task", "--assignment", str(file)]) == 2
-    assert "assignment.json: expected {layer" in capsys.readouterr().err
-    file.write_text(file.read_text().replace('"itn4"', '"itn4", "activation": "int8"'))
+    assert "assignment.json:3: layer 'head': key 'activation' is missing" in capsys.readouterr().err
+    file.write_text(file.read_text().replace('"int4"', '"itn4", "activation": "int8"'))
     assert main(["evaluate", "--task", "python:tests.tiny:task", "--assignment", str(file)]) == 2
     assert "assignment.json:4: layer 'head': weight: unknown format 'itn4'; did you mean" in capsys.readouterr().err
 

@@ -27,7 +27,7 @@ def study(folder: Path, edit: Edit | None = None) -> Path:
     for i, design in enumerate(front["designs"]):
         design["objectives"] |= {"area_mm2": 5 - 0.2 * i, "restore.latency_s": 0.01 + 0.005 * i}
         for layers in design["assignments"].values():
-            layers["own"] = {"weight": f"int{i + 2}", "activation": "int8"}
+            layers[next(iter(layers))] = {"weight": f"int{i + 2}", "activation": "int8"}
         if edit:
             edit(design)
     (folder / "front.json").write_text(json.dumps(front))

@@ -232,7 +232,7 @@ def test_a_study_of_schema_version_1_is_read(study: Path) -> None:
     [
         (lambda d: d["cost"].update(area_mm2="large"), "designs[2].cost.area_mm2: Input should be a valid number"),
         (lambda d: d.update(objectives={}), "designs[2].objectives: Dictionary should have at least 1 item"),
-        (lambda d: d["assignments"].update(restore=7), "designs[2].assignments.restore: not the formats of layers"),
+        (lambda d: d["assignments"].update(restore=7), "designs[2].assignments.restore: expected {layer:"),
         (lambda d: d.update(colour="red"), "designs[2].colour: Extra inputs are not permitted"),
     ],
 )
@@ -256,7 +256,7 @@ def test_a_folder_that_refuses_writing_is_an_environment_problem(study: Path, mo
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("codesign.files.tempfile.mkstemp", refuse)  # as root, no folder refuses
+    monkeypatch.setattr("codesign.files.Path.replace", refuse)  # as root, no folder refuses
     with pytest.raises(EnvironmentProblem) as error:
         write_report(study)
     assert "cannot be written (Permission denied)" in one_line(error)
