@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,17 +38,57 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file atomically, text in UTF-8; creates its folder. Raises EnvironmentProblem if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        _replace(path, _bytes(content))
     except OSError as error:
-        raise EnvironmentProblem(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise _unwritable(path, error) from None
+
+
+def check_target(path: Path | None, option: str) -> None:
+    """Raise InputError unless a file that a user names with `option` can be there: before any work is done for it."""
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise InputError(f"{option} {path}: is a folder, expected a file")
+
+
+def write_target(path: Path, content: str | bytes, option: str) -> None:
+    """Write a file that a user names with `option`, text in UTF-8: atomically, except into a device or pipe.
+
+    Raises InputError as `check_target`, EnvironmentProblem if it cannot be written.
+    """
+    check_target(path, option)
+    try:
+        if path.exists() and (not path.is_file() or path.parts[:2] in _DEVICES):
+            path.write_bytes(_bytes(content))
+        else:
+            _replace(path.resolve(), _bytes(content))  # what a link points to is replaced, not the link
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+_DEVICES = (("/", "dev"), ("/", "proc"))  # names of open files, such as /dev/stdout
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
+
+
+def _unwritable(path: Path, error: OSError) -> EnvironmentProblem:
+    return EnvironmentProblem(f"{path}: cannot be written ({error.strerror or error})")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a new file, with the permissions that the umask leaves, and rename it."""
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

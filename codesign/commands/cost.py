@@ -6,7 +6,7 @@ import argparse
 from math import isinf
 
 from codesign.commands.output import assignment_for, human, print_json, print_table
-from codesign.files import csv_text, write_atomic
+from codesign.files import check_target, csv_text, write_target
 from codesign.hardware import Accelerator, AcceleratorGrid, Cost, cost, load_accelerator
 from codesign.hardware.chip import memory
 from codesign.hardware.schedule.roofline import RooflinePoint, bound_shares, roofline
@@ -29,6 +29,7 @@ _COMPARED = {
 
 
 def run(arguments: argparse.Namespace) -> int:
+    check_target(arguments.csv, "--csv")
     task = load_task(arguments.workload) if is_task(arguments.workload) else None
     workload = task.workload() if task is not None else workload_called(arguments.workload)
     accelerator = load_accelerator(arguments.accelerator)
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     points = roofline(workload, accelerator, assignment)
     variants = what_if(workload, accelerator, assignment)
     if arguments.csv:
-        write_atomic(arguments.csv, csv_text([point.to_dict() for point in points]))
+        write_target(arguments.csv, csv_text([point.to_dict() for point in points]), "--csv")
     norms = batch_norms(task) if task is not None else 0
     if arguments.json:
         more = {"roofline": [p.to_dict() for p in points], "what_if": [v.to_dict() for v in variants]}

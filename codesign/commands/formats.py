@@ -12,7 +12,7 @@ from torch import Tensor
 
 from codesign.commands.output import print_json, print_table
 from codesign.errors import InputError
-from codesign.files import csv_text, write_atomic
+from codesign.files import check_target, csv_text, write_target
 from codesign.formats import Format, FormatPair, format_names, get_format, sqnr_db
 from codesign.hardware import MacUnit
 from codesign.models import load_task
@@ -31,15 +31,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("--all lists every format: name none beside it")
     every = [name for name in format_names() if name != "fp32"]  # no unit multiplies fp32
     formats = [get_format(name) for name in (every if arguments.all else arguments.names or COMMON)]
+    check_target(arguments.csv, "--csv")
     if arguments.plot:
         check_plot(arguments.plot)
+    for fmt in formats:
+        MacUnit((FormatPair(fmt.name, fmt.name),), "auto", arguments.dot)  # raises if no unit multiplies it
     tensors = real_tensors()
     rows = [row(fmt, tensors, arguments.dot) for fmt in formats]
     if arguments.plot:
         error = MacUnit((FormatPair("int8", "int8"),)).model.error("area")
         write_format_plot(rows, arguments.dot, error, arguments.plot)
     if arguments.csv:
-        write_atomic(arguments.csv, csv_text([flat(r) for r in rows]))
+        write_target(arguments.csv, csv_text([flat(r) for r in rows]), "--csv")
     if arguments.json:
         print_json({"dot": arguments.dot, "node_nm": 7, "formats": rows})
         return 0

@@ -26,14 +26,27 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1))
 
 
+_NARROWEST = 8  # characters of a column; on a narrower terminal each row is a list
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table on stdout, with the first column left-aligned and the others right-aligned."""
+    """Print a table on stdout, with the first column left-aligned and the others right-aligned.
+
+    On a narrow terminal each row is a list of its cells.
+    """
+    console = Console(markup=False, emoji=False, highlight=False)  # names are printed as they are
+    if console.width < _NARROWEST * len(columns):
+        print(title)
+        for row in rows:
+            cells = zip(columns, row, strict=True)
+            print("- " + "\n  ".join(f"{column}: {cell}" if column else cell for column, cell in cells))
+        return
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console.print(table)
 
 
 def human(value: float, unit: str = "") -> str:
@@ -49,7 +62,7 @@ def assignment_for(workload: Workload, arguments: argparse.Namespace) -> Assignm
         return load_rules(arguments.rules).apply(workload)
     if arguments.assignment:
         return read_assignment(arguments.assignment)
-    pair = FormatPair.parse(arguments.formats or "int8").checked()
+    pair = FormatPair.parse("int8" if arguments.formats is None else arguments.formats).checked()
     return Assignment.of_pairs(dict.fromkeys(workload.layers, pair), workload.layer_kinds())
 
 
@@ -64,12 +77,12 @@ class SearchProgress:
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description:<14}"),
+                TextColumn("{task.description:<14}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[detail]}"),
+                TextColumn("{task.fields[detail]}", markup=False),
                 console=console,
             )
         self._tasks: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from typing import TypedDict
 from codesign.commands.output import human, print_json, print_table
 from codesign.errors import InputError, nearest
 from codesign.export.study import ChosenDesign, read_design
+from codesign.files import check_target
 from codesign.formats import FormatPair
 from codesign.hardware import cost
 from codesign.models import load_task, workload_called
@@ -19,6 +20,7 @@ _FIGURES = {"latency_s": "s", "energy_j": "J", "dram_bytes": "B", "dram_capacity
 
 
 def run(arguments: argparse.Namespace) -> int:
+    check_target(arguments.out, "--out")
     design = read_design(arguments.study, arguments.design)
     rules = _rules(design, arguments.task)
     if arguments.default:

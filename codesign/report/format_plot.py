@@ -6,13 +6,14 @@ which plots QSNR against the normalised product of dot-product area and memory.
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codesign.errors import EnvironmentProblem, InputError, nearest
+from codesign.files import check_target, write_target
 from codesign.formats import FloatElement, Format, get_format
 
 if TYPE_CHECKING:
@@ -30,11 +31,15 @@ _MARKERS = {
 
 
 def check_plot(path: Path) -> None:
-    """Raise InputError on a file type that is not supported, EnvironmentProblem if matplotlib is not installed."""
+    """Raise InputError on a file type that is not supported or a folder that is missing.
+
+    Raises EnvironmentProblem if matplotlib is not installed.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"--plot {path}: draws {', '.join(SUFFIXES)}, not '{path.suffix}'{nearest(path.suffix, SUFFIXES)}"
         )
+    check_target(path, "--plot")
     if find_spec("matplotlib") is None:
         raise EnvironmentProblem("a plot needs matplotlib: pip install 'codesign[plot]'")
 
@@ -65,12 +70,10 @@ def write_format_plot(rows: Sequence[Mapping[str, Any]], dot: int, area_error: f
     left.set_ylabel("SQNR of products, dB")
     left.legend(loc="lower right", fontsize="small")
     with matplotlib.rc_context({"svg.hashsalt": "codesign"}):  # the same plot gives the same file
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
-            figure.savefig(path, metadata=metadata, dpi=150)
-        except OSError as error:
-            raise EnvironmentProblem(f"{path}: cannot be written ({os.strerror(error.errno or 5)})") from None
+        kind, drawn = path.suffix.lower(), io.BytesIO()
+        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(kind)
+        figure.savefig(drawn, format=kind[1:], metadata=metadata, dpi=150)
+    write_target(path, drawn.getvalue(), "--plot")
 
 
 def front(costs: Sequence[float], sqnr: Sequence[float]) -> list[int]:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field
 
 from codesign.errors import InputError
-from codesign.files import write_atomic
+from codesign.files import write_target
 from codesign.formats import FormatPair
 from codesign.workload.roles import LABEL, RoleRules
 from codesign.yamlio import Written, line_of, load_yaml
@@ -50,7 +50,7 @@ def write_rules(path: Path, rules: RoleRules) -> None:
         **({"default": str(rules.default)} if rules.default else {}),
         "agreement": {role: round(share, 3) for role, share in rules.agreement.items()},
     }
-    write_atomic(path, _HEADER + yaml.safe_dump(content, sort_keys=False))
+    write_target(path, _HEADER + yaml.safe_dump(content, sort_keys=False), "--out")
 
 
 def _pair(path: Path, text: str, *key: str) -> FormatPair:

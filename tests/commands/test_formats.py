@@ -17,7 +17,7 @@ NAMES = ["int8", "int4", "fp8_e4m3", "mxfp4"]
 
 
 def test_the_picture_and_the_table_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plot, table = tmp_path / "new" / "formats.svg", tmp_path / "formats.csv"
+    plot, table = tmp_path / "formats.svg", tmp_path / "formats.csv"
     assert main(["formats", *NAMES, "--plot", str(plot), "--csv", str(table)]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[-2:] == [str(plot), str(table)]
@@ -73,5 +73,8 @@ def test_without_matplotlib_it_says_what_to_install(
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    assert main(["formats", "int8", "--plot", str(tmp_path / "file" / "a.svg")]) == 3
-    assert "cannot be written" in capsys.readouterr().err
+    assert main(["formats", "int8", "--plot", str(tmp_path / "file" / "a.svg")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert main(["formats", "int8", "--csv", "/dev/full"]) == 3
+    assert "/dev/full: cannot be written" in capsys.readouterr().err
+    assert not Path("/dev/full").is_file()
