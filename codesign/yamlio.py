@@ -195,6 +195,8 @@ _EXPECTED = {
     "float_type": "expected a number, found {found}",
     "finite_number": "expected a finite number, found {found}",
     "missing": "this key is required",
+    "too_short": "is empty: list at least {least}",
+    "bool_type": "expected true or false, found {found}",
 }
 
 
@@ -207,6 +209,8 @@ def _describe(path: Path, root: Node | None, error: ValidationError, model: type
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key '{key}'{nearest(str(location[-1]), _fields(model, location))}{more}"
-    said = _EXPECTED.get(first["type"], "").format(found=repr(first["input"])[:60])
+    said = _EXPECTED.get(first["type"], "").format(
+        found=repr(first["input"])[:60], least=first.get("ctx", {}).get("min_length", 1)
+    )
     message = said or first["msg"].removeprefix("Value error, ")
     return f"{where}: {key}: {message}{more}"

@@ -16,7 +16,7 @@ from codesign.formats import FormatPair
 from codesign.hardware.chip.axes import Axis, others
 from codesign.hardware.chip.memory_types import memory_type
 from codesign.hardware.units.coefficients import at_node, table
-from codesign.hardware.units.mac import MacUnit
+from codesign.hardware.units.mac import MacUnit, check_dot
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -47,12 +47,16 @@ def check_node(node_nm: float) -> None:
         raise InputError(f"node_nm: {error}") from None
 
 
+class ClockError(InputError):
+    """A clock that is too fast for a unit."""
+
+
 def check_clock(unit: MacUnit) -> None:
     """Raises InputError if a pipeline step of the unit exceeds the clock period even at the low end of its delay."""
     if not unit.holds_clock:
         names = ", ".join(map(str, unit.pairs))
         delay = unit.delay_ns
-        raise InputError(
+        raise ClockError(
             f"clock: {unit.clock_ghz * 1e3:g} MHz is too fast for a unit of {names} (accumulator {unit.accumulator}, "
             f"dot {unit.dot}) at {unit.node_nm:g} nm, whose longest step takes {delay.value:.2f} ns "
             f"({delay.low:.2f} to {delay.high:.2f}): at most {1e3 / delay.low:.0f} MHz"
@@ -161,8 +165,10 @@ def axis_named(name: str) -> Axis:
 
 
 def check_value(axis: Axis, value: float | str) -> None:
-    """Raises InputError on a number that is not positive or an unknown memory type."""
+    """Raises InputError on a number out of range or an unknown memory type."""
     if not isinstance(value, str):
         axis.check(value)
+        if axis.name == "dot":
+            check_dot(value)
     elif axis.memory and value != axis.default:
         memory_type(axis.memory, value)

@@ -50,10 +50,15 @@ class Axis:
 
     def value(self, written: Any) -> Any:
         """A value of a file, in units of the field; raises InputError as `check`."""
-        if isinstance(written, str) or self.scale == 1:
+        if isinstance(written, str):
             return written
-        self.check(written * self.scale)
-        return round(written * self.scale) if self.kind is int else written * self.scale
+        self._within(self.key, written, self.most / self.scale)
+        if self.scale == 1:
+            return written
+        found = round(written * self.scale) if self.kind is int else written * self.scale
+        if not found and written:
+            raise InputError(f"{self.key} must be at least {1 / self.scale:.6g}, not {written:g}")
+        return found
 
     def text(self, written: Any) -> str:
         """A value of a file as an Optuna choice: in whole units of the field, or as written."""
@@ -61,10 +66,18 @@ class Axis:
 
     def check(self, value: float) -> None:
         """Raises InputError on a number that is too large, or not positive (or 0, where allowed)."""
+        self._within(self.name, value, self.most)
+
+    def _within(self, name: str, value: float, most: float) -> None:
         if not (value > 0 or (self.zero and value == 0)):
-            raise InputError(f"{self.name} must be positive, not {value:g}")
-        if not value <= self.most:
-            raise InputError(f"{self.name} must be at most {self.most:g}, not {value:g}")
+            raise InputError(f"{name} must be positive, not {_short(value)}")
+        if not value <= most:
+            raise InputError(f"{name} must be at most {most:.9g}, not {_short(value)}")
+
+
+def _short(value: float) -> str:
+    """A number in an error text; an integer may be too large for a float."""
+    return f"{value:.9g}" if abs(value) < 10**300 else "a number of hundreds of digits"
 
 
 def others() -> dict[str, Axis]:

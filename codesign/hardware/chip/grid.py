@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +32,7 @@ Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+MOST = 20_000_000  # accelerators of a grid
 _OF_THE_UNIT = ("accumulator", "dot")  # with the pairs and the clock
 
 
@@ -150,6 +152,9 @@ class AcceleratorGrid:
         listed = _listed(ranges)
         if not len(pair_sets):
             raise InputError("hardware.pair_sets: no value listed")
+        size = len(pair_sets) * math.prod(map(len, listed.values()))
+        if size > MOST:
+            raise InputError(f"hardware: {size:,} accelerators, at most {MOST:,} fit in memory; list fewer values")
         datapaths = tuple(itertools.product(pair_sets, *(listed.pop(name) for name in _OF_THE_UNIT)))
         clocks = listed["clock_hz"]
         units = tuple(

@@ -27,6 +27,12 @@ VECTOR_PAIR = FormatPair("bf16", "bf16")
 DEFAULT_CLOCK_GHZ = 1.0
 
 
+def check_dot(dot: float) -> None:
+    """Raise InputError unless a unit may have this many lanes."""
+    if dot not in [1 << k for k in range(LONGEST_DOT.bit_length())]:
+        raise InputError(f"dot must be a power of two from 1 to {LONGEST_DOT}, not {dot}")
+
+
 @dataclass(frozen=True)
 class MacUnit:
     """A dot-product unit of `dot` lanes that supports every pair in `pairs`.
@@ -50,8 +56,7 @@ class MacUnit:
             raise InputError("a MAC unit needs at least one format pair")
         object.__setattr__(self, "pairs", pairs)
         check_accumulator(self.accumulator)
-        if not 1 <= self.dot <= LONGEST_DOT or self.dot & (self.dot - 1):
-            raise InputError(f"dot must be a power of two from 1 to {LONGEST_DOT}, not {self.dot}")
+        check_dot(self.dot)
         self.scale("logic_area")  # raises on a node out of range
         if not 0 < self.clock_ghz <= 20:
             raise InputError(f"clock_ghz must lie between 0 and 20, not {self.clock_ghz:g}")

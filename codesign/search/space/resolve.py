@@ -6,6 +6,7 @@ import fnmatch
 import hashlib
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +18,11 @@ from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
 from codesign.hardware import AcceleratorGrid
 from codesign.hardware.arithmetic.overflow import resolved
-from codesign.hardware.chip.accelerator import all_axes, check_value
+from codesign.hardware.chip.accelerator import ClockError, all_axes, check_node, check_value
 from codesign.hardware.chip.files import beside, memory_name
 from codesign.hardware.chip.memory_types import is_file
+from codesign.hardware.units.mac import MacUnit
+from codesign.hardware.units.unit_model import load_model
 from codesign.models import load_task
 from codesign.models.custom import CustomTask
 from codesign.quality.ranges import RangeRule
@@ -115,9 +118,7 @@ def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
         with naming(path, "hardware", "accumulator", i):
             for pair in itertools.chain.from_iterable(sets):
                 resolved(pair, accumulator)
-    grid = AcceleratorGrid.from_ranges(
-        pair_sets=sets, node_nm=hw.node_nm, unit_model=beside(path, hw.unit_model), **_ranges(path, hw)
-    )
+    grid = _grid(path, hw, sets)
     allowed = {n: net.allowed for n, net in networks.items()} | {n: net.allowed(pairs) for n, net in fixed.items()}
     workloads = {n: net.workload for n, net in (networks | fixed).items()}
     reductions = [r for n, workload in workloads.items() for r in longest_reductions(n, workload, pairs, allowed[n])]
@@ -127,11 +128,30 @@ def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
     objectives, budgets, units = [], [], {n: net.task.unit for n, net in networks.items()}
     for i, name in enumerate(spec.objectives):
         with naming(path, "objectives", i):
+            if name in spec.objectives[:i]:
+                raise InputError(f"{name} is listed twice")
             objectives.append(resolve_objective(name, workloads, fixed, units))
     for name, limit in spec.budgets.items():
         with naming(path, "budgets", name):
             budgets.append((resolve_objective(name, workloads, fixed, units), limit))
     return SearchSpace(spec, path, networks, fixed, grid, pairs, tuple(objectives), tuple(budgets))
+
+
+def _grid(path: Path, hardware: HardwareSpec, sets: Sequence[tuple[FormatPair, ...]]) -> AcceleratorGrid:
+    """The accelerators of the space; raises InputError with the line of a value that is no chip's."""
+    ranges, model = _ranges(path, hardware), beside(path, hardware.unit_model)
+    with naming(path, "hardware", "node_nm"):
+        check_node(hardware.node_nm)
+        if not model:
+            MacUnit(sets[0], node_nm=hardware.node_nm)
+    if model:
+        with naming(path, "hardware", "unit_model"):
+            load_model(model)
+    try:
+        return AcceleratorGrid.from_ranges(pair_sets=sets, node_nm=hardware.node_nm, unit_model=model, **ranges)
+    except InputError as error:
+        key = "clock_mhz" if isinstance(error, ClockError) else ""
+        raise InputError(f"{path}:{line_of(path, 'hardware', key)}: {error}") from None
 
 
 def _ranges(path: Path, hardware: HardwareSpec) -> dict[str, list[Any]]:
@@ -143,6 +163,8 @@ def _ranges(path: Path, hardware: HardwareSpec) -> dict[str, list[Any]]:
             with naming(path, "hardware", axis.key, i):
                 value = axis.value(memory_name(path, axis, written) if axis.memory else written)
                 check_value(axis, value)
+                if value in found[name]:
+                    raise InputError(f"{written} is listed twice")
             found[name].append(value)
     return found
 

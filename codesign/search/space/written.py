@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,9 @@ from codesign.hardware.chip.memory_types import is_file
 from codesign.quality.ranges import RangeRule
 from codesign.workload.completeness import Unseen
 from codesign.yamlio import Written, with_fields
+
+_CLIPPED = 60  # characters of a wrong value that an error shows
+_Listed = Annotated[list[str], Field(min_length=1)]
 
 
 def _check_pair(text: str) -> str:
@@ -37,8 +41,8 @@ class TaskSpec(Written):
     """One network of the space: a task to measure in formats to find, or a workload in given formats."""
 
     task: str = ""  # restore, rewrite, or python:package.module:function
-    layers: dict[str, list[str]] = Field(default_factory=dict)  # layer glob -> the pairs it may take
-    ties: list[list[str]] = []  # globs of layers that must take the same pair
+    layers: dict[str, _Listed] = Field(default_factory=dict)  # layer glob -> the pairs it may take
+    ties: list[_Listed] = []  # globs of layers that must take the same pair
     ranges: RangeRule = "mse"  # rule that clips activations in plain formats
     unseen: Unseen = "refuse"  # what to do if many weights enter no product that is recognised
     workload: str = ""  # a named workload with its options, or that of a task
@@ -68,6 +72,14 @@ class TaskSpec(Written):
     def _known_formats(cls, formats: list[str]) -> list[str]:
         return list(dict.fromkeys(_check_pair(text) for text in formats))
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keys(cls, written: object) -> object:
+        if not isinstance(written, dict):
+            found = f", found {written!r}"[:_CLIPPED]
+            raise ValueError(f"write {{task: restore}}, or {{workload: sd15-unet, formats: int8}}{found}")
+        return written
+
     @model_validator(mode="after")
     def _measured_or_fixed(self) -> TaskSpec:
         if bool(self.task) == bool(self.workload):
@@ -80,17 +92,28 @@ class TaskSpec(Written):
         return self
 
 
+_MOST_SETS = 10_000
+
+
 class UnitSpec(Written):
     """The sets of format pairs that a compute unit may support."""
 
-    sets: list[list[str]] = Field(default_factory=list, description="explicit sets of pairs")
-    subsets_of: list[list[str]] = Field(default_factory=list, description="families: each of their subsets is a set")
+    sets: list[_Listed] = Field(default_factory=list, description="explicit sets of pairs")
+    subsets_of: list[_Listed] = Field(default_factory=list, description="families: each of their subsets is a set")
     largest: PositiveInt = 3  # most pairs of a subset
 
     @field_validator("sets", "subsets_of")
     @classmethod
     def _known_pairs(cls, sets: list[list[str]]) -> list[list[str]]:
         return [[_check_pair(p) for p in pairs] for pairs in sets]
+
+    @model_validator(mode="after")
+    def _few(self) -> UnitSpec:
+        families = [len(set(family)) for family in self.subsets_of]
+        count = sum(math.comb(n, size) for n in families for size in range(1, min(self.largest, n) + 1))
+        if count > _MOST_SETS:
+            raise ValueError(f"subsets_of has {count:,} subsets, at most {_MOST_SETS:,}; reduce largest, or list sets")
+        return self
 
     def resolve(self) -> list[tuple[FormatPair, ...]]:
         """All distinct sets, in the file's order."""
@@ -126,8 +149,9 @@ def _values(axis: Axis) -> Any:
     if axis.name == "accumulator":
         return Annotated[list[Annotated[str, AfterValidator(check_accumulator)]], Field(min_length=1)], usual
     if axis.memory:
-        return list[Annotated[str, AfterValidator(partial(_known_memory, axis))]], usual
-    return list[written_value(axis)], usual  # type: ignore[misc]  # made for pydantic, not for mypy
+        return Annotated[list[Annotated[str, AfterValidator(partial(_known_memory, axis))]], Field(min_length=1)], usual
+    # made for pydantic, not for mypy
+    return Annotated[list[written_value(axis)], Field(min_length=1)], usual  # type: ignore[misc]
 
 
 def _known_memory(axis: Axis, name: str) -> str:
