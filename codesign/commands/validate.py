@@ -6,10 +6,12 @@ import argparse
 
 from codesign.commands.output import print_json
 from codesign.search import load_space
+from codesign.search.results.check import check_space
 
 
 def run(arguments: argparse.Namespace) -> int:
     space = load_space(arguments.space)
+    check_space(space)
     counts = {name: len(workload.layers) for name, workload in space.workloads.items()}
     facts = {
         "valid": True,

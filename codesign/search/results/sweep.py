@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -72,9 +72,8 @@ def run_sweep(
         raise InputError(f"{folder}: holds a study with measured designs; give another --out")
     report = progress or (lambda *_: None)
     started, priced = time.monotonic(), 0
-    totals = {name: AssignmentTotals(n.workload, n.assignments) for name, n in space.fixed.items()}
-    choices = itertools.product(*(range(len(n.assignments)) for n in space.fixed.values()))
-    fronts = {choice: _front(space, []) for choice in choices}
+    totals = _totals(space)
+    fronts = {choice: _front(space, []) for choice in _choices(space)}
     for start in range(0, len(space.grid), chunk):
         chips = _chunk(space.grid, start, start + chunk)
         area = areas(chips).value.sum(axis=1)
@@ -85,9 +84,43 @@ def run_sweep(
             priced += possible
         report("accelerators", min(start + chunk, len(space.grid)), len(space.grid), "")
     if not any(map(len, fronts.values())):
-        why = "loosen a budget" if priced else "their SRAM holds no tile of some layer, or no unit has all formats"
-        raise InputError(f"{space.path}: none of {len(space.grid)} accelerators is a design: {why}")
+        raise _none(space, totals, priced)
     return Sweep(space, seed, folder, fronts, priced, time.monotonic() - started)
+
+
+def check_sweep(space: SearchSpace) -> None:
+    """Raise InputError as `run_sweep` if no accelerator is a design; the first that is one ends the check."""
+    totals, priced = _totals(space), 0
+    for start in range(0, len(space.grid), CHUNK):
+        chips = _chunk(space.grid, start, start + CHUNK)
+        area, costs = areas(chips).value.sum(axis=1), {name: network.on(chips) for name, network in totals.items()}
+        for choice in _choices(space):
+            found, possible = _designs(space, choice, area, costs)
+            priced += possible
+            if len(found):
+                return
+    raise _none(space, totals, priced)
+
+
+def _totals(space: SearchSpace) -> dict[str, AssignmentTotals]:
+    return {name: AssignmentTotals(n.workload, n.assignments) for name, n in space.fixed.items()}
+
+
+def _choices(space: SearchSpace) -> Iterator[Choice]:
+    return itertools.product(*(range(len(n.assignments)) for n in space.fixed.values()))
+
+
+def _none(space: SearchSpace, totals: Mapping[str, AssignmentTotals], priced: int) -> InputError:
+    """The error that no accelerator is a design, with the reason; priced: how many could run the networks."""
+    why = "loosen a budget"
+    if not priced:
+        roomy = replace(space.grid, values={**space.grid.values, "dram_gib": np.full(len(space.grid), 2.0**20)})
+        chunks = (_chunk(roomy, start, start + CHUNK) for start in range(0, len(roomy), CHUNK))
+        runs = (all(np.isfinite(totals[n].on(chips)["latency_s"]).any() for n in totals) for chips in chunks)
+        why = "their SRAM holds no tile of some layer, or no unit has all formats"
+        if any(runs):
+            why = "their DRAM is too small for the networks; raise dram_gib or dram_channels, or list a flash"
+    return InputError(f"{space.path}: none of {len(space.grid)} accelerators is a design: {why}")
 
 
 def _chunk(grid: AcceleratorGrid, start: int, stop: int) -> AcceleratorGrid:

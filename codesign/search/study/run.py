@@ -106,11 +106,14 @@ class _Run:
 
     @property
     def late(self) -> bool:
-        return self._deadline is not None and time.monotonic() > self._deadline
+        return self._deadline is not None and time.monotonic() >= self._deadline
 
     @contextmanager
     def local_workers(self) -> Iterator[None]:
-        """Run the local workers; on exit each finishes its current trial, also after an error."""
+        """Run the local workers, unless the time is up; on exit, also after an error, each finishes its trial."""
+        if self.late:
+            yield
+            return
         study, ledger = self.study, self.study.ledger
         ledger.study.set_user_attr(WORKPLACE, workplace(study.space))
         ledger.set_state(RUNNING)
@@ -131,9 +134,11 @@ class _Run:
         self._workers.stop()
 
     def begin(self, proposals: Sequence[tuple[Proposal, str]]) -> list[Queued]:
-        """Enqueue candidates, given as (proposal, name of what proposed it)."""
+        """Enqueue candidates, given as (proposal, name of what proposed it); after the timeout only finished ones."""
         self.lease.check()
         queued = [Queued(proposal, _work(self.study, proposal, by)) for proposal, by in proposals]
+        if self.late:
+            queued = [each for each in queued if self.study.ledger.get(each.work.key) is not None]
         for each in queued:
             self.study.ledger.add(each.work)
         return queued
@@ -196,8 +201,8 @@ def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
     while True:
         strategy.tell(results)
         remember(study, strategy.front())
-        if run.late:
-            break
+        if run.late and len(study.ledger.records()) <= study.evaluations:
+            break  # else this run repeats an earlier one, whose results still count
         room = run.evaluations - study.evaluations - len(queued)
         asked = strategy.propose(min(search.batch, room), [each.proposal for each in queued]) if room else []
         begun = run.begin([(proposal, proposed_by) for proposal in asked])

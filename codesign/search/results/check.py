@@ -1,0 +1,46 @@
+"""What a search would refuse before it measures a candidate, for `codesign validate`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from codesign.errors import InputError
+from codesign.hardware import cost_tables
+from codesign.quality import Evaluator, try_metric
+from codesign.search.engine.combiner import Combiner
+from codesign.search.engine.points import Pool
+from codesign.search.results.sweep import check_sweep
+from codesign.search.space.resolve import SearchSpace
+from codesign.search.study.uniform import why_none
+
+
+def check_space(space: SearchSpace) -> None:
+    """Raise InputError if a metric is no loss, or if one format throughout is no design on any accelerator.
+
+    The float networks run, and once with a coarse format; no candidate is measured.
+    """
+    if space.fixed:
+        check_sweep(space)
+        return
+    for network in space.networks.values():
+        try_metric(Evaluator(network.task, ranges=network.ranges))
+    _check_fit(space)
+
+
+def _check_fit(space: SearchSpace) -> None:
+    """Raise InputError if no pair that every layer may take fits an accelerator and the budgets of cost."""
+    everywhere = np.all([network.allowed.all(axis=0) for network in space.networks.values()], axis=0)
+    if not everywhere.any():
+        return  # which formats the other layers take is known after their sensitivities
+    tables = {name: cost_tables(n.workload, space.grid, space.pairs) for name, n in space.networks.items()}
+    budgets = [(objective, limit) for objective, limit in space.budgets if not objective.is_quality]
+    combiner = Combiner(tables, space.objectives, budgets, space.grid.unit)
+    found = ""
+    for pair in np.flatnonzero(everywhere):
+        pools = {
+            name: Pool(np.full((1, len(network.layers)), pair), np.zeros(1)) for name, network in space.networks.items()
+        }
+        if len(combiner.front(pools)):
+            return
+        found = found or why_none(combiner, pools)
+    raise InputError(f"{space.path}: {found}")
