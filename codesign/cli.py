@@ -349,9 +349,9 @@ def _positive(text: str) -> int:
 
 
 def _whole(text: str, least: int = 0) -> int:
-    value = int(text) if text.lstrip("-").isdigit() else least - 1
+    value = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else least - 1
     if value < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not '{text}'")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not '{text[:20]}'")
     return value
 
 

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         check_plot(arguments.plot)
     for fmt in formats:
-        MacUnit((FormatPair(fmt.name, fmt.name),), "auto", arguments.dot)  # raises if no unit multiplies it
+        MacUnit((FormatPair(fmt.name, fmt.name),), "auto", arguments.dot)  # raises if none multiplies it
     tensors = real_tensors()
     rows = [row(fmt, tensors, arguments.dot) for fmt in formats]
     if arguments.plot:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import AfterValidator, BaseModel, TypeAdapter
 
 from codesign.designs.design import Design
 from codesign.designs.front import READ_VERSIONS, Front
@@ -16,7 +17,22 @@ from codesign.files import write_atomic
 from codesign.jsonio import checked, read_json
 
 FRONT, DETAILS, EXAMPLES, SPACE = "front.json", "details.json", "examples.json", "space.yaml"
-Examples = dict[str, dict[str, list[dict[str, str]]]]  # network -> which (input, float, design id) -> items
+
+
+def _shown(shown: dict[str, list[dict[str, str]]]) -> dict[str, list[dict[str, str]]]:
+    """Raise ValueError unless the lists of a network go together, of pictures or of texts."""
+    if len({len(items) for items in shown.values()}) > 1:
+        raise ValueError("expected as many examples in every list")
+    kinds = {"label and png": {"label", "png"}, "source, target and text": {"source", "target", "text"}}
+    if shown and not any(
+        all(keys <= set(item) for items in shown.values() for item in items) for keys in kinds.values()
+    ):
+        raise ValueError(f"expected in every example {' or '.join(kinds)}")
+    return shown
+
+
+# network -> which (input, float, design id) -> items
+Examples = dict[str, Annotated[dict[str, list[dict[str, str]]], AfterValidator(_shown)]]
 _FRONT, _RECORD = TypeAdapter(Front), TypeAdapter(StudyRecord)
 _EXAMPLES: TypeAdapter[Examples] = TypeAdapter(Examples)
 

@@ -14,7 +14,7 @@ EXACT_HEADROOM = 12
 # Window of the aligned sum in front of a floating-point accumulator when none is named.
 DEFAULT_WINDOW = 25
 _FLOAT_SIGNIFICAND = {32: 24, 16: 11}
-_NAME = re.compile(r"(auto)|(int|exact|aligned|fp)(\d*)")
+_NAME = re.compile(r"(auto)|(int|exact|aligned|fp)([0-9]{0,4})")
 
 
 @dataclass(frozen=True)

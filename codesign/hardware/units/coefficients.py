@@ -75,7 +75,7 @@ class Coefficient:
             raise ValueError(f"unknown quality {row['quality']!r}; one of {', '.join(QUALITIES)}")
         value = float(row["value"])
         low, high = float(row.get("low", value)), float(row.get("high", value))
-        if not low <= value <= high:
+        if not (low <= value <= high and np.isfinite([low, high]).all()):
             raise ValueError(f"value {value} outside its interval [{low}, {high}]")
         return cls(value, str(row["unit"]), str(row["source"]), str(row["quality"]), low, high)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.errors import InputError
-from codesign.formats import FormatPair
+from codesign.formats import FormatPair, get_format
 from codesign.hardware.arithmetic.accumulators import check_accumulator, resolve_accumulator
 from codesign.hardware.arithmetic.modes import Mode
 from codesign.hardware.arithmetic.operands import operands
@@ -23,8 +23,16 @@ from codesign.hardware.units.coefficients import Interval, at_nodes, table
 from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, UnitModel, load_model
 
 LONGEST_DOT = 256
+WIDEST_BITS = 16  # of an element: all its values are listed, for the energy of its products
 VECTOR_PAIR = FormatPair("bf16", "bf16")
 DEFAULT_CLOCK_GHZ = 1.0
+
+
+def _check_multiplied(name: str) -> None:
+    """Raise InputError on a format whose codes are too long for a unit."""
+    bits = get_format(name).element.bits
+    if bits > WIDEST_BITS:
+        raise InputError(f"no unit multiplies {name}: elements of {bits} bits, at most {WIDEST_BITS}, as bf16 has")
 
 
 def check_dot(dot: float) -> None:
@@ -55,6 +63,8 @@ class MacUnit:
         if not pairs:
             raise InputError("a MAC unit needs at least one format pair")
         object.__setattr__(self, "pairs", pairs)
+        for name in dict.fromkeys(name for pair in pairs for name in (pair.weight, pair.activation)):
+            _check_multiplied(name)
         check_accumulator(self.accumulator)
         check_dot(self.dot)
         self.scale("logic_area")  # raises on a node out of range

@@ -231,6 +231,9 @@ def _frozen(values: Vector) -> Vector:
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.load(read_text(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (ValueError, RecursionError) as error:
+        said = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise InputError(f"{path}: cannot be read ({said}); a unit model is written by codesign calibrate") from None
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
         raise InputError(f"{path}:{line}: not YAML; a unit model is written by codesign calibrate") from None

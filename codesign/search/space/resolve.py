@@ -112,6 +112,9 @@ def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
     sets = spec.chip.units.resolve()
     if not sets:
         raise InputError(f"{path}:{line_of(path, 'hardware', 'units')}: hardware.units names no set of pairs")
+    for pair in dict.fromkeys(itertools.chain.from_iterable(sets)):
+        with naming(path, "hardware", "units"):
+            MacUnit((pair,))
     networks, fixed, pairs = _resolve_tasks(path, spec, sets)
     hw = spec.chip
     for i, accumulator in enumerate(hw.accumulator if spec.hardware is not None else []):
