@@ -1,8 +1,26 @@
-"""The time that a stage has left."""
+"""Tables print names as they are and stay readable on a narrow terminal; a stage says the time that is left."""
 
 from __future__ import annotations
 
-from codesign.commands.output import TimeLeft
+import pytest
+
+from codesign.commands.output import TimeLeft, print_table
+
+
+def test_markup_in_names_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("[red]title[/red]", ["[b]column"], [["[red]layer[/red]"], ["<script>"], [":smile:"], ["[/nothing]"]])
+    printed = capsys.readouterr().out
+    for text in ("[red]title[/red]", "[b]column", "[red]layer[/red]", "<script>", ":smile:", "[/nothing]"):
+        assert text in printed
+
+
+def test_a_narrow_terminal_gets_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    print_table("formats", ["", "bits", "largest"], [["int8", "8", "127"], ["mxfp4", "4.25", "6"]])
+    assert capsys.readouterr().out.splitlines() == [
+        *("formats", "- int8", "  bits: 8", "  largest: 127"),
+        *("- mxfp4", "  bits: 4.25", "  largest: 6"),
+    ]
 
 
 def test_the_time_left_is_that_of_the_steps_so_far() -> None:
