@@ -13,7 +13,7 @@ from codesign.errors import InputError, nearest
 from codesign.formats import Assignment
 from codesign.models.task import Outputs, Part, Task
 from codesign.quality.cache import ResultCache, code_version
-from codesign.quality.measure import DRAWS, Quality, measure
+from codesign.quality.measure import DRAWS, Quality, UnmeasurableError, measure
 from codesign.quality.quantized import QuantizedNetwork, opened
 from codesign.quality.ranges import RangeRule, Ranges, check_rule
 
@@ -150,6 +150,12 @@ class Evaluator:
         return qualities
 
     def _measured(self, assignment: Assignment, *, full: bool) -> list[Quality]:
+        try:
+            return self._measured_now(assignment, full=full)
+        except UnmeasurableError as error:
+            raise UnmeasurableError(f"{self.task.name}: {error}") from None
+
+    def _measured_now(self, assignment: Assignment, *, full: bool) -> list[Quality]:
         outputs, reference = self.outputs(assignment, full=full), self.reference(full=full)
         samples = self.task.score(outputs, reference, full=full)
         if full:

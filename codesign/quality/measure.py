@@ -69,7 +69,10 @@ def measure(samples: Samples, reference: Samples | None = None, *, draws: int = 
     if n == 0:
         raise UnmeasurableError(f"{samples.name}: no samples")
     if not np.isfinite(rows).all():
-        raise UnmeasurableError(f"{samples.name}: {int((~np.isfinite(rows)).sum())} values are NaN or infinite")
+        bad = np.flatnonzero(~np.isfinite(rows.reshape(n, -1)).all(axis=1))
+        raise UnmeasurableError(
+            f"{samples.name}: {len(bad)} of {n} values are NaN or infinite, first of sample {bad[0]}"
+        )
     value = float(samples.reduce(rows))
     drawn = np.random.default_rng(BOOTSTRAP_SEED).integers(0, n, size=(RESAMPLES, n))
     boot = np.array([samples.reduce(rows[d]) for d in drawn], dtype=float)

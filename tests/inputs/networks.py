@@ -33,6 +33,14 @@ def failing() -> tuple[Any, Any, Any, None]:
     raise AssertionError("labels do not fit")
 
 
+def one_nan() -> tuple[Any, Any, Any, None]:
+    """One sample of the evaluation data is no number."""
+    module, calibration, evaluation, metric = task()
+    evaluation = evaluation.clone()
+    evaluation[3, 0, 2, 2] = float("nan")
+    return module, calibration, evaluation, metric
+
+
 def no_tuple() -> object:
     return task()[0]
 
