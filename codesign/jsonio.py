@@ -30,10 +30,10 @@ def read_json(path: Path) -> Any:
     return parse_json(read_text(path), str(path))
 
 
-def parse_json(text: str, name: str) -> Any:
-    """The value of a JSON text called `name`; raises InputError as `read_json`."""
+def parse_json(text: str, name: str, *, finite: bool = True) -> Any:
+    """The value of a JSON text called `name`; raises InputError as `read_json` (NaN only if `finite`)."""
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+        return json.loads(text, parse_constant=_no_constant if finite else float, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise InputError(f"{name}:{error.lineno}: broken JSON: {error.msg}") from None
     except RecursionError:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from codesign.errors import InputError
 from codesign.formats import Assignment
 from codesign.quality import Evaluator, Quality
 from codesign.search import load_space, open_study, run_study
@@ -98,6 +99,18 @@ def test_what_was_cut_short_goes_on_to_the_front_of_a_whole_run(
         run_study(each, evaluations=12)
         assert each.evaluations == 12
     assert again.front().objectives.tolist() == whole.front().objectives.tolist()
+
+
+def test_in_no_time_nothing_is_started(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    with pytest.raises(InputError, match="no design was measured in the time given"):
+        run_study(study, evaluations=4, timeout_s=0)
+    assert study.ledger.study.trials == []
+    run_study(study, evaluations=4)
+    again = opened(tmp_path)
+    run_study(again, evaluations=LONG, timeout_s=0)
+    assert len(again.ledger.study.trials) == 4
+    assert len(again.front())
 
 
 @pytest.mark.slow

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Annotated, TypeVar
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import Field, TypeAdapter, ValidationError
 
+from codesign.errors import InputError
+from codesign.jsonio import parse_json
 from codesign.quality import Quality
+
+T = TypeVar("T")
 
 # user attributes of a trial
 WORK, RESULT, FAILED, ALIVE, STOPPED = "work", "measured", "failed_because", "alive", "stopped"
@@ -54,6 +60,34 @@ class Failure:
     reason: str
 
 
+@dataclass
+class _WrittenWork:
+    assignments: dict[str, list[Annotated[int, Field(ge=0)]]]
+    objectives: list[float | str]
+    proposed_by: str
+    enough: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _WrittenResult:
+    quality: dict[str, Quality]
+    seconds: float
+
+
+_WORK, _RESULT = TypeAdapter(_WrittenWork), TypeAdapter(_WrittenResult)
+
+
+def _read(trial: FrozenTrial, attribute: str, form: TypeAdapter[T]) -> T:
+    """A user attribute in JSON; raises InputError that names the trial if somebody changed it."""
+    name = f"trial {trial.number}: its attribute '{attribute}'"
+    try:
+        # a design that no DRAM holds has an infinite cost
+        return form.validate_python(parse_json(str(trial.user_attrs.get(attribute)), name, finite=attribute != WORK))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
 def attributes(work: Work) -> dict[str, str]:
     """The user attributes of a waiting trial; only two, as a database writes each by a statement of its own."""
     written = asdict(work)
@@ -72,15 +106,15 @@ def waiting_trial(work: Work, distributions: Mapping[str, BaseDistribution]) -> 
 
 
 def work_of(trial: FrozenTrial) -> Work:
-    """The work that the trial describes; raises KeyError if codesign did not create the trial."""
-    written = json.loads(trial.user_attrs[WORK])
+    """The work that the trial describes; raises InputError if codesign did not write it."""
+    written = _read(trial, WORK, _WORK)
     return Work(
-        trial.user_attrs["key"],
-        written["assignments"],
-        tuple(written["objectives"]),
+        str(trial.user_attrs["key"]),
+        written.assignments,
+        tuple(written.objectives),
         {k: str(v) for k, v in trial.params.items()},
-        written["proposed_by"],
-        written.get("enough", {}),
+        written.proposed_by,
+        written.enough,
     )
 
 
@@ -98,9 +132,8 @@ def outcome(trial: FrozenTrial) -> TrialResult | Failure | None:
         return Failure(attrs["key"], attrs[FAILED])
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or RESULT not in attrs:
         return None
-    work, found = work_of(trial), json.loads(attrs[RESULT])
+    work, found = work_of(trial), _read(trial, RESULT, _RESULT)
     values: Sequence[float] = trial.values or ()
-    quality = {name: Quality.from_dict(fields) for name, fields in found["quality"].items()}
     return TrialResult(
-        work.key, tuple(values), quality, work.assignments, work.hardware, work.proposed_by, found["seconds"]
+        work.key, tuple(values), found.quality, work.assignments, work.hardware, work.proposed_by, found.seconds
     )

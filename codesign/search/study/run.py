@@ -201,8 +201,8 @@ def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
     while True:
         strategy.tell(results)
         remember(study, strategy.front())
-        if run.late and len(study.ledger.records()) <= study.evaluations:
-            break  # else this run repeats an earlier one, whose results still count
+        if run.late:
+            break
         room = run.evaluations - study.evaluations - len(queued)
         asked = strategy.propose(min(search.batch, room), [each.proposal for each in queued]) if room else []
         begun = run.begin([(proposal, proposed_by) for proposal in asked])

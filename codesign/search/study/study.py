@@ -132,6 +132,7 @@ def open_study(
         hardware_choices(space),
         must_exist=resume,
     )
+    _check_records(space, ledger)
     cache = folder / "evaluations"
     evaluators = dict(
         evaluators or {name: Evaluator(n.task, cache=cache, ranges=n.ranges) for name, n in space.networks.items()}
@@ -141,3 +142,15 @@ def open_study(
     study = OpenStudy(space, seed, folder, ledger, url, workers, evaluators, combiner, Accumulation(evaluators))
     study.measured = {name: MeasuredAssignments() for name in space.networks}
     return study
+
+
+def _check_records(space: SearchSpace, ledger: Ledger) -> None:
+    """Raise InputError if a stored result is of other networks, layers or pairs than the space's."""
+    sizes = {name: len(network.layers) for name, network in space.networks.items()}
+    for record in ledger.records():
+        pairs = [pair for choice in record.assignments.values() for pair in choice]
+        found = {name: len(choice) for name, choice in record.assignments.items()}
+        if found != sizes or set(record.quality) != set(sizes):
+            raise InputError(f"study '{space.spec.name}': the trial {record.key} is not of this space's networks")
+        if max(pairs) >= len(space.pairs):
+            raise InputError(f"study '{space.spec.name}': the trial {record.key} has pair {max(pairs)}, which is none")
