@@ -13,6 +13,7 @@ def run(arguments: argparse.Namespace) -> int:
     space = load_space(arguments.space)
     check_space(space)
     counts = {name: len(workload.layers) for name, workload in space.workloads.items()}
+    files = {name: str(network.task.file) for name, network in space.networks.items() if network.task.file}
     facts = {
         "valid": True,
         "space": space.spec.name,
@@ -20,10 +21,13 @@ def run(arguments: argparse.Namespace) -> int:
         "accelerators": len(space.grid),
         "pairs": len(space.pairs),
         "layers": counts,
+        "files": files,
     }
     if arguments.json:
         print_json(facts)
     else:
         layers = ", ".join(f"{name} {count} layers" for name, count in counts.items())
         print(f"{arguments.space}: valid; {facts['accelerators']} accelerators, {facts['pairs']} pairs; {layers}")
+        for name, file in files.items():
+            print(f"{name}: {space.spec.tasks[name].task} is {file}")
     return 0

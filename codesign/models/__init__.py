@@ -7,6 +7,7 @@ function that returns a `Task`, or the same as a function of ``python:module:fun
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -14,13 +15,17 @@ from pathlib import Path
 from codesign.errors import InputError, nearest
 from codesign.models.task import Direction, Example, ImageExample, Outputs, Samples, Task, TextExample
 from codesign.plugins import PREFIX, installed
+from codesign.sources import digest, digest_of_package
 from codesign.usercode import users
 from codesign.workload import Workload
 
 BUNDLED = {"restore": "codesign.models.restore", "rewrite": "codesign.models.rewrite"}
+# not part of a bundled task's code: what these files make and describe, its weights, is hashed itself
+NOT_DECIDING = ("train.py", "card.py", "card_text.py")
 
 __all__ = [
     "BUNDLED",
+    "NOT_DECIDING",
     "Direction",
     "Example",
     "ImageExample",
@@ -50,13 +55,19 @@ def load_task(spec: str, *, name: str | None = None, search_path: Path | None = 
 
         with users(f"task '{spec}' ({others[spec].value})"):
             result = others[spec].load()()
-        return as_task(spec, name or spec, result)
+        found = as_task(spec, name or spec, result)
+        package = sys.modules[others[spec].module.partition(".")[0]].__file__
+        found.code = digest_of_package(Path(package)) if package else ""
+        return found
     if spec not in BUNDLED:
         known = [*BUNDLED, *others, "python:package.module:function"]
         raise InputError(f"unknown task '{spec}'{nearest(spec, known)}")
-    load: Callable[[], Task] = importlib.import_module(BUNDLED[spec]).load
+    module = importlib.import_module(BUNDLED[spec])
+    load: Callable[[], Task] = module.load
     task = load()
     task.name = name or task.name
+    folder = Path(str(module.__file__)).parent
+    task.code = digest([file for file in folder.rglob("*.py") if file.name not in NOT_DECIDING], folder)
     return task
 
 

@@ -183,8 +183,11 @@ def _held(metric: Any) -> list[Any]:
 def load_custom(spec: str, *, name: str | None = None, search_path: Path | None = None) -> Task:
     """Import and call the function `spec`; raises InputError if it is missing or returns something else."""
     with importable(search_path), users(f"task '{spec}'"):
-        result = named_object(spec)()
-    return as_task(spec, name or spec.rpartition(":")[2], result)
+        named = named_object(spec, search_path)
+        result = named.call()
+    task = as_task(spec, name or spec.rpartition(":")[2], result)
+    task.file, task.code = named.file, named.code
+    return task
 
 
 def as_task(spec: str, name: str, result: Any) -> Task:

@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -78,6 +79,8 @@ class Task(abc.ABC):
     seed: int  # of all noise
     unit: str = ""  # of the deciding metric
     scale: Scale = "raw"  # of the deciding metric
+    file: Path | None = None  # where it is written, if it is a user's own
+    code: str = ""  # hash of the code of this task, besides that which all tasks share
     more_when_full: bool = True  # whether ``full`` runs or scores more than the deciding metric needs
 
     @abc.abstractmethod

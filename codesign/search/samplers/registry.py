@@ -27,6 +27,6 @@ def strategy_factory(name: str, *, search_path: Path | None = None) -> StrategyF
     """
     if name.startswith(PREFIX):
         with importable(search_path):
-            found: StrategyFactory = named_object(name)
+            found: StrategyFactory = named_object(name, search_path).call
             return found
     return by_name("sampler", name, STRATEGIES, GROUP, f"{PREFIX}module:function")
