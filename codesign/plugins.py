@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.abc
+import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import EntryPoint, entry_points
@@ -17,7 +18,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from codesign.errors import InputError, nearest
-from codesign.sources import digest_with_imports
+from codesign.sources import digest_of_file, digest_with_imports
 
 PREFIX = "python:"
 T = TypeVar("T")
@@ -26,6 +27,19 @@ T = TypeVar("T")
 def installed(group: str) -> dict[str, EntryPoint]:
     """The entry points of a group, by name."""
     return {point.name: point for point in entry_points(group=group)}
+
+
+def installed_code(*groups: str) -> list[str]:
+    """What the entry points of these groups stand for: name, version of the package, hash of the module."""
+    found = []
+    for group in groups:
+        for name, point in installed(group).items():
+            version = point.dist.version if point.dist is not None else ""
+            with suppress(ImportError, ValueError):  # one that cannot be loaded decides nothing
+                spec = importlib.util.find_spec(point.module)
+                if spec is not None and spec.has_location and spec.origin:
+                    found.append(f"{group} {name} {point.value} {version} {digest_of_file(Path(spec.origin))}")
+    return sorted(found)
 
 
 def by_name(kind: str, name: str, own: Mapping[str, T], group: str, *more: str) -> T:

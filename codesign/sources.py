@@ -54,6 +54,11 @@ def digest_with_imports(module: str, file: Path, folders: tuple[Path, ...]) -> s
     return _of_contents([file, *(Path(each) for each in imported if each)])
 
 
+def digest_of_file(file: Path) -> str:
+    """Hash of one file by its content."""
+    return _of_contents([file])
+
+
 def digest_of_package(file: Path) -> str:
     """Hash of a top-level module by its file; of a package, of all its source files."""
     return _of_contents(sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file])

@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     if study.refused:
         limit = space.spec.accumulator_sqnr_db
         said.append(f"refused: {study.refused} designs with a layer below {limit:g} dB in their accumulator")
+    if study.priced_anew:
+        said.append("prices: the cost model has changed since; all that was measured is priced anew")
     said += [f"sentinel: {s.task}: {s.before:.6g} -> {s.now:.6g}" for s in study.sentinels if s.moved != "no"]
     said += [f"failed: {failure}" for failure in study.failures]
     _tell(

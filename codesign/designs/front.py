@@ -43,7 +43,8 @@ class Front(JsonModel):
     study: Text
     created: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}", description="ISO 8601, UTC")]
     space_hash: Text
-    code_version: Text
+    code_version: Annotated[Text, Field(description="hash of the code that measures")]
+    cost_version: Annotated[Text, Field(description="hash of the cost model: code and data")] | None = None
     seed: int
     objectives: Annotated[tuple[Goal, ...], Field(min_length=1, strict=False)]
     reference_point: Annotated[

@@ -150,6 +150,16 @@ class Task(abc.ABC):
         h.update(self.data_fingerprint().encode())
         return h.hexdigest()[:24]
 
+    def facts(self) -> dict[str, str]:
+        """What `fingerprint` and `code` are made of, to name what differs: data, metric, seed, code, else weights."""
+        return {
+            "seed": str(self.seed),
+            "data": self.data_fingerprint(),
+            "metric": f"{self.deciding} ({self.scale})",
+            "code": self.code,
+            "fingerprint": self.fingerprint(),
+        }
+
     def data_fingerprint(self) -> str:
         """Hash of calibration and evaluation data and of the seed; losses compare only if it is equal."""
         h = hashlib.sha256(str(self.seed).encode())

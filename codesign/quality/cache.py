@@ -10,30 +10,34 @@ from typing import Any
 
 from codesign.errors import InputError
 from codesign.files import write_atomic
+from codesign.formats.table import GROUP as FORMATS
+from codesign.plugins import installed_code
+from codesign.sources import digest
 from codesign.jsonio import read_json
 
 SCHEMA = 1
-# Packages that a measured quality depends on; changes to search, report and export do not invalidate it.
-_PACKAGES = ("formats", "workload", "models", "quality")
-# not among them: the weights that these files make and describe are part of the fingerprint
-_ASIDE = ("train.py", "card.py", "card_text.py")
+# what a measured quality depends on, besides the code of its task; search, report, export and hardware are not
+_PACKAGES = ("formats", "quality")
+_MODELS = ("__init__", "custom", "task")
+_WORKLOAD = ("attention", "completeness", "einsum", "intercept", "naming", "shapes", "tracing", "types")
 
 
 def deciding_sources(root: Path) -> list[Path]:
-    """The source files of the package at `root` that a measured quality depends on, in a fixed order."""
-    every = (file for package in _PACKAGES for file in sorted((root / package).rglob("*.py")))
-    return [file for file in every if file.name not in _ASIDE]
+    """The source files of the package at `root` that every measured quality depends on, in a fixed order."""
+    every = [file for package in _PACKAGES for file in sorted((root / package).rglob("*.py"))]
+    every += [root / "models" / f"{name}.py" for name in _MODELS]
+    return every + [root / "workload" / f"{name}.py" for name in _WORKLOAD]
 
 
 @functools.cache
 def code_version() -> str:
-    """Hash of the source files that a measured quality depends on (`deciding_sources`)."""
+    """Hash of the code that measures (`deciding_sources`), and of the number formats of installed packages.
+
+    Comments, docstrings and layout do not change it. The code of a task is `Task.code`.
+    """
     root = Path(__file__).resolve().parent.parent
-    h = hashlib.sha256()
-    for file in deciding_sources(root):
-        h.update(file.relative_to(root).as_posix().encode())
-        h.update(file.read_bytes())
-    return h.hexdigest()[:16]
+    parts = [digest(deciding_sources(root), root), *installed_code(FORMATS)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 class ResultCache:

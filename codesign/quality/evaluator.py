@@ -36,6 +36,7 @@ class Evaluator:
             "task": task.name,
             "fingerprint": task.fingerprint(),
             "code": code_version(),
+            "task_code": task.code,
             "torch": torch.__version__,
             "ranges": ranges,
         }

@@ -160,7 +160,13 @@ def _measures(files: Study, task: str) -> dict[str, str]:
 
 def _notes(old: Study, new: Study) -> list[str]:
     """Other differences between the studies, which may be the cause."""
-    what = {"space_hash": "search space", "code_version": "code", "seed": "seed", "evaluations": "evaluations"}
+    what = {
+        "space_hash": "search space",
+        "code_version": "code that measures",
+        "cost_version": "cost model",
+        "seed": "seed",
+        "evaluations": "evaluations",
+    }
     what["reference_point"] = "own reference point (the larger one serves both)"
     values = {key: (getattr(old.front, key), getattr(new.front, key)) for key in what}
     return [

@@ -79,7 +79,7 @@ def test_a_study_of_another_space_is_refused(storage: str, space: Path, capsys: 
     capsys.readouterr()
     before = optuna.load_study(study_name="tiny", storage=open_storage(storage)).trials
     space.write_text(SPACE.replace("rows: [2, 4]", "rows: [2, 8]"))
-    assert "made with space_hash" in refused(space, storage, capsys)
+    assert "made with another space (hardware.rows: [2, 4] before, [2, 8] now)" in refused(space, storage, capsys)
     assert optuna.load_study(study_name="tiny", storage=open_storage(storage)).trials == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import optuna
@@ -14,17 +15,19 @@ from codesign.search.queue.queue import Queue, Watch
 from codesign.search.queue.state import set_state
 from codesign.search.queue.storage import patient, quiet
 from codesign.search.queue.trials import Failure, TrialResult, Work, outcome, waiting_trial
+from codesign.search.space.changes import changes
 from codesign.search.space.objectives import Objective
 
-_LATER = ("ranges",)  # attributes that older studies do not have
+SPACE = "space"  # attribute: the space in words, for the error where another one is given
+_LATER = ("ranges", "task_code", SPACE)  # attributes that older studies do not have
 _TRIES = 3  # attempts per candidate, if its worker dies each time
 
 
 class Ledger:
     """An Optuna study with its finished trials by candidate key, so that a resumed search measures nothing twice.
 
-    `identity` (`space_hash`, `code_version`, `seed`, `ranges`) is written at creation as study attributes. Opening a
-    study whose attributes differ raises InputError and changes nothing.
+    `identity` (`space_hash`, `space`, `code_version`, `task_code`, `seed`, `ranges`) is written at creation as study
+    attributes. Opening a study whose attributes differ raises InputError and changes nothing.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Ledger:
         self._watch = Watch()
         self._ids: dict[str, int] = {}  # candidate key -> its newest trial, while it is not finished
         self._outcomes: dict[str, TrialResult | Failure] = {}
+        self._numbers: dict[str, int] = {}  # candidate key -> number of the trial with its outcome
         self._stopped: dict[str, int] = {}  # candidate key -> how often its worker died
         for trial in self._trials():
             self._read(trial)
@@ -80,13 +84,17 @@ class Ledger:
     def _check(self, identity: dict[str, str], name: str) -> None:
         for key, value in identity.items():
             stored = self.study.user_attrs.get(key)
-            if stored is None and key in _LATER:
+            if key == SPACE or (stored is None and key in _LATER):
                 continue
             if stored is None:
                 raise InputError(f"study '{name}' in this storage was not made by codesign: it has no {key}")
             if stored != value:
+                what = f"{key} {stored}, now {value}"
+                if key == "space_hash" and SPACE in self.study.user_attrs:
+                    before, now = json.loads(self.study.user_attrs[SPACE]), json.loads(identity[SPACE])
+                    what = f"another space ({changes(before, now) or what})"
                 raise InputError(
-                    f"study '{name}' was made with {key} {stored}, now {value}: "
+                    f"study '{name}' was made with {what}: "
                     "results cannot be mixed; give another --out (or undo the change)"
                 )
 
@@ -101,6 +109,7 @@ class Ledger:
             return
         if found is not None:
             self._outcomes.setdefault(key, found)
+            self._numbers.setdefault(key, trial.number)
             self._ids.pop(key, None)
         elif trial.state in (TrialState.WAITING, TrialState.RUNNING) and key not in self._outcomes:
             self._ids[key] = trial._trial_id
@@ -114,6 +123,10 @@ class Ledger:
     def records(self) -> list[TrialResult]:
         """The results of all measured candidates, in the order in which they became known."""
         return [r for r in self._outcomes.values() if isinstance(r, TrialResult)]
+
+    def numbered(self) -> dict[int, TrialResult]:
+        """The results of all measured candidates by the number of their trial."""
+        return {self._numbers[record.key]: record for record in self.records()}
 
     def add(self, work: Work) -> None:
         """Enqueue the candidate, unless it is in the queue or has been measured."""

@@ -51,6 +51,11 @@ class TrialResult:
     proposed_by: str
     seconds: float
 
+    @property
+    def accelerator(self) -> int:
+        """The index of its accelerator in the space's grid."""
+        return int(self.key.partition("|")[0])
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -32,6 +32,13 @@ from codesign.search.space.resolve import SearchSpace
 from codesign.usercode import UserCodeError
 
 WORKPLACE = "workplace"
+_OTHERS = {
+    "seed": "another seed",
+    "data": "other data",
+    "metric": "another metric",
+    "code": "other code",
+    "fingerprint": "other weights",
+}  # of `Task.facts`
 _IDLE_S = (0.005, 0.5)  # first and longest pause between two reads of an empty queue
 _AHEAD, _AHEAD_S = 0.2, 1.0  # the next trial is claimed before the end of the current one: share of it, most seconds
 
@@ -39,15 +46,11 @@ _AHEAD, _AHEAD_S = 0.2, 1.0  # the next trial is claimed before the end of the c
 def workplace(space: SearchSpace) -> str:
     """What a worker on another machine needs to know of the space, as JSON for a study attribute."""
     tasks = {
-        name: {
-            "task": space.spec.tasks[name].task,
-            "fingerprint": network.task.fingerprint(),
-            "ranges": network.ranges,
-        }
+        name: {"task": space.spec.tasks[name].task, "ranges": network.ranges, "facts": space.facts[name]}
         for name, network in space.networks.items()
     }
     written = {"folder": str(space.path.parent.resolve()), "pairs": list(map(str, space.pairs)), "tasks": tasks}
-    return json.dumps(written)
+    return json.dumps(written | {"torch": torch.__version__})
 
 
 class Worker:
@@ -175,12 +178,22 @@ def join_study(storage: BaseStorage, name: str, *, cache: Path | None) -> Worker
             "install the same codesign here"
         )
     place = json.loads(attrs[WORKPLACE])
+    if place.get("torch", torch.__version__) != torch.__version__:
+        raise InputError(
+            f"study '{name}' is measured with torch {place['torch']}, this machine has {torch.__version__}: values of "
+            "two versions cannot be mixed; install the same here"
+        )
     pairs = tuple(FormatPair.parse(text) for text in place["pairs"])
     networks, evaluators = {}, {}
     for task_name, spec in place["tasks"].items():
         task = load_task(spec["task"], name=task_name, search_path=Path(place["folder"]))
-        if task.fingerprint() != spec["fingerprint"]:
-            raise InputError(f"{task_name}: '{spec['task']}' is another network or other data here than in the study")
+        here, there = task.facts(), spec["facts"]
+        other = next((what for what in here if here[what] != there[what]), None)
+        if other is not None:
+            where = f" ({task.file})" if task.file else ""
+            raise InputError(
+                f"{task_name}: '{spec['task']}'{where} has {_OTHERS[other]} here than in the study '{name}'"
+            )
         load = task.workload()
         networks[task_name] = Network(task, load, pairs, np.ones((len(load.layers), len(pairs)), dtype=bool))
         evaluators[task_name] = Evaluator(task, cache=cache, ranges=spec["ranges"])

@@ -34,6 +34,7 @@ from codesign.quality.cache import code_version
 from codesign.search.engine.pareto import hypervolume
 from codesign.search.engine.points import Designs
 from codesign.search.space.objectives import objective_value
+from codesign.search.space.prices import cost_version
 from codesign.search.space.resolve import SearchSpace
 from codesign.workload import Workload
 
@@ -67,6 +68,7 @@ def front_of(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         space_hash=space.space_hash,
         code_version=code_version(),
+        cost_version=cost_version(),
         seed=seed,
         objectives=tuple(Goal(name=o.name, unit=o.unit) for o in space.objectives),
         reference_point=tuple(float(v) for v in reference),

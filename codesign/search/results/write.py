@@ -32,6 +32,7 @@ from codesign.search.results.records import batch_norms, front_of, layer_table, 
 from codesign.search.space.axes import grid_parameters
 from codesign.search.study.acceptance import Accepted, accepted
 from codesign.search.study.progress import Progress
+from codesign.search.study.replay import current_values
 from codesign.search.study.representatives import balanced, unit_box
 from codesign.search.study.study import OpenStudy
 
@@ -169,15 +170,18 @@ def _front_csv(study: OpenStudy, found: Accepted, reported: Mapping[int, Design]
 
 def _trials_csv(study: OpenStudy) -> str:
     """trials.csv: one row per measured trial in the ledger's order, with a column TASK.LAYER for every layer."""
-    rows = []
-    for number, record in enumerate(study.ledger.records()):
+    rows, records = [], study.ledger.records()
+    priced = iter(current_values(study, [record for record in records if record.values]))
+    for number, record in enumerate(records):
         row: dict[str, object] = {
             "number": number,
             "proposed_by": record.proposed_by,
             "seconds": f"{record.seconds:.3f}",
         }
         row["state"] = "complete" if record.values else "pruned"  # pruned: its quality is of a subset of the samples
-        row |= {o.name: repr(v) for o, v in zip(study.space.objectives, record.values, strict=False)}
+        if record.values:
+            values = next(priced)
+            row |= {o.name: repr(float(v)) for o, v in zip(study.space.objectives, values, strict=True)}
         row |= {f"{task}.assignment": digest for task, digest in Candidate.digests(record.key).items()}
         for task, quality in record.quality.items():
             row |= {f"{task}.{quality.metric}.{k}": getattr(quality, k) for k in ("value", "low", "high", "n")}

@@ -57,13 +57,17 @@ class SearchSpace:
 
     @cached_property
     def space_hash(self) -> str:
-        """Hash of everything that determines which designs exist and how they compare.
+        """Hash of everything that determines which designs exist and how they compare, besides code."""
+        tasks = {name: facts["fingerprint"] for name, facts in self.facts.items()}
+        return hashlib.sha256(json.dumps([self.content, tasks], sort_keys=True).encode()).hexdigest()[:16]
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """The file's content as JSON, with hashes for the files that it names, without what stands at its default.
 
         The section `search:` is left out, so that a study can be resumed with more evaluations.
         """
         spec = self.spec.model_dump(mode="json", exclude={"search"})
-        tasks = {name: network.task.fingerprint() for name, network in self.networks.items()}
-        tasks |= {name: network.fingerprint() for name, network in self.fixed.items()}
         for task in spec["tasks"].values():
             for key in ("workload", "formats", "assignment", "ties"):  # older spaces without these keys keep their hash
                 if not task[key]:
@@ -73,7 +77,17 @@ class SearchSpace:
                     del task[key]
         if self.spec.hardware is not None:
             self._hash_hardware(spec["hardware"], self.spec.hardware)
-        return hashlib.sha256(json.dumps([spec, tasks], sort_keys=True).encode()).hexdigest()[:16]
+        return spec
+
+    @cached_property
+    def facts(self) -> dict[str, dict[str, str]]:
+        """What every network is, by name: see `Task.facts`."""
+        facts = {name: network.task.facts() for name, network in self.networks.items()}
+        return facts | {name: {"fingerprint": network.fingerprint()} for name, network in self.fixed.items()}
+
+    def described(self) -> dict[str, Any]:
+        """`content` with the facts of every network, to name what differs between two spaces."""
+        return self.content | {"networks": self.facts}
 
     def _hash_hardware(self, written: dict[str, Any], hardware: HardwareSpec) -> None:
         """Reduce `written` to what the hash depends on."""

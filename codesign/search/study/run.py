@@ -25,6 +25,7 @@ from codesign.search.samplers.registry import ENGINE, strategy_factory
 from codesign.search.samplers.strategy import Problem, Result, StrategyFactory
 from codesign.search.space.axes import hardware_parameters
 from codesign.search.study.progress import Progress
+from codesign.search.study.replay import begin_with
 from codesign.search.study.scales import loss_scales
 from codesign.search.study.sentinels import choose, measure_again
 from codesign.search.study.study import OpenStudy
@@ -178,7 +179,7 @@ class _Run:
             return Result(proposal, {}, ())
         for name, quality in found.quality.items():
             study.measured[name].add(proposal.choices[name], quality)
-        return Result(proposal, found.quality, found.values)
+        return Result(proposal, found.quality, queued.work.values(found.quality))  # at today's prices
 
 
 def _label(sampler: str | StrategyFactory) -> str:
@@ -194,8 +195,12 @@ def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
     A batch is proposed while the one before is pending, so that workers are never idle.
     """
     study, search = run.study, run.study.space.spec.search
-    results = run.end(run.begin(uniform_designs(study)[: run.evaluations]))
+    known = begin_with(study, proposed_by)
+    uniform = run.begin(uniform_designs(study)[: run.evaluations])
+    results = run.end(uniform)
     study.reference = reference_point(study)
+    first = {queued.work.key for queued in uniform}
+    results += run.end([queued for queued in run.begin(known) if queued.work.key not in first])
     strategy = make(_problem(study))
     queued: list[Queued] = []
     while True:
@@ -203,7 +208,7 @@ def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
         remember(study, strategy.front())
         if run.late:
             break
-        room = run.evaluations - study.evaluations - len(queued)
+        room = max(run.evaluations - study.evaluations - len(queued), 0)
         asked = strategy.propose(min(search.batch, room), [each.proposal for each in queued]) if room else []
         begun = run.begin([(proposal, proposed_by) for proposal in asked])
         results = run.end(queued)

@@ -1,7 +1,7 @@
 """Sentinels: assignments that are measured again whenever a study is resumed, to detect a changed environment.
 
-`space_hash` and `code_version` detect a changed network, data or code of this package. They do not detect a new
-version of torch, another processor or failing memory, which change measured values too; a study must not mix them.
+`space_hash`, `code_version` and `task_code` detect a changed network, data or code that measures. They do not detect a
+new version of torch, another processor or failing memory, which may change values too; a study must not mix them.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from codesign.quality.cache import code_version
 from codesign.search.engine.combiner import Combiner
 from codesign.search.engine.pareto import hypervolume
 from codesign.search.engine.points import Designs, Pool
-from codesign.search.queue.ledger import Ledger
+from codesign.search.queue.ledger import SPACE, Ledger
 from codesign.search.queue.storage import default_storage, open_storage
 from codesign.search.space.axes import hardware_choices
 from codesign.search.space.resolve import SearchSpace
@@ -70,6 +71,7 @@ class OpenStudy:
     sentinels: list[Sentinel] = field(default_factory=list)  # as measured when the study was resumed
     failures: list[str] = field(default_factory=list)  # candidates that could not be measured, with the reason
     evaluations: int = 0
+    priced_anew: bool = False  # the cost model has changed since the study was last searched
     refused: int = 0  # designs whose accumulator loses too much
 
     def pools(self) -> dict[str, Pool]:
@@ -118,7 +120,9 @@ def open_study(
     identity = {
         "ranges": ranges,  # is in space_hash too; on its own, the error for different rules can name it
         "space_hash": space.space_hash,
+        SPACE: json.dumps(space.described()),
         "code_version": code_version(),
+        "task_code": ", ".join(f"{name}: {network.task.code}" for name, network in space.networks.items()),
         "seed": str(seed),
     }
     if resume and storage is None and not (folder / "study.db").exists():
