@@ -142,7 +142,8 @@ def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     summary = "search formats and hardware together; write the front and a report"
     p = _command(commands, "search", summary, example, _QUALITY)
     p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
-    p.add_argument("--out", type=Path, metavar="DIR", help="study folder (default: reports/studies/NAME)")
+    out = "study folder: a new or empty one, or that of this study (default: reports/studies/NAME)"
+    p.add_argument("--out", type=_folder, metavar="DIR", help=out)
     evaluations = "number of candidates to measure (default: that of the space file)"
     p.add_argument("--evaluations", type=_positive, metavar="N", help=evaluations)
     timeout = "start no evaluation after this time: 90s, 20m, 6h, 1d (default: no limit)"
@@ -342,6 +343,12 @@ def _transfer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     p.add_argument("--to", metavar="NETWORK", help="cost this network on the design's chip; quality is not measured")
     p.add_argument("--default", metavar="PAIR", help="formats for roles that the design's network does not have")
     p.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the rules, for codesign cost --rules")
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a folder, not an empty name")
+    return Path(text)
 
 
 def _positive(text: str) -> int:

@@ -35,7 +35,10 @@ def make_folder(folder: Path) -> None:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file atomically, text in UTF-8; creates its folder. Raises EnvironmentProblem if that fails."""
+    """Write a file atomically, text in UTF-8, with the permissions that the umask leaves; creates its folder.
+
+    Raises EnvironmentProblem if that fails.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, _bytes(content))
@@ -89,6 +92,18 @@ def _replace(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_new(path: Path, content: str) -> bool:
+    """Write a file that does not exist; False if it does, and nothing is written then."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise EnvironmentProblem(f"{path}: cannot be written ({error.strerror or error})") from None
+    return True
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

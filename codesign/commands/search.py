@@ -16,6 +16,7 @@ from codesign.search import SearchSpace, load_space, open_study, run_study, run_
 from codesign.search.api import STUDIES
 from codesign.search.queue.workers import STORAGE_VARIABLE
 from codesign.search.results.records import UNFOLDED, batch_norms
+from codesign.search.study.claim import check_folder
 
 # options that control measurements, with their defaults
 _MEASURING = {
@@ -32,13 +33,17 @@ _MEASURING = {
 def run(arguments: argparse.Namespace) -> int:
     space = load_space(arguments.space, ranges=arguments.ranges)
     folder: Path = arguments.out or STUDIES / space.spec.name
+    storage = arguments.storage or os.environ.get(STORAGE_VARIABLE)
+    check_folder(folder, space, None if space.fixed else storage)
+    if missing := [parent for parent in folder.parents if not parent.exists()]:
+        print(f"{missing[-1]}: this folder is new; the study will be in {folder}", file=sys.stderr)
     if space.fixed:
         return _sweep(space, folder, arguments)
     study = open_study(
         space,
         folder,
         seed=arguments.seed,
-        storage=arguments.storage or os.environ.get(STORAGE_VARIABLE),
+        storage=storage,
         resume=arguments.resume,
         workers=arguments.workers,
     )

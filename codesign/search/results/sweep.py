@@ -17,7 +17,7 @@ import numpy as np
 
 from codesign.designs import Accumulators, Baseline, Design, NetworkRecord, Study, StudyRecord, save_study
 from codesign.errors import InputError
-from codesign.files import csv_text, make_folder, read_text
+from codesign.files import csv_text, read_text
 from codesign.hardware import AcceleratorGrid, AssignmentTotals
 from codesign.hardware.chip.area import areas
 from codesign.search.engine.pareto import nondominated
@@ -26,6 +26,7 @@ from codesign.search.results.records import design_of, front_of, layer_table, pe
 from codesign.search.space.axes import grid_parameters
 from codesign.search.space.objectives import column
 from codesign.search.space.resolve import SearchSpace
+from codesign.search.study.claim import check_folder, claim_folder
 from codesign.search.study.progress import Progress
 from codesign.search.study.representatives import balanced, representatives
 
@@ -64,12 +65,13 @@ def run_sweep(
         progress: called with (stage, done, total, detail).
         chunk: accelerators priced at a time; the result does not depend on it.
     Raises:
-        InputError: no accelerator runs the networks within the budgets, or `folder` holds a study with measurements.
+        InputError: no accelerator runs the networks within the budgets, or `folder` holds something else.
         EnvironmentProblem: `folder` cannot be written.
     """
-    make_folder(folder)
     if (folder / "study.db").exists():
         raise InputError(f"{folder}: holds a study with measured designs; give another --out")
+    check_folder(folder, space)
+    claim_folder(folder, space)
     report = progress or (lambda *_: None)
     started, priced = time.monotonic(), 0
     totals = _totals(space)

@@ -23,6 +23,7 @@ from codesign.search.queue.storage import default_storage, open_storage
 from codesign.search.space.axes import hardware_choices
 from codesign.search.space.resolve import SearchSpace
 from codesign.search.study.accumulation import Accumulation
+from codesign.search.study.claim import check_folder, claim_folder
 from codesign.search.study.sentinel import Sentinel
 
 
@@ -108,13 +109,15 @@ def open_study(
         workers: local worker processes; 1 is a thread of this process, 0 leaves all work to other machines.
         evaluators: network -> its evaluator in this process (default: one for its task, with a cache in `folder`).
     Raises:
-        InputError: the study is of another space, seed or code; there is none to resume; nothing is to be measured.
+        InputError: the study is of another space, seed or code; there is none to resume; nothing is to be measured;
+            `folder` holds something else.
         EnvironmentProblem: folder or storage cannot be used.
     """
     if space.fixed:
         raise InputError(f"{space.path}: the formats of its tasks are given: there is nothing to measure")
     if (workers != 1 and isinstance(storage, BaseStorage)) or (workers > 1 and evaluators is not None):
         raise InputError("worker processes need a storage by URL and measure tasks by name: take one worker")
+    check_folder(folder, space, storage if isinstance(storage, str) else None)
     make_folder(folder)
     ranges = ", ".join(f"{name}: {network.ranges}" for name, network in space.networks.items())
     identity = {
@@ -136,6 +139,7 @@ def open_study(
         hardware_choices(space),
         must_exist=resume,
     )
+    claim_folder(folder, space, storage if isinstance(storage, str) else None)
     _check_records(space, ledger)
     cache = folder / "evaluations"
     evaluators = dict(
