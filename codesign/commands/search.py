@@ -14,6 +14,7 @@ from codesign.report import write_report
 from codesign.report.dashboard import write_notes
 from codesign.search import SearchSpace, load_space, open_study, run_study, run_sweep, write_results, write_sweep
 from codesign.search.api import STUDIES
+from codesign.search.queue.storage import settle
 from codesign.search.queue.workers import STORAGE_VARIABLE
 from codesign.search.results.records import UNFOLDED, batch_norms
 from codesign.search.study.claim import check_folder
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments, written, f"{written.front.evaluations} evaluations", {"trials": folder / "trials.csv"}, folder, said
     )
     write_notes(folder, study.ledger.storage)
+    settle(study.ledger.storage)
     return 0
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import sqlite3
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 
 from codesign.cli import main
 from codesign.errors import EnvironmentProblem, InputError
+from codesign.search import load_space, open_study
 from codesign.search.queue import storage as storages
+from codesign.search.queue.healing import heals
 from codesign.search.queue.storage import open_storage
 from tests import SPACE
 from tests.storage.servers import PASSWORD, PostgreSQL
@@ -74,6 +80,36 @@ def test_a_study_of_another_program_is_refused(storage: str, space: Path, capsys
     assert (again.user_attrs, len(again.trials)) == ({"owner": "somebody"}, 2)
 
 
+def test_a_study_of_another_program_without_attributes_is_refused(
+    space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{space.parent / 'studies.db'}"
+    study = optuna.create_study(study_name="tiny", storage=open_storage(url), directions=["minimize"] * 2)
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 0.0), n_trials=2)
+    assert "was not made by codesign" in refused(space, url, capsys)
+    again = optuna.load_study(study_name="tiny", storage=open_storage(url))
+    assert (again.user_attrs, len(again.trials)) == ({}, 2)
+
+
+def test_a_study_whose_first_process_died_at_once_goes_on(space: Path) -> None:
+    resolved, url = load_space(space), f"sqlite:///{space.parent / 'studies.db'}"
+    study = optuna.create_study(study_name="tiny", storage=open_storage(url), directions=["minimize"] * 2)
+    study.set_user_attr("space_hash", resolved.space_hash)
+    assert open_study(resolved, space.parent / "out", storage=url).ledger.study.user_attrs["seed"] == "0"
+
+
+def test_a_finished_study_is_one_complete_file(space: Path, tmp_path: Path) -> None:
+    assert main(["search", str(space), "--out", str(tmp_path / "out")]) == 0
+    logs = [file for file in (tmp_path / "out").iterdir() if file.name.startswith("study.db-")]
+    assert sum(file.stat().st_size for file in logs if file.name.endswith("-wal")) == 0
+    shutil.copy(tmp_path / "out" / "study.db", tmp_path / "copy.db")
+    whole = optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path / 'out' / 'study.db'}")
+    copy = optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path / 'copy.db'}")
+    assert len(copy.trials) == len(whole.trials) > 0
+    notes = [study._storage.get_study_system_attrs(study._study_id) for study in (copy, whole)]
+    assert notes[0] == notes[1]  # for the dashboard
+
+
 def test_a_study_of_another_space_is_refused(storage: str, space: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", str(space), "--out", str(space.parent / "out"), "--storage", storage]) == 0
     capsys.readouterr()
@@ -110,6 +146,107 @@ def test_a_driver_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(EnvironmentProblem, match=r"psycopg is not installed \(pip install 'codesign\[postgresql\]'\)"):
         open_storage("postgresql://tests@127.0.0.1/study")
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"])
+def test_a_database_in_memory_is_refused(space: Path, capsys: pytest.CaptureFixture[str], url: str) -> None:
+    assert "a database in memory ends with this process" in refused(space, url, capsys, "--workers", "2")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails what waits."""
+    monkeypatch.setattr(storages.time, "sleep", lambda _: pytest.fail("it waits"))
+
+
+def test_a_database_that_became_corrupt_is_not_waited_for(
+    space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["search", str(space), "--out", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    file = tmp_path / "out" / "study.db"
+    content = bytearray(file.read_bytes())
+    content[8192:] = b"\xff" * (len(content) - 8192)  # behind the tables' names
+    file.write_bytes(content)
+    monkeypatch.setattr(storages.time, "sleep", lambda _: pytest.fail("it waits"))
+    assert main(["search", str(space), "--out", str(tmp_path / "out")]) == 3
+    assert "malformed" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def failures(tmp_path: Path) -> dict[str, Callable[[], object]]:
+    """What cannot heal, as SQLite says it."""
+    (tmp_path / "bad.db").write_bytes(b"this is no database" * 100)
+    sqlite3.connect(tmp_path / "ro.db").close()
+    read_only = f"{(tmp_path / 'ro.db').as_uri()}?mode=ro"
+    return {
+        "no database": lambda: sqlite3.connect(tmp_path / "bad.db").execute("SELECT 1 FROM x"),
+        "read only": lambda: sqlite3.connect(read_only, uri=True).execute("CREATE TABLE x (y)"),
+        "no file": lambda: sqlite3.connect(tmp_path / "nowhere" / "study.db"),
+        "no table": lambda: sqlite3.connect(":memory:").execute("SELECT 1 FROM x"),
+        "no folder": lambda: (tmp_path / "nowhere" / "study.journal").open("a"),
+    }
+
+
+@pytest.mark.parametrize("name", ["no database", "read only", "no file", "no table", "no folder"])
+def test_what_cannot_heal_is_not_retried(quick: None, tmp_path: Path, name: str) -> None:
+    calls: list[int] = []
+
+    @storages.patient
+    def failing() -> object:
+        calls.append(1)
+        return failures(tmp_path)[name]()
+
+    with pytest.raises(EnvironmentProblem, match="the study's storage failed"):
+        failing()
+    assert len(calls) == 1
+
+
+class Driver(Exception):
+    """An error of a PostgreSQL driver."""
+
+    def __init__(self, sqlstate: str | None) -> None:
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "waits"),
+    [
+        ("57P01", True),  # the server shuts down
+        ("57P03", True),  # it starts
+        ("08006", True),  # the connection broke
+        ("40001", True),  # a transaction has to be repeated
+        ("53300", True),  # too many connections
+        (None, True),  # no connection at all
+        ("42501", False),  # the role may not write
+        ("25006", False),  # a read-only transaction
+        ("53100", False),  # the disk is full
+        ("42P01", False),  # no such table
+        ("XX001", False),  # the file is corrupt
+    ],
+)
+def test_postgresql_is_waited_for_where_its_state_heals(sqlstate: str | None, waits: bool) -> None:
+    error = sqlalchemy.exc.OperationalError("SELECT 1", {}, Driver(sqlstate))
+    wrapped = optuna.exceptions.StorageInternalError("during the commit")
+    wrapped.__cause__ = error
+    assert heals(error) is heals(wrapped) is waits
+
+
+@pytest.mark.slow
+def test_a_role_that_may_only_read_is_refused_at_once(
+    quick: None, server: PostgreSQL, space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = server.database()
+    open_storage(url)
+    engine = sqlalchemy.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER ROLE tests SET default_transaction_read_only = on")
+    try:
+        assert "read-only transaction" in refused(space, url, capsys)
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SET TRANSACTION READ WRITE")
+            connection.exec_driver_sql("ALTER ROLE tests RESET default_transaction_read_only")
+        engine.dispose()
 
 
 def test_waiting_does_not_help_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from codesign.errors import InputError
@@ -63,7 +64,7 @@ class Ledger:
             self.study = optuna.load_study(
                 study_name=name, storage=self.storage, sampler=optuna.samplers.RandomSampler()
             )
-            if self.study.user_attrs:  # otherwise its first process died before it had written any
+            if not self._unwritten(objectives, identity):
                 self._check(identity, name)
                 return True
         elif must_exist:
@@ -80,6 +81,17 @@ class Ledger:
         for key, value in identity.items():
             self.study.set_user_attr(key, value)
         return False
+
+    def _unwritten(self, objectives: Sequence[Objective], identity: dict[str, str]) -> bool:
+        """Whether the study is one of ours whose first process died before it had written all attributes."""
+        written, named = self.study.user_attrs, self.study.metric_names
+        return (
+            not self.study.get_trials(deepcopy=False)
+            and all(identity.get(key) == value for key, value in written.items())
+            and self.study.directions == [StudyDirection.MINIMIZE] * len(objectives)
+            and named in (None, [o.name for o in objectives])
+            and len(written) < len(identity)
+        )
 
     def _check(self, identity: dict[str, str], name: str) -> None:
         for key, value in identity.items():

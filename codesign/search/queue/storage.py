@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.hidden import hidden, hide
 from codesign.search.queue.addresses import database, file_url, journal, proxy, secrets, without_password
+from codesign.search.queue.healing import heals
 
 __all__ = ["PATIENCE_S", "default_storage", "open_storage", "patient", "quiet", "without_password"]
 
@@ -41,11 +42,13 @@ def open_storage(url: str) -> BaseStorage:
         url: ``sqlite:///file``, any other SQLAlchemy URL, ``grpc://host:port`` of a storage proxy, or a path that ends
             in .log or .journal for a journal file.
     Raises:
-        InputError: the URL is of an unknown kind, or none.
+        InputError: the URL is of an unknown kind, or none, or a database in memory.
         EnvironmentProblem: the storage does not answer, or holds something else.
         No text contains a password, here or later in this process.
     """
     hide(secrets(url))
+    if _in_memory(url):
+        raise InputError(f"storage {url}: a database in memory ends with this process; give a file: sqlite:///study.db")
     try:
         with quiet("optuna.storages", logging.CRITICAL):
             return optuna.storages.get_storage(_opened(url))
@@ -78,6 +81,20 @@ def _opened(url: str) -> BaseStorage:
     if kind == "sqlite":
         _write_ahead(storage.engine)
     return storage
+
+
+def _in_memory(url: str) -> bool:
+    scheme, _, rest = url.partition("://")
+    return scheme.startswith("sqlite") and (rest in ("", "/") or ":memory:" in rest or "mode=memory" in rest)
+
+
+def settle(storage: BaseStorage) -> None:
+    """Write what stands in SQLite's write-ahead log into the database, so that its one file is complete."""
+    backend = getattr(storage, "_backend", storage)  # of Optuna's cache
+    if isinstance(backend, RDBStorage) and backend.engine.dialect.name == "sqlite":
+        with contextlib.suppress(SQLAlchemyError), backend.engine.connect() as connection:  # the log is as good
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        backend.engine.dispose()
 
 
 def _proxy(host: str, port: int) -> BaseStorage:
@@ -140,8 +157,8 @@ def default_storage(folder: Path) -> str:
 def patient(function: Callable[P, T]) -> Callable[P, T]:
     """A decorator that retries a storage operation for up to PATIENCE_S, with exponential backoff.
 
-    Raises EnvironmentProblem if the storage keeps failing or its disk is full. The function must be idempotent, as an
-    operation may succeed and its answer be lost.
+    Raises EnvironmentProblem if the storage keeps failing, or at once where waiting is of no use (`heals`). The
+    function must be idempotent, as an operation may succeed and its answer be lost.
     """
 
     @functools.wraps(function)
@@ -154,7 +171,7 @@ def patient(function: Callable[P, T]) -> Callable[P, T]:
                 if not _is_storage_problem(error):
                     raise
                 reason = _reason(error)
-                if time.monotonic() > end or any(word in reason.lower() for word in _FULL):
+                if time.monotonic() > end or not heals(error) or any(word in reason.lower() for word in _FULL):
                     raise EnvironmentProblem(f"the study's storage failed: {reason}") from None
             time.sleep(pause)
             pause = min(2 * pause, 5.0)

@@ -26,6 +26,7 @@ from codesign.designs.record import FloatMetric, ProgressPoint, SentinelRecord
 from codesign.files import csv_text, read_text
 from codesign.models import Example, TextExample
 from codesign.search.engine.points import Designs
+from codesign.search.queue.storage import settle
 from codesign.search.results.baselines import baselines
 from codesign.search.results.measured import measured_design
 from codesign.search.results.records import batch_norms, front_of, layer_table, peak_memory_bytes
@@ -69,6 +70,7 @@ def write_results(study: OpenStudy, progress: Progress | None = None) -> Study:
     reported = dict(zip(found.rows.tolist(), designs, strict=True))
     tables = {"trials.csv": _trials_csv(study), "fronts.csv": _front_csv(study, found, reported)}
     save_study(written, read_text(study.space.path), tables)
+    settle(study.ledger.storage)
     return written
 
 
