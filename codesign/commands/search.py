@@ -52,15 +52,18 @@ def run(arguments: argparse.Namespace) -> int:
         done = len(study.ledger.records())
         print(f"{folder}: resuming this study with {done} finished evaluations", file=sys.stderr)
     evaluations = arguments.evaluations or space.spec.search.evaluations
-    with SearchProgress() as progress:
-        run_study(
-            study,
-            evaluations=evaluations,
-            timeout_s=arguments.timeout,
-            sampler=arguments.sampler,
-            progress=progress,
-        )
-        written = write_results(study, progress)
+    try:
+        with SearchProgress() as progress:
+            run_study(
+                study,
+                evaluations=evaluations,
+                timeout_s=arguments.timeout,
+                sampler=arguments.sampler,
+                progress=progress,
+            )
+            written = write_results(study, progress)
+    finally:
+        settle(study.ledger.storage)
     said = [
         f"{name}: {UNFOLDED.format(count)}"
         for name, network in space.networks.items()
@@ -69,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     if study.refused:
         limit = space.spec.accumulator_sqnr_db
         said.append(f"refused: {study.refused} designs with a layer below {limit:g} dB in their accumulator")
+    if study.evaluations < evaluations:
+        said.append(f"ended: {study.evaluations} evaluations of {evaluations}: {study.ended}")
     if study.priced_anew:
         said.append("prices: the cost model has changed since; all that was measured is priced anew")
     said += [f"sentinel: {s.task}: {s.before:.6g} -> {s.now:.6g}" for s in study.sentinels if s.moved != "no"]

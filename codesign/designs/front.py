@@ -45,6 +45,7 @@ class Front(JsonModel):
     space_hash: Text
     code_version: Annotated[Text, Field(description="hash of the code that measures")]
     cost_version: Annotated[Text, Field(description="hash of the cost model: code and data")] | None = None
+    made_with: Annotated[dict[str, str], Field(description="versions, and the host that searched")] | None = None
     seed: int
     objectives: Annotated[tuple[Goal, ...], Field(min_length=1, strict=False)]
     reference_point: Annotated[

@@ -210,6 +210,15 @@ def test_the_front_names_both_versions(once: Path) -> None:
 # ---- what is refused --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("budget", ["budgets: {area_mm2: 4}", "budgets: {area_mm2: 5}", "budgets: {tiny.latency_s: 4}"])
+def test_budgets_are_part_of_what_a_space_is(space_file: Path, budget: str) -> None:
+    hashes = [load_space(space_file).space_hash]
+    for limits in (budget, budget.replace("}", "0}")):  # 4, then 40
+        space_file.write_text(f"{SPACE}{limits}\n")
+        hashes.append(load_space(space_file).space_hash)
+    assert len(set(hashes)) == 3
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

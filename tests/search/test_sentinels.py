@@ -86,6 +86,20 @@ def test_the_study_stops_where_they_moved_beyond_it(known: Path, monkeypatch: py
     assert len(runs[0]["values"]) == 3
 
 
+def test_the_study_stops_where_they_became_better_too(known: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Better than what was measured is another measurement, too."""
+    again = Evaluator.again
+
+    def better(self: Evaluator, assignment: Assignment) -> Quality:
+        quality: dict[str, Any] = again(self, assignment).to_dict()
+        return Quality.from_dict(quality | {"value": quality["value"] - 3 * (quality["value"] - quality["low"])})
+
+    monkeypatch.setattr(Evaluator, "again", better)
+    study = opened(known)
+    with pytest.raises(MovedError, match="cannot go on: the best assignment of tiny"):
+        run_study(study, evaluations=20)
+
+
 def test_at_the_door_a_moved_sentinel_is_one_line_and_code_1(
     known: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

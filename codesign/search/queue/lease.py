@@ -6,12 +6,14 @@ import contextlib
 import json
 import threading
 import time
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from optuna.storages import BaseStorage
 
 from codesign.errors import EnvironmentProblem, InputError
-from codesign.search.queue.queue import BEAT_S, machine, signature, surely_gone
+from codesign.search.queue.queue import BEAT_S, machine, now, signature, surely_gone
 from codesign.search.queue.storage import patient
 
 _ATTRIBUTE = "coordinator"
@@ -57,26 +59,30 @@ class Lease:
         holder = current(self._storage, self._study_id)
         if self._lost or holder is None or holder[0] != self._me:
             self._lost = True
-            who = _in_words(holder[0]) if holder else "nobody"
+            who = in_words(holder[0]) if holder else "nobody"
             raise EnvironmentProblem(f"study '{self._name}' is led by another process now ({who}); this one stops")
 
     def _refuse_if_alive(self, holder: tuple[str, int]) -> None:
         end = time.monotonic() + _WATCHED_S
         while time.monotonic() < end:
             local = holder[0].startswith(f"{machine()}/")  # known to be alive: no need to wait for its next heartbeat
-            now = current(self._storage, self._study_id)
-            if now is None:
+            latest = current(self._storage, self._study_id)
+            if latest is None:
                 return
-            if local or now != holder:
+            if local or latest != holder:
                 raise InputError(
-                    f"study '{self._name}' is being searched already ({_in_words(holder[0])}); wait until it ends, "
+                    f"study '{self._name}' is being searched already ({in_words(holder[0])}); wait until it ends, "
                     "add workers to it with codesign worker, or give another --out"
                 )
             time.sleep(0.5)
 
     @patient
     def _sign(self) -> None:
-        self._storage.set_study_user_attr(self._study_id, _ATTRIBUTE, json.dumps([self._me, self._count]))
+        self._write()
+
+    def _write(self) -> None:
+        written = json.dumps([self._me, self._count, now()])
+        self._storage.set_study_user_attr(self._study_id, _ATTRIBUTE, written)
 
     def _beat(self) -> None:
         while not self._done.wait(BEAT_S):
@@ -86,7 +92,7 @@ class Lease:
                 if holder is not None and holder[0] != self._me:
                     self._lost = True
                     return
-                self._storage.set_study_user_attr(self._study_id, _ATTRIBUTE, json.dumps([self._me, self._count]))
+                self._write()
 
 
 @patient
@@ -95,10 +101,17 @@ def current(storage: BaseStorage, study_id: int) -> tuple[str, int] | None:
     written = storage.get_study_user_attrs(study_id).get(_ATTRIBUTE)
     if not written:
         return None
-    name, count = json.loads(written)
+    name, count, *_ = json.loads(written)
     return str(name), int(count)
 
 
-def _in_words(name: str) -> str:
+def last_beat(attributes: Mapping[str, Any]) -> str | None:
+    """The time of the coordinator's last heartbeat, by its own clock, from the attributes of a study."""
+    written = attributes.get(_ATTRIBUTE)
+    _, _, *time_of_day = json.loads(written) if written else (None, None)
+    return time_of_day[0] if time_of_day else None
+
+
+def in_words(name: str) -> str:
     host, process, _ = name.rsplit("/", 2)
     return f"process {process} on {host.rpartition('.')[0] or host}"

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -35,6 +36,11 @@ def machine() -> str:
 def signature() -> str:
     """A unique name of this process: machine/process id/random."""
     return f"{machine()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+
+
+def now() -> str:
+    """The time in UTC, as people read it; nothing is decided by it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def surely_gone(name: str) -> bool:
@@ -72,8 +78,8 @@ class Queue:
             return False
 
     def beat(self, trial_id: int, worker: str, count: int) -> None:
-        """Write a heartbeat; losing one does no harm. It is a counter and not a time, as clocks of machines differ."""
-        self.storage.set_trial_user_attr(trial_id, ALIVE, f"{worker} {count}")
+        """Write a heartbeat; losing one does no harm. Its counter counts; its time, as clocks differ, is to be read."""
+        self.storage.set_trial_user_attr(trial_id, ALIVE, f"{worker} {now()} {count}")
 
     @patient
     def finish(self, trial_id: int, record: TrialResult) -> bool:
@@ -122,6 +128,10 @@ class Heartbeat:
     def release(self, trial_id: int) -> None:
         """End the heartbeats of a trial."""
         self._held.pop(trial_id, None)
+
+    def held(self) -> list[int]:
+        """The trials with heartbeats."""
+        return list(self._held)
 
     def _run(self) -> None:
         while True:

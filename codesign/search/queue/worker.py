@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -66,14 +67,31 @@ class Worker:
         self._looking = threading.RLock()
         self._writer, self._taker = ThreadPoolExecutor(max_workers=1), ThreadPoolExecutor(max_workers=1)
         self._heartbeat = Heartbeat(queue, self.name)
+        self._given_up = False
         self.done = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Measure trials until `stop` returns True; it is called before a trial is claimed.
 
         The result of a trial is written, and the queue read, while the next trial is measured. That one is claimed
-        shortly before the current one is expected to end, and returned to the queue if `stop` is True by then.
+        shortly before the current one is expected to end, and returned to the queue if `stop` is True by then; where
+        this is interrupted, all that it holds is.
         """
+        try:
+            self._run(stop)
+        except KeyboardInterrupt:
+            self._give_back()
+            raise
+
+    def _give_back(self) -> None:
+        """Return the trials that this worker holds to the queue, as far as the storage answers."""
+        self._taker.shutdown()
+        self._writer.shutdown()  # what was measured is written
+        for trial_id in self._heartbeat.held():
+            with contextlib.suppress(Exception):  # its heartbeats end: the coordinator will find out
+                self.queue.stop(trial_id, "its worker was told to stop")
+
+    def _run(self, stop: Callable[[], bool]) -> None:
         pause, trial, usual_s = _IDLE_S[0], None, 0.0
         writes: deque[Future[None]] = deque()
         while trial is not None or not stop():
@@ -86,8 +104,13 @@ class Worker:
                 continue
             started, ended = time.monotonic(), threading.Event()
             next_one = self._taker.submit(self._taken_later, usual_s - min(_AHEAD * usual_s, _AHEAD_S), ended, stop)
-            found, pause = self._outcome(work_of(trial)), _IDLE_S[0]
-            ended.set()
+            try:
+                found, pause = self._outcome(work_of(trial)), _IDLE_S[0]
+            except KeyboardInterrupt:
+                self._given_up = True
+                raise
+            finally:
+                ended.set()
             usual_s = time.monotonic() - started
             writes.append(self._writer.submit(self._write, trial._trial_id, found))
             trial = next_one.result()
@@ -100,7 +123,7 @@ class Worker:
     def _taken_later(self, wait_s: float, ended: threading.Event, stop: Callable[[], bool]) -> FrozenTrial | None:
         """Claim the next trial, after `wait_s` or when the current one has ended, whichever comes first."""
         ended.wait(wait_s)
-        return None if stop() else self._taken()
+        return None if self._given_up or stop() else self._taken()
 
     def _taken(self) -> FrozenTrial | None:
         """Claim a waiting trial; None if there is none. The queue is read only when all trials seen before are used up.

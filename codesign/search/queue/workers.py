@@ -78,6 +78,7 @@ class Processes:
             stdout=subprocess.DEVNULL,
             stderr=self._said[place],
             text=True,
+            start_new_session=True,  # Ctrl-C and the end of a terminal are for the search, which tells its workers
         )
 
     def check(self) -> None:
@@ -96,7 +97,13 @@ class Processes:
         return EnvironmentProblem(f"a worker process failed: {last[0].removeprefix('codesign: error: ')}")
 
     def stop(self) -> None:
-        for process in self._processes:  # the study has ended: each process exits after its current trial
-            process.wait()
-        for file in self._said:
-            file.close()
+        try:
+            for process in self._processes:  # the study has ended: each process exits after its current trial
+                process.wait()
+        except KeyboardInterrupt:  # again: their trials go back to the queue
+            for process in self._processes:
+                process.terminate()
+            raise
+        finally:
+            for file in self._said:
+                file.close()

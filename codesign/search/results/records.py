@@ -36,6 +36,7 @@ from codesign.search.engine.points import Designs
 from codesign.search.space.objectives import objective_value
 from codesign.search.space.prices import cost_version
 from codesign.search.space.resolve import SearchSpace
+from codesign.search.study.log import versions
 from codesign.workload import Workload
 
 UNFOLDED = (
@@ -69,6 +70,7 @@ def front_of(
         space_hash=space.space_hash,
         code_version=code_version(),
         cost_version=cost_version(),
+        made_with=versions(),
         seed=seed,
         objectives=tuple(Goal(name=o.name, unit=o.unit) for o in space.objectives),
         reference_point=tuple(float(v) for v in reference),

@@ -67,7 +67,9 @@ def _entries(folder: Path) -> set[str]:
     except FileNotFoundError:
         return set()
     except NotADirectoryError:
-        raise InputError(f"{folder}: is no folder; give another --out") from None
+        if folder.exists():
+            raise InputError(f"{folder}: is no folder; give another --out") from None
+        return set()  # a file in the place of a parent: its making will say so
     except OSError as error:
         raise EnvironmentProblem(f"{folder}: cannot be read ({error.strerror or error})") from None
 

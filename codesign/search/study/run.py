@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from codesign.search.queue.workers import LocalWorkers, Processes, Thread
 from codesign.search.samplers.registry import ENGINE, strategy_factory
 from codesign.search.samplers.strategy import Problem, Result, StrategyFactory
 from codesign.search.space.axes import hardware_parameters
+from codesign.search.study.log import log, logged
 from codesign.search.study.progress import Progress
 from codesign.search.study.replay import begin_with
 from codesign.search.study.scales import loss_scales
@@ -32,6 +33,8 @@ from codesign.search.study.study import OpenStudy
 from codesign.search.study.uniform import reference_point, uniform_designs
 
 _POLL_S = (0.02, 0.1)  # first and longest pause between two reads of the workers' results
+_STOPPING = "evaluations in progress are finished first, and kept; if stopped again, they are measured anew later"
+_NO_MORE = "none that is not measured yet is expected to enlarge the front"
 _PAUSE = 4  # a pause is at least this many times as long as the read before it, which grows with the batch
 
 
@@ -62,13 +65,16 @@ def run_study(
     started = time.monotonic()
     make = strategy_factory(sampler, search_path=study.space.path.parent) if isinstance(sampler, str) else sampler
     run = _Run(study, evaluations, None if timeout_s is None else started + timeout_s, progress or (lambda *_: None))
-    with Lease(study.ledger.storage, study.ledger.study_id, study.space.spec.name) as run.lease, _one_thread(), quiet():
+    begin = f"study {study.space.spec.name}, {evaluations} evaluations, seed {study.seed}, {study.workers} workers"
+    lease = Lease(study.ledger.storage, study.ledger.study_id, study.space.spec.name)
+    with logged(study.folder, begin), lease as run.lease, _one_thread(), quiet():
         study.sentinels = measure_again(study, run.report)
         _try_metrics(study, run.report)
         _sensitivities(study, run.report)
         with run.local_workers():
             _rounds(run, make, _label(sampler))
         choose(study)
+        log.info("end: %d evaluations; %s", study.evaluations, study.ended)
     if not len(study.reference):
         study.reference = reference_point(study)
     study.timings["search"] = time.monotonic() - started
@@ -126,6 +132,10 @@ class _Run:
             self._workers = Thread(ledger.queue, study.space.networks, study.evaluators)
         try:
             yield
+        except KeyboardInterrupt:
+            with suppress(OSError):  # the terminal may be gone
+                self.report("stopping", study.workers, study.workers, _STOPPING)
+            raise
         finally:
             self._dismiss()
 
@@ -176,6 +186,7 @@ class _Run:
         self.report("evaluations", study.evaluations, self.evaluations, queued.work.proposed_by)
         if isinstance(found, Failure):
             study.failures.append(f"{found.key}: {found.reason}")
+            log.info("failed: %s: %s", found.key, found.reason)
             return Result(proposal, {}, ())
         for name, quality in found.quality.items():
             study.measured[name].add(proposal.choices[name], quality)
@@ -206,13 +217,16 @@ def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
     while True:
         strategy.tell(results)
         remember(study, strategy.front())
+        log.info("round: %d evaluations, hypervolume %.6g", study.evaluations, study.history[-1]["hypervolume"])
         if run.late:
+            study.ended = "the time was up"
             break
         room = max(run.evaluations - study.evaluations - len(queued), 0)
         asked = strategy.propose(min(search.batch, room), [each.proposal for each in queued]) if room else []
         begun = run.begin([(proposal, proposed_by) for proposal in asked])
         results = run.end(queued)
         if not begun and not queued:
+            study.ended = "all were done" if not room else "the sampler proposes no further candidate: " + _NO_MORE
             break  # nothing is left to measure
         queued = begun
     remember(study, strategy.front(), at_the_end=True)

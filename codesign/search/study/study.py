@@ -72,6 +72,7 @@ class OpenStudy:
     sentinels: list[Sentinel] = field(default_factory=list)  # as measured when the study was resumed
     failures: list[str] = field(default_factory=list)  # candidates that could not be measured, with the reason
     evaluations: int = 0
+    ended: str = ""  # why the newest run measured no more
     priced_anew: bool = False  # the cost model has changed since the study was last searched
     refused: int = 0  # designs whose accumulator loses too much
 

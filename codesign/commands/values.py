@@ -1,0 +1,41 @@
+"""The values of options: what argparse makes of their text."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+
+def folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a folder, not an empty name")
+    return Path(text)
+
+
+def positive(text: str) -> int:
+    return whole(text, least=1)
+
+
+def whole(text: str, least: int = 0) -> int:
+    value = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not '{text[:20]}'")
+    return value
+
+
+def seed(text: str) -> int:
+    value = whole(text) if len(text) <= len(str(_MOST_SEED)) else _MOST_SEED + 1
+    if value > _MOST_SEED:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {_MOST_SEED}, not '{text[:20]}'")
+    return value
+
+
+_MOST_SEED = 2**32 - 1  # numpy's generators of old, which Optuna's samplers use, take 32 bits
+
+
+def duration(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|d)?", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"expected a time such as 90s, 20m or 6h, not '{text}'")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}[match[2]]
