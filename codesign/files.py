@@ -84,14 +84,20 @@ def _unwritable(path: Path, error: OSError) -> EnvironmentProblem:
 
 def _replace(path: Path, content: bytes) -> None:
     """Write a new file, with the permissions that the umask leaves, and rename it."""
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    temporary = empty_beside(path)
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
+        temporary.write_bytes(content)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def empty_beside(path: Path) -> Path:
+    """A new empty file in the folder of `path`, to be written and put in its place; raises OSError."""
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    temporary.touch(exist_ok=False)
+    return temporary
 
 
 def write_new(path: Path, content: str) -> bool:

@@ -6,8 +6,6 @@ import contextlib
 import importlib.metadata
 import json
 import math
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -21,7 +19,7 @@ from codesign.errors import CodesignError, EnvironmentProblem, InputError
 from codesign.export.brevitas import OperandRanges, build, check_formats, operand_ranges
 from codesign.export.quantizers import require_brevitas
 from codesign.export.study import ChosenDesign, read_design
-from codesign.files import write_atomic
+from codesign.files import empty_beside, write_atomic
 from codesign.formats import Assignment, get_format
 from codesign.formats.assignment import AssignmentError, parse_assignment
 from codesign.jsonio import read_json
@@ -216,11 +214,8 @@ def _save_atomic(path: Path, state: dict[str, Tensor]) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
+        temporary = empty_beside(path)
         save_file(state, temporary)
-        temporary.chmod(0o644)
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
         if temporary is not None:

@@ -11,9 +11,9 @@ from typing import Any
 from codesign.errors import InputError
 from codesign.files import write_atomic
 from codesign.formats.table import GROUP as FORMATS
+from codesign.jsonio import read_json
 from codesign.plugins import installed_code
 from codesign.sources import digest
-from codesign.jsonio import read_json
 
 SCHEMA = 1
 # what a measured quality depends on, besides the code of its task; search, report, export and hardware are not

@@ -190,9 +190,17 @@ def test_another_sampler_goes_on_from_what_is_measured(known: Path) -> None:
     before = opened(known).ledger.records()
     study = run_study(opened(known), evaluations=11, sampler="random")
     assert study.evaluations == 11
-    assert {r.assignments["tiny"].__str__() for r in before if r.values} <= {
+    assert {str(r.assignments["tiny"]) for r in before if r.values} <= {
         str(choice.tolist()) for choice in study.measured["tiny"].choices
     }
+
+
+def test_another_batch_goes_on_from_what_is_measured(known: Path) -> None:
+    measured = opened(known).ledger.records()
+    (known / "tiny.yaml").write_text(SPACE.replace("batch: 4", "batch: 3"))
+    study = run_study(opened(known), evaluations=10)
+    assert study.evaluations == len(measured) == 10
+    assert len(study.ledger.records()) == 10
 
 
 def test_trials_have_the_values_of_the_database_while_nothing_changes(once: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_file_that_assigns_one_format_is_that_format(space_file: Path, tmp_pat
     for formats in ("formats: int8", "assignment: uniform.json"):
         text = SPACE.replace("assignment: mixed.json", formats).replace("formats: [int8, fp8_e4m3]", formats)
         space_file.write_text(text)
-        found.append(run_sweep(load_space(space_file), tmp_path / "study").front)
+        found.append(run_sweep(load_space(space_file), tmp_path / formats[:6]).front)
     assert (found[0].objectives == found[1].objectives).all()
 
 

@@ -35,7 +35,9 @@ def check_folder(folder: Path, space: SearchSpace, storage: str | None = None) -
             raise InputError(f"{folder}: holds the study '{claim['study']}', not '{name}'; {other}")
         if claim["storage"] != _shown(storage):
             where = [text or f"its {DATABASE}" for text in (claim["storage"], _shown(storage))]
-            raise InputError(f"{folder}: holds this study as kept in {where[0]}, not in {where[1]}; {other}")
+            raise InputError(
+                f"{folder}: holds this study as kept in {where[0]}, not in {where[1]}; {other}, or remove its {CLAIM}"
+            )
         if space.fixed or (storage is None and DATABASE not in entries):  # else the storage knows the study's space
             _check_space(folder, claim["space"], space)
         return

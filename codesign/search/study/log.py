@@ -34,10 +34,17 @@ def versions() -> dict[str, str]:
     }
 
 
+class _File(logging.FileHandler):
+    """A log file that a full disk does not make noisy: the search itself will say so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        return
+
+
 @contextlib.contextmanager
 def logged(folder: Path, begin: str) -> Iterator[None]:
     """Within the context, messages of this logger are appended to the folder's search.log, and how it ended."""
-    handler = logging.FileHandler(folder / LOG, encoding="utf-8", delay=True)
+    handler = _File(folder / LOG, encoding="utf-8")
     form = logging.Formatter("%(asctime)sZ %(message)s", "%Y-%m-%dT%H:%M:%S")
     form.converter = time.gmtime
     handler.setFormatter(form)

@@ -43,7 +43,11 @@ def begin_with(study: OpenStudy, sampler: str) -> list[tuple[Proposal, str]]:
     storage, study_id = study.ledger.storage, study.ledger.study_id
     attributes, numbered = storage.get_study_user_attrs(study_id), study.ledger.numbered()
     study.priced_anew = bool(numbered) and attributes.get(COSTS) != cost_version()
-    key = hashlib.sha256(f"{cost_version()} {_proposing()} {sampler}".encode()).hexdigest()[:16]
+    search = study.space.spec.search
+    decides = [cost_version(), _proposing(), sampler, str(search.batch), search.losses]
+    if sampler != "engine":  # whose proposals are the same for any number of workers
+        decides.append(str(study.workers))
+    key = hashlib.sha256(" ".join(decides).encode()).hexdigest()[:16]
     written = json.loads(attributes.get(_ATTRIBUTE, "{}"))
     if written.get("key") != key:
         written = {"key": key, "known": sorted(numbered)}
@@ -62,6 +66,8 @@ def current_values(study: OpenStudy, records: Sequence[TrialResult]) -> np.ndarr
 
     Optuna's trials keep the values that they ended with, as finished trials are immutable.
     """
+    if not records:
+        return np.zeros((0, len(study.space.objectives)))
     pools = {
         name: Pool(np.array([r.assignments[name] for r in records]), np.array([r.quality[name].value for r in records]))
         for name in study.space.networks
