@@ -152,8 +152,15 @@ def named_object(spec: str, *folders: Path | None) -> Named:
     if not callable(found):
         raise InputError(f"'{spec}': no function '{name}'{nearest(name, vars(module))}")
     file = Path(module.__file__).resolve() if module.__file__ else None
-    code = digest_with_imports(module_name, file, tuple(_places(folders))) if file else ""
-    return Named(found, file, code)
+    return Named(found, file, _code(module_name, file) if file else "")
+
+
+def _code(module: str, file: Path) -> str:
+    """Hash of a module's file and of what it imports from its own folder, wherever a command was started."""
+    if _INSTALLED.search(str(file)):
+        return digest_of_file(file)
+    depth = len(module.split(".")) - (file.name != "__init__.py")
+    return digest_with_imports(module, file, (file.parents[depth],))
 
 
 def _module(name: str, places: Sequence[Path]) -> ModuleType:

@@ -13,7 +13,7 @@ from codesign.cli import main
 from tests.inputs.base import make_base, write_case
 
 AREAS = ("spaces", "files", "studies", "options")
-COMMANDS = {path.stem for path in (Path(commands.__file__).parent).glob("*.py")} - {"__init__", "output"}
+COMMANDS = {path.stem for path in (Path(commands.__file__).parent).glob("*.py")} - {"__init__", "output", "values"}
 CASES: dict[str, dict[str, Any]] = {
     f"{area}: {case['name']}": case
     for area in AREAS
