@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from codesign.cli import main
+from codesign.designs import load_study
 from codesign.errors import InputError
-from codesign.report.diff import as_markdown, compare
+from codesign.report.diff import _drawn_changes, _listed, as_markdown, compare
 from tests.report.synthetic import write_study
 
 Edit = Callable[[dict[str, Any]], None]
@@ -201,3 +203,34 @@ def test_the_same_qualities_under_other_units_of_objectives_still_compare(tmp_pa
     front["objectives"][0]["unit"] = "log10 MSE"
     (folders[1] / "front.json").write_text(json.dumps(front))
     assert compare(*folders).verdict == "same"
+
+
+def test_qualities_are_drawn_with_the_width_of_their_95_percent_intervals(tmp_path: Path) -> None:
+    """One design a study, and one network that is another: the volume changes as its quality does."""
+
+    def single(folder: Path, weight: str) -> Path:
+        write_study(folder)
+        front = json.loads((folder / "front.json").read_text())
+        (design,) = front["designs"] = front["designs"][:1]
+        front["reference_point"] = [0.0, 40.0, 6.0, 0.1]
+        design["objectives"] = dict(zip(design["objectives"], (-1.0, 39.0, 5.0, 0.09), strict=True))
+        for quality in design["quality"].values():
+            quality |= {"value": 39.0, "low": 39.0, "high": 39.0}
+        design["quality"]["rewrite"] |= {"low": 38.9, "high": 39.1}
+        layers = design["assignments"]["rewrite"]
+        layers[next(iter(layers))] = {"weight": weight, "activation": "int8"}
+        details = json.loads((folder / "details.json").read_text())
+        details["chosen"] = details["worst"] = design["id"]
+        (folder / "details.json").write_text(json.dumps(details))
+        (folder / "front.json").write_text(json.dumps(front))
+        return folder
+
+    old, new = (load_study(single(tmp_path / weight, weight)) for weight in ("int5", "int6"))
+    changes = _drawn_changes(old, new, np.array([0.0, 40.0, 6.0, 0.1])) / (1.0 * 1.0 * 0.01)
+    assert float(np.std(changes)) == pytest.approx(2**0.5 * 0.1 / 1.96, rel=0.1)
+
+
+def test_long_lists_are_cut_and_say_so() -> None:
+    assert _listed([], "lost", 2) == "none lost"
+    assert _listed(["a", "b"], "lost", 2) == "2 lost (`a`, `b`)"
+    assert _listed(["a", "b", "c"], "lost", 2) == "3 lost (`a`, `b`, ...)"

@@ -120,3 +120,10 @@ def test_the_report_says_what_came_of_them(known: Path, capsys: pytest.CaptureFi
 def test_lower_is_better() -> None:
     assert Sentinel("tiny", "best", 1.0, 0.9, 1.1, 0.5).moved == "better"
     assert Sentinel("tiny", "best", 1.0, 0.9, 1.1, 1.2).moved == "worse"
+
+
+def test_digits_that_a_file_rounds_are_no_move_at_any_scale() -> None:
+    for size in (1e-6, 1.0, 1e6):
+        assert Sentinel("tiny", "best", size, 0.9 * size, 1.1 * size, size * (1 + 5e-10)).moved == "no"
+        assert Sentinel("tiny", "best", size, 0.9 * size, 1.1 * size, size * (1 + 5e-9)).moved == "within noise"
+        assert Sentinel("tiny", "best", size, 0.9 * size, 1.1 * size, 2 * size).moved == "worse"
