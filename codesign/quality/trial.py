@@ -36,6 +36,11 @@ def try_network(evaluator: Evaluator) -> None:
         )
     whole = Assignment.of_pairs(dict.fromkeys(evaluator.layers, WHOLE), evaluator.layers)
     same = _farthest(reference, evaluator.outputs(whole))
+    if same == inf:
+        raise InputError(
+            f"{name}: NaN and infinities of the float network's data or outputs are others with fp32 in every layer, "
+            "as formats saturate at their largest number"
+        )
     if same > _REPEATED:
         raise InputError(
             f"{name}: with fp32 in every layer the network differs from the float network by {same:.3g} of its largest "
