@@ -3,7 +3,7 @@
     python reports/validation/mutation.py [--most 60] [--modules codesign/report/diff.py ...]
 
 cosmic-ray (pip install cosmic-ray) changes one operator, number, condition or line at a time in a clone of the working
-tree's commit, and runs the tests named below. Of each module `--most` mutants are drawn, with a fixed seed. A mutant
+tree's commit, and runs the tests named below. Of each module `--most` mutants are drawn at random. A mutant
 that the tests pass has survived: it is either a gap or changes nothing that matters, and is listed with its change.
 """
 
@@ -54,7 +54,7 @@ def run(module: str, most: int, clone: Path, tool: str) -> dict[str, Any]:
     subprocess.run([tool, "init", configuration, session], cwd=clone, check=True, env=environment)
     with sqlite3.connect(session) as database:
         jobs = sorted(job for (job,) in database.execute("select job_id from work_items"))
-        drawn = set(random.Random(0).sample(jobs, min(most, len(jobs))))
+        drawn = set(random.sample(jobs, min(most, len(jobs))))
         for table in ("work_items", "mutation_specs"):
             database.executemany(f"delete from {table} where job_id = ?", [(j,) for j in jobs if j not in drawn])
     subprocess.run([tool, "exec", configuration, session], cwd=clone, check=True, env=environment)
