@@ -19,7 +19,10 @@ SCHEMA = 1
 # what a measured quality depends on, besides the code of its task; search, report, export and hardware are not
 _PACKAGES = ("formats", "quality")
 _MODELS = ("__init__", "custom", "task")
-_WORKLOAD = ("attention", "completeness", "einsum", "functions", "intercept", "naming", "shapes", "tracing", "types")
+_WORKLOAD = (
+    *("attention", "completeness", "composite", "einsum", "functions"),
+    *("intercept", "naming", "shapes", "tracing", "types"),
+)
 
 
 def deciding_sources(root: Path) -> list[Path]:

@@ -21,7 +21,6 @@ Not intercepted
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +33,7 @@ from torch.overrides import TorchFunctionMode
 
 from codesign.errors import InputError
 from codesign.workload.attention import Compute, attend, standins
+from codesign.workload.composite import OPENED, Reentered
 from codesign.workload.einsum import Contraction, contraction
 from codesign.workload.functions import (
     SPARSE,
@@ -341,8 +341,8 @@ class ProductInterceptor(TorchFunctionMode):
 
     def _composite(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         """Run one of torch's Python functions with the mode active inside it."""
-        with _Reentered(self):
-            return _OPENED[func](*args, **kwargs)
+        with Reentered(self):
+            return OPENED[func](*args, **kwargs)
 
     def _unsupported(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         operands = [each for each in args if isinstance(each, Tensor)]
@@ -392,27 +392,3 @@ class ProductInterceptor(TorchFunctionMode):
         if self.strict and self._stack:
             name = getattr(func, "__name__", str(func)).strip("_").partition(".")[0]
             raise InputError(f"module '{self._stack[-1].name}': unsupported matrix product {name} {what}")
-
-
-class _Reentered:
-    """Push the mode again while torch has popped it for the duration of a call."""
-
-    def __init__(self, mode: ProductInterceptor) -> None:
-        self._mode = mode
-
-    def __enter__(self) -> None:
-        TorchFunctionMode.__enter__(self._mode)
-
-    def __exit__(self, *exc: Any) -> None:
-        TorchFunctionMode.__exit__(self._mode, *exc)
-
-
-def _opened(func: Any) -> Callable[..., Any]:
-    """`func` without its override check, which would call the mode again in an endless recursion."""
-    scope = {**func.__globals__, "has_torch_function": lambda _: False}
-    opened = types.FunctionType(func.__code__, scope, func.__name__, func.__defaults__, func.__closure__)
-    opened.__kwdefaults__ = func.__kwdefaults__
-    return opened
-
-
-_OPENED: dict[Any, Callable[..., Any]] = {F.multi_head_attention_forward: _opened(F.multi_head_attention_forward)}
