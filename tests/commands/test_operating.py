@@ -129,7 +129,8 @@ def test_a_worker_that_is_stopped_gives_its_evaluation_back(space: Path, tmp_pat
 
     study.ledger.add(Work("0|tiny=0", {"tiny": [0] * 6}, ("tiny", 1.0), hardware_parameters(study.space, 0), "test"))
     study.ledger.add(Work("0|tiny=1", {"tiny": [1] * 6}, ("tiny", 1.0), hardware_parameters(study.space, 0), "test"))
-    worker = Worker(study.ledger.queue, study.space.networks, {"tiny": Interrupted()})  # type: ignore[dict-item]
+    evaluators: dict[str, Any] = {"tiny": Interrupted()}
+    worker = Worker(study.ledger.queue, study.space.networks, evaluators)
     with pytest.raises(Stopped):
         worker.run(lambda: False)
     assert TrialState.RUNNING not in [trial.state for trial in study.ledger.study.get_trials(deepcopy=False)]

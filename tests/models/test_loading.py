@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import pickle
+import pickle  # of modules that worker processes are sent; only its own bytes are read here
 import sys
 from pathlib import Path
 

@@ -150,8 +150,7 @@ def _values(axis: Axis) -> Any:
         return Annotated[list[Annotated[str, AfterValidator(check_accumulator)]], Field(min_length=1)], usual
     if axis.memory:
         return Annotated[list[Annotated[str, AfterValidator(partial(_known_memory, axis))]], Field(min_length=1)], usual
-    # made for pydantic, not for mypy
-    return Annotated[list[written_value(axis)], Field(min_length=1)], usual  # type: ignore[misc]
+    return Annotated[list[written_value(axis)], Field(min_length=1)], usual  # type: ignore[misc]  # for pydantic alone
 
 
 def _known_memory(axis: Axis, name: str) -> str:
