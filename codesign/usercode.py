@@ -1,4 +1,4 @@
-"""Code of the user's own that codesign runs: task functions, forward passes, metrics, strategies.
+"""Code of the user's own that codesign runs: task functions, forward passes, metrics.
 
 What goes wrong in it is one line that names the user's file and line; the traceback is kept as the error's cause.
 """

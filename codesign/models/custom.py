@@ -240,7 +240,7 @@ _USERS = {
 def _watched(task: Task, spec: str) -> Task:
     """The task, whose methods run code of the user's own: what that raises is one line with its place."""
     for name, what in _USERS.items():
-        setattr(task, name, _guarded(getattr(task, name), f"{what} of '{spec}'"))
+        setattr(task, name, _guarded(getattr(task, name), f"{what} of '{spec}'", _shapes_of(task, name)))
     part = task.part
 
     def watched_part() -> Part | None:
@@ -251,10 +251,28 @@ def _watched(task: Task, spec: str) -> Task:
     return task
 
 
-def _guarded(method: Callable[..., Any], what: str) -> Callable[..., Any]:
+def _shapes_of(task: Task, method: str) -> Callable[[], str] | None:
+    """Says what the module is called with in a method; None where it is not called, or the data are the task's own."""
+    if not isinstance(task, CustomTask) or method not in ("calibrate", "run", "workload"):
+        return None
+    return lambda: _in_words(task._calibration if method == "calibrate" else task._evaluation)
+
+
+def _in_words(inputs: Any) -> str:
+    """Inputs by their shapes and types: "x: [32, 16] float32, flag: bool"."""
+    if isinstance(inputs, Mapping):
+        return ", ".join(f"{key}: {_in_words(value)}" for key, value in inputs.items())
+    if isinstance(inputs, (tuple, list)):
+        return ", ".join(map(_in_words, inputs))
+    if isinstance(inputs, Tensor):
+        return f"{list(inputs.shape)} {str(inputs.dtype).removeprefix('torch.')}"
+    return type(inputs).__name__
+
+
+def _guarded(method: Callable[..., Any], what: str, shapes: Callable[[], str] | None) -> Callable[..., Any]:
     @functools.wraps(method)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        with users(what):
+        with users(what, shapes):
             return method(*args, **kwargs)
 
     return guarded

@@ -122,6 +122,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("mine:bad_metric", "metric of 'python:mine:bad_metric' {folder}/mine.py:44: ValueError: metric bug"),
         ("mine:bad_forward", "forward pass of 'python:mine:bad_forward' {folder}/mine.py:58: KeyError: 'state'"),
         ("mine:wrong_width", "forward pass of one sample of 'python:mine:wrong_width': RuntimeError: mat1 and mat2"),
+        ("mine:wrong_width", "cannot be multiplied (1x17 and 16x8) (called with [32, 17] float32)"),
         ("mine:text", "'python:mine:text': the evaluation data hold no tensor with a sample axis"),
         ("mine:empty", "'python:mine:empty': the evaluation data hold no sample"),
         ("mine:silent", "silent: the float network's own output 'output' holds nothing but NaN and infinity"),
