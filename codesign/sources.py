@@ -42,12 +42,25 @@ def _stands_alone(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
+class _Finder(ModuleFinder):
+    """Takes a folder without __init__.py for no module, where modulefinder itself fails."""
+
+    def find_module(self, name: str, path: Any, parent: Any = None) -> Any:
+        try:
+            return super().find_module(name, path, parent)
+        except AttributeError:
+            raise ImportError(name) from None
+
+
 @functools.cache
 def digest_with_imports(module: str, file: Path, folders: tuple[Path, ...]) -> str:
     """Hash of a module and of what it imports from `folders`, as found when it was first asked for."""
-    finder = ModuleFinder([str(folder) for folder in folders], excludes=["codesign"])
+    finder = _Finder([str(folder) for folder in (*folders, file.parent)], excludes=["codesign"])
     try:
-        finder.import_hook(module)
+        try:
+            finder.import_hook(module)
+        except ImportError:  # in a folder without __init__.py
+            finder.run_script(str(file))
     except (ImportError, SyntaxError):
         return _of_contents([file])
     imported = (getattr(found, "__file__", None) for found in finder.modules.values())

@@ -150,3 +150,13 @@ def test_the_code_of_a_task_is_what_it_does_and_what_it_imports(tmp_path: Path) 
         codes.append(load_task("python:mynet_code:task", search_path=folder).code)
     assert codes[0] == codes[1]
     assert len(set(codes)) == 3
+
+
+def test_a_module_in_a_folder_without_init_has_the_code_of_what_it_imports(tmp_path: Path) -> None:
+    codes = []
+    for folder, width in (("a", 16), ("b", 32), ("c", 32)):
+        (tmp_path / folder / "mine").mkdir(parents=True)
+        (tmp_path / folder / "mine" / "net_of_folder.py").write_text(NET.replace("from part", "from widths"))
+        (tmp_path / folder / "widths.py").write_text(f"WIDTH = {width}")
+        codes.append(load_task("python:mine.net_of_folder:task", search_path=tmp_path / folder).code)
+    assert codes[0] != codes[1] == codes[2]
