@@ -1,14 +1,20 @@
-"""SIGTERM and SIGHUP end a command as Ctrl-C does: what was measured is kept."""
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: what was measured is kept.
+
+An exception that a signal raises amid a transaction can leave the transaction open, and with it a lock on which the
+rest of the process waits, so `held` lets a signal wait until the operation has ended.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
+from typing import Any
 
 _LIKE_CTRL_C = ("SIGTERM", "SIGHUP")  # the latter is not known to every system
+_ENDING = ("SIGINT", *_LIKE_CTRL_C)
 
 
 class Stopped(KeyboardInterrupt):
@@ -27,17 +33,45 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
     """Within the context, SIGTERM and SIGHUP raise `Stopped` in the main thread, unless they are ignored (nohup)."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in _LIKE_CTRL_C:
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-                before[number] = signal.signal(number, _stop)
+    before = {
+        number: signal.signal(number, _stop)
+        for number, handler in _handlers(_LIKE_CTRL_C).items()
+        if handler == signal.SIG_DFL
+    }
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Signals that arrive within the context act at its end; a second one of a kind acts at once."""
+    before, waiting = _handlers(_ENDING), []
+
+    def wait(number: int, _: FrameType | None) -> None:
+        signal.signal(number, before[number])
+        waiting.append(number)
+
+    for number in before:
+        signal.signal(number, wait)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in waiting:
+            signal.raise_signal(number)
+
+
+def _handlers(names: Iterable[str]) -> dict[int, Any]:
+    """What this process does at these signals; without those that it ignores, and none outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    found = {number: signal.getsignal(number) for number in numbers}
+    return {number: handler for number, handler in found.items() if handler not in (signal.SIG_IGN, None)}
 
 
 def _stop(number: int, _: FrameType | None) -> None:

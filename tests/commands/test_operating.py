@@ -13,9 +13,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import sqlalchemy
 from optuna.trial import TrialState
 
 from codesign import __version__
@@ -27,7 +28,7 @@ from codesign.search.queue.lease import Lease
 from codesign.search.queue.queue import Heartbeat
 from codesign.search.queue.trials import Work
 from codesign.search.space.axes import hardware_parameters
-from codesign.signals import Stopped, stoppable
+from codesign.signals import Stopped, held, stoppable
 from tests import SPACE
 from tests.waiting import wait_until
 
@@ -78,6 +79,37 @@ def test_an_ignored_signal_stays_ignored() -> None:
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_waits_for_the_end_of_a_transaction(space: Path, tmp_path: Path) -> None:
+    """Else the connection stays open amid its write, and the thread that measures waits for SQLite's lock."""
+    ledger = open_study(load_space(space), tmp_path / "out").ledger
+    engine = cast("Any", ledger.storage)._backend.engine
+
+    def interrupt(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sqlalchemy.event.listen(engine, "after_cursor_execute", interrupt, once=True)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.set_attribute("told", "yes")
+    assert engine.pool.checkedout() == 0
+    assert ledger.study.user_attrs["told"] == "yes"
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+@pytest.mark.parametrize(("times", "reached"), [(1, True), (2, False)])
+def test_a_signal_that_is_held_acts_at_once_when_it_comes_again(times: int, reached: bool) -> None:
+    went_on = []
+
+    def operation() -> None:
+        with held():
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+            went_on.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        operation()
+    assert bool(went_on) is reached
 
 
 @pytest.mark.slow

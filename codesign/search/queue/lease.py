@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.search.queue.queue import BEAT_S, machine, now, signature, surely_gone
 from codesign.search.queue.storage import patient
+from codesign.signals import held
 
 _ATTRIBUTE = "coordinator"
 _WATCHED_S = 3 * BEAT_S  # a coordinator of another machine without a heartbeat for this long is considered dead
@@ -50,7 +51,7 @@ class Lease:
     ) -> None:
         self._done.set()
         self._thread.join()
-        with contextlib.suppress(Exception):  # the study has ended even if the lease cannot be released
+        with held(), contextlib.suppress(Exception):  # the study has ended even if the lease cannot be released
             if not self._lost:
                 self._storage.set_study_user_attr(self._study_id, _ATTRIBUTE, "")
 

@@ -186,6 +186,11 @@ class Ledger:
     def _trial(self, trial_id: int) -> FrozenTrial:
         return self.storage.get_trial(trial_id)
 
+    @patient
+    def set_attribute(self, name: str, value: str) -> None:
+        """Write an attribute of the study, for workers to read."""
+        self.study.set_user_attr(name, value)
+
     def set_state(self, state: str) -> None:
         """Tell workers whether the study goes on: `RUNNING` or `ENDED`."""
         set_state(self.storage, self.study_id, state)

@@ -23,6 +23,7 @@ from codesign.errors import EnvironmentProblem, InputError
 from codesign.hidden import hidden, hide
 from codesign.search.queue.addresses import database, file_url, journal, proxy, secrets, without_password
 from codesign.search.queue.healing import heals
+from codesign.signals import held
 
 __all__ = ["PATIENCE_S", "default_storage", "open_storage", "patient", "quiet", "without_password"]
 
@@ -157,6 +158,8 @@ def default_storage(folder: Path) -> str:
 def patient(function: Callable[P, T]) -> Callable[P, T]:
     """A decorator that retries a storage operation for up to PATIENCE_S, with exponential backoff.
 
+    Signals wait until a try has ended: a transaction that one cuts short may keep the database locked.
+
     Raises EnvironmentProblem if the storage keeps failing, or at once where waiting is of no use (`heals`). The
     function must be idempotent, as an operation may succeed and its answer be lost.
     """
@@ -166,7 +169,8 @@ def patient(function: Callable[P, T]) -> Callable[P, T]:
         end, pause = time.monotonic() + PATIENCE_S, 0.1
         while True:
             try:
-                return function(*args, **kwargs)
+                with held():
+                    return function(*args, **kwargs)
             except Exception as error:
                 if not _is_storage_problem(error):
                     raise

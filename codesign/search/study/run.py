@@ -122,7 +122,7 @@ class _Run:
             yield
             return
         study, ledger = self.study, self.study.ledger
-        ledger.study.set_user_attr(WORKPLACE, workplace(study.space))
+        ledger.set_attribute(WORKPLACE, workplace(study.space))
         ledger.set_state(RUNNING)
         if study.workers != 1:
             assert study.storage is not None
