@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from codesign.formats import Assignment, Format, FormatPair, LayerFormats, get_format
     from codesign.hardware import Accelerator, cost, load_accelerator
     from codesign.models import Task, load_task
-    from codesign.models.custom import Loss
+    from codesign.models.custom import Batch, CustomTask, Loss, Metric
     from codesign.quality import Evaluator, Quality, quantize
     from codesign.search.samplers.codesign_sampler import CodesignSampler
     from codesign.search.samplers.strategy import Problem, Strategy
@@ -36,9 +36,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Accelerator",
     "Assignment",
+    "Batch",
     "CodesignError",
     "CodesignSampler",
     "CostMetric",
+    "CustomTask",
     "Design",
     "EnvironmentProblem",
     "Evaluator",
@@ -48,6 +50,7 @@ __all__ = [
     "InputError",
     "LayerFormats",
     "Loss",
+    "Metric",
     "Problem",
     "Quality",
     "SearchSpace",
@@ -75,7 +78,7 @@ __getattr__ = on_first_use(
         "codesign.formats": ("Assignment", "Format", "FormatPair", "LayerFormats", "get_format"),
         "codesign.hardware": ("Accelerator", "cost", "load_accelerator"),
         "codesign.models": ("Task", "load_task"),
-        "codesign.models.custom": ("Loss",),
+        "codesign.models.custom": ("Batch", "CustomTask", "Loss", "Metric"),
         "codesign.quality": ("Evaluator", "Quality", "quantize"),
         "codesign.search.samplers.codesign_sampler": ("CodesignSampler",),
         "codesign.search.samplers.strategy": ("Problem", "Strategy"),

@@ -1,18 +1,20 @@
 """Tasks, the networks that can be scored: bundled ones, those of installed packages, and a user's own functions.
 
 A package adds a task by an entry point in the group ``codesign.tasks`` with the name of the task. It refers to a
-function that returns a `Task`, or the same as a function of ``python:module:function`` (see `custom`).
+function that returns a `Task`, or the same as a function of ``python:module:function`` (see `user_task`).
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from codesign.errors import InputError, nearest
+from codesign.models.directories import TaskOptions, is_directory_task, load_directory
 from codesign.models.task import Direction, Example, ImageExample, Outputs, Samples, Task, TextExample
 from codesign.plugins import PREFIX, installed
 from codesign.sources import digest, digest_of_package
@@ -40,18 +42,24 @@ __all__ = [
 ]
 
 
-def load_task(spec: str, *, name: str | None = None, search_path: Path | None = None) -> Task:
-    """Load the task `spec`: the name of a task, or ``python:module:function``.
+def load_task(
+    spec: str, *, name: str | None = None, search_path: Path | None = None, options: TaskOptions | None = None
+) -> Task:
+    """Load the task `spec`: a name, ``python:module:function``, ``transformers:DIR`` or ``diffusers:DIR``.
 
-    name: its name in the study; search_path: folder in which user modules are searched.
+    name: its name in the study; search_path: folder in which user modules are searched, and from which directories and
+    data are named; options: data, sizes and metric of a directory's task.
     Raises InputError on an unknown name, or if the user's function is missing or returns something else.
     """
+    if is_directory_task(spec):
+        usual = re.sub(r"\W+", "_", Path(spec.partition(":")[2]).name).strip("_").lower() or "network"
+        return load_directory(spec, name=name or usual, folder=search_path, options=options)
     if spec.startswith(PREFIX):
-        from codesign.models.custom import load_custom
+        from codesign.models.user_task import load_custom
 
         return load_custom(spec, name=name, search_path=search_path)
     if spec in (others := installed_tasks()):
-        from codesign.models.custom import as_task
+        from codesign.models.user_task import as_task
 
         with users(f"task '{spec}' ({others[spec].value})"):
             result = others[spec].load()()
@@ -60,7 +68,7 @@ def load_task(spec: str, *, name: str | None = None, search_path: Path | None = 
         found.code = digest_of_package(Path(package)) if package else ""
         return found
     if spec not in BUNDLED:
-        known = [*BUNDLED, *others, "python:package.module:function"]
+        known = [*BUNDLED, *others, "python:package.module:function", "transformers:DIR", "diffusers:DIR"]
         raise InputError(f"unknown task '{spec}'{nearest(spec, known)}")
     module = importlib.import_module(BUNDLED[spec])
     load: Callable[[], Task] = module.load
@@ -78,7 +86,7 @@ def installed_tasks() -> dict[str, EntryPoint]:
 
 def is_task(name: str) -> bool:
     """Whether `name` is that of a task, whose network can be run, and not of a named network without weights."""
-    return name in BUNDLED or name.startswith(PREFIX) or name in installed_tasks()
+    return name in BUNDLED or name.startswith(PREFIX) or is_directory_task(name) or name in installed_tasks()
 
 
 def workload_called(name: str, *, search_path: Path | None = None) -> Workload:

@@ -1,172 +1,313 @@
-"""A task of the user's own: ``python:package.module:function``.
-
-The function takes no argument and returns ``(module, calibration, evaluation, metric)``:
-
-- `module`: a trained `nn.Module`; it is put in eval mode;
-- `calibration`, `evaluation`: the inputs of the module: a tensor, a tuple of arguments or a dict of keyword arguments,
-  with samples along the first axis;
-- `metric`: ``metric(outputs, reference) -> Tensor [n]``, one *loss* per sample (smaller is better), of the module's
-  outputs against those of the float module on the same batch; it may close over labels. Wrap the function in a `Loss`
-  to give its unit and scale, which logarithmic losses need: the log10 of a squared error, or a negated PSNR. ``None``
-  stands for the squared error against the float output.
-"""
+"""`CustomTask`: the task of anybody's network, data and metrics."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
 from codesign.errors import InputError, nearest
-from codesign.models.probes import kl_of_logits, rademacher
-from codesign.models.task import SCALES, Outputs, Part, Samples, Scale, Task
-from codesign.plugins import importable, named_object
-from codesign.usercode import users
+from codesign.models.batches import Batch, Batches, arrays, lengths, rows
+from codesign.models.losses import Function, Loss, Metric, spans_decades, squared_error
+from codesign.models.task import Example, Outputs, Part, Samples, Scale, Task
 from codesign.workload import Workload, trace
 from codesign.workload.completeness import Unseen
 from codesign.workload.tracing import averaged
 
+__all__ = ["Batch", "CustomTask", "Loss", "Metric"]
+
 _LEAST_WHOLE = 24  # smallest number of samples for which a part is informative
-Metric = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A user's metric with its scale and unit. Raises InputError on an unknown scale."""
-
-    function: Metric  # (outputs, reference) -> Tensor [n], a loss per sample
-    # raw: losses of several layers add up; log10: the log10 of such a loss; db: 10 log10 of it, such as a negated PSNR.
-    # Logarithms are clamped at a loss of 1e-12, since that of the float network is 0.
-    scale: Scale = "raw"
-    unit: str = ""
-    name: str = ""  # in tables; by default the function's
-    # what the sensitivities backpropagate, see `Task.probe`: squared_error, kl (of logits), or a function (outputs,
-    # generator) -> scalar; a wrong one costs evaluations, not correctness
-    probe: Literal["squared_error", "kl"] | Callable[[Tensor, torch.Generator], Tensor] = "squared_error"
-
-    def __post_init__(self) -> None:
-        if not callable(self.function):
-            raise InputError(f"a Loss is of a function (outputs, reference), not of {type(self.function).__name__}")
-        if self.scale not in SCALES:
-            raise InputError(f"unknown scale '{self.scale}' of a loss{nearest(self.scale, SCALES)}")
-        if not callable(self.probe) and self.probe not in _PROBES:
-            raise InputError(f"unknown probe '{self.probe}' of a loss{nearest(self.probe, _PROBES)}")
-
-
-_PROBES: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {"squared_error": rademacher, "kl": kl_of_logits}
-
-
-def squared_error(outputs: Tensor, reference: Tensor) -> Tensor:
-    """Mean squared error of each sample, [n], computed in float32 or better."""
-    if not outputs.is_floating_point():
-        raise InputError(f"the network returns {outputs.dtype}, for which squared error is no loss: give a metric")
-    wide = torch.promote_types(outputs.dtype, torch.float32)
-    return (outputs.to(wide) - reference.to(wide)).square().reshape(len(outputs), -1).mean(dim=1)
+Forward = Callable[[nn.Module, Any], Any]
 
 
 class CustomTask(Task):
-    """The task of a user's module, data and metric."""
+    """The task of a module, data and metrics.
+
+    Args:
+        name: its name in the study.
+        module: the trained network; it is put in eval mode.
+        calibration, evaluation: inputs of the module: a tensor, a tuple of arguments or a dict of keyword arguments,
+            with samples along the first axis; or batches of such inputs, see `Batches`, of which one at a time is run.
+        metric: the loss that decides, as a function of outputs and float outputs of a batch (and of its labels) or as
+            a `Loss`; None for the squared error against the float output.
+        more: further metrics, which `codesign evaluate` and reports show.
+        forward: ``forward(module, inputs)`` instead of ``module(inputs)``: a sampler of many passes, a method. torch's
+            generator is seeded anew in each call, so that noise is the same in every evaluation.
+        output: which part of what the module returns is scored, such as ``logits``, ``0`` or ``hidden.last``; without
+            it, the only floating-point tensor there is.
+        work: ``work(task)``: the `Workload` of one result; by default the trace of a call with the first sample.
+        show: ``show(outputs, reference)``: examples of the first batch, see `Task.examples`.
+    """
 
     seed = 0
-    more_when_full = False
     unseen: Unseen = "refuse"  # what to do where many weights enter no product
 
     def __init__(
-        self, name: str, module: nn.Module, calibration: Any, evaluation: Any, metric: Metric | Loss | None
+        self,
+        name: str,
+        module: nn.Module,
+        calibration: Any,
+        evaluation: Any,
+        metric: Function | Loss | None = None,
+        *,
+        more: Sequence[Metric] = (),
+        forward: Forward | None = None,
+        output: str = "",
+        work: Callable[[CustomTask], Workload] | None = None,
+        show: Callable[[Outputs, bool], dict[str, list[Example]]] | None = None,
     ) -> None:
         self.name = name
         self.module = _evaluating(module)
-        self.metric_is_given = metric is not None
-        loss = metric if isinstance(metric, Loss) else Loss(metric or squared_error)
-        self.deciding = loss.name or getattr(loss.function, "__name__", "loss")
-        self.unit, self.scale = loss.unit, loss.scale
+        self.loss = metric if isinstance(metric, Loss) else Loss(metric or squared_error)
+        self.more = tuple(more)
+        self.more_when_full = bool(more)
+        self.deciding = self.loss.name or getattr(self.loss.function, "__name__", "loss")
+        self.output = output
         self._calibration, self._evaluation = calibration, evaluation
-        self._metric = loss.function
-        self._probe = loss.probe if callable(loss.probe) else _PROBES[loss.probe]
+        self._forward, self._work, self._show = forward, work, show
+        self.device: torch.device | None = None
+
+    # ---- data --------------------------------------------------------------------------------
+
+    @property
+    def calibration(self) -> Batches:
+        return Batches(self._calibration, self.device)
+
+    @property
+    def evaluation(self) -> Batches:
+        return Batches(self._evaluation, self.device)
+
+    def to(self, device: torch.device | str) -> CustomTask:
+        """The task, whose network and data run on a device."""
+        self.device = torch.device(device)
+        self.module.to(self.device)
+        return self
+
+    def data_arrays(self) -> Iterable[np.ndarray]:
+        """Inputs and labels, and data that the metric closes over."""
+        for batch in (*self.calibration, *self.evaluation):
+            yield from arrays((batch.inputs, batch.labels))
+        yield from arrays(_held(self.loss.function))
+
+    # ---- running -----------------------------------------------------------------------------
 
     def calibrate(self, module: nn.Module) -> None:
-        _call(module, self._calibration)
+        for place, batch in enumerate(self.calibration):
+            self.call(module, batch.inputs, place)
+
+    def call(self, module: nn.Module, inputs: Any, place: int = 0) -> Any:
+        """What the network returns for the inputs of one batch, the `place`-th."""
+        if self._forward is None:
+            return call(module, inputs)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed + place)
+            return self._forward(module, inputs)
+
+    def batches(self, module: nn.Module, *, full: bool = False) -> Iterator[Outputs]:
+        for place, batch in enumerate(self.evaluation):
+            yield {"output": self._scored(self.call(module, batch.inputs, place))}
 
     def run(self, module: nn.Module, *, full: bool = False) -> Outputs:
-        output = _call(module, self._evaluation)
-        if not isinstance(output, Tensor):
-            raise InputError(f"{self.name}: the module returns {type(output).__name__}, expected one tensor")
-        if not output.ndim:
-            raise InputError(f"{self.name}: the module returns a single number, expected a row per sample")
-        return {"output": output}
+        """The outputs of all batches; samples of other sizes are padded by zeros."""
+        found = [outputs["output"] for outputs in self.batches(module, full=full)]
+        return {"output": found[0] if len(found) == 1 else torch.cat(_padded(found))}
 
-    def score(self, outputs: Outputs, reference: Outputs, *, full: bool = False) -> list[Samples]:
-        with torch.no_grad():
-            losses = self._metric(outputs["output"], reference["output"])
-        try:
-            values = torch.as_tensor(losses).detach().double().cpu().numpy()
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{self.name}: the metric returns {type(losses).__name__}, no tensor: {error}") from None
-        if values.shape != (self._count,):
-            raise InputError(
-                f"{self.name}: the metric returns shape {list(values.shape)}, expected one loss for each of "
-                f"{self._count} samples"
-            )
-        if self.scale != "raw":
-            values = np.maximum(values, self.from_raw(0.0))
-        return [Samples(self.deciding, self.unit, "minimize", values, lambda rows: float(rows.mean()))]
+    def _scored(self, returned: Any) -> Tensor:
+        found = chosen(self.name, returned, self.output)
+        if not found.ndim:
+            raise InputError(f"{self.name}: the module returns a single number, expected a row per sample")
+        return found
+
+    # ---- scoring -----------------------------------------------------------------------------
 
     @functools.cached_property
-    def _count(self) -> int:
-        """Samples of the evaluation data: where its tensors have several lengths, the one of the output."""
-        lengths = _lengths(self._evaluation)
-        if len(lengths) > 1:
-            with torch.no_grad():
-                output = _call(self.module, self._evaluation)
-            if isinstance(output, Tensor) and output.ndim and len(output) in lengths:
+    def scale(self) -> Scale:  # type: ignore[override]  # found when it is first asked for
+        """That of the loss; where it names none, found on the first batch."""
+        return self.loss.scale or self.found_scale()
+
+    def found_scale(self) -> Scale:
+        """The scale that suits the loss, by its values on the float outputs of the first batch."""
+        with torch.no_grad():
+            output = next(iter(self.batches(self.module)))["output"]
+            return "log10" if spans_decades(self.loss, output, self.evaluation.first().labels) else "raw"
+
+    @property
+    def unit(self) -> str:  # type: ignore[override]  # as `scale`
+        if self.loss.scale is None and self.scale == "log10":
+            return f"log10 {self.loss.unit}".strip()
+        return self.loss.unit
+
+    def score(self, outputs: Outputs, reference: Outputs, *, full: bool = False) -> list[Samples]:
+        return self.scored([outputs], [reference], full=full)
+
+    def scored(self, outputs: Iterable[Outputs], reference: Iterable[Outputs], *, full: bool = False) -> list[Samples]:
+        found: list[list[np.ndarray]] = [[] for _ in range(1 + len(self.more) * full)]
+        for batch, ours, floats in zip(self.evaluation, outputs, reference, strict=False):
+            metrics: list[Loss | Metric] = [self.loss, *(self.more if full else ())]
+            for each, metric in zip(found, metrics, strict=True):
+                each.append(self._values(metric, batch, ours["output"], floats["output"]))
+        losses, *others = (np.concatenate(values) for values in found)
+        samples = [Samples(self.deciding, self.unit, "minimize", losses, self._reduce)]
+        for metric, values in zip(self.more, others, strict=False):
+            name = metric.name or getattr(metric.function, "__name__", "metric")
+            samples.append(Samples(name, metric.unit, metric.direction, values, metric.reduce))
+        return samples
+
+    def _values(self, metric: Loss | Metric, batch: Batch, outputs: Tensor, reference: Tensor) -> np.ndarray:
+        with torch.no_grad():
+            found = metric(outputs, reference, batch.labels)
+        try:
+            values = torch.as_tensor(found).detach().double().cpu().numpy()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{self.name}: the metric returns {type(found).__name__}, no tensor: {error}") from None
+        count = self._samples(batch, outputs)
+        if values.shape[:1] != (count,) or (values.ndim > 1 and isinstance(metric, Loss)):
+            raise InputError(
+                f"{self.name}: the metric returns shape {list(values.shape)}, expected one loss for each of "
+                f"{count} samples"
+            )
+        if isinstance(metric, Loss) and self.loss.scale not in (None, "raw"):
+            values = np.maximum(values, self.from_raw(0.0))
+        return values
+
+    def _reduce(self, values: np.ndarray) -> float:
+        if self.loss.reduce is not None:
+            return float(self.loss.reduce(values))
+        mean = float(values.mean())
+        return self.from_raw(mean) if self.loss.scale is None and self.scale != "raw" else mean
+
+    def _samples(self, batch: Batch, output: Tensor | None = None) -> int:
+        """Samples of a batch: where its tensors have several lengths, the one of the output."""
+        found = lengths(batch.inputs)
+        if len(found) > 1:
+            if output is None:
+                with torch.no_grad(), contextlib.suppress(InputError):
+                    output = self._scored(self.call(self.module, batch.inputs))
+            if output is not None and output.ndim and len(output) in found:
                 return len(output)
-        return lengths[0]
+        if not found and output is not None:
+            return len(output)
+        return found[0]
 
     def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
         """The probe that the loss names; that of a squared error is a usable ranking of layers for other losses."""
-        return self._probe(outputs["output"], generator)
+        return self.loss.backpropagated(outputs["output"], generator)
 
     def part(self) -> Part | None:
-        """The first third of the samples; None with a user's metric, which may close over labels of all samples."""
-        count = self._count
-        if self.metric_is_given or count < _LEAST_WHOLE:
+        """The first third of the samples; None with a loss that may close over labels of all samples."""
+        batches = list(self.evaluation)
+        counts = [self._samples(batch) for batch in batches]
+        total = sum(counts)
+        if total < _LEAST_WHOLE or (len(batches) == 1 and self.loss.function is not squared_error):
             return None
-        rows = slice(count // 3)
-        evaluation = _rows(self._evaluation, rows, count)
-        smaller = CustomTask(self.name, self.module, self._calibration, evaluation, None)
-        return Part(smaller, np.arange(count)[rows], 1 / 3)
+        wanted, taken = total // 3, list[Batch]()
+        for batch, count in zip(batches, counts, strict=True):
+            left = wanted - sum(counts[: len(taken)])
+            if left <= 0:
+                break
+            inputs, labels = (rows(each, slice(left), count) for each in (batch.inputs, batch.labels))
+            taken.append(Batch(inputs, labels))
+        smaller = self._with(taken)
+        return Part(smaller, np.arange(wanted), wanted / total)
+
+    def _with(self, evaluation: list[Batch]) -> CustomTask:
+        """The same task with other evaluation data, scored on the same scale."""
+        loss = self.loss
+        smaller = CustomTask(
+            self.name, self.module, self._calibration, evaluation, loss, forward=self._forward, output=self.output
+        )
+        smaller.__dict__["scale"] = self.scale
+        smaller.device = self.device
+        return smaller
+
+    # ---- what is shown -----------------------------------------------------------------------
 
     def workload(self) -> Workload:
-        """The workload of a forward pass with one sample.
+        """The workload of one result: by default of a call with one sample.
 
-        If the first sample leaves weights unused (experts to which it is not routed), the mean over all samples.
+        If the first sample leaves weights unused (experts to which it is not routed), the mean over the first batch.
         """
-        first = trace(self.module, _rows(self._evaluation, slice(1), self._count), name=self.name, unseen="warn")
+        if self._work is not None:
+            return self._work(self)
+        batch = self.evaluation.first()
+        count = self._samples(batch)
+        first = self._traced(rows(batch.inputs, slice(1), count), "warn")
         if not first.unread:
             return first
-        whole = trace(self.module, self._evaluation, name=self.name, unseen=self.unseen)
-        return averaged(whole, self._count) if set(whole.layers) - set(first.layers) else first
+        whole = self._traced(batch.inputs, self.unseen)
+        return averaged(whole, count) if set(whole.layers) - set(first.layers) else first
 
-    def data_arrays(self) -> Iterable[np.ndarray]:
-        """Inputs, and data that the metric closes over, such as labels."""
-        for leaf in tree_leaves((self._calibration, self._evaluation, _held(self._metric))):
-            if isinstance(leaf, Tensor):
-                yield _bits(leaf) if leaf.dtype == torch.bfloat16 else leaf.detach().cpu().numpy()
-            elif isinstance(leaf, np.ndarray):
-                yield leaf
+    def _traced(self, inputs: Any, unseen: Unseen) -> Workload:
+        forward = None if self._forward is None else self.call
+        return trace(self.module, inputs, name=self.name, unseen=unseen, forward=forward)
+
+    def examples(self, outputs: Outputs, *, reference: bool = False) -> dict[str, list[Example]]:
+        return {} if self._show is None else self._show(outputs, reference)
 
 
-def _bits(x: Tensor) -> np.ndarray:
-    """The bit patterns of bfloat16, which numpy has not."""
-    return x.detach().cpu().contiguous().view(torch.int16).numpy()
+def call(module: nn.Module, inputs: Any) -> Any:
+    """Call a module with a tensor, a sequence of arguments or a mapping of keyword arguments."""
+    if isinstance(inputs, Mapping):
+        return module(**inputs)
+    return module(*inputs) if isinstance(inputs, (tuple, list)) else module(inputs)
+
+
+def chosen(name: str, returned: Any, path: str) -> Tensor:
+    """The tensor at `path`, such as ``logits`` or ``0.hidden``, in what a module returns; '' for the only one."""
+    found = returned
+    for step in path.split(".") if path else ():
+        found = _step(name, found, step, path)
+    if isinstance(found, Tensor):
+        return found
+    named = _named(found)
+    floats = {key: leaf for key, leaf in named.items() if leaf.is_floating_point()}
+    if not path and len(floats) == 1:
+        return next(iter(floats.values()))
+    some = ", ".join(list(named)[:8])
+    what = type(found).__name__
+    raise InputError(
+        f"{name}: the module returns {what}, expected one tensor: say which with 'output'"
+        + (f" (one of: {some})" if named else "")
+    )
+
+
+def _step(name: str, found: Any, step: str, path: str) -> Any:
+    if isinstance(found, Mapping) and step in found:
+        return found[step]
+    if isinstance(found, (tuple, list)) and step.lstrip("-").isdigit() and -len(found) <= int(step) < len(found):
+        return found[int(step)]
+    if step and not step.startswith("_") and hasattr(found, step) and not isinstance(found, Tensor):
+        return getattr(found, step)
+    raise InputError(f"{name}: what the module returns has no '{path}'{nearest(path, list(_named(found)))}")
+
+
+def _named(found: Any, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors in nested mappings and sequences, by path."""
+    if isinstance(found, Tensor):
+        return {prefix.removesuffix("."): found}
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(found, Mapping):
+        items = found.items()
+    elif isinstance(found, (tuple, list)):
+        items = enumerate(found)
+    tensors: dict[str, Tensor] = {}
+    for key, value in items:
+        tensors |= _named(value, f"{prefix}{key}.")
+    return tensors
+
+
+def _padded(found: list[Tensor]) -> list[Tensor]:
+    """Outputs of several batches with equal sizes after the first axis."""
+    sizes = [max(each) for each in zip(*(x.shape[1:] for x in found), strict=True)]
+    wide = [x.new_zeros((len(x), *sizes)) for x in found]
+    for to, x in zip(wide, found, strict=True):
+        to[tuple(slice(size) for size in x.shape)] = x
+    return wide
 
 
 def _held(metric: Any) -> list[Any]:
@@ -180,38 +321,6 @@ def _held(metric: Any) -> list[Any]:
     return [item for item in held if isinstance(item, (Tensor, np.ndarray, list, tuple, dict))]
 
 
-def load_custom(spec: str, *, name: str | None = None, search_path: Path | None = None) -> Task:
-    """Import and call the function `spec`; raises InputError if it is missing or returns something else."""
-    with importable(search_path), users(f"task '{spec}'"):
-        named = named_object(spec, search_path)
-        result = named.call()
-    task = as_task(spec, name or spec.rpartition(":")[2], result)
-    task.file, task.code = named.file, named.code
-    return task
-
-
-def as_task(spec: str, name: str, result: Any) -> Task:
-    """A task `name` from a function's result: a Task, or (module, calibration, evaluation, metric).
-
-    Raises InputError, naming `spec`, if it is neither.
-    """
-    if isinstance(result, Task):
-        result.name = name
-        return _watched(result, spec)
-    if not (isinstance(result, tuple) and len(result) == 4 and isinstance(result[0], nn.Module)):
-        raise InputError(f"'{spec}' must return (module, calibration, evaluation, metric)")
-    module, calibration, evaluation, metric = result
-    if metric is not None and not isinstance(metric, Loss) and not callable(metric):
-        raise InputError(f"'{spec}': the metric must be a function, a Loss or None, found {type(metric).__name__}")
-    calibration, evaluation = (tree_map(_as_tensor, inputs) for inputs in (calibration, evaluation))
-    for what, inputs in (("calibration", calibration), ("evaluation", evaluation)):
-        if not _lengths(inputs):
-            raise InputError(f"'{spec}': the {what} data hold no tensor with a sample axis")
-        if not min(_lengths(inputs)):
-            raise InputError(f"'{spec}': the {what} data hold no sample")
-    return _watched(CustomTask(name, module, calibration, evaluation, metric), spec)
-
-
 def _evaluating(module: nn.Module) -> nn.Module:
     """The module in eval mode; a program of torch.export, which refuses to be put there, stays as it was exported."""
     try:
@@ -220,80 +329,3 @@ def _evaluating(module: nn.Module) -> nn.Module:
         for inner in module.modules():
             inner.training = False
         return module
-
-
-def _as_tensor(leaf: Any) -> Any:
-    return torch.from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf
-
-
-_USERS = {
-    "calibrate": "calibration run",
-    "run": "forward pass",
-    "score": "metric",
-    "probe": "probe",
-    "workload": "forward pass of one sample",
-    "data_arrays": "data",
-    "part": "part",
-}
-
-
-def _watched(task: Task, spec: str) -> Task:
-    """The task, whose methods run code of the user's own: what that raises is one line with its place."""
-    for name, what in _USERS.items():
-        setattr(task, name, _guarded(getattr(task, name), f"{what} of '{spec}'", _shapes_of(task, name)))
-    part = task.part
-
-    def watched_part() -> Part | None:
-        found = part()
-        return None if found is None else replace(found, task=_watched(found.task, spec))
-
-    task.part = watched_part  # type: ignore[method-assign]  # as the methods above
-    return task
-
-
-def _shapes_of(task: Task, method: str) -> Callable[[], str] | None:
-    """Says what the module is called with in a method; None where it is not called, or the data are the task's own."""
-    if not isinstance(task, CustomTask) or method not in ("calibrate", "run", "workload"):
-        return None
-    return lambda: _in_words(task._calibration if method == "calibrate" else task._evaluation)
-
-
-def _in_words(inputs: Any) -> str:
-    """Inputs by their shapes and types: "x: [32, 16] float32, flag: bool"."""
-    if isinstance(inputs, Mapping):
-        return ", ".join(f"{key}: {_in_words(value)}" for key, value in inputs.items())
-    if isinstance(inputs, (tuple, list)):
-        return ", ".join(map(_in_words, inputs))
-    if isinstance(inputs, Tensor):
-        return f"{list(inputs.shape)} {str(inputs.dtype).removeprefix('torch.')}"
-    return type(inputs).__name__
-
-
-def _guarded(method: Callable[..., Any], what: str, shapes: Callable[[], str] | None) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        with users(what, shapes):
-            return method(*args, **kwargs)
-
-    return guarded
-
-
-def _call(module: nn.Module, inputs: Any) -> Any:
-    if isinstance(inputs, Mapping):
-        return module(**inputs)
-    return module(*inputs) if isinstance(inputs, (tuple, list)) else module(inputs)
-
-
-def _lengths(inputs: Any) -> list[int]:
-    """The distinct lengths of the tensors in `inputs`, in order."""
-    leaves = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim]
-    return list(dict.fromkeys(len(leaf) for leaf in leaves))
-
-
-def _rows(inputs: Any, rows: slice, count: int) -> Any:
-    """Some of the `count` samples of `inputs`; flags, and tensors shared by all samples (a mask [L, L]), stay whole."""
-
-    def taken(leaf: Any) -> Any:
-        return leaf[rows] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == count else leaf
-
-    return tree_map(taken, inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from codesign.models.streaming import weights_of
 from codesign.workload.types import Workload
 
 Direction = Literal["minimize", "maximize"]
@@ -102,6 +103,15 @@ class Task(abc.ABC):
         ``full`` requires outputs of ``run(full=True)``.
         """
 
+    def batches(self, module: nn.Module, *, full: bool = False) -> Iterator[Outputs]:
+        """`run` in parts that `scored` takes one by one, so that the outputs of all need not be held at once."""
+        yield self.run(module, full=full)
+
+    def scored(self, outputs: Iterable[Outputs], reference: Iterable[Outputs], *, full: bool = False) -> list[Samples]:
+        """`score` of the parts of `batches`."""
+        (ours,), (floats,) = outputs, reference
+        return self.score(ours, floats, full=full)
+
     @abc.abstractmethod
     def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
         """A random scalar v . y of the outputs y, where E[v v^T] is the curvature of the deciding metric.
@@ -141,7 +151,7 @@ class Task(abc.ABC):
     def fingerprint(self) -> str:
         """Hash of network, data, seed and metric, under which results may be reused."""
         h = hashlib.sha256(f"{self.name}|{self.deciding}|{self.scale}|{self.seed}".encode())
-        for name, tensor in self.module.state_dict().items():
+        for name, tensor in weights_of(self.module):
             h.update(name.encode())
             if not isinstance(tensor, Tensor):  # a module's extra state
                 h.update(repr(tensor).encode())

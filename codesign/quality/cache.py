@@ -18,7 +18,7 @@ from codesign.sources import digest
 SCHEMA = 1
 # what a measured quality depends on, besides the code of its task; search, report, export and hardware are not
 _PACKAGES = ("formats", "quality")
-_MODELS = ("__init__", "custom", "task")
+_MODELS = ("__init__", "batches", "custom", "losses", "streaming", "task", "user_task")
 _WORKLOAD = (
     *("attention", "completeness", "composite", "einsum", "functions"),
     *("intercept", "naming", "shapes", "tracing", "types"),

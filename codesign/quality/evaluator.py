@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment
+from codesign.models.streaming import weights_of
 from codesign.models.task import Outputs, Part, Task
 from codesign.quality.cache import ResultCache, code_version
 from codesign.quality.measure import DRAWS, Quality, UnmeasurableError, measure
@@ -43,8 +47,8 @@ class Evaluator:
         self.cache = ResultCache(cache, identity) if cache is not None else None
         self.part = task.part()
         self.measured = 0  # evaluations that were run, not read from the cache
-        self._references: dict[bool, Outputs] = {}
-        self._part_reference: Outputs | None = None
+        self._references: dict[bool, list[Outputs]] = {}
+        self._part_reference: list[Outputs] | None = None
 
     @functools.cached_property
     def network(self) -> QuantizedNetwork:
@@ -77,33 +81,37 @@ class Evaluator:
 
         Raises UnmeasurableError if it is not finite.
         """
-        return measure(self.task.score(self.reference(), self.reference())[0], draws=DRAWS)
+        return measure(self.task.scored(self.reference(), self.reference())[0], draws=DRAWS)
 
     def float_metrics(self) -> list[Quality]:
         """All metrics of the float network."""
         reference = self.reference(full=True)
-        return [measure(s) for s in self.task.score(reference, reference, full=True)]
+        return [measure(s) for s in self.task.scored(reference, reference, full=True)]
 
     def outputs(self, assignment: Assignment, *, full: bool = False) -> Outputs:
-        """Outputs of the network under `assignment`; raises InputError as `check` does."""
+        """Outputs of the network under `assignment`, of all batches; raises InputError as `check` does."""
         self.check(assignment)
         with torch.inference_mode(), self.network.under(assignment) as module:
             return self.task.run(module, full=full)
 
-    def reference(self, *, full: bool = False) -> Outputs:
-        """Outputs of the float network, computed once, by the same kernels as those of a quantized network."""
+    def batches(self, assignment: Assignment, *, full: bool = False, task: Task | None = None) -> Iterator[Outputs]:
+        """`outputs` batch by batch; task: the one that runs, if it is a part of this evaluator's."""
+        self.check(assignment)
+        yield from _steps(lambda: self.network.under(assignment), task or self.task, full)
+
+    def reference(self, *, full: bool = False) -> list[Outputs]:
+        """Outputs of the float network for every batch, computed once, by the same kernels as the quantized network."""
         full = full and self.task.more_when_full
         if full not in self._references:
-            self._references[full] = self._floating(self.task, full=full)
+            self._references[full] = list(self._floating(self.task, full=full))
         return self._references[full]
 
-    def reference_again(self) -> Outputs:
+    def reference_again(self) -> Iterator[Outputs]:
         """The float network run once more."""
         return self._floating(self.task)
 
-    def _floating(self, task: Task, *, full: bool = False) -> Outputs:
-        with torch.inference_mode(), opened(task.module) as module:
-            return task.run(module, full=full)
+    def _floating(self, task: Task, *, full: bool = False) -> Iterator[Outputs]:
+        yield from _steps(lambda: opened(task.module), task, full)
 
     def check(self, assignment: Assignment) -> None:
         """Raise InputError unless `assignment` covers exactly this network's layers, with known formats."""
@@ -127,12 +135,10 @@ class Evaluator:
         stored = self.cache.get(digest, "part") if self.cache is not None else None
         if stored is not None:
             return Quality.from_dict(stored)
-        self.check(assignment)
         if self._part_reference is None:
-            self._part_reference = self._floating(part.task)
-        with torch.inference_mode(), self.network.under(assignment) as module:
-            outputs = part.task.run(module)
-        quality = measure(part.task.score(outputs, self._part_reference)[0])
+            self._part_reference = list(self._floating(part.task))
+        outputs = self.batches(assignment, task=part.task)
+        quality = measure(part.task.scored(outputs, self._part_reference)[0])
         quality = replace(quality, part=quality.value, of_part=True)
         self.measured += 1
         if self.cache is not None:
@@ -157,10 +163,10 @@ class Evaluator:
             raise UnmeasurableError(f"{self.task.name}: {error}") from None
 
     def _measured_now(self, assignment: Assignment, *, full: bool) -> list[Quality]:
-        outputs, reference = self.outputs(assignment, full=full), self.reference(full=full)
-        samples = self.task.score(outputs, reference, full=full)
+        reference = self.reference(full=full)
+        samples = self.task.scored(self.batches(assignment, full=full), reference, full=full)
         if full:
-            base = {s.name: s for s in self.task.score(reference, reference, full=True)}
+            base = {s.name: s for s in self.task.scored(reference, reference, full=True)}
             qualities = [measure(s, base[s.name] if s.name != self.task.deciding else None) for s in samples]
         else:
             qualities = [measure(samples[0], draws=DRAWS)]
@@ -171,8 +177,19 @@ class Evaluator:
         return qualities
 
 
+def _steps(context: Callable[[], AbstractContextManager[nn.Module]], task: Task, full: bool) -> Iterator[Outputs]:
+    """The outputs of a task's batches, each computed within the context; between them it is left."""
+    steps = task.batches(task.module, full=full)
+    while True:
+        with torch.inference_mode(), context():
+            outputs = next(steps, None)
+        if outputs is None:
+            return
+        yield outputs
+
+
 def check_finite(task: Task) -> None:
     """Raise InputError naming the first tensor of the network that holds NaN or infinity."""
-    for name, tensor in task.module.state_dict().items():
+    for name, tensor in weights_of(task.module):
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(f"{task.name}: weight '{name}' holds NaN or infinity")

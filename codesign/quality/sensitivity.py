@@ -38,17 +38,21 @@ def sensitivities(evaluator: Evaluator, pairs: Sequence[FormatPair], *, probes: 
     collector = _Collector(evaluator, {p.weight for p in pairs}, {p.activation for p in pairs})
     generator = torch.Generator().manual_seed(seed)
     task = evaluator.task
-    with differentiable(), ProductInterceptor(task.module, collector.watch, decompose=True):
-        outputs = task.run(task.module)
-    for index in range(probes):
-        # the hooks collect the gradients of operands; those of the parameters are discarded below
-        with torch.enable_grad():
-            probe = task.probe(outputs, generator)
-        if probe.requires_grad:
-            torch.autograd.backward(probe, retain_graph=index + 1 < probes)
-        collector.end_probe()
-    for parameter in task.module.parameters():
-        parameter.grad = None
+    rows = [len(next(iter(outputs.values()))) for outputs in evaluator.reference()]
+    batches = task.batches(task.module)
+    for share in (count / sum(rows) for count in rows):  # one batch at a time, whose graph is then given up
+        with differentiable(), ProductInterceptor(task.module, collector.watch, decompose=True):
+            outputs = next(batches)
+        for index in range(probes):
+            # the hooks collect the gradients of operands; those of the parameters are discarded below
+            with torch.enable_grad():
+                probe = task.probe(outputs, generator)
+            if probe.requires_grad:
+                torch.autograd.backward(probe, retain_graph=index + 1 < probes)
+            collector.end_probe(share)
+        del outputs, probe
+        for parameter in task.module.parameters():
+            parameter.grad = None
     _check_reached(evaluator, [layer for layer in evaluator.layers if layer not in collector.reached], pairs)
     return np.array([[collector.loss(layer, pair) / probes for pair in pairs] for layer in evaluator.layers])
 
@@ -60,8 +64,8 @@ def _check_reached(evaluator: Evaluator, unreached: Sequence[str], pairs: Sequen
     exact = dict.fromkeys(evaluator.layers, FormatPair.parse("fp32"))
     for pair in pairs:
         assignment = Assignment.of_pairs(exact | dict.fromkeys(unreached, pair), evaluator.layers)
-        outputs, reference = evaluator.outputs(assignment), evaluator.reference()
-        if any(not torch.equal(torch.as_tensor(x), torch.as_tensor(reference[name])) for name, x in outputs.items()):
+        both = zip(evaluator.batches(assignment), evaluator.reference(), strict=True)
+        if any(not torch.equal(x, reference[name]) for outputs, reference in both for name, x in outputs.items()):
             raise InputError(
                 f"{evaluator.task.name}: layer '{unreached[0]}' changes the outputs, but no gradient of them reaches "
                 "it (detach, argmax or rounding in the forward pass?): a search cannot tell how sensitive it is"
@@ -125,9 +129,10 @@ class _Collector:
         known = self._dots.get(key)
         self._dots[key] = dots if known is None else _summed(known, dots)
 
-    def end_probe(self) -> None:
+    def end_probe(self, share: float) -> None:
+        """Count what a probe of a batch found; share: of the samples, that are in this batch."""
         for key, dots in self._dots.items():
-            self._losses[key] += float(dots.double().square().sum())
+            self._losses[key] += share * float(dots.double().square().sum())
         self._dots.clear()
 
     def loss(self, layer: str, pair: FormatPair) -> float:

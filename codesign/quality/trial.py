@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from math import inf
 
 import torch
@@ -25,7 +27,7 @@ def try_network(evaluator: Evaluator) -> None:
     """
     task, name = evaluator.task, evaluator.task.name
     reference = evaluator.reference()
-    for key, output in reference.items():
+    for key, output in ((key, output) for batch in reference for key, output in batch.items()):
         if output.is_floating_point() and not bool(output.isfinite().any()):
             raise InputError(f"{name}: the float network's own output '{key}' holds nothing but NaN and infinity")
     again = _farthest(reference, evaluator.reference_again())
@@ -35,7 +37,7 @@ def try_network(evaluator: Evaluator) -> None:
             "output: is dropout on, does a cache or state grow from call to call, is noise drawn without a seed?"
         )
     whole = Assignment.of_pairs(dict.fromkeys(evaluator.layers, WHOLE), evaluator.layers)
-    same = _farthest(reference, evaluator.outputs(whole))
+    same = _farthest(reference, evaluator.batches(whole))
     if same == inf:
         raise InputError(
             f"{name}: NaN and infinities of the float network's data or outputs are others with fp32 in every layer, "
@@ -48,8 +50,13 @@ def try_network(evaluator: Evaluator) -> None:
         )
 
 
-def _farthest(first: Outputs, second: Outputs) -> float:
-    """Largest difference of two runs over the largest output; infinite where shapes or places of NaN differ."""
+def _farthest(first: Iterable[Outputs], second: Iterable[Outputs]) -> float:
+    """Largest difference of two runs over the largest output of a batch; infinite where shapes or places of NaN do."""
+    pairs = itertools.zip_longest(first, second)
+    return max(inf if a is None or b is None else _farthest_of_batch(a, b) for a, b in pairs)
+
+
+def _farthest_of_batch(first: Outputs, second: Outputs) -> float:
     worst = 0.0
     for key, a in first.items():
         b = second.get(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -31,6 +31,7 @@ def trace(
     phase: str = "forward",
     repeats: int = 1,
     unseen: Unseen = "refuse",
+    forward: Callable[[nn.Module, Any], Any] | None = None,
 ) -> Workload:
     """The convolutions, linear layers and attention products of one inference pass, in order of first use.
 
@@ -40,6 +41,7 @@ def trace(
         phase: in the phases prefill and decode, the queries are the new tokens, whose keys and values are written to
             the KV cache; those of earlier tokens are read from it.
         repeats: passes of `phase` per result.
+        forward: ``forward(module, example_inputs)`` is run instead of a call of the module.
         unseen: what to do if more than a tenth of the weights enters no product; `Workload.unread` lists them anyway.
 
     Raises:
@@ -78,7 +80,9 @@ def trace(
     interceptor = ProductInterceptor(module, begin, after=record, strict=True, names=standins, alone=alone)
     counting = nullcontext() if census is None else census.counting()
     with torch.no_grad(), _inference(module), shapes, counting, interceptor, work:
-        if standins:
+        if forward is not None:
+            forward(module, example_inputs)
+        elif standins:
             torch.func.functional_call(module, standins, args, kwargs)
         else:
             module(*args, **kwargs)

@@ -104,7 +104,7 @@ def test_each_attention_operand_is_quantized(tiny: CustomTask, evaluator: Evalua
     """Coarse formats on one operand at a time must show in the output, and equally in both networks."""
     layers = dict(assign(evaluator, "fp32").layers)
     (attention,) = [layer for layer, kind in evaluator.layers.items() if kind == "attention"]
-    reference = evaluator.reference()
+    (reference,) = evaluator.reference()
     for fields in ({"activation": "int2"}, {"key": "int2"}, {"value": "int2"}):
         formats = {"activation": "fp32", "key": "fp32", "value": "fp32"} | fields
         assignment = Assignment.of(layers | {attention: LayerFormats(**formats)})

@@ -7,8 +7,9 @@ import torch
 
 from codesign.errors import InputError
 from codesign.formats import FormatPair
-from codesign.models.custom import Loss, as_task
+from codesign.models.losses import Loss
 from codesign.models.probes import kl_of_logits, rademacher
+from codesign.models.user_task import as_task
 from codesign.quality import Evaluator
 from codesign.quality.sensitivity import sensitivities
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair, format_names, get_format
-from codesign.models.custom import as_task
+from codesign.models.task import LEAST_RAW
+from codesign.models.user_task import as_task
 from codesign.quality import Evaluator
 from codesign.quality.quantized import quantize_weight
 from codesign.quality.ranges import Ranges
@@ -31,7 +33,9 @@ def uniform(found: Evaluator, pair: FormatPair) -> Assignment:
 
 
 def loss(found: Evaluator, pair: FormatPair) -> float:
-    return found(uniform(found, pair)).value
+    """The raw loss, 0 at the least that a logarithm is taken of."""
+    raw = found.task.raw(found(uniform(found, pair)).value)
+    return 0.0 if raw == LEAST_RAW else raw
 
 
 class Modulated(nn.Module):
@@ -62,7 +66,7 @@ def test_a_weight_made_of_the_input_does_not_depend_on_what_was_measured_before(
     fresh, used = evaluator(module, x), evaluator(module, x)
     before = loss(used, INT8)
     assert loss(used, FP32) == 0 == loss(fresh, FP32)
-    part = used(uniform(used, INT8), enough=-1.0)
+    part = used(uniform(used, INT8), enough=-math.inf)
     assert part.of_part
     assert loss(used, INT8) == before == loss(evaluator(module, x), INT8) > 0
 
@@ -189,5 +193,5 @@ def test_flags_numbers_and_what_samples_share_stay_whole() -> None:
 
     x = torch.randn(30, 8)
     found = evaluator(Flagged(), {"scale": torch.tensor(0.5), "plain": True, "mask": torch.eye(8), "x": x})
-    assert found(uniform(found, INT8), enough=-1.0).of_part
+    assert found(uniform(found, INT8), enough=-math.inf).of_part
     assert found(uniform(found, INT8)).n == 30

@@ -46,7 +46,7 @@ def test_a_front_says_what_its_qualities_are(study: Path) -> None:
     jsonschema.validate(front, SCHEMA)
     task = front["tasks"]["tiny"]
     assert task["data"] == load_task("python:tests.tiny:task").data_fingerprint()
-    wanted = {"task": "python:tests.tiny:task", "metric": "squared_error", "scale": "raw", "ranges": "minmax"}
+    wanted = {"task": "python:tests.tiny:task", "metric": "squared_error", "scale": "log10", "ranges": "minmax"}
     assert wanted.items() <= task.items()
 
 
@@ -109,7 +109,7 @@ def test_one_file_has_every_measured_point_with_its_formats(study: Path) -> None
 
 def test_the_report_says_in_words_that_quality_is_a_loss(study: Path) -> None:
     report = (study / "report.md").read_text()
-    assert "Quality of tiny is squared_error: a loss, smaller is better; the float network's own is 0." in report
+    assert "Quality of tiny is squared_error in log10: a loss, smaller is better; the float network's own is -12." in report
     assert "clipped by the largest magnitude of the calibration data (ranges: minmax)" in report
     assert "--ranges minmax` measures it again" in report
 

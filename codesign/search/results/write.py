@@ -131,12 +131,13 @@ def _examples(study: OpenStudy, picked: Sequence[Design]) -> Examples:
     found: Examples = {}
     for name, network in study.space.networks.items():
         evaluator, show = study.evaluators[name], network.task.examples
-        shown = show(evaluator.reference(full=True), reference=True)
+        shown = show(evaluator.reference(full=True)[0], reference=True)
         if not shown:
             continue
         shown["float"] = shown.pop("output")
         for design in picked:
-            shown[design.id] = show(evaluator.outputs(design.assignments[name], full=True))["output"]
+            outputs = next(evaluator.batches(design.assignments[name], full=True))
+            shown[design.id] = show(outputs)["output"]
         found[name] = {key: [_encoded(item) for item in items] for key, items in shown.items()}
     return found
 

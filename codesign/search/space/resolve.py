@@ -25,6 +25,7 @@ from codesign.hardware.units.mac import MacUnit
 from codesign.hardware.units.unit_model import load_model
 from codesign.models import load_task
 from codesign.models.custom import CustomTask
+from codesign.models.directories import TaskOptions
 from codesign.quality.ranges import RangeRule
 from codesign.search.space.cost_metrics import COST_METRICS, cost_metric
 from codesign.search.space.fixed import FixedNetwork, resolve_fixed
@@ -35,6 +36,9 @@ from codesign.search.space.ties import first, resolve_ties
 from codesign.search.space.written import HardwareSpec, SpaceFile, TaskSpec
 from codesign.workload import Workload
 from codesign.yamlio import line_of, load_yaml, naming
+
+# options of a task without influence on its values, or whose content the task's own fingerprint covers
+_NOT_DECIDING = ("data", "calibration", "memory_gib")
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,11 @@ class SearchSpace:
             for key in ("workload", "formats", "assignment", "ties"):  # older spaces without these keys keep their hash
                 if not task[key]:
                     del task[key]
-            for key, usual in (("ranges", "mse"), ("unseen", "refuse")):
+            for key, usual in (("ranges", "mse"), ("unseen", "refuse"), ("attention", "")):
                 if task[key] == usual:
+                    del task[key]
+            for key in TaskOptions.model_fields:
+                if key in _NOT_DECIDING or not task[key]:
                     del task[key]
         if self.spec.hardware is not None:
             self._hash_hardware(spec["hardware"], self.spec.hardware)
@@ -229,9 +236,10 @@ def _resolve_tasks(
         return {}, fixed, tuple(every)
     if not spec.pairs:
         raise InputError(f"{path}:{line_of(path, 'pairs')}: pairs: list the format pairs that layers may take")
-    pairs = tuple(FormatPair.parse(p) for p in spec.pairs)
+    attention = [task.attention for task in spec.tasks.values() if task.attention]
+    pairs = tuple(dict.fromkeys(FormatPair.parse(p) for p in (*spec.pairs, *attention)))
     _check_supported(path, pairs, sets)
-    networks = {name: _resolve_network(path, name, task, pairs, base=path.parent) for name, task in spec.tasks.items()}
+    networks = {name: _resolve_network(path, name, task, pairs, spec.pairs) for name, task in spec.tasks.items()}
     return networks, {}, pairs
 
 
@@ -254,17 +262,24 @@ def _check_supported(path: Path, pairs: tuple[FormatPair, ...], sets: list[tuple
             raise InputError(f"{path}:{line}: pairs: no unit of the space supports {pair}{hint}")
 
 
-def _resolve_network(path: Path, name: str, spec: TaskSpec, pairs: tuple[FormatPair, ...], base: Path) -> Network:
+def _resolve_network(
+    path: Path, name: str, spec: TaskSpec, pairs: tuple[FormatPair, ...], choices: Sequence[str]
+) -> Network:
     try:
-        task = load_task(spec.task, name=name, search_path=base)
+        options = TaskOptions(**{key: getattr(spec, key) for key in TaskOptions.model_fields})
+        task = load_task(spec.task, name=name, search_path=path.parent, options=options)
     except InputError as error:
         raise InputError(f"{path}:{line_of(path, 'tasks', name, 'task')}: {error}") from error.__cause__
     if isinstance(task, CustomTask):
         task.unseen = spec.unseen
     with naming(path, "tasks", name, "task"):
         workload = task.workload()
-    layers = workload.layers
-    allowed = np.ones((len(layers), len(pairs)), dtype=bool)
+    layers, kinds = workload.layers, workload.layer_kinds()
+    # a pair that only `attention` names is no choice of other layers
+    allowed = np.array([[str(pair) in choices for pair in pairs] for _ in layers])
+    if spec.attention:
+        of_attention = [i for i, layer in enumerate(layers) if kinds[layer] == "attention"]
+        allowed[of_attention] = [str(pair) == spec.attention for pair in pairs]
     for glob, named in spec.layers.items():
         line = line_of(path, "tasks", name, "layers", glob)
         hits = [i for i, layer in enumerate(layers) if fnmatch.fnmatchcase(layer, glob)]

@@ -15,6 +15,7 @@ from codesign.hardware.chip.accelerator import all_axes, check_value
 from codesign.hardware.chip.axes import Axis
 from codesign.hardware.chip.files import written_value
 from codesign.hardware.chip.memory_types import is_file
+from codesign.models.directories import TaskOptions, is_directory_task
 from codesign.quality.ranges import RangeRule
 from codesign.workload.completeness import Unseen
 from codesign.yamlio import Written, with_fields
@@ -32,19 +33,21 @@ _OWNERS = {
     "ties": "task",
     "ranges": "task",
     "unseen": "task",
+    "attention": "task",
     "formats": "workload",
     "assignment": "workload",
 }
 
 
-class TaskSpec(Written):
+class TaskSpec(TaskOptions):
     """One network of the space: a task to measure in formats to find, or a workload in given formats."""
 
-    task: str = ""  # restore, rewrite, or python:package.module:function
+    task: str = ""  # restore, rewrite, python:package.module:function, transformers:DIR or diffusers:DIR
     layers: dict[str, _Listed] = Field(default_factory=dict)  # layer glob -> the pairs it may take
     ties: list[_Listed] = []  # globs of layers that must take the same pair
     ranges: RangeRule = "mse"  # rule that clips activations in plain formats
     unseen: Unseen = "refuse"  # what to do if many weights enter no product that is recognised
+    attention: str = ""  # the pair of all attention products, if they are not searched
     workload: str = ""  # a named workload with its options, or that of a task
     formats: list[str] = []  # one uniform pair, or several to compare
     assignment: str = ""  # JSON file beside this one: layer -> {weight, activation}
@@ -53,6 +56,11 @@ class TaskSpec(Written):
     @classmethod
     def _known_pairs(cls, layers: dict[str, list[str]]) -> dict[str, list[str]]:
         return {glob: [_check_pair(p) for p in pairs] for glob, pairs in layers.items()}
+
+    @field_validator("attention")
+    @classmethod
+    def _known_pair(cls, attention: str) -> str:
+        return _check_pair(attention) if attention else ""
 
     @field_validator("ties", mode="before")
     @classmethod
@@ -86,6 +94,9 @@ class TaskSpec(Written):
             raise ValueError("give either task, to be measured, or workload, whose formats are given")
         if self.workload and bool(self.formats) == bool(self.assignment):
             raise ValueError("a workload takes either formats or assignment")
+        for key in TaskOptions.model_fields:
+            if key in self.model_fields_set and not is_directory_task(self.task):
+                raise ValueError(f"{key} goes with a task from a directory, transformers:DIR or diffusers:DIR")
         for key, owner in _OWNERS.items():
             if key in self.model_fields_set and getattr(self, key) and not getattr(self, owner):
                 raise ValueError(f"{key} goes with {owner}")

@@ -1,0 +1,328 @@
+"""``transformers:DIR``: language models, encoders and image classifiers that `save_pretrained` or GGUF has written."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from codesign.errors import InputError, nearest
+from codesign.jsonio import read_json
+from codesign.models.custom import Batch, CustomTask
+from codesign.models.directories import data as sources
+from codesign.models.directories import image_metrics, text_metrics
+from codesign.models.directories.data import Split
+from codesign.models.directories.generation import language_work, show_texts
+from codesign.models.directories.options import Phases, TaskOptions
+from codesign.models.directories.weights import load_weights
+from codesign.models.losses import Loss, Metric
+
+SEQUENCES, LENGTH = 8, 256  # of a sample of text
+_PICTURES = 16  # most images that are evaluated
+_GGUF = ".gguf"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a class of transformers takes and gives."""
+
+    cls: Any
+    config: Any
+
+    @property
+    def takes_images(self) -> bool:
+        return str(getattr(self.cls, "main_input_name", "")) == "pixel_values"
+
+    @property
+    def causal(self) -> bool:
+        name = self.cls.__name__
+        return not self.config.is_encoder_decoder and (
+            name.endswith(("ForCausalLM", "LMHeadModel")) or "ForConditionalGeneration" in name
+        )
+
+    @property
+    def masked(self) -> bool:
+        return str(self.cls.__name__).endswith("ForMaskedLM")
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the arguments of its forward pass."""
+        return [name for name in inspect.signature(self.cls.forward).parameters if name not in ("self", "kwargs")]
+
+
+def load(path: Path, name: str, options: TaskOptions, base: Path) -> CustomTask:
+    """The task of a directory, or of one GGUF file in it, see `load_directory`."""
+    with _quiet():
+        folder, gguf = _place(path)
+        kind = _kind(folder, gguf)
+        module = load_weights(kind.cls, kind.config, folder, gguf, options.memory_gib)
+    output = options.output or _output(kind)
+    split = _split(kind, folder, gguf, options, base)
+    loss, more = _metrics(kind, output, options)
+    causal = kind.causal and output == "logits"
+    phases = options.phases or _phases(kind.config)
+    if options.phases is not None and not causal:
+        raise InputError(
+            f"{name}: phases are those of a causal language model, and '{path}' holds a {kind.cls.__name__}"
+        )
+    return CustomTask(
+        name,
+        module,
+        split.calibration,
+        split.evaluation,
+        loss,
+        more=more,
+        output=output,
+        work=(lambda task: language_work(task, phases)) if causal else None,
+        show=show_texts(_tokenizer(folder, gguf), split.evaluation)
+        if causal and _has_tokenizer(folder, gguf)
+        else None,
+    )
+
+
+# ---- the network --------------------------------------------------------------------------------
+
+
+def _place(path: Path) -> tuple[Path, str]:
+    """(directory, name of its GGUF file or '')."""
+    if path.is_file():
+        if path.suffix != _GGUF:
+            raise InputError(f"'{path}' is a file; give the directory that holds config.json, or a {_GGUF} file")
+        return path.parent, path.name
+    if (path / "config.json").is_file():
+        return path, ""
+    found = sorted(each.name for each in path.glob(f"*{_GGUF}"))
+    if len(found) == 1:
+        return path, found[0]
+    if found:
+        raise InputError(f"'{path}' holds {len(found)} GGUF files: name one, such as transformers:{path / found[0]}")
+    inside = sorted(each.parent.name for each in path.glob("*/config.json"))
+    hint = f"; its parts are {', '.join(inside)}: give one, or diffusers:{path}" if inside else ""
+    raise InputError(f"'{path}' holds no config.json and no {_GGUF} file{hint}")
+
+
+def _kind(folder: Path, gguf: str) -> Kind:
+    import transformers
+
+    if gguf:
+        with _reading(folder / gguf):
+            config = transformers.AutoConfig.from_pretrained(folder, gguf_file=gguf, local_files_only=True)
+        return Kind(_auto_class(config), config)
+    written = read_json(folder / "config.json")
+    if isinstance(written, Mapping) and written.get("auto_map"):
+        raise InputError(f"'{folder}' brings code of its own (auto_map in config.json), which is not run")
+    with _reading(folder / "config.json"):
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    names = [str(each) for each in getattr(config, "architectures", None) or ()]
+    if not names:
+        return Kind(_auto_class(config), config)
+    cls = getattr(transformers, names[0], None)
+    if cls is None:
+        raise InputError(f"'{folder / 'config.json'}': transformers has no class '{names[0]}'{_near(names[0])}")
+    return Kind(cls, config)
+
+
+def _auto_class(config: Any) -> Any:
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING
+
+    for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING):
+        if type(config) in mapping:
+            return mapping[type(config)]
+    raise InputError(f"transformers has no network for a {type(config).__name__}")
+
+
+def _near(name: str) -> str:
+    import transformers
+
+    return nearest(name, [each for each in dir(transformers) if each[:1].isupper()])
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """What the library raises about a file is one line that names it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"'{file}' cannot be read: {first}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's progress bars and warnings."""
+    from transformers.utils import logging
+
+    theirs: Any = logging
+    before, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity(theirs.ERROR)
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(before)
+        if bars:
+            theirs.enable_progress_bar()
+
+
+# ---- its data -----------------------------------------------------------------------------------
+
+
+def _split(kind: Kind, folder: Path, gguf: str, options: TaskOptions, base: Path) -> Split:
+    given = base / Path(options.data).expanduser() if options.data else None
+    calibration = base / Path(options.calibration).expanduser() if options.calibration else None
+    if given is not None and given.suffix in sources.ARRAYS:
+        split = sources.split_arrays(
+            given, calibration, kind.inputs, options.shared, options.sequences, options.batch or 1
+        )
+        return Split(*([_labelled(kind, batch) for batch in part] for part in split))
+    if kind.takes_images:
+        if given is None:
+            raise InputError("data: name a folder of images, or an .npz or .safetensors of pixel_values")
+        mean, std = _normalised(folder)
+        images = sources.pictures(given, *_size(kind.config), mean, std)
+        split = sources.split_pictures(images, options.sequences or _PICTURES, options.batch or 4, _as_pixels)
+        return split
+    return _texts(kind, folder, gguf, options, given, calibration)
+
+
+def _as_pixels(images: Tensor) -> dict[str, Tensor]:
+    return {"pixel_values": images}
+
+
+def _texts(
+    kind: Kind, folder: Path, gguf: str, options: TaskOptions, given: Path | None, calibration: Path | None
+) -> Split:
+    count = options.sequences or SEQUENCES
+    longest = int(getattr(kind.config.get_text_config(), "max_position_embeddings", None) or LENGTH)
+    length = options.length or min(LENGTH, longest)
+    tokenizer = _tokenizer(folder, gguf)
+    what = f"'{given}'" if given else "the default text (Python's language reference)"
+
+    def ids(text: str) -> list[int]:
+        with _quiet():
+            found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return found
+
+    text = sources.read_text(given) if given else sources.documentation()
+    if calibration is not None:
+        first = sources.windows(ids(sources.read_text(calibration)), count, length, f"'{calibration}'")
+        second = sources.windows(ids(text), count, length, what)
+    else:
+        whole = ids(text)
+        half = len(whole) // 2
+        first, second = (
+            sources.windows(part, count, length, f"half of {what}") for part in (whole[:half], whole[half:])
+        )
+    largest = int(kind.config.get_text_config().vocab_size)
+    highest = int(max(first.max(), second.max()))
+    if highest >= largest:
+        raise InputError(f"'{folder}': its tokenizer gives token {highest}, its network has {largest}")
+    size = options.batch or 1
+    parts = ([_labelled(kind, batch) for batch in sources.in_batches({"input_ids": x}, size)] for x in (first, second))
+    return Split(*parts)
+
+
+def _labelled(kind: Kind, batch: Batch) -> Batch:
+    """A batch of tokens with what its network needs besides, and the tokens that are to be predicted."""
+    inputs = dict(batch.inputs)
+    tokens = inputs.get("input_ids")
+    labels = batch.labels
+    if tokens is not None and kind.config.is_encoder_decoder and "decoder_input_ids" not in inputs:
+        half = tokens.shape[1] // 2  # the encoder reads the first half of the text, the decoder writes the second
+        answer = tokens[:, half:]
+        start = getattr(kind.config, "decoder_start_token_id", None) or getattr(kind.config, "pad_token_id", None) or 0
+        shifted = torch.cat([torch.full_like(answer[:, :1], start), answer[:, :-1]], dim=1)
+        inputs = {**inputs, "input_ids": tokens[:, :half], "decoder_input_ids": shifted}
+        labels = answer
+    elif tokens is not None and kind.causal:
+        labels = text_metrics.next_tokens(tokens)
+        if "use_cache" in kind.inputs:
+            inputs["use_cache"] = False
+    elif tokens is not None and kind.masked:
+        labels = tokens
+    return Batch(inputs, labels)
+
+
+def _has_tokenizer(folder: Path, gguf: str) -> bool:
+    return bool(gguf) or _tokenizer_folder(folder) is not None
+
+
+def _tokenizer_folder(folder: Path) -> Path | None:
+    """The folder of the tokenizer: the network's own, or beside it, as diffusers keeps it."""
+    names = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
+    beside = folder.parent / folder.name.replace("text_encoder", "tokenizer")
+    for place in (folder, beside):
+        if any((place / each).is_file() for each in names):
+            return place
+    return None
+
+
+def _tokenizer(folder: Path, gguf: str) -> Any:
+    from transformers import AutoTokenizer
+
+    place = folder if gguf else _tokenizer_folder(folder)
+    if place is None:
+        raise InputError(
+            f"'{folder}' holds no tokenizer: add its files, or give 'data' as an .npz or .safetensors of input_ids"
+        )
+    more = {"gguf_file": gguf} if gguf else {}
+    with _reading(place), _quiet():
+        return AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False, **more)
+
+
+def _size(config: Any) -> tuple[int, int]:
+    size = getattr(config, "image_size", 224)
+    height, width = size if isinstance(size, (list, tuple)) else (size, size)
+    return int(height), int(width)
+
+
+def _normalised(folder: Path) -> tuple[Sequence[float], Sequence[float]]:
+    """(mean, std) of each colour, by preprocessor_config.json; 0.5 without it."""
+    file = folder / "preprocessor_config.json"
+    written = read_json(file) if file.is_file() else {}
+    return written.get("image_mean", [0.5] * 3), written.get("image_std", [0.5] * 3)
+
+
+# ---- what is scored -----------------------------------------------------------------------------
+
+
+def _output(kind: Kind) -> str:
+    name = kind.cls.__name__
+    heads = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration", "Classification")
+    return "logits" if name.endswith(heads) else "last_hidden_state"
+
+
+def _metrics(kind: Kind, output: str, options: TaskOptions) -> tuple[Loss, list[Metric]]:
+    if output != "logits":
+        known = image_metrics.LOSSES
+        return _named(options.metric, known, image_metrics.MSE), [image_metrics.PSNR]
+    labelled = not kind.takes_images and (kind.causal or kind.masked or kind.config.is_encoder_decoder)
+    known = text_metrics.LOSSES if labelled else {"kl_to_float": text_metrics.KL}
+    more = [text_metrics.PLAIN_KL, text_metrics.AGREEMENT]
+    if labelled and not kind.masked:
+        more.append(text_metrics.PERPLEXITY)
+    return _named(options.metric, known, text_metrics.KL), more
+
+
+def _named(name: str, known: Mapping[str, Loss], usual: Loss) -> Loss:
+    if name and name not in known:
+        raise InputError(f"metric: unknown metric '{name}'{nearest(name, known)}")
+    return known[name] if name else usual
+
+
+def _phases(config: Any) -> Phases:
+    """The usual phases, within the longest context."""
+    longest = int(getattr(config.get_text_config(), "max_position_embeddings", None) or 1024)
+    usual = Phases()
+    if usual.prompt + usual.new_tokens <= longest:
+        return usual
+    return Phases(prompt=max(longest // 2, 1), new_tokens=max(longest // 4, 1))
+
+
+__all__ = ["LENGTH", "SEQUENCES", "load"]

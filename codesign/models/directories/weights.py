@@ -1,0 +1,71 @@
+"""Weights of a directory: all in memory, or read from safetensors block by block while the network runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from codesign.errors import InputError
+from codesign.models.streaming import streamed
+
+GIB = 1 << 30
+_SHARE = 0.5  # of the machine's memory that a network's float weights may take
+
+
+def load_weights(cls: Any, config: Any, folder: Path, gguf: str, memory_gib: float | None) -> nn.Module:
+    """The network in float32, its weights read from safetensors or GGUF; nothing else is run or fetched.
+
+    A network whose weights need more than `memory_gib` (by default half of the machine's memory) is streamed.
+    """
+    if not gguf and not any(folder.glob("*.safetensors")):
+        other = any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth"))
+        why = "only weights in pickles, which may run code: save it with safe_serialization" if other else "no weights"
+        raise InputError(f"'{folder}' holds {why} (wanted: .safetensors)")
+    size = sum(each.stat().st_size for each in folder.glob("*.safetensors"))  # in float32 up to twice as much
+    limit = memory_gib * GIB if memory_gib else _SHARE * machine_memory()
+    if not gguf and 2 * size > limit and _float32_bytes(cls, config) > limit:
+        return streamed(_empty(cls, config), folder)
+    more = {"gguf_file": gguf} if gguf else {"use_safetensors": True}
+    try:
+        module = cls.from_pretrained(folder, dtype=torch.float32, local_files_only=True, **more)
+    except ImportError as error:
+        raise InputError(f"'{folder}': {str(error).strip().splitlines()[0]}") from error
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"'{folder}' cannot be read: {first}") from error
+    found: nn.Module = module.eval()
+    return found
+
+
+def _empty(cls: Any, config: Any) -> nn.Module:
+    """The network without weights, on the meta device."""
+    with torch.device("meta"):
+        make = cls._from_config if hasattr(cls, "_from_config") else cls.from_config
+        found: nn.Module = make(config)
+    return found.eval()
+
+
+def _float32_bytes(cls: Any, config: Any) -> int:
+    return 4 * sum(parameter.numel() for parameter in _empty(cls, config).parameters())
+
+
+def machine_memory() -> int:
+    """Bytes of memory that this machine has, or that its control group may use."""
+    limits = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]
+    found = [_installed()]
+    for file in limits:
+        if file.is_file() and (text := file.read_text().strip()).isdigit():
+            found.append(int(text))
+    return min(found)
+
+
+def _installed() -> int:
+    import os
+
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not known here
+        return 8 * GIB
