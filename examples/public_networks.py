@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codesign import Loss
-from examples.ncnn_network import read_ncnn
+from examples.public.ncnn_files import read_ncnn
 
 CALIBRATION = ("astronaut", "retina", "motorcycle_left", "ihc")
 EVALUATION = ("chelsea", "coffee", "rocket", "hubble_deep_field")
