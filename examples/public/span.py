@@ -6,6 +6,9 @@
 Photographs that come with scikit-image and scikit-learn are made four times smaller (bicubic, 8 bits) and enlarged by
 the network, 426,000 parameters in 22 convolutions. A format is scored against the float network's output; the
 photographs themselves say what that output is worth. Calibration and evaluation are crops of different photographs.
+
+Large disturbances grow in this network: a coarse format can send a few pixels far out of 0..1, which then hold most of
+the squared error. So read PSNRs, which are of outputs clamped to 0..1, beside it.
 """
 
 from __future__ import annotations
