@@ -109,7 +109,8 @@ def test_one_file_has_every_measured_point_with_its_formats(study: Path) -> None
 
 def test_the_report_says_in_words_that_quality_is_a_loss(study: Path) -> None:
     report = (study / "report.md").read_text()
-    assert "Quality of tiny is squared_error in log10: a loss, smaller is better; the float network's own is -12." in report
+    wanted = "Quality of tiny is squared_error in log10: a loss, smaller is better; the float network's own is -12."
+    assert wanted in report
     assert "clipped by the largest magnitude of the calibration data (ranges: minmax)" in report
     assert "--ranges minmax` measures it again" in report
 
