@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,8 +108,12 @@ class CustomTask(Task):
             torch.manual_seed(self.seed + place)
             return self._forward(module, inputs)
 
-    def batches(self, module: nn.Module, *, full: bool = False) -> Iterator[Outputs]:
+    def batches(
+        self, module: nn.Module, *, full: bool = False, only: Collection[int] | None = None
+    ) -> Iterator[Outputs]:
         for place, batch in enumerate(self.evaluation):
+            if only is not None and place not in only:
+                continue
             yield {"output": self._scored(self.call(module, batch.inputs, place))}
 
     def run(self, module: nn.Module, *, full: bool = False) -> Outputs:

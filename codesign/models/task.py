@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -82,6 +82,7 @@ class Task(abc.ABC):
     scale: Scale = "raw"  # of the deciding metric
     file: Path | None = None  # where it is written, if it is a user's own
     code: str = ""  # hash of the code of this task, besides that which all tasks share
+    kept_bytes: int = 1 << 30  # of quantized weights that are kept from one evaluation to the next
     more_when_full: bool = True  # whether ``full`` runs or scores more than the deciding metric needs
 
     @abc.abstractmethod
@@ -103,8 +104,13 @@ class Task(abc.ABC):
         ``full`` requires outputs of ``run(full=True)``.
         """
 
-    def batches(self, module: nn.Module, *, full: bool = False) -> Iterator[Outputs]:
-        """`run` in parts that `scored` takes one by one, so that the outputs of all need not be held at once."""
+    def batches(
+        self, module: nn.Module, *, full: bool = False, only: Collection[int] | None = None
+    ) -> Iterator[Outputs]:
+        """`run` in parts that `scored` takes one by one, so that the outputs of all need not be held at once.
+
+        only: numbers of the parts to run, for a look at some of them; None: all.
+        """
         yield self.run(module, full=full)
 
     def scored(self, outputs: Iterable[Outputs], reference: Iterable[Outputs], *, full: bool = False) -> list[Samples]:

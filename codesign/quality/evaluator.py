@@ -53,7 +53,7 @@ class Evaluator:
     @functools.cached_property
     def network(self) -> QuantizedNetwork:
         """The network with calibrated ranges; created at first use: a resumed study may find all results cached."""
-        return QuantizedNetwork(self.task.module, Ranges(self.task, self.ranges))
+        return QuantizedNetwork(self.task.module, Ranges(self.task, self.ranges), self.task.kept_bytes)
 
     def __call__(self, assignment: Assignment, *, enough: float | None = None) -> Quality:
         """The deciding metric; with `enough`, on the task's `Part` only if its value there exceeds `enough`."""

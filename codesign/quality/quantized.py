@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -48,18 +49,54 @@ def opened(module: nn.Module) -> Iterator[nn.Module]:
         yield module
 
 
-class QuantizedNetwork:
-    """`module` with its activation ranges and a cache of fake-quantized weights.
+class Kept:
+    """Tensors by key, of `most` bytes at the most: where a new one needs room, others are given up by chance.
 
-    Each weight is fake-quantized once per (layer, format), so that running another assignment only has to quantize
-    activations. A weight that the forward pass computes, from parameters or from its input, is quantized again
-    whenever its value changes.
+    Evaluations go through the layers in one order, so that giving up the oldest would give up each just before its use.
     """
 
-    def __init__(self, module: nn.Module, ranges: Ranges) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._bytes = 0
+        self._found: dict[tuple[str, str], tuple[Tensor | None, Tensor]] = {}
+        self._chance = random.Random(0)
+
+    def get(self, key: tuple[str, str]) -> tuple[Tensor | None, Tensor] | None:
+        return self._found.get(key)
+
+    def put(self, key: tuple[str, str], made_from: Tensor | None, tensor: Tensor) -> None:
+        """Keep a tensor, and what it was made from, unless it alone is larger than all may be."""
+        self._give_up(key)
+        size = _bytes(made_from) + _bytes(tensor)
+        if size > self._most:
+            return
+        while self._bytes + size > self._most:
+            self._give_up(self._chance.choice(list(self._found)))
+        self._found[key] = (made_from, tensor)
+        self._bytes += size
+
+    def _give_up(self, key: tuple[str, str]) -> None:
+        found = self._found.pop(key, None)
+        if found is not None:
+            self._bytes -= sum(map(_bytes, found))
+
+
+def _bytes(x: Tensor | None) -> int:
+    return 0 if x is None else x.numel() * x.element_size()
+
+
+class QuantizedNetwork:
+    """`module` with its activation ranges and some fake-quantized weights.
+
+    A weight is fake-quantized once per (layer, format), as far as `kept_bytes` go, so that running another assignment
+    only has to quantize activations. A weight that the forward pass computes, from parameters or from its input, is
+    quantized again whenever its value changes.
+    """
+
+    def __init__(self, module: nn.Module, ranges: Ranges, kept_bytes: int = 1 << 30) -> None:
         self.module = module
         self.ranges = ranges
-        self._weights: dict[tuple[str, str], tuple[Tensor | None, Tensor]] = {}
+        self._weights = Kept(kept_bytes)
         self._parameters = {id(p) for p in module.parameters()}
 
     @contextmanager
@@ -73,13 +110,14 @@ class QuantizedNetwork:
         key, weight = (product.layer, fmt.name), product.stationary
         base = weight if weight._base is None else weight._base
         source = None if id(base) in self._parameters else weight.detach()
-        if key in self._weights:
-            made_from, quantized = self._weights[key]
+        known = self._weights.get(key)
+        if known is not None:
+            made_from, quantized = known
             if source is None or (made_from is not None and _same(made_from, source)):
                 return quantized
         with torch.no_grad():
             quantized = quantized_weight(product, fmt)
-        self._weights[key] = (None if source is None else source.clone(), quantized)  # it may be written over
+        self._weights.put(key, None if source is None else source.clone(), quantized)  # it may be written over
         return quantized
 
     def activation(self, x: Tensor, site: Site, fmt: Format, axis: int) -> Tensor:

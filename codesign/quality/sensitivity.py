@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from codesign.errors import InputError
 from codesign.formats import Assignment, Format, FormatPair, get_format
 from codesign.quality.evaluator import Evaluator
 from codesign.quality.gradients import differentiable
-from codesign.quality.quantized import quantized_weight
+from codesign.quality.quantized import Kept, quantized_weight
 from codesign.quality.ranges import Site, sites
 from codesign.workload import Product, ProductInterceptor
 
 Key = tuple[Site, str]  # (operand, format)
+_BATCHES = 3  # most batches that are differentiated
 _EVERY, _FEW = 3, 12  # of more than 12 samples use every third; odd, so that interleaved tasks are all included
 
 
@@ -30,31 +32,32 @@ def sensitivities(evaluator: Evaluator, pairs: Sequence[FormatPair], *, probes: 
     The deciding metric is taken as quadratic around the float network: loss = E (v . J delta)^2, where delta is the
     rounding error of one operand, J the derivative of the outputs and v a random probe with the curvature of the metric
     (`Task.probe`). One forward and `probes` backward passes give v . J for every operand of every layer; each format
-    then adds only its own delta. Errors of different samples (activations) and of different output channels (weights)
-    are assumed independent, which makes the estimate a sum of many squares and reduces its variance.
+    then adds only its own delta. Of many batches three are taken, and the probes shared out among them. Errors of
+    different samples (activations) and of different output channels (weights) are assumed independent, which makes the
+    estimate a sum of many squares and reduces its variance.
 
     Raises InputError, naming the layer, if a layer changes the outputs and no gradient of them reaches it.
     """
+    rows = [len(next(iter(outputs.values()))) for outputs in evaluator.reference()]
+    taken = sorted(set(np.linspace(0, len(rows) - 1, min(len(rows), _BATCHES)).round().astype(int).tolist()))
+    shares = [rows[place] / sum(rows[each] for each in taken) for place in taken]
+    probes_each = -(-probes // len(taken))
     collector = _Collector(evaluator, {p.weight for p in pairs}, {p.activation for p in pairs})
     generator = torch.Generator().manual_seed(seed)
     task = evaluator.task
-    rows = [len(next(iter(outputs.values()))) for outputs in evaluator.reference()]
-    batches = task.batches(task.module)
-    for share in (count / sum(rows) for count in rows):  # one batch at a time, whose graph is then given up
-        with differentiable(), ProductInterceptor(task.module, collector.watch, decompose=True):
+    batches = task.batches(task.module, only=taken)
+    for share in shares:  # one batch at a time, whose graph is then given up
+        with _frozen(task.module), differentiable(), ProductInterceptor(task.module, collector.watch, decompose=True):
             outputs = next(batches)
-        for index in range(probes):
-            # the hooks collect the gradients of operands; those of the parameters are discarded below
+        for index in range(probes_each):  # the hooks collect the gradients of operands, and nothing keeps them
             with torch.enable_grad():
                 probe = task.probe(outputs, generator)
             if probe.requires_grad:
-                torch.autograd.backward(probe, retain_graph=index + 1 < probes)
+                torch.autograd.backward(probe, retain_graph=index + 1 < probes_each)
             collector.end_probe(share)
         del outputs, probe
-        for parameter in task.module.parameters():
-            parameter.grad = None
     _check_reached(evaluator, [layer for layer in evaluator.layers if layer not in collector.reached], pairs)
-    return np.array([[collector.loss(layer, pair) / probes for pair in pairs] for layer in evaluator.layers])
+    return np.array([[collector.loss(layer, pair) / probes_each for pair in pairs] for layer in evaluator.layers])
 
 
 def _check_reached(evaluator: Evaluator, unreached: Sequence[str], pairs: Sequence[FormatPair]) -> None:
@@ -82,7 +85,7 @@ class _Collector:
         self._activation_formats = [get_format(name) for name in sorted(activation_formats)]
         self._dots: dict[Key, Tensor] = {}
         self._losses: defaultdict[Key, float] = defaultdict(float)
-        self._weight_errors: dict[Key, Tensor] = {}
+        self._weight_errors = Kept(evaluator.task.kept_bytes // 4)  # beside the graph of a batch
         self.reached: set[str] = set()  # layers with a gradient
 
     def watch(self, product: Product) -> tuple[Tensor, Tensor]:
@@ -119,10 +122,12 @@ class _Collector:
         weight = product.stationary
         self.reached.add(product.layer)
         for fmt in self._weight_formats:
-            key = ((product.layer, "weight"), fmt.name)
-            if key not in self._weight_errors:
-                self._weight_errors[key] = quantized_weight(product, fmt) - weight
-            self._add(key, (self._weight_errors[key] * grad).reshape(weight.shape[0], -1).sum(dim=1))
+            key = (product.layer, fmt.name)
+            known = self._weight_errors.get(key)
+            error = known[1] if known is not None else quantized_weight(product, fmt) - weight
+            if known is None:
+                self._weight_errors.put(key, None, error)
+            self._add(((product.layer, "weight"), fmt.name), (error * grad).reshape(weight.shape[0], -1).sum(dim=1))
 
     def _add(self, key: Key, dots: Tensor) -> None:
         """Add the dot products of one call: calls of a layer make the same errors, so they add before squaring."""
@@ -148,5 +153,26 @@ def _summed(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _watched(x: Tensor) -> Tensor:
-    """A view of an operand whose gradient comes from one product only."""
-    return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
+    """A view of an operand whose gradient comes from one product only; it is not kept after the hooks."""
+    if x.requires_grad:
+        return x.view_as(x)
+    leaf = x.detach().requires_grad_()
+    leaf.register_post_accumulate_grad_hook(_discard)
+    return leaf
+
+
+def _discard(leaf: Tensor) -> None:
+    leaf.grad = None
+
+
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """Without gradients of the parameters themselves, which would fill as much memory as they do."""
+    before = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in before:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in before:
+            parameter.requires_grad_()
