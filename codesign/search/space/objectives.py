@@ -60,6 +60,7 @@ def resolve_objective(
     workloads: Mapping[str, Workload],
     fixed: Collection[str] = (),
     units: Mapping[str, str] = MappingProxyType({}),
+    deciding: Mapping[str, str] = MappingProxyType({}),
 ) -> Objective:
     """The Objective `name`; raises InputError with the nearest valid name.
 
@@ -68,8 +69,11 @@ def resolve_objective(
         workloads: the space's networks.
         fixed: those whose formats are given.
         units: unit of each network's quality.
+        deciding: the metric that decides each network's quality, which is another name of it.
     """
     task, _, field = name.rpartition(".")
+    if deciding.get(task) == field:
+        name, field = f"{task}.{QUALITY}", QUALITY
     if field == QUALITY and task in fixed:
         raise InputError(
             f"'{name}' is not measured: the formats of '{task}' are given and no network is run, only priced"

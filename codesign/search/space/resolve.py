@@ -26,9 +26,11 @@ from codesign.hardware.units.unit_model import load_model
 from codesign.models import load_task
 from codesign.models.custom import CustomTask
 from codesign.models.directories import TaskOptions
+from codesign.quality import Evaluator
 from codesign.quality.ranges import RangeRule
 from codesign.search.space.cost_metrics import COST_METRICS, cost_metric
 from codesign.search.space.fixed import FixedNetwork, resolve_fixed
+from codesign.search.space.limits import limit_of
 from codesign.search.space.network import Network
 from codesign.search.space.objectives import Objective, resolve_objective
 from codesign.search.space.sums import check_unit, longest_reductions
@@ -150,15 +152,21 @@ def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
         with naming(path, "hardware", "accumulator", hw.accumulator.index(unit.accumulator)):
             check_unit(unit, reductions)
     objectives, budgets, units = [], [], {n: net.task.unit for n, net in networks.items()}
+    deciding = {n: net.task.deciding for n, net in networks.items()}
     for i, name in enumerate(spec.objectives):
         with naming(path, "objectives", i):
             if name in spec.objectives[:i]:
                 raise InputError(f"{name} is listed twice")
-            objectives.append(resolve_objective(name, workloads, fixed, units))
+            objectives.append(resolve_objective(name, workloads, fixed, units, deciding))
     for name, limit in spec.budgets.items():
         with naming(path, "budgets", name):
-            budgets.append((resolve_objective(name, workloads, fixed, units), limit))
+            bounded = resolve_objective(name, workloads, fixed, units, deciding)
+            budgets.append((bounded, limit_of(bounded, limit, lambda task: _float_quality(networks[task]))))
     return SearchSpace(spec, path, networks, fixed, grid, pairs, tuple(objectives), tuple(budgets))
+
+
+def _float_quality(network: Network) -> float:
+    return Evaluator(network.task, ranges=network.ranges).float_quality().value
 
 
 def _grid(path: Path, hardware: HardwareSpec, sets: Sequence[tuple[FormatPair, ...]]) -> AcceleratorGrid:

@@ -194,7 +194,8 @@ class SpaceFile(Written):
     pairs: list[str] = []  # weight:activation, the choices of every measured layer
     hardware: HardwareSpec | None = None  # None: formats alone are searched; no objective or budget may need a chip
     objectives: list[str] = Field(min_length=2)
-    budgets: dict[str, PositiveFloat] = Field(default_factory=dict)  # name -> largest allowed value
+    # name -> largest allowed value; of a quality also of either sign, or relative to the float network: "float + 0.1"
+    budgets: dict[str, float | str] = Field(default_factory=dict)
     # no design is reported with a layer whose sums keep less than this in the unit's accumulator
     accumulator_sqnr_db: PositiveFloat = 30
     search: SearchSpec = SearchSpec()
