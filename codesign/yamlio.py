@@ -67,7 +67,11 @@ def load_yaml(path: Path, model: type[M], *, strict: bool = True) -> M:
 
     strict: whether values must have the type of their field; otherwise they are converted where possible.
     """
-    text = read_text(path)
+    return parse_yaml(path, read_text(path), model, strict=strict)
+
+
+def parse_yaml(path: Path, text: str, model: type[M], *, strict: bool = True) -> M:
+    """`load_yaml` of a text; path: what errors call it."""
     root = _compose(path, text)
     data = _construct(path, text, root)
     if not isinstance(data, dict):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 
 from codesign.commands.output import assignment_for, print_json, print_table
+from codesign.commands.values import task_options
 from codesign.models import load_task
 from codesign.quality import Evaluator
 from codesign.quality.trial import try_network
 
 
 def run(arguments: argparse.Namespace) -> int:
-    task = load_task(arguments.task)
+    task = load_task(arguments.task, options=task_options(arguments.set))
     assignment = assignment_for(task.workload(), arguments)
     evaluator = Evaluator(task, ranges=arguments.ranges or "mse")
     evaluator.check(assignment)

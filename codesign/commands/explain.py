@@ -9,6 +9,7 @@ import numpy as np
 
 from codesign.commands.output import human, print_json, print_table
 from codesign.formats import get_format
+from codesign.quality.forecast import forecast
 from codesign.search import SearchSpace, load_space
 from codesign.search.results.records import UNFOLDED, batch_norms, layer_table, task_facts
 from codesign.search.space.sums import in_words
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"No accumulator can overflow. {_what_counts(facts)}\n" if facts["hardware"] else f"{_NO_HARDWARE}\n")
     for name, task in facts["tasks"].items():
         print(_measured_by(name, task))
+        print(_takes(facts["forecasts"][name]))
     for name, layers in facts["layers"].items():
         rows = [
             [la["name"], la["kind"], human(la["macs"]), human(la["parameters"]), la["tied_to"] or str(la["choices"])]
@@ -61,6 +63,14 @@ def _measured_by(name: str, task: dict[str, Any]) -> str:
     return f"{text} {UNFOLDED.format(task['batch_norms'])}" if task["batch_norms"] else text
 
 
+def _takes(found: dict[str, Any]) -> str:
+    """What an evaluation takes, in words."""
+    return (
+        f"An evaluation will take about {found['evaluation_s']:.2g} s and {human(found['memory_bytes'], 'B')} here "
+        f"(batches: {found['batches']}; a float one took {found['batch_s']:.2g} s)."
+    )
+
+
 def _what_counts(facts: dict[str, Any]) -> str:
     if facts["fixed"]:
         given = "; ".join(f"{name}: {' or '.join(labels)}" for name, labels in facts["fixed"].items())
@@ -82,6 +92,9 @@ def explained(space: SearchSpace) -> dict[str, Any]:
         "tasks": {
             name: task_facts(space, name).model_dump() | {"batch_norms": batch_norms(network.task)}
             for name, network in space.networks.items()
+        },
+        "forecasts": {
+            name: forecast(network.task, network.workload).to_dict() for name, network in space.networks.items()
         },
         "budgets": {o.name: limit for o, limit in space.budgets},
         "accumulators": space.spec.chip.accumulator,

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from codesign.errors import InputError
+
+if TYPE_CHECKING:
+    from codesign.models import TaskOptions
 
 
 def folder(text: str) -> Path:
@@ -39,3 +46,19 @@ def duration(text: str) -> float:
     if not match:
         raise argparse.ArgumentTypeError(f"expected a time such as 90s, 20m or 6h, not '{text}'")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}[match[2]]
+
+
+def task_options(written: Sequence[str]) -> TaskOptions | None:
+    """The options of --set KEY=VALUE, one or more; None without any. Raises InputError on an unknown key or value."""
+    if not written:
+        return None
+    from codesign.models import TaskOptions
+    from codesign.yamlio import parse_yaml
+
+    lines = []
+    for text in written:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set {text}: write KEY=VALUE, such as length=128")
+        lines.append(f"{key.strip()}: {value}")
+    return parse_yaml(Path("--set"), "\n".join(lines) + "\n", TaskOptions)

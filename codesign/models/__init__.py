@@ -34,6 +34,7 @@ __all__ = [
     "Outputs",
     "Samples",
     "Task",
+    "TaskOptions",
     "TextExample",
     "installed_tasks",
     "is_task",
@@ -51,6 +52,9 @@ def load_task(
     data are named; options: data, sizes and metric of a directory's task.
     Raises InputError on an unknown name, or if the user's function is missing or returns something else.
     """
+    if options is not None and not is_directory_task(spec):
+        key = next(iter(options.model_fields_set), "an option")
+        raise InputError(f"task '{spec}': {key} goes with a task from a directory, transformers:DIR or diffusers:DIR")
     if is_directory_task(spec):
         usual = re.sub(r"\W+", "_", Path(spec.partition(":")[2]).name).strip("_").lower() or "network"
         return load_directory(spec, name=name or usual, folder=search_path, options=options)

@@ -116,6 +116,9 @@ class CustomTask(Task):
                 continue
             yield {"output": self._scored(self.call(module, batch.inputs, place))}
 
+    def batch_count(self) -> int:
+        return sum(1 for _ in self.evaluation)
+
     def run(self, module: nn.Module, *, full: bool = False) -> Outputs:
         """The outputs of all batches; samples of other sizes are padded by zeros."""
         found = [outputs["output"] for outputs in self.batches(module, full=full)]

@@ -113,6 +113,10 @@ class Task(abc.ABC):
         """
         yield self.run(module, full=full)
 
+    def batch_count(self) -> int:
+        """How many parts `batches` has."""
+        return 1
+
     def scored(self, outputs: Iterable[Outputs], reference: Iterable[Outputs], *, full: bool = False) -> list[Samples]:
         """`score` of the parts of `batches`."""
         (ours,), (floats,) = outputs, reference

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from optuna.storages import BaseStorage
 
-from codesign.cli import _parser
+from codesign.arguments import parser_of_commands
 from codesign.search.queue.storage import open_storage
 from codesign.search.queue.worker import WORKPLACE
 from tests import SPACE
@@ -71,13 +71,13 @@ def test_the_pod_has_the_storage_from_a_secret_and_no_other_rights(
 def test_the_pod_runs_a_command_that_codesign_knows(container: dict[str, Any]) -> None:
     name, *words = container["command"]
     assert name == "codesign"
-    assert (worker := _parser().parse_args(words)).command == "worker"
+    assert (worker := parser_of_commands().parse_args(words)).command == "worker"
     assert (worker.study, worker.storage) == ("phone", None)
 
 
 def test_the_array_runs_a_command_that_codesign_knows() -> None:
     (line,) = re.findall(r"^ *codesign (.*?) \|\|", SLURM.read_text(), re.MULTILINE)
-    worker = _parser().parse_args(shlex.split(line.replace("$study", "phone")))
+    worker = parser_of_commands().parse_args(shlex.split(line.replace("$study", "phone")))
     assert (worker.command, worker.study, worker.storage) == ("worker", "phone", None)
 
 

