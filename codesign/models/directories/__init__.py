@@ -17,6 +17,7 @@ from codesign.models.directories.options import Phases, TaskOptions
 from codesign.sources import digest
 
 LIBRARIES = ("transformers", "diffusers")
+GIB = 1 << 30
 __all__ = ["LIBRARIES", "Phases", "TaskOptions", "is_directory_task", "load_directory"]
 
 
@@ -56,6 +57,8 @@ def load_directory(
     loader = import_module(f"codesign.models.directories.{library}_directory")
     load: Callable[[Path, str, TaskOptions, Path], CustomTask] = loader.load
     task = load(path, name, options or TaskOptions(), base)
+    if options is not None and options.memory_gib:
+        task.kept_bytes = int(options.memory_gib * GIB) // 4
     here = Path(__file__).parent
     task.code = digest(sorted(here.glob("*.py")), here)
     return task
