@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from codesign.commands.output import print_json
+from codesign.commands.output import own_folder, print_json
 from codesign.commands.rtl import rtl_text
 from codesign.export import export_design
 
 
 def run(arguments: argparse.Namespace) -> int:
-    written = export_design(arguments.study, arguments.design, arguments.to, arguments.out)
+    with own_folder(arguments.out, "export"):
+        written = export_design(arguments.study, arguments.design, arguments.to, arguments.out)
     if arguments.json:
         print_json(written)
     elif arguments.to == "rtl":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from codesign.folders import check_own, mark, new_parents
 from codesign.formats import Assignment, FormatPair, read_assignment
 from codesign.report.text import human as with_prefix
 
@@ -64,6 +67,26 @@ def assignment_for(workload: Workload, arguments: argparse.Namespace) -> Assignm
         return read_assignment(arguments.assignment)
     pair = FormatPair.parse("int8" if arguments.formats is None else arguments.formats).checked()
     return Assignment.of_pairs(dict.fromkeys(workload.layers, pair), workload.layer_kinds())
+
+
+def say_new_parents(folder: Path, what: str) -> None:
+    """Say on stderr if `what` will be in a folder whose parents do not exist yet: its name may be misspelt."""
+    if missing := new_parents(folder):
+        print(f"{missing[-1]}: this folder is new; {what} will be in {folder}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def own_folder(folder: Path, command: str, known: Collection[str] = ()) -> Iterator[None]:
+    """Within the context, `command` writes into `folder`, which is its own then, also after an error.
+
+    Raises InputError as `check_own`.
+    """
+    check_own(folder, command, known)
+    say_new_parents(folder, "the files")
+    try:
+        yield
+    finally:
+        mark(folder, command)
 
 
 _AT_ONCE_S = 0.02  # steps that follow each other faster were not made now

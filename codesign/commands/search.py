@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from codesign.commands.output import SearchProgress, print_json
+from codesign.commands.output import SearchProgress, print_json, say_new_parents
 from codesign.designs import Study
 from codesign.errors import InputError
 from codesign.report import write_report
@@ -36,8 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.out or STUDIES / space.spec.name
     storage = arguments.storage or os.environ.get(STORAGE_VARIABLE)
     check_folder(folder, space, None if space.fixed else storage)
-    if missing := [parent for parent in folder.parents if not parent.exists()]:
-        print(f"{missing[-1]}: this folder is new; the study will be in {folder}", file=sys.stderr)
+    say_new_parents(folder, "the study")
     if space.fixed:
         return _sweep(space, folder, arguments)
     study = open_study(
