@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 import yaml
 
-from codesign.commands.output import SearchProgress, own_folder, print_json, print_table
+from codesign.commands.output import own_folder, print_json, print_table
+from codesign.commands.progress import StageProgress
 from codesign.files import write_atomic
 from codesign.hardware.calibration.calibrate import Calibration, calibrate
 from codesign.hardware.units.unit_model import UnitModelFile
@@ -18,7 +19,7 @@ _KNOWN = ("mac_model.yaml", "results.jsonl")  # of runs that were killed, or are
 
 def run(arguments: argparse.Namespace) -> int:
     with own_folder(arguments.out, "calibrate", _KNOWN):
-        with SearchProgress() as progress:
+        with StageProgress() as progress:
             found = calibrate(
                 arguments.liberty,
                 arguments.out,

@@ -1,4 +1,4 @@
-"""Output of commands: JSON or tables on stdout, progress on stderr."""
+"""Output of commands: JSON or tables on stdout, and the folders that they write into."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import argparse
 import contextlib
 import json
 import sys
-import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from codesign.folders import check_own, mark, new_parents
@@ -87,66 +84,3 @@ def own_folder(folder: Path, command: str, known: Collection[str] = ()) -> Itera
         yield
     finally:
         mark(folder, command)
-
-
-_AT_ONCE_S = 0.02  # steps that follow each other faster were not made now
-
-
-class SearchProgress:
-    """Progress on stderr with the time left: a bar on a terminal, otherwise a line at least every 10 s."""
-
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._bar: Progress | None = None
-        if console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description:<14}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[detail]}", markup=False),
-                console=console,
-            )
-        self._tasks: dict[str, Any] = {}
-        self._said = 0.0
-        self._left: dict[str, TimeLeft] = {}
-
-    def __enter__(self) -> SearchProgress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, stage: str, done: int, total: int, detail: str) -> None:
-        if self._bar is not None:
-            if stage not in self._tasks:
-                self._tasks[stage] = self._bar.add_task(stage, total=total, detail=detail)
-            self._bar.update(self._tasks[stage], completed=done, total=total, detail=detail)
-            return
-        left = self._left.setdefault(stage, TimeLeft()).after(done, total, time.monotonic())
-        if done == total or time.monotonic() - self._said > 10:
-            self._said = time.monotonic()
-            print(f"{stage}: {done}/{total} {detail}".rstrip() + left, file=sys.stderr, flush=True)
-
-
-class TimeLeft:
-    """The remaining time of a stage, by the time that its last steps took."""
-
-    def __init__(self) -> None:
-        self._first: tuple[int, float] | None = None
-        self._last = 0.0
-
-    def after(self, done: int, total: int, now: float) -> str:
-        """``, 12 min left`` after `done` of `total` steps at the time `now`; '' if nothing is known."""
-        if self._first is None or now - self._last < _AT_ONCE_S:  # what an earlier run did comes all at once
-            self._first = (done, now)
-        self._last = now
-        before, since = self._first
-        if done >= total or done <= before:
-            return ""
-        left = (now - since) / (done - before) * (total - done)
-        return f", {left:.0f} s left" if left < 100 else f", {left / 60:.0f} min left"

@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from codesign.commands.output import SearchProgress, print_json, say_new_parents
+from codesign.commands.output import print_json, say_new_parents
+from codesign.commands.progress import StageProgress
 from codesign.designs import Study
 from codesign.errors import InputError
 from codesign.report import write_report
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{folder}: resuming this study with {done} finished evaluations", file=sys.stderr)
     evaluations = arguments.evaluations or space.spec.search.evaluations
     try:
-        with SearchProgress() as progress:
+        with StageProgress() as progress:
             run_study(
                 study,
                 evaluations=evaluations,
@@ -93,7 +94,7 @@ def _sweep(space: SearchSpace, folder: Path, arguments: argparse.Namespace) -> i
                 f"--{option} goes with measured tasks: {arguments.space} gives all formats, and its accelerators are "
                 "priced at once"
             )
-    with SearchProgress() as progress:
+    with StageProgress() as progress:
         found = run_sweep(space, folder, seed=arguments.seed, progress=progress)
         written = write_sweep(found, progress)
     work = f"{len(space.grid):,} accelerators, {found.priced:,} designs priced in {found.seconds:.1f} s"
