@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from codesign.errors import InputError, nearest
+from codesign.models.metric_code import metric_code
 from codesign.models.probes import kl_of_logits, rademacher
 from codesign.models.task import SCALES, Outputs, Part, Samples, Scale, Task
 from codesign.plugins import importable, named_object
@@ -185,9 +187,15 @@ def load_custom(spec: str, *, name: str | None = None, search_path: Path | None 
     with importable(search_path), users(f"task '{spec}'"):
         named = named_object(spec, search_path)
         result = named.call()
-    task = as_task(spec, name or spec.rpartition(":")[2], result)
-    task.file, task.code = named.file, named.code
+        task = as_task(spec, name or spec.rpartition(":")[2], result)
+        task.file, task.code = named.file, code_with_metric(task, named.code, named.file)
     return task
+
+
+def code_with_metric(task: Task, code: str, file: Path | None) -> str:
+    """Hash of a task's own code, which begins in `file`, and of what its metric has elsewhere."""
+    more = metric_code(task._metric if isinstance(task, CustomTask) else type(task).score, file)
+    return hashlib.sha256("\n".join([code, *more]).encode()).hexdigest()[:16] if more else code
 
 
 def as_task(spec: str, name: str, result: Any) -> Task:
