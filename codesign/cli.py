@@ -346,11 +346,13 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign diff reports/studies/monday reports/studies/tuesday -o message.md"
+    example = "codesign diff reports/studies/monday reports/studies/tuesday -o message.md || codesign diff nightly"
     summary = "compare two studies; exit code 0: same or better, 1: worse, 2: not comparable"
     p = _command(commands, "diff", summary, example)
-    p.add_argument("old", type=Path, metavar="OLD", help="folder of the study to compare with")
-    p.add_argument("new", type=Path, metavar="NEW", help="folder of the new study")
+    old = "folder of the study to compare with, or of an earlier run of one: STUDY/earlier/TIME"
+    p.add_argument("old", type=Path, metavar="OLD", help=old)
+    new = "folder of the new study; without it, OLD is compared with its own last earlier run"
+    p.add_argument("new", type=Path, nargs="?", metavar="NEW", help=new)
     p.add_argument("-o", "--out", type=Path, metavar="FILE", help="also write the comparison to this Markdown file")
 
 
