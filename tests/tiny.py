@@ -97,6 +97,24 @@ def normed() -> tuple[Any, Any, Any, None]:
     return module, stripes(32, generator)[0], stripes(16, generator)[0], None
 
 
+class Detached(TinyAttention):
+    """No gradient reaches its first convolution."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.nn.functional.silu(self.conv(x)).detach().flatten(2).transpose(1, 2)
+        q, k, v = (p(h)[:, None] for p in (self.to_q, self.to_k, self.to_v))
+        h = h + torch.nn.functional.scaled_dot_product_attention(q, k, v)[:, 0]
+        return self.head(h.mean(dim=1))
+
+
+def detached() -> tuple[Any, Any, Any, None]:
+    """The same weights and data, with a gradient that is cut."""
+    module, calibration, evaluation, metric = task()
+    made = Detached()
+    made.load_state_dict(module.state_dict())
+    return made, calibration, evaluation, metric
+
+
 def one_layer() -> tuple[Any, Any, Any, None]:
     """A network of a single layer."""
     x = torch.randn(24, 32, generator=torch.Generator().manual_seed(0))

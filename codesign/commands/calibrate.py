@@ -8,27 +8,31 @@ from dataclasses import asdict
 
 import yaml
 
-from codesign.commands.output import SearchProgress, print_json, print_table
+from codesign.commands.output import own_folder, print_json, print_table
+from codesign.commands.progress import StageProgress
 from codesign.files import write_atomic
 from codesign.hardware.calibration.calibrate import Calibration, calibrate
 from codesign.hardware.units.unit_model import UnitModelFile
 
+_KNOWN = ("mac_model.yaml", "results.jsonl")  # of runs that were killed, or are older than the mark
+
 
 def run(arguments: argparse.Namespace) -> int:
-    with SearchProgress() as progress:
-        found = calibrate(
-            arguments.liberty,
-            arguments.out,
-            arguments.tool,
-            arguments.clocks,
-            arguments.limit,
-            arguments.parallel,
-            progress,
-            arguments.units,
-        )
-    model = found.model()
-    write_atomic(arguments.out / "mac_model.yaml", model_text(model))
-    write_atomic(arguments.out / "units.json", json.dumps([asdict(row) for row in found.results()], indent=0) + "\n")
+    with own_folder(arguments.out, "calibrate", _KNOWN):
+        with StageProgress() as progress:
+            found = calibrate(
+                arguments.liberty,
+                arguments.out,
+                arguments.tool,
+                arguments.clocks,
+                arguments.limit,
+                arguments.parallel,
+                progress,
+                arguments.units,
+            )
+        model, units = found.model(), [asdict(row) for row in found.results()]
+        write_atomic(arguments.out / "mac_model.yaml", model_text(model))
+        write_atomic(arguments.out / "units.json", json.dumps(units, indent=0) + "\n")
     if arguments.json:
         print_json(model)
         return 0

@@ -6,6 +6,7 @@ import argparse
 from math import isinf
 
 from codesign.commands.output import assignment_for, human, print_json, print_table
+from codesign.commands.progress import WAIT_S, StageProgress
 from codesign.files import check_target, csv_text, write_target
 from codesign.hardware import Accelerator, AcceleratorGrid, Cost, cost, load_accelerator
 from codesign.hardware.chip import memory
@@ -30,14 +31,18 @@ _COMPARED = {
 
 def run(arguments: argparse.Namespace) -> int:
     check_target(arguments.csv, "--csv")
-    task = load_task(arguments.workload) if is_task(arguments.workload) else None
-    workload = task.workload() if task is not None else workload_called(arguments.workload)
-    accelerator = load_accelerator(arguments.accelerator)
-    assignment = assignment_for(workload, arguments)
+    with StageProgress(WAIT_S, silent=arguments.json) as progress:
+        progress("cost", 0, 3, "tracing the network")
+        task = load_task(arguments.workload) if is_task(arguments.workload) else None
+        workload = task.workload() if task is not None else workload_called(arguments.workload)
+        accelerator = load_accelerator(arguments.accelerator)
+        assignment = assignment_for(workload, arguments)
+        progress("cost", 1, 3, "pricing the accelerator")
+        result = cost(workload, accelerator, assignment)
+        points = roofline(workload, accelerator, assignment)
+        progress("cost", 2, 3, "pricing what a change would buy")
+        variants = what_if(workload, accelerator, assignment)
     transferred = {"label": LABEL, "origin": dict(load_rules(arguments.rules).origin)} if arguments.rules else {}
-    result = cost(workload, accelerator, assignment)
-    points = roofline(workload, accelerator, assignment)
-    variants = what_if(workload, accelerator, assignment)
     if arguments.csv:
         write_target(arguments.csv, csv_text([point.to_dict() for point in points]), "--csv")
     norms = batch_norms(task) if task is not None else 0

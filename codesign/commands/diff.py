@@ -1,17 +1,24 @@
-"""``codesign diff``: compares two studies."""
+"""``codesign diff``: compares two studies, or a study with itself before its last run."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from codesign.commands.output import print_json
+from codesign.designs import earlier
+from codesign.designs.folder import EARLIER
+from codesign.errors import InputError
 from codesign.files import check_target, write_target
 from codesign.report.diff import as_markdown, compare
 
 
 def run(arguments: argparse.Namespace) -> int:
     check_target(arguments.out, "--out")
-    found = compare(arguments.old, arguments.new)
+    old, new = arguments.old, arguments.new
+    if new is None:
+        old, new = _before(old), old
+    found = compare(old, new)
     text = as_markdown(found)
     if arguments.out:
         write_target(arguments.out, text, "--out")
@@ -20,3 +27,10 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(text, end="")
     return int(found.verdict == "worse")
+
+
+def _before(study: Path) -> Path:
+    """The last front of an earlier run of the study; raises InputError if there is none."""
+    if not (fronts := earlier(study)):
+        raise InputError(f"{study}: no front of an earlier run here ({EARLIER}/ is missing); name two studies")
+    return fronts[-1]

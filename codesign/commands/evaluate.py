@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from codesign.commands.output import assignment_for, print_json, print_table
+from codesign.commands.progress import WAIT_S, StageProgress
 from codesign.commands.values import task_options
 from codesign.models import load_task
 from codesign.quality import Evaluator
@@ -12,12 +13,16 @@ from codesign.quality.trial import try_network
 
 
 def run(arguments: argparse.Namespace) -> int:
-    task = load_task(arguments.task, options=task_options(arguments.set))
-    assignment = assignment_for(task.workload(), arguments)
-    evaluator = Evaluator(task, ranges=arguments.ranges or "mse")
-    evaluator.check(assignment)
-    try_network(evaluator)
-    qualities = [evaluator(assignment)] if arguments.quick else evaluator.metrics(assignment)
+    with StageProgress(WAIT_S, silent=arguments.json) as progress:
+        progress("evaluate", 0, 3, "loading the network")
+        task = load_task(arguments.task, options=task_options(arguments.set))
+        assignment = assignment_for(task.workload(), arguments)
+        evaluator = Evaluator(task, ranges=arguments.ranges or "mse")
+        evaluator.check(assignment)
+        progress("evaluate", 1, 3, "running the float network")
+        try_network(evaluator)
+        progress("evaluate", 2, 3, "measuring the assignment")
+        qualities = [evaluator(assignment)] if arguments.quick else evaluator.metrics(assignment)
     if arguments.json:
         print_json({"task": task.name, "ranges": evaluator.ranges, "metrics": [q.to_dict() for q in qualities]})
         return 0

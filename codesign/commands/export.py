@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from codesign.commands.output import print_json
+from codesign.commands.output import own_folder, print_json
+from codesign.commands.progress import WAIT_S, StageProgress
 from codesign.commands.rtl import rtl_text
 from codesign.export import export_design
 
 
 def run(arguments: argparse.Namespace) -> int:
-    written = export_design(arguments.study, arguments.design, arguments.to, arguments.out)
+    progress = StageProgress(WAIT_S, silent=arguments.json)
+    with own_folder(arguments.out, "export"), progress:
+        progress("export", 0, 1, f"design {arguments.design} to {arguments.to}")
+        written = export_design(arguments.study, arguments.design, arguments.to, arguments.out)
     if arguments.json:
         print_json(written)
     elif arguments.to == "rtl":

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from codesign.commands.output import print_json, print_table
+from codesign.commands.progress import WAIT_S, StageProgress
 from codesign.errors import InputError
 from codesign.files import check_target, csv_text, write_target
 from codesign.formats import Format, FormatPair, format_names, get_format, sqnr_db
@@ -36,8 +37,13 @@ def run(arguments: argparse.Namespace) -> int:
         check_plot(arguments.plot)
     for fmt in formats:
         MacUnit((FormatPair(fmt.name, fmt.name),), "auto", arguments.dot)  # raises if none multiplies it
-    tensors = real_tensors()
-    rows = [row(fmt, tensors, arguments.dot) for fmt in formats]
+    rows = []
+    with StageProgress(WAIT_S, silent=arguments.json) as progress:
+        progress("formats", 0, len(formats), "tensors of the rewrite network")
+        tensors = real_tensors()
+        for done, fmt in enumerate(formats):
+            progress("formats", done, len(formats), fmt.name)
+            rows.append(row(fmt, tensors, arguments.dot))
     if arguments.plot:
         error = MacUnit((FormatPair("int8", "int8"),)).model.error("area")
         write_format_plot(rows, arguments.dot, error, arguments.plot)

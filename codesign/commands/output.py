@@ -1,19 +1,19 @@
-"""Output of commands: JSON or tables on stdout, progress on stderr."""
+"""Output of commands: JSON or tables on stdout, and the folders that they write into."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
-import time
-from collections.abc import Iterable, Sequence
-from types import TracebackType
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from codesign.folders import check_own, mark, new_parents
 from codesign.formats import Assignment, FormatPair, read_assignment
 from codesign.report.text import human as with_prefix
 
@@ -66,64 +66,21 @@ def assignment_for(workload: Workload, arguments: argparse.Namespace) -> Assignm
     return Assignment.of_pairs(dict.fromkeys(workload.layers, pair), workload.layer_kinds())
 
 
-_AT_ONCE_S = 0.02  # steps that follow each other faster were not made now
+def say_new_parents(folder: Path, what: str) -> None:
+    """Say on stderr if `what` will be in a folder whose parents do not exist yet: its name may be misspelt."""
+    if missing := new_parents(folder):
+        print(f"{missing[-1]}: this folder is new; {what} will be in {folder}", file=sys.stderr)
 
 
-class SearchProgress:
-    """Progress on stderr with the time left: a bar on a terminal, otherwise a line at least every 10 s."""
+@contextlib.contextmanager
+def own_folder(folder: Path, command: str, known: Collection[str] = ()) -> Iterator[None]:
+    """Within the context, `command` writes into `folder`, which is its own then, also after an error.
 
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._bar: Progress | None = None
-        if console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description:<14}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[detail]}", markup=False),
-                console=console,
-            )
-        self._tasks: dict[str, Any] = {}
-        self._said = 0.0
-        self._left: dict[str, TimeLeft] = {}
-
-    def __enter__(self) -> SearchProgress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, stage: str, done: int, total: int, detail: str) -> None:
-        if self._bar is not None:
-            if stage not in self._tasks:
-                self._tasks[stage] = self._bar.add_task(stage, total=total, detail=detail)
-            self._bar.update(self._tasks[stage], completed=done, total=total, detail=detail)
-            return
-        left = self._left.setdefault(stage, TimeLeft()).after(done, total, time.monotonic())
-        if done == total or time.monotonic() - self._said > 10:
-            self._said = time.monotonic()
-            print(f"{stage}: {done}/{total} {detail}".rstrip() + left, file=sys.stderr, flush=True)
-
-
-class TimeLeft:
-    """The remaining time of a stage, by the time that its last steps took."""
-
-    def __init__(self) -> None:
-        self._first: tuple[int, float] | None = None
-        self._last = 0.0
-
-    def after(self, done: int, total: int, now: float) -> str:
-        """``, 12 min left`` after `done` of `total` steps at the time `now`; '' if nothing is known."""
-        if self._first is None or now - self._last < _AT_ONCE_S:  # what an earlier run did comes all at once
-            self._first = (done, now)
-        self._last = now
-        before, since = self._first
-        if done >= total or done <= before:
-            return ""
-        left = (now - since) / (done - before) * (total - done)
-        return f", {left:.0f} s left" if left < 100 else f", {left / 60:.0f} min left"
+    Raises InputError as `check_own`.
+    """
+    check_own(folder, command, known)
+    say_new_parents(folder, "the files")
+    try:
+        yield
+    finally:
+        mark(folder, command)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from codesign.commands.output import print_json
+from codesign.commands.output import own_folder, print_json
 from codesign.errors import CodesignError, InputError
 from codesign.files import write_atomic
 from codesign.formats import FormatPair
@@ -80,7 +80,8 @@ def _array(arguments: argparse.Namespace) -> int:
     ]
     if given:
         raise InputError(f"{given[0]} goes with format pairs: a design has its own unit")
-    facts = export_rtl(study, arguments.design, arguments.out, arguments.dataflow or "output", arguments.check)
+    with own_folder(arguments.out, "rtl"):
+        facts = export_rtl(study, arguments.design, arguments.out, arguments.dataflow or "output", arguments.check)
     facts["folder"] = str(arguments.out)
     if arguments.json:
         print_json(facts)
@@ -94,7 +95,20 @@ def _array(arguments: argparse.Namespace) -> int:
 
 
 def _unit(arguments: argparse.Namespace) -> int:
-    """Write one compute unit for some format pairs."""
+    """Write one compute unit for some format pairs, and run its bench if asked."""
+    with own_folder(arguments.out, "rtl"):
+        result, wrong = _written(arguments)
+    if arguments.json:
+        print_json(result)
+    else:
+        print("\n".join(f"{key}: {value}" for key, value in result.items()))
+    if wrong:
+        raise BenchFailed(f"{result['unit']} differs from its model in {arguments.check}; see {arguments.out}")
+    return 0
+
+
+def _written(arguments: argparse.Namespace) -> tuple[dict[str, object], int]:
+    """Write the files of one unit; returns what is told of it, and the number of wrong results in the simulator."""
     pairs = tuple(FormatPair.parse(text) for text in arguments.pairs)
     unit = MacUnit(pairs, arguments.accumulator, arguments.dot, clock_ghz=arguments.clock).rtl
     built = build(unit, "unit")
@@ -124,10 +138,4 @@ def _unit(arguments: argparse.Namespace) -> int:
         verdicts = simulate(arguments.check, checks, {"unit.v": built.text}, folder)
         wrong = sum(verdict.wrong for verdict in verdicts)
         result |= {"simulator": arguments.check, "wrong": [verdict.wrong for verdict in verdicts]}
-    if arguments.json:
-        print_json(result)
-    else:
-        print("\n".join(f"{key}: {value}" for key, value in result.items()))
-    if wrong:
-        raise BenchFailed(f"{unit.name} differs from its model in {arguments.check}; see {folder}")
-    return 0
+    return result, wrong

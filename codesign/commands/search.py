@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from codesign.commands.output import SearchProgress, print_json
-from codesign.designs import Study
+from codesign.commands.output import print_json, say_new_parents
+from codesign.commands.progress import StageProgress
+from codesign.designs import Study, earlier
 from codesign.errors import InputError
 from codesign.report import write_report
 from codesign.report.dashboard import write_notes
@@ -36,10 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.out or STUDIES / space.spec.name
     storage = arguments.storage or os.environ.get(STORAGE_VARIABLE)
     check_folder(folder, space, None if space.fixed else storage)
-    if missing := [parent for parent in folder.parents if not parent.exists()]:
-        print(f"{missing[-1]}: this folder is new; the study will be in {folder}", file=sys.stderr)
+    say_new_parents(folder, "the study")
+    before = earlier(folder)
     if space.fixed:
-        return _sweep(space, folder, arguments)
+        return _sweep(space, folder, arguments, before)
     study = open_study(
         space,
         folder,
@@ -53,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{folder}: resuming this study with {done} finished evaluations", file=sys.stderr)
     evaluations = arguments.evaluations or space.spec.search.evaluations
     try:
-        with SearchProgress() as progress:
+        with StageProgress() as progress:
             run_study(
                 study,
                 evaluations=evaluations,
@@ -78,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         said.append("prices: the cost model has changed since; all that was measured is priced anew")
     said += [f"sentinel: {s.task}: {s.before:.6g} -> {s.now:.6g}" for s in study.sentinels if s.moved != "no"]
     said += [f"failed: {failure}" for failure in study.failures]
+    said += _kept(folder, before)
     _tell(
         arguments, written, f"{written.front.evaluations} evaluations", {"trials": folder / "trials.csv"}, folder, said
     )
@@ -86,7 +89,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sweep(space: SearchSpace, folder: Path, arguments: argparse.Namespace) -> int:
+def _kept(folder: Path, before: Sequence[Path]) -> list[str]:
+    """What is said of the front that this run has replaced."""
+    return [f"earlier: the front of before is in {front}" for front in earlier(folder) if front not in before]
+
+
+def _sweep(space: SearchSpace, folder: Path, arguments: argparse.Namespace, before: Sequence[Path]) -> int:
     """Price every accelerator of a space with given formats."""
     for option, default in _MEASURING.items():
         if getattr(arguments, option) != default:
@@ -94,11 +102,11 @@ def _sweep(space: SearchSpace, folder: Path, arguments: argparse.Namespace) -> i
                 f"--{option} goes with measured tasks: {arguments.space} gives all formats, and its accelerators are "
                 "priced at once"
             )
-    with SearchProgress() as progress:
+    with StageProgress() as progress:
         found = run_sweep(space, folder, seed=arguments.seed, progress=progress)
         written = write_sweep(found, progress)
     work = f"{len(space.grid):,} accelerators, {found.priced:,} designs priced in {found.seconds:.1f} s"
-    _tell(arguments, written, work, {"fronts": folder / "fronts.csv"}, folder, [])
+    _tell(arguments, written, work, {"fronts": folder / "fronts.csv"}, folder, _kept(folder, before))
     return 0
 
 

@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict
 
 from codesign.commands.output import print_json
+from codesign.designs import earlier
 from codesign.errors import InputError
 from codesign.search.queue.overview import Holder, overview, study_in
 from codesign.search.queue.storage import default_storage, open_storage
@@ -18,8 +19,9 @@ def run(arguments: argparse.Namespace) -> int:
     url, name = _where(arguments)
     storage = open_storage(url)
     found = overview(storage, *study_in(storage, name))
+    fronts = earlier(arguments.folder) if arguments.folder is not None else []
     if arguments.json:
-        print_json(asdict(found))
+        print_json(asdict(found) | {"earlier": list(map(str, fronts))})
         return 0
     leader = _words(found.leader) if found.leader else "nobody"
     print(f"{found.study}: {found.state}, led by {leader}")
@@ -28,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"failed: {found.failed} cannot be measured; {found.stopped} stopped with their worker and queued again")
     print("\n".join(f"worker: {_words(worker)}" for worker in found.workers) or "worker: none evaluates anything")
+    if fronts:
+        print(f"earlier fronts: {len(fronts)}, the last in {fronts[-1]}")
     return 0
 
 

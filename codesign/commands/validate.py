@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 
 from codesign.commands.output import print_json
+from codesign.commands.progress import WAIT_S, StageProgress
 from codesign.search import load_space
 from codesign.search.results.check import check_space
 
 
 def run(arguments: argparse.Namespace) -> int:
-    space = load_space(arguments.space)
-    check_space(space)
+    with StageProgress(WAIT_S, silent=arguments.json) as progress:
+        progress("space", 0, 1, str(arguments.space))
+        space = load_space(arguments.space)
+        progress("space", 1, 1, str(arguments.space))
+        check_space(space, progress)
     counts = {name: len(workload.layers) for name, workload in space.workloads.items()}
     files = {name: str(network.task.file) for name, network in space.networks.items() if network.task.file}
     facts = {

@@ -3,7 +3,7 @@
 from codesign.designs.candidate import Candidate
 from codesign.designs.cost import Component, DesignCost, LayerCost, TaskCost
 from codesign.designs.design import AcceleratorFacts, Design, Metric, WorstSum
-from codesign.designs.folder import Study, load_study, save_study
+from codesign.designs.folder import Study, earlier, load_study, save_study
 from codesign.designs.front import Front, Goal, TaskFacts
 from codesign.designs.record import Accumulators, Baseline, LayerFacts, NetworkRecord, ProgressPoint, StudyRecord
 
@@ -27,6 +27,7 @@ __all__ = [
     "TaskCost",
     "TaskFacts",
     "WorstSum",
+    "earlier",
     "load_study",
     "save_study",
 ]

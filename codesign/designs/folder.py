@@ -1,4 +1,4 @@
-"""Reading, validating and writing a study's folder: front.json, details.json and examples.json."""
+"""Reading, validating and writing a study's folder: front.json, details.json, examples.json, and earlier fronts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from codesign.files import write_atomic
 from codesign.jsonio import checked, read_json
 
 FRONT, DETAILS, EXAMPLES, SPACE = "front.json", "details.json", "examples.json", "space.yaml"
+EARLIER = "earlier"  # fronts of earlier runs, each in a folder called by its time
+_OF_A_RUN = {"created", "made_with"}  # fields of a front that differ where nothing was found
 
 
 def _shown(shown: dict[str, list[dict[str, str]]]) -> dict[str, list[dict[str, str]]]:
@@ -116,19 +118,46 @@ def load_front(folder: Path) -> Front:
 def save_study(study: Study, space: str, tables: dict[str, str]) -> None:
     """Write a study's folder; raises EnvironmentProblem if it cannot be written.
 
-    front.json is written last, so that its presence means that the study is complete.
+    front.json is written last, so that its presence means that the study is complete. That of an earlier run is kept,
+    see `earlier`, unless the new one has nothing else to say.
 
     Args:
         study: the results.
         space: text of the space file.
         tables: name -> text of further files.
     """
+    _keep(study.folder, study.front)
     write_atomic(study.folder / SPACE, space)
     for name, text in tables.items():
         write_atomic(study.folder / name, text)
     write_atomic(study.folder / EXAMPLES, json.dumps(study.examples))
     write_atomic(study.folder / DETAILS, as_json(study.record))
     write_atomic(study.folder / FRONT, as_json(study.front))
+
+
+def earlier(folder: Path) -> list[Path]:
+    """The fronts of earlier runs of a study, oldest first: folders like a study's, without examples."""
+    return sorted(front.parent for front in (folder / EARLIER).glob(f"*/{FRONT}"))
+
+
+def _keep(folder: Path, front: Front) -> None:
+    """Keep the front of the run before, unless `front` is the same; one that cannot be read is no loss."""
+    try:
+        before = json.loads((folder / FRONT).read_text(encoding="utf-8"))
+        time = str(before["created"])[:19].replace(":", "")
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    now = json.loads(as_json(front))
+    if all(before.get(key) == now.get(key) for key in (before.keys() | now.keys()) - _OF_A_RUN):
+        return
+    target, number = folder / EARLIER / f"{time}Z", 1
+    while (target / FRONT).exists():  # of a run that ended in the same second
+        number += 1
+        target = target.with_name(f"{time}Z-{number}")
+    write_atomic(target / EXAMPLES, "{}")
+    for name in (SPACE, DETAILS, FRONT):
+        if (folder / name).exists():
+            write_atomic(target / name, (folder / name).read_bytes())
 
 
 def as_json(model: BaseModel) -> str:

@@ -63,13 +63,15 @@ def load_task(
 
         return load_custom(spec, name=name, search_path=search_path)
     if spec in (others := installed_tasks()):
-        from codesign.models.user_task import as_task
+        from codesign.models.user_task import as_task, code_with_metric
 
         with users(f"task '{spec}' ({others[spec].value})"):
             result = others[spec].load()()
         found = as_task(spec, name or spec, result)
-        package = sys.modules[others[spec].module.partition(".")[0]].__file__
-        found.code = digest_of_package(Path(package)) if package else ""
+        names = others[spec].module.partition(".")[0], others[spec].module
+        package, file = (sys.modules[each].__file__ for each in names)
+        code = digest_of_package(Path(package)) if package else ""
+        found.code = code_with_metric(found, code, Path(file).resolve() if file else None)
         return found
     if spec not in BUNDLED:
         known = [*BUNDLED, *others, "python:package.module:function", "transformers:DIR", "diffusers:DIR"]

@@ -10,6 +10,7 @@ error; a `Loss` gives a metric's unit and scale.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from codesign.errors import InputError
 from codesign.models.batches import Batches, in_words, lengths
 from codesign.models.custom import CustomTask
 from codesign.models.losses import Loss
+from codesign.models.metric_code import metric_code
 from codesign.models.task import Part, Task
 from codesign.plugins import importable, named_object
 from codesign.usercode import users
@@ -31,9 +33,15 @@ def load_custom(spec: str, *, name: str | None = None, search_path: Path | None 
     with importable(search_path), users(f"task '{spec}'"):
         named = named_object(spec, search_path)
         result = named.call()
-    task = as_task(spec, name or spec.rpartition(":")[2], result)
-    task.file, task.code = named.file, named.code
+        task = as_task(spec, name or spec.rpartition(":")[2], result)
+        task.file, task.code = named.file, code_with_metric(task, named.code, named.file)
     return task
+
+
+def code_with_metric(task: Task, code: str, file: Path | None) -> str:
+    """Hash of a task's own code, which begins in `file`, and of what its metric has elsewhere."""
+    more = metric_code(task.loss.function if isinstance(task, CustomTask) else type(task).score, file)
+    return hashlib.sha256("\n".join([code, *more]).encode()).hexdigest()[:16] if more else code
 
 
 def as_task(spec: str, name: str, result: Any) -> Task:

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from codesign.errors import InputError
-from codesign.formats import Assignment, Format, FormatPair, get_format
+from codesign.formats import Format, FormatPair, get_format
 from codesign.quality.evaluator import Evaluator
 from codesign.quality.gradients import differentiable
 from codesign.quality.quantized import Kept, quantized_weight
 from codesign.quality.ranges import Site, sites
+from codesign.quality.unreached import Step, measured_losses
 from codesign.workload import Product, ProductInterceptor
 
 Key = tuple[Site, str]  # (operand, format)
@@ -25,7 +26,14 @@ _BATCHES = 3  # most batches that are differentiated
 _EVERY, _FEW = 3, 12  # of more than 12 samples use every third; odd, so that interleaved tasks are all included
 
 
-def sensitivities(evaluator: Evaluator, pairs: Sequence[FormatPair], *, probes: int = 3, seed: int = 0) -> np.ndarray:
+def sensitivities(
+    evaluator: Evaluator,
+    pairs: Sequence[FormatPair],
+    *,
+    probes: int = 3,
+    seed: int = 0,
+    step: Step | None = None,
+) -> np.ndarray:
     """Predicted raw loss, float64 [layers, pairs], if one layer uses a pair and all others stay float.
 
     A Gauss-Newton (Fisher) estimate, similar to HAWQ-V2 (Dong et al., 2020) but without averaging the Hessian's trace.
@@ -36,7 +44,8 @@ def sensitivities(evaluator: Evaluator, pairs: Sequence[FormatPair], *, probes: 
     different samples (activations) and of different output channels (weights) are assumed independent, which makes the
     estimate a sum of many squares and reduces its variance.
 
-    Raises InputError, naming the layer, if a layer changes the outputs and no gradient of them reaches it.
+    The losses of layers that change the outputs, but that no gradient of them reaches (detach, argmax or rounding in
+    the forward pass), are measured instead: `step` is called before each of these evaluations.
     """
     rows = [len(next(iter(outputs.values()))) for outputs in evaluator.reference()]
     taken = sorted(set(np.linspace(0, len(rows) - 1, min(len(rows), _BATCHES)).round().astype(int).tolist()))
@@ -56,23 +65,14 @@ def sensitivities(evaluator: Evaluator, pairs: Sequence[FormatPair], *, probes: 
                 torch.autograd.backward(probe, retain_graph=index + 1 < probes_each)
             collector.end_probe(share)
         del outputs, probe
-    _check_reached(evaluator, [layer for layer in evaluator.layers if layer not in collector.reached], pairs)
-    return np.array([[collector.loss(layer, pair) / probes_each for pair in pairs] for layer in evaluator.layers])
-
-
-def _check_reached(evaluator: Evaluator, unreached: Sequence[str], pairs: Sequence[FormatPair]) -> None:
-    """Raise InputError unless the layers without a gradient leave the outputs as they are, in whatever formats."""
-    if not unreached:
-        return
-    exact = dict.fromkeys(evaluator.layers, FormatPair.parse("fp32"))
-    for pair in pairs:
-        assignment = Assignment.of_pairs(exact | dict.fromkeys(unreached, pair), evaluator.layers)
-        both = zip(evaluator.batches(assignment), evaluator.reference(), strict=True)
-        if any(not torch.equal(x, reference[name]) for outputs, reference in both for name, x in outputs.items()):
-            raise InputError(
-                f"{evaluator.task.name}: layer '{unreached[0]}' changes the outputs, but no gradient of them reaches "
-                "it (detach, argmax or rounding in the forward pass?): a search cannot tell how sensitive it is"
-            )
+    table = np.array([[collector.loss(layer, pair) / probes_each for pair in pairs] for layer in evaluator.layers])
+    unreached = [layer for layer, row in zip(evaluator.layers, table, strict=True) if not row.any()]
+    if unreached:  # detach or argmax leave a layer without a gradient, rounding leaves it with one of zeros
+        measured = measured_losses(evaluator, unreached, pairs, probes, generator, step or (lambda *_: None))
+        places = {layer: place for place, layer in enumerate(evaluator.layers)}
+        for (layer, pair), loss in measured.items():
+            table[places[layer], pairs.index(pair)] = loss
+    return table
 
 
 class _Collector:
@@ -86,7 +86,6 @@ class _Collector:
         self._dots: dict[Key, Tensor] = {}
         self._losses: defaultdict[Key, float] = defaultdict(float)
         self._weight_errors = Kept(evaluator.task.kept_bytes // 4)  # beside the graph of a batch
-        self.reached: set[str] = set()  # layers with a gradient
 
     def watch(self, product: Product) -> tuple[Tensor, Tensor]:
         """Interceptor's handler: returns operands with gradient hooks."""
@@ -108,7 +107,6 @@ class _Collector:
 
     @torch.no_grad()
     def _activation(self, site: Site, x: Tensor, axis: int, formats: Iterable[Format], grad: Tensor) -> None:
-        self.reached.add(site[0])
         # a third of the samples is enough, since rounding errors are averaged over all of their elements
         rows, axis = slice(None, None, _EVERY if x.shape[0] > _FEW else 1), axis % x.ndim
         scale = (x.shape[0] / len(x[rows])) ** 0.5
@@ -120,7 +118,6 @@ class _Collector:
     @torch.no_grad()
     def _weight(self, product: Product, grad: Tensor) -> None:
         weight = product.stationary
-        self.reached.add(product.layer)
         for fmt in self._weight_formats:
             key = (product.layer, fmt.name)
             known = self._weight_errors.get(key)

@@ -57,25 +57,39 @@ CODECS = {"huffman": huffman_bits, "bitmap": bitmap_bits}
 
 
 def weights(network: str) -> list[torch.Tensor]:
-    """[outputs, K] of every layer that has a weight."""
+    """[outputs, inputs, ...] of every layer that has a weight."""
     task = load_task(network)
     module, layers = task.module, set(task.workload().layers)
     found = {name.removesuffix(".weight"): p for name, p in module.named_parameters()}
-    return [p.detach().flatten(1) for name, p in found.items() if name in layers and p.ndim > 1]
+    return [p.detach() for name, p in found.items() if name in layers and p.ndim > 1]
+
+
+def stored(form: Format, weight: torch.Tensor) -> tuple[Quantized, float]:
+    """A weight as the network runs it, in codes, and the bits of its scales.
+
+    Blocks run along the input channels at each tap of a convolution, with a scale for each that a run of channels
+    starts; plain formats have a scale per output channel, which is neither counted here nor in the cost model.
+    """
+    if not form.is_block:
+        return form.quantize(weight.flatten(1), axis=1), 0.0
+    q = form.quantize(weight, axis=1)
+    assert form.scaling is not None
+    assert form.scaling.block is not None
+    assert q.scales is not None
+    return q, (form.bits_per_element - form.element_bits) * form.scaling.block * q.scales.numel()
 
 
 def ratios(form: Format) -> dict[str, list[float]]:
     """codec -> ratio of each network, then of both together."""
-    stored, coded = [], {codec: [] for codec in CODECS}
+    plain, coded = [], {codec: [] for codec in CODECS}
     for network in NETWORKS:
-        quantized = [form.quantize(w, axis=-1) for w in weights(network)]
-        elements = sum(q.codes.numel() for q in quantized)
-        scales = (form.bits_per_element - form.element_bits) * elements
-        stored.append(form.bits_per_element * elements)
+        found = [stored(form, weight) for weight in weights(network)]
+        scales = sum(bits for _, bits in found)
+        plain.append(form.element_bits * sum(q.codes.numel() for q, _ in found) + scales)
         for codec, bits in CODECS.items():
-            coded[codec].append(sum(map(bits, quantized)) + scales)
+            coded[codec].append(sum(bits(q) for q, _ in found) + scales)
     return {
-        codec: [*(a / b for a, b in zip(stored, each, strict=True)), sum(stored) / sum(each)]
+        codec: [*(a / b for a, b in zip(plain, each, strict=True)), sum(plain) / sum(each)]
         for codec, each in coded.items()
     }
 

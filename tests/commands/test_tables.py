@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from codesign.commands.output import TimeLeft, print_table
+from codesign.commands.output import print_table
+from codesign.commands.progress import TimeLeft
 
 
 def test_markup_in_names_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

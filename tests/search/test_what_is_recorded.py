@@ -289,3 +289,13 @@ def test_batch_normalisations_that_are_not_folded_are_said(tmp_path: Path, capsy
 
 def test_nothing_is_said_of_a_network_without_them(study: Path) -> None:
     assert "batch normalisation" not in (study / "report.md").read_text()
+
+
+def test_layers_whose_losses_are_measured_for_want_of_a_gradient_are_said(tmp_path: Path) -> None:
+    out = searched(tmp_path, SPACE.replace("tests.tiny:task", "tests.tiny:detached"), "--evaluations", "6")
+    said = [line for line in (out / "search.log").read_text().splitlines() if "gradient" in line]
+    assert len(said) == 1
+    assert "sensitivities: tiny: no gradient of the outputs reaches layer conv: its losses are measured" in said[0]
+    assert all(
+        loss > 0 for loss in json.loads((out / "details.json").read_text())["sensitivities"]["tiny"]["conv"].values()
+    )

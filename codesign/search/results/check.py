@@ -11,19 +11,24 @@ from codesign.search.engine.combiner import Combiner
 from codesign.search.engine.points import Pool
 from codesign.search.results.sweep import check_sweep
 from codesign.search.space.resolve import SearchSpace
+from codesign.search.study.progress import Progress
 from codesign.search.study.uniform import why_none
 
 
-def check_space(space: SearchSpace) -> None:
+def check_space(space: SearchSpace, progress: Progress | None = None) -> None:
     """Raise InputError if a metric is no loss, or if one format throughout is no design on any accelerator.
 
     The float networks run, and once with a coarse format; no candidate is measured.
+    progress: called with (stage, done, total, detail).
     """
+    report = progress or (lambda *_: None)
     if space.fixed:
         check_sweep(space)
         return
-    for network in space.networks.values():
+    for i, (name, network) in enumerate(space.networks.items()):
+        report("metrics tried", i, len(space.networks), name)
         try_metric(Evaluator(network.task, ranges=network.ranges))
+    report("metrics tried", len(space.networks), len(space.networks), "")
     _check_fit(space)
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from codesign.designs.folder import FRONT
-from codesign.errors import EnvironmentProblem, InputError
+from codesign.errors import InputError
 from codesign.files import make_folder, write_new
+from codesign.folders import entries, other_files
 from codesign.search.queue.storage import without_password
 from codesign.search.space.changes import changes
 from codesign.search.space.resolve import SearchSpace
 
 CLAIM = "study.json"  # the study that a folder belongs to
 DATABASE = "study.db"
-_NAMED = 3  # files of somebody else that the error names
 
 
 def check_folder(folder: Path, space: SearchSpace, storage: str | None = None) -> None:
@@ -25,11 +25,11 @@ def check_folder(folder: Path, space: SearchSpace, storage: str | None = None) -
 
     storage: URL; None for the default one, and for studies without measurements.
     """
-    entries = _entries(folder)
-    if not entries:
+    held = entries(folder)
+    if not held:
         return
     name, other = space.spec.name, "give another --out"
-    if CLAIM in entries:
+    if CLAIM in held:
         claim = _read(folder)
         if claim["study"] != name:
             raise InputError(f"{folder}: holds the study '{claim['study']}', not '{name}'; {other}")
@@ -38,13 +38,12 @@ def check_folder(folder: Path, space: SearchSpace, storage: str | None = None) -
             raise InputError(
                 f"{folder}: holds this study as kept in {where[0]}, not in {where[1]}; {other}, or remove its {CLAIM}"
             )
-        if space.fixed or (storage is None and DATABASE not in entries):  # else the storage knows the study's space
+        if space.fixed or (storage is None and DATABASE not in held):  # else the storage knows the study's space
             _check_space(folder, claim["space"], space)
         return
-    found = _names(folder) if DATABASE in entries else _name_of_front(folder) if FRONT in entries else None
+    found = _names(folder) if DATABASE in held else _name_of_front(folder) if FRONT in held else None
     if found is None:
-        some = ", ".join(sorted(entries)[:_NAMED]) + (", ..." if len(entries) > _NAMED else "")
-        raise InputError(f"{folder}: holds other files ({some}) and no study; give a new folder as --out")
+        raise other_files(folder, held, "study")
     if found and name not in found:
         raise InputError(f"{folder}: holds the study '{found[0]}', not '{name}'; {other}")
 
@@ -60,20 +59,6 @@ def claim_folder(folder: Path, space: SearchSpace, storage: str | None = None) -
 def claimed(folder: Path) -> dict[str, Any]:
     """The claim of a folder; {} if it has none."""
     return _read(folder) if (folder / CLAIM).exists() else {}
-
-
-def _entries(folder: Path) -> set[str]:
-    """The names in a folder, without hidden ones and what a file system puts there."""
-    try:
-        return {each.name for each in folder.iterdir() if not each.name.startswith((".", "lost+found"))}
-    except FileNotFoundError:
-        return set()
-    except NotADirectoryError:
-        if folder.exists():
-            raise InputError(f"{folder}: is no folder; give another --out") from None
-        return set()  # a file in the place of a parent: its making will say so
-    except OSError as error:
-        raise EnvironmentProblem(f"{folder}: cannot be read ({error.strerror or error})") from None
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from codesign.designs import Candidate
 from codesign.quality import sensitivities, try_metric
+from codesign.quality.unreached import Step
 from codesign.search.engine.engine import Proposal
 from codesign.search.engine.points import Designs, Pool
 from codesign.search.queue.lease import Lease
@@ -279,11 +280,28 @@ def _sensitivities(study: OpenStudy, report: Progress) -> None:
         evaluator, key = study.evaluators[name], "|".join(map(str, study.space.pairs))
         table = evaluator.cache.get(key, f"sensitivities-{study.seed}") if evaluator.cache else None
         if table is None:
-            table = sensitivities(evaluator, study.space.pairs, seed=study.seed).tolist()
+            table = sensitivities(evaluator, study.space.pairs, seed=study.seed, step=_measuring(name, report)).tolist()
             if evaluator.cache:
                 evaluator.cache.put(key, f"sensitivities-{study.seed}", table)
         study.tables[name] = np.where(network.allowed, np.array(table), np.inf)
     study.timings["sensitivities"] = time.monotonic() - started
+
+
+def _measuring(network: str, report: Progress) -> Step:
+    """Says which layers of a network are measured in the place of an estimate."""
+    said: set[str] = set()
+
+    def step(done: int, total: int, layer: str) -> None:
+        if layer not in said:
+            said.add(layer)
+            log.info(
+                "sensitivities: %s: no gradient of the outputs reaches layer %s: its losses are measured",
+                network,
+                layer,
+            )
+        report("sensitivities measured", done, total, f"{network} {layer}")
+
+    return step
 
 
 def _work(study: OpenStudy, proposal: Proposal, proposed_by: str) -> Work:

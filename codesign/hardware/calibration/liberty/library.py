@@ -15,13 +15,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isnan, nan
 from pathlib import Path
 
 from codesign.errors import InputError
 from codesign.hardware.calibration.liberty.logic import BooleanExpression, parse_expression
 from codesign.hardware.calibration.liberty.merged import write_merged
 from codesign.hardware.calibration.liberty.power_tables import mean, pin_energies
-from codesign.hardware.calibration.liberty.text import Group, Parser, library_units, outline
+from codesign.hardware.calibration.liberty.text import CAPACITANCES, Group, Parser, library_units, outline
 
 __all__ = ["Cell", "FlipFlop", "Library", "read_liberty", "write_merged"]
 
@@ -68,7 +69,7 @@ class Cell:
     name: str
     area_um2: float
     leakage_nw: float
-    inputs_ff: dict[str, float]  # input pin -> capacitance
+    inputs_ff: dict[str, float]  # input pin -> capacitance; NaN only in cells that no unit is built of
     functions: dict[str, BooleanExpression]  # output pin -> function
     # pin -> internal energy per toggle (mean of rise and fall, at the centre of the table): outputs; of a flip-flop
     # also data pins and the clock pin with a constant output. The energy of a flip-flop's output is what a change adds
@@ -172,8 +173,8 @@ def read_liberty(*paths: str | Path) -> Library:
     """Read a library from one file, or from several files that each contain some of its cells; gzip is supported.
 
     Raises InputError (file and line where known) for a file that is missing, not Liberty or truncated, for files
-    whose units or voltages differ, and for a library that cannot build a unit: no area, flip-flop, inverter, NAND
-    or buffer.
+    whose units or voltages differ, for a cell with an input pin of unknown capacitance, and for a library that cannot
+    build a unit: no area, flip-flop, inverter, NAND or buffer.
     """
     if not paths:
         raise InputError("no Liberty file given")
@@ -216,7 +217,7 @@ class _Units:
     leakage_nw: float
     energy_fj: float
     voltage_v: float
-    default_input: float
+    default_input: float | None  # capacitance of an input pin that gives none
 
     @classmethod
     def of(cls, header: Group, inner: list[tuple[Group, int]], parser: Parser) -> _Units:
@@ -228,7 +229,7 @@ class _Units:
         volt = _quantity(attributes.get("voltage_unit", "1V"), "V", header, parser)
         leakage = _quantity(attributes.get("leakage_power_unit", _LEAKAGE), "W", header, parser)
         time = _quantity(attributes.get("time_unit", "1ns"), "s", header, parser)  # ns is Liberty's default
-        voltage = attributes.get("nom_voltage")
+        voltage, default_input = attributes.get("nom_voltage"), attributes.get("default_input_pin_cap")
         for group, _ in inner:
             if group.kind == "operating_conditions":
                 wanted = attributes.get("default_operating_conditions", "")
@@ -242,7 +243,7 @@ class _Units:
             leakage_nw=leakage / 1e-9,
             energy_fj=load_ff * volt**2,
             voltage_v=_number(voltage, header, parser) * volt,
-            default_input=_number(attributes.get("default_input_pin_cap", "0"), header, parser),
+            default_input=None if default_input is None else _number(default_input, header, parser),
         )
 
 
@@ -276,15 +277,23 @@ def _read_cell(parser: Parser, offset: int, units: _Units) -> Cell:
     if cell.first("ff") is not None:  # only delays of flip-flops are read here; abc reads those of gates
         cell = parser.group(offset, {"test_cell", "receiver_capacitance", "pg_pin"})
     pins = [(name, pin) for pin in cell.all("pin") for name in pin.arguments]
-    inputs = {
-        name: _capacitance(pin, parser, units) for name, pin in pins if pin.attributes.get("direction") == "input"
-    }
     functions = {
         name: _function(pin.attributes["function"], pin, parser)
         for name, pin in pins
         if pin.attributes.get("direction") == "output" and "function" in pin.attributes
     }
     ff = _flip_flop(cell, pins, parser)
+    latch = ff is None and (sequential or "clock_gating_integrated_cell" in cell.attributes)
+    dont_use = _true(cell, "dont_use") or any("three_state" in pin.attributes for _, pin in pins)
+    inputs = {
+        name: _capacitance(pin, parser, units) for name, pin in pins if pin.attributes.get("direction") == "input"
+    }
+    missing = next((name for name, capacitance in inputs.items() if isnan(capacitance)), None)
+    if missing is not None and functions and not (latch or dont_use):  # no unit is built of the others
+        raise parser.error(
+            dict(pins)[missing].offset,
+            f"pin {missing} of cell {cell.arguments[0]} has no capacitance, and the library no default_input_pin_cap",
+        )
     return Cell(
         name=cell.arguments[0],
         area_um2=_number(cell.attributes.get("area", "0"), cell, parser),
@@ -296,8 +305,8 @@ def _read_cell(parser: Parser, offset: int, units: _Units) -> Cell:
             for name, energy in pin_energies(pins, ff.clock if ff else None, ff is None or ff.rising).items()
         },
         ff=ff,
-        latch=ff is None and (sequential or "clock_gating_integrated_cell" in cell.attributes),
-        dont_use=_true(cell, "dont_use") or any("three_state" in pin.attributes for _, pin in pins),
+        latch=latch,
+        dont_use=dont_use,
     )
 
 
@@ -309,10 +318,13 @@ def _function(text: str, group: Group, parser: Parser) -> BooleanExpression:
 
 
 def _capacitance(pin: Group, parser: Parser, units: _Units) -> float:
-    given = [pin.attributes[key] for key in ("capacitance",) if key in pin.attributes] or [
-        pin.attributes[key] for key in ("rise_capacitance", "fall_capacitance") if key in pin.attributes
+    """Of an input pin, in fF; NaN if neither the pin nor the library gives one."""
+    first, *others = CAPACITANCES
+    given = [pin.attributes[key] for key in (first,) if key in pin.attributes] or [
+        pin.attributes[key] for key in others if key in pin.attributes
     ]
-    values = [_number(text, pin, parser) for text in given] or [units.default_input]
+    default = nan if units.default_input is None else units.default_input
+    values = [_number(text, pin, parser) for text in given] or [default]
     return sum(values) / len(values) * units.load_ff
 
 

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from codesign.errors import InputError
 from codesign.files import write_atomic
-from codesign.hardware.calibration.liberty.text import ARGUMENTS, GAP, OPENING, Group, Parser, library_units, outline
+from codesign.hardware.calibration.liberty.text import (
+    ARGUMENTS,
+    CAPACITANCES,
+    GAP,
+    OPENING,
+    Group,
+    Parser,
+    library_units,
+    outline,
+)
 
 # Tables that neither yosys nor abc reads; without them a merged library loads in half the time.
 _NOT_FOR_SYNTHESIS = re.compile(
@@ -21,6 +30,7 @@ _UNQUOTED = re.compile(
     r"\b(function|next_state|clocked_on|clear|preset|enable|data_in|three_state|state_function)"
     r"([ \t]*:[ \t]*)([^\s\"\\;}][^\n\"\\;}]*)"
 )
+_DEFAULT = "default_input_pin_cap"  # which neither yosys nor abc reads
 _PINS = re.compile(rf"\bpin{GAP}\(([^()]*,[^()]*)\)")
 
 
@@ -51,7 +61,9 @@ def write_merged(library_paths: Sequence[Path], target_path: Path) -> None:
             if key in known or _NOT_FOR_SYNTHESIS.match(group.kind + "("):
                 continue  # a template or cell that an earlier file has defined
             known.add(key)
-            pieces.append(_plain(_slim(parser.text[group.offset : end], path), path) + "\n")
+            text = _plain(_slim(parser.text[group.offset : end], path), path)
+            default = library.attributes.get(_DEFAULT)
+            pieces.append((_loaded(text, path, default) if default and group.kind == "cell" else text) + "\n")
     if header is None:
         raise InputError("no Liberty file given")
     write_atomic(target_path, "".join(pieces) + "}\n")
@@ -83,3 +95,13 @@ def _plain(text: str, path: Path) -> str:
         names = match[1].split(",")
         kept.append("\n".join(f"pin ({name.strip()}){text[match.end() : at]}" for name in names))
     return "".join(kept) + text[at:]
+
+
+def _loaded(text: str, path: Path, default: str) -> str:
+    """The text of a cell whose input pins all have a capacitance: those without one have `default`."""
+    pins = Parser(text, path).group(0, {"test_cell", "pg_pin", "timing"}).all("pin")
+    for pin in reversed(pins):
+        if pin.attributes.get("direction") == "input" and not pin.attributes.keys() & set(CAPACITANCES):
+            start = pin.body[0]
+            text = f"{text[:start]}capacitance : {default}; {text[start:]}"
+    return text

@@ -25,6 +25,7 @@ ARGUMENTS = re.compile(r'\(((?:"(?:[^"\\]|\\[\s\S])*"|[^()"])*)\)')
 _BRACE = re.compile(r'"(?:[^"\\]|\\[\s\S])*"|/\*[\s\S]*?\*/|[{}]')
 _LIBRARY = re.compile(rf"library{GAP}\(")
 OPENING = re.compile(GAP + r"\{")
+CAPACITANCES = ("capacitance", "rise_capacitance", "fall_capacitance")  # of a pin: the first, or the mean of the others
 
 
 @dataclass

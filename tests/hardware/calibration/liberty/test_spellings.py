@@ -40,6 +40,11 @@ SPELLINGS = {
         "pin (A) { direction : input; capacitance : 2.0; }\npin (B) { direction : input; capacitance : 2.0; }",
         "pin (A, B) { direction : input; capacitance : 2.0; }",
     ),
+    "a default capacitance of input pins": changed(
+        "library (tiny) {",
+        "library (tiny) {\n  default_input_pin_cap : 1.0;",
+        WHOLE.replace("direction : input; capacitance : 1.0;", "direction : input;"),
+    ),
     "units after the first group": changed(
         "  lu_table_template (delay)",
         f'  type (b) {{ base_type : array; }}\n  {LOAD};\n  time_unit : "1ps";\n  lu_table_template (delay)',
@@ -77,6 +82,7 @@ def test_a_spelling_reads_as_the_plain_one(spelling: str, tmp_path: Path, librar
         "a byte-order mark",
         "a function without quotes",
         "a list of pins",
+        "a default capacitance of input pins",
         "units after the first group",
     ],
 )
@@ -97,6 +103,21 @@ def test_without_a_leakage_unit_the_assumed_one_is_said(tmp_path: Path, library:
 def test_without_leakage_no_unit_is_needed(tmp_path: Path) -> None:
     text = changed('  leakage_power_unit : "1nW";\n', "").replace("cell_leakage_power", "unread")
     assert read_liberty(written(tmp_path, text)).assumed == ()
+
+
+def test_a_pin_of_unknown_capacitance_is_refused_with_its_cell_and_line(tmp_path: Path) -> None:
+    """It would have been read as 0, and made every unit with that cell faster and cheaper than it is."""
+    text = changed("pin (B) { direction : input; capacitance : 2.0;", "pin (B) { direction : input;")
+    line = text[: text.index("pin (B) { direction : input; }")].count("\n") + 1
+    said = rf"some\.lib:{line}: pin B of cell xor2 has no capacitance, and the library no default_input_pin_cap"
+    with pytest.raises(InputError, match=said):
+        read_liberty(written(tmp_path, text))
+
+
+def test_a_cell_that_no_unit_is_built_of_needs_no_capacitance(tmp_path: Path) -> None:
+    text = changed("pin (B) { direction : input; capacitance : 2.0;", "pin (B) { direction : input;")
+    unused = changed("cell (xor2) {", "cell (xor2) { dont_use : true;", text)
+    assert read_liberty(written(tmp_path, unused)).cells["xor2"].dont_use
 
 
 def test_a_library_without_a_buffer_is_refused_before_synthesis(tmp_path: Path) -> None:
