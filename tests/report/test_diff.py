@@ -87,6 +87,12 @@ def test_the_same_formats_measured_worse_than_their_interval_are_a_regression(
     assert {(r.task, r.moved) for r in compare(one, two).remeasured} == {("rewrite", "worse")}
 
 
+def test_the_same_formats_measured_better_than_their_interval_are_none(tmp_path: Path) -> None:
+    found = compare(study(tmp_path / "one"), study(tmp_path / "two", shifted(-1.5)))
+    assert {(r.task, r.moved) for r in found.remeasured} == {("rewrite", "better")}
+    assert found.verdict != "worse"
+
+
 def test_other_formats_a_little_worse_are_noise_and_much_worse_are_not(tmp_path: Path) -> None:
     def other(by: float) -> Edit:
         def edit(design: dict[str, Any]) -> None:
@@ -121,10 +127,9 @@ def test_what_was_gained_and_lost_is_named(tmp_path: Path) -> None:
 
 def test_studies_of_other_objectives_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = study(tmp_path / "one"), study(tmp_path / "two")
-    front = json.loads((two / "front.json").read_text())
-    front["objectives"][2]["name"] = "energy_j"
-    (two / "front.json").write_text(json.dumps(front))
-    with pytest.raises(InputError, match="its objectives"):
+    for name in ("front.json", "details.json"):
+        (two / name).write_text((two / name).read_text().replace("restore.latency_s", "restore.energy_j"))
+    with pytest.raises(InputError, match=r"two: its objectives \(.*energy_j\) are not those of .*one \(.*latency_s\)"):
         compare(one, two)
     assert main(["diff", str(one), str(two)]) == 2
     assert main(["diff", str(one), str(tmp_path / "none")]) == 2
@@ -234,3 +239,22 @@ def test_long_lists_are_cut_and_say_so() -> None:
     assert _listed([], "lost", 2) == "none lost"
     assert _listed(["a", "b"], "lost", 2) == "2 lost (`a`, `b`)"
     assert _listed(["a", "b", "c"], "lost", 2) == "3 lost (`a`, `b`, ...)"
+
+
+def test_what_is_left_out_of_the_message_is_counted(tmp_path: Path) -> None:
+    """12 remeasured networks and as many layers of the balanced designs, of which 2 are shown."""
+
+    def edit(design: dict[str, Any]) -> None:
+        shifted(0.5)(design)
+        for layer in design["assignments"]["restore"]:
+            design["assignments"]["restore"][layer] = {"weight": "nvfp4", "activation": "nvfp4"}
+
+    found = compare(study(tmp_path / "one"), study(tmp_path / "two", edit))
+    said = as_markdown(found, most=2)
+    assert (len(found.remeasured), len(found.formats["restore"])) == (12, 4)
+    assert said.count("of d0000") == 2
+    assert "\n- and 10 more networks measured otherwise in the same formats\n" in said
+    assert said.count("\n| restore |") == 2
+    assert "\nand 2 more layers (`--json` has all)\n" in said
+    assert "more networks" not in as_markdown(found)
+    assert "more layers" not in as_markdown(found, most=4)
