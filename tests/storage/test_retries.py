@@ -49,6 +49,10 @@ def test_pauses_double_up_to_five_seconds_and_end_after_two_minutes(monkeypatch:
     assert failing.calls == len(clock.pauses) + 1
 
 
+def test_an_operation_that_is_tried_again_keeps_its_name() -> None:
+    assert (patient(settle).__name__, patient(settle).__doc__) == ("settle", settle.__doc__)
+
+
 def as_grpc() -> Exception:
     return type("RpcError", (Exception,), {"__module__": "grpc._channel"})("unavailable")
 
@@ -159,6 +163,11 @@ def test_an_empty_file_becomes_a_journal(tmp_path: Path) -> None:
 def test_an_empty_database_becomes_a_study_s(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "study.db").close()
     optuna.create_study(study_name="s", storage=open_storage(default_storage(tmp_path)))
+
+
+def test_looking_for_a_database_makes_none(tmp_path: Path) -> None:
+    storages._refuse_foreign_database(sqlalchemy.make_url(default_storage(tmp_path)), {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_of_a_foreign_database_three_tables_are_named(tmp_path: Path) -> None:
