@@ -117,6 +117,18 @@ def test_layers_of_the_balanced_designs_show_their_formats_before_and_now(tmp_pa
     assert "| restore | mid.conv |" in as_markdown(found)
 
 
+def test_the_balanced_designs_stand_beside_each_other_with_their_change(tmp_path: Path) -> None:
+    one, two = study(tmp_path / "one"), study(tmp_path / "two")
+    details = json.loads((two / "details.json").read_text())
+    (two / "details.json").write_text(json.dumps(details | {"chosen": "d00000005"}))
+    found = compare(one, two)
+    assert found.balanced == ("d00000004", "d00000005")
+    assert found.balanced_objectives["area_mm2"] == pytest.approx((4.2, 4.0))
+    rows = [[cell.strip() for cell in line.split("|")] for line in as_markdown(found).splitlines()]
+    assert [row[4] for row in rows if row[1:2] == ["area_mm2"]] == ["-4.8%"]
+    assert [row[4] for row in rows if row[1:2] == ["restore.latency_s"]] == ["+16.7%"]
+
+
 def test_what_was_gained_and_lost_is_named(tmp_path: Path) -> None:
     def edit(design: dict[str, Any]) -> None:
         design["id"] = design["id"].replace("d00000003", "dffffffff")
@@ -217,11 +229,11 @@ def test_qualities_are_drawn_with_the_width_of_their_95_percent_intervals(tmp_pa
         write_study(folder)
         front = json.loads((folder / "front.json").read_text())
         (design,) = front["designs"] = front["designs"][:1]
-        front["reference_point"] = [0.0, 40.0, 6.0, 0.1]
-        design["objectives"] = dict(zip(design["objectives"], (-1.0, 39.0, 5.0, 0.09), strict=True))
+        front["reference_point"] = [0.0, 1.0, 6.0, 0.1]
+        design["objectives"] = dict(zip(design["objectives"], (-1.0, 0.0, 5.0, 0.09), strict=True))
         for quality in design["quality"].values():
-            quality |= {"value": 39.0, "low": 39.0, "high": 39.0}
-        design["quality"]["rewrite"] |= {"low": 38.9, "high": 39.1}
+            quality |= {"value": 0.0, "low": 0.0, "high": 0.0}
+        design["quality"]["rewrite"] |= {"low": -0.1, "high": 0.1}
         layers = design["assignments"]["rewrite"]
         layers[next(iter(layers))] = {"weight": weight, "activation": "int8"}
         details = json.loads((folder / "details.json").read_text())
@@ -231,7 +243,7 @@ def test_qualities_are_drawn_with_the_width_of_their_95_percent_intervals(tmp_pa
         return folder
 
     old, new = (load_study(single(tmp_path / weight, weight)) for weight in ("int5", "int6"))
-    changes = _drawn_changes(old, new, np.array([0.0, 40.0, 6.0, 0.1])) / (1.0 * 1.0 * 0.01)
+    changes = _drawn_changes(old, new, np.array([0.0, 1.0, 6.0, 0.1])) / (1.0 * 1.0 * 0.01)
     assert float(np.std(changes)) == pytest.approx(2**0.5 * 0.1 / 1.96, rel=0.1)
 
 
