@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from codesign.quality import Quality
 from codesign.search.queue import queue
-from codesign.search.queue.queue import BEAT_S, SILENCE_S, Queue, Watch, machine, now, signature, surely_gone
+from codesign.search.queue.queue import BEAT_S, SILENCE_S, Heartbeat, Queue, Watch, machine, now, signature, surely_gone
 from codesign.search.queue.trials import ALIVE, FAILED, RESULT, STOPPED, TrialResult, Work, result_text, waiting_trial
+from tests.waiting import wait_until
 
 WORK = Work("0|net=0", {"net": [0]}, ("net", 1.0), {}, "test")
 QUALITY = {"net": Quality("loss", "", "minimize", 3.0, 2.0, 4.0, 1)}
@@ -189,6 +191,34 @@ def test_a_heartbeat_begins_the_patience_anew(monkeypatch: pytest.MonkeyPatch) -
 def test_a_worker_of_this_machine_that_ended_is_dead_at_once() -> None:
     assert Watch().abandoned(running(f"{machine()}/{ended()}/abc t 0"))
     assert not Watch().abandoned(running(f"{signature()} t 0"))
+
+
+def test_heartbeats_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another trial is taken in between; a heartbeat that fails does not end them."""
+    clock, beats = Clock(monkeypatch), []
+    monkeypatch.setattr(queue, "BEAT_S", 0.02)
+
+    class Noting(Queue):
+        def __init__(self) -> None:
+            pass
+
+        def beat(self, trial_id: int, worker: str, count: int) -> None:
+            beats.append((trial_id, worker, count))
+            raise ConnectionError
+
+    heartbeat = Heartbeat(Noting(), "host.1/2/abc")
+    heartbeat.hold(1)
+    wait_until(lambda: len(beats) == 1)
+    heartbeat.hold(2)
+    wait_until(lambda: len(beats) == 2)
+    time.sleep(0.1)  # some rounds at the same time of the clock
+    clock.now += 0.02
+    wait_until(lambda: len(beats) == 4)
+    assert sorted(beats) == [(trial_id, "host.1/2/abc", count) for trial_id in (1, 2) for count in (0, 1)]
+    assert heartbeat.held() == [1, 2]
+    for trial_id in (1, 2):
+        heartbeat.release(trial_id)
+    assert heartbeat.held() == []
 
 
 def test_silence_is_of_twelve_heartbeats() -> None:
