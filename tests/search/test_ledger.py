@@ -308,6 +308,15 @@ def test_a_trial_whose_creation_lost_its_answer_is_not_created_twice(
     assert ledger.poll([work(0), work(1)]) == 0
 
 
+def test_a_new_candidate_is_enqueued_without_reading_all_trials(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = opened(storage)
+    monkeypatch.setattr(ledger.study, "get_trials", lambda **_: pytest.fail("all trials are read"))
+    ledger.add(work())
+    assert len(ledger.queue.waiting()) == 1
+
+
 def test_workers_read_what_the_study_says(storage: BaseStorage) -> None:
     ledger = opened(storage)
     ledger.set_attribute("told", "yes")
