@@ -22,13 +22,12 @@ from optuna.trial import TrialState
 from codesign import __version__
 from codesign.cli import main
 from codesign.commands import validate
-from codesign.commands.values import duration
 from codesign.search import load_space, open_study
 from codesign.search.queue.lease import Lease
 from codesign.search.queue.queue import Heartbeat
 from codesign.search.queue.trials import Work
 from codesign.search.space.axes import hardware_parameters
-from codesign.signals import Stopped, held, stoppable
+from codesign.signals import Stopped
 from tests import SPACE
 from tests.waiting import wait_until
 
@@ -71,16 +70,6 @@ def test_a_signal_ends_a_command_with_one_line_and_its_code(
     assert signal.getsignal(number) == before
 
 
-def test_an_ignored_signal_stays_ignored() -> None:
-    """nohup codesign search ..."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with stoppable():
-            os.kill(os.getpid(), signal.SIGHUP)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
 def test_a_signal_waits_for_the_end_of_a_transaction(space: Path, tmp_path: Path) -> None:
     """Else the connection stays open amid its write, and the thread that measures waits for SQLite's lock."""
     ledger = open_study(load_space(space), tmp_path / "out").ledger
@@ -95,21 +84,6 @@ def test_a_signal_waits_for_the_end_of_a_transaction(space: Path, tmp_path: Path
     assert engine.pool.checkedout() == 0
     assert ledger.study.user_attrs["told"] == "yes"
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
-
-
-@pytest.mark.parametrize(("times", "reached"), [(1, True), (2, False)])
-def test_a_signal_that_is_held_acts_at_once_when_it_comes_again(times: int, reached: bool) -> None:
-    went_on = []
-
-    def operation() -> None:
-        with held():
-            for _ in range(times):
-                signal.raise_signal(signal.SIGINT)
-            went_on.append(True)
-
-    with pytest.raises(KeyboardInterrupt):
-        operation()
-    assert bool(went_on) is reached
 
 
 @pytest.mark.slow
@@ -266,7 +240,3 @@ def test_an_error_is_json_too_where_that_is_asked_for(capsys: pytest.CaptureFixt
     found = json.loads(said.out)
     assert code == found["exit_code"] == 2
     assert found["error"] in said.err
-
-
-def test_units_of_time() -> None:
-    assert [duration(text) for text in ("90s", "90", "20m", "6h", "1d", "1.5h")] == [90, 90, 1200, 21600, 86400, 5400]

@@ -7,7 +7,8 @@ import pytest
 import torch
 from gfloat.block import compute_scale_amax, quantize_block
 
-from codesign.formats import get_format, sqnr_db
+from codesign.formats import IntElement, get_format, sqnr_db
+from codesign.formats.scaling import asymmetric_scale
 from tests.formats import gaussian
 from tests.formats.oracles import MX, blocks_of, count_mismatches, exact_scale, grid_of, mx_reference, nearest_on
 
@@ -185,3 +186,23 @@ def test_mxfp4_clips_the_measured_share_of_gaussian_blocks(rule: str, share: flo
     scales = get_format("mxfp4").with_rule(rule).quantize(x, axis=1).scales
     assert scales is not None
     assert float((x.abs().amax(1, keepdim=True) > 6 * scales).float().mean()) == pytest.approx(share, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"), [("int8", 0), ("mxfp4", 8), ("nvfp4", 8), ("int4_g32", 16), ("int4_g32_zp", 20)]
+)
+def test_a_block_stores_its_scale_and_its_zero_point_besides_its_elements(name: str, bits: int) -> None:
+    fmt = get_format(name)
+    assert fmt.scaling is not None
+    assert fmt.scaling.shared_bits(fmt.element) == bits
+
+
+@pytest.mark.parametrize(("signed", "zero"), [(False, 85.0), (True, -43.0)])
+def test_the_zero_point_is_the_code_of_zero_also_among_signed_codes(signed: bool, zero: float) -> None:
+    """-1 .. 2 over the 255 steps of 8 bits: a third of them lie below 0."""
+    scaling = get_format("int8_zp").scaling
+    assert scaling is not None
+    low, high = torch.tensor([-1.0]), torch.tensor([2.0])
+    scale, zero_point = asymmetric_scale(low, high, IntElement(8, signed=signed), scaling)
+    assert float(scale) == pytest.approx(3 / 255)
+    assert float(zero_point) == zero

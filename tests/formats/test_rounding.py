@@ -9,6 +9,8 @@ import torch
 from gfloat import RoundMode, encode_ndarray, round_ndarray
 
 from codesign.formats import get_format
+from codesign.formats.elements import E4M3, E5M2, FP32, FloatElement, IntElement
+from codesign.formats.rounding import round_elements_, round_to
 from tests.formats.oracles import (
     MINIFLOATS,
     count_mismatches,
@@ -77,6 +79,25 @@ def test_integers_round_ties_to_even_and_saturate(bits: int) -> None:
     x = torch.cat([edge_cases(grid), random_numbers(limit, 100_000)])
     codes = get_format(f"int{bits}").quantize(x, amax=float(limit)).codes.numpy()
     assert np.array_equal(codes, np.rint(x.double().numpy()).clip(-limit, limit))
+
+
+@pytest.mark.parametrize("fraction_bits", [0, 2, 6])
+def test_fixed_point_numbers_round_to_multiples_of_their_step(fraction_bits: int) -> None:
+    element = IntElement(8, fraction_bits=fraction_bits)
+    step = 2.0**-fraction_bits
+    y = torch.tensor([-100.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2.75, 100.5]) * step
+    round_elements_(y, element, torch.empty_like(y))
+    assert (y / step).tolist() == [-100, -2, 0, 0, 2, 2, 3, 100]
+
+
+@pytest.mark.parametrize(("element", "oracle"), [(E4M3, "fp8_e4m3"), (E5M2, "fp8_e5m2"), (FloatElement(2, 3, 1), "")])
+def test_scales_round_to_the_nearest_value_with_their_sign_and_saturate(element: FloatElement, oracle: str) -> None:
+    grid = grid_of(oracle or "fp6_e2m3")
+    x = torch.cat([edge_cases(grid), random_numbers(element.max_value, 1000)])
+    x = torch.cat([x, -x])
+    x = x[x.isfinite()]
+    assert count_mismatches(round_to(element, x).double().numpy(), nearest_on(grid, x.double().numpy())) == 0
+    assert same_bits(round_to(FP32, x), x)
 
 
 @pytest.mark.parametrize(("name", "oracle"), [("bf16", ml_dtypes.bfloat16), ("fp16", np.float16)])

@@ -15,9 +15,7 @@ from torch import nn
 from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
 from codesign.models.custom import CustomTask
-from codesign.models.task import Samples
 from codesign.quality import Evaluator, UnmeasurableError, sensitivities
-from codesign.quality.measure import measure
 from codesign.quality.quantized import quantize_weight
 
 
@@ -172,12 +170,3 @@ def test_sensitivities_predict_measured_losses(evaluator: Evaluator) -> None:
     ratios = table.sum(axis=0) / whole
     assert ratios.shape == (6,)
     assert np.exp(np.abs(np.log(ratios))).max() < 4
-
-
-def test_an_interval_is_that_of_95_percent() -> None:
-    """Of the mean of normal samples: 1.96 standard errors to each side, not the 1.64 of 90 % or the 2.58 of 99 %."""
-    values = np.random.default_rng(0).normal(5.0, 2.0, 400)
-    found = measure(Samples("loss", "", "minimize", values, lambda rows: float(rows.mean())))
-    error = values.std() / 400**0.5
-    assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.12 * error)
-    assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.12 * error)

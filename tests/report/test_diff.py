@@ -87,6 +87,12 @@ def test_the_same_formats_measured_worse_than_their_interval_are_a_regression(
     assert {(r.task, r.moved) for r in compare(one, two).remeasured} == {("rewrite", "worse")}
 
 
+def test_the_same_formats_measured_better_than_their_interval_are_none(tmp_path: Path) -> None:
+    found = compare(study(tmp_path / "one"), study(tmp_path / "two", shifted(-1.5)))
+    assert {(r.task, r.moved) for r in found.remeasured} == {("rewrite", "better")}
+    assert found.verdict != "worse"
+
+
 def test_other_formats_a_little_worse_are_noise_and_much_worse_are_not(tmp_path: Path) -> None:
     def other(by: float) -> Edit:
         def edit(design: dict[str, Any]) -> None:
@@ -111,6 +117,18 @@ def test_layers_of_the_balanced_designs_show_their_formats_before_and_now(tmp_pa
     assert "| restore | mid.conv |" in as_markdown(found)
 
 
+def test_the_balanced_designs_stand_beside_each_other_with_their_change(tmp_path: Path) -> None:
+    one, two = study(tmp_path / "one"), study(tmp_path / "two")
+    details = json.loads((two / "details.json").read_text())
+    (two / "details.json").write_text(json.dumps(details | {"chosen": "d00000005"}))
+    found = compare(one, two)
+    assert found.balanced == ("d00000004", "d00000005")
+    assert found.balanced_objectives["area_mm2"] == pytest.approx((4.2, 4.0))
+    rows = [[cell.strip() for cell in line.split("|")] for line in as_markdown(found).splitlines()]
+    assert [row[4] for row in rows if row[1:2] == ["area_mm2"]] == ["-4.8%"]
+    assert [row[4] for row in rows if row[1:2] == ["restore.latency_s"]] == ["+16.7%"]
+
+
 def test_what_was_gained_and_lost_is_named(tmp_path: Path) -> None:
     def edit(design: dict[str, Any]) -> None:
         design["id"] = design["id"].replace("d00000003", "dffffffff")
@@ -121,10 +139,9 @@ def test_what_was_gained_and_lost_is_named(tmp_path: Path) -> None:
 
 def test_studies_of_other_objectives_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = study(tmp_path / "one"), study(tmp_path / "two")
-    front = json.loads((two / "front.json").read_text())
-    front["objectives"][2]["name"] = "energy_j"
-    (two / "front.json").write_text(json.dumps(front))
-    with pytest.raises(InputError, match="its objectives"):
+    for name in ("front.json", "details.json"):
+        (two / name).write_text((two / name).read_text().replace("restore.latency_s", "restore.energy_j"))
+    with pytest.raises(InputError, match=r"two: its objectives \(.*energy_j\) are not those of .*one \(.*latency_s\)"):
         compare(one, two)
     assert main(["diff", str(one), str(two)]) == 2
     assert main(["diff", str(one), str(tmp_path / "none")]) == 2
@@ -212,11 +229,11 @@ def test_qualities_are_drawn_with_the_width_of_their_95_percent_intervals(tmp_pa
         write_study(folder)
         front = json.loads((folder / "front.json").read_text())
         (design,) = front["designs"] = front["designs"][:1]
-        front["reference_point"] = [0.0, 40.0, 6.0, 0.1]
-        design["objectives"] = dict(zip(design["objectives"], (-1.0, 39.0, 5.0, 0.09), strict=True))
+        front["reference_point"] = [0.0, 1.0, 6.0, 0.1]
+        design["objectives"] = dict(zip(design["objectives"], (-1.0, 0.0, 5.0, 0.09), strict=True))
         for quality in design["quality"].values():
-            quality |= {"value": 39.0, "low": 39.0, "high": 39.0}
-        design["quality"]["rewrite"] |= {"low": 38.9, "high": 39.1}
+            quality |= {"value": 0.0, "low": 0.0, "high": 0.0}
+        design["quality"]["rewrite"] |= {"low": -0.1, "high": 0.1}
         layers = design["assignments"]["rewrite"]
         layers[next(iter(layers))] = {"weight": weight, "activation": "int8"}
         details = json.loads((folder / "details.json").read_text())
@@ -226,7 +243,7 @@ def test_qualities_are_drawn_with_the_width_of_their_95_percent_intervals(tmp_pa
         return folder
 
     old, new = (load_study(single(tmp_path / weight, weight)) for weight in ("int5", "int6"))
-    changes = _drawn_changes(old, new, np.array([0.0, 40.0, 6.0, 0.1])) / (1.0 * 1.0 * 0.01)
+    changes = _drawn_changes(old, new, np.array([0.0, 1.0, 6.0, 0.1])) / (1.0 * 1.0 * 0.01)
     assert float(np.std(changes)) == pytest.approx(2**0.5 * 0.1 / 1.96, rel=0.1)
 
 
@@ -234,3 +251,22 @@ def test_long_lists_are_cut_and_say_so() -> None:
     assert _listed([], "lost", 2) == "none lost"
     assert _listed(["a", "b"], "lost", 2) == "2 lost (`a`, `b`)"
     assert _listed(["a", "b", "c"], "lost", 2) == "3 lost (`a`, `b`, ...)"
+
+
+def test_what_is_left_out_of_the_message_is_counted(tmp_path: Path) -> None:
+    """12 remeasured networks and as many layers of the balanced designs, of which 2 are shown."""
+
+    def edit(design: dict[str, Any]) -> None:
+        shifted(0.5)(design)
+        for layer in design["assignments"]["restore"]:
+            design["assignments"]["restore"][layer] = {"weight": "nvfp4", "activation": "nvfp4"}
+
+    found = compare(study(tmp_path / "one"), study(tmp_path / "two", edit))
+    said = as_markdown(found, most=2)
+    assert (len(found.remeasured), len(found.formats["restore"])) == (12, 4)
+    assert said.count("of d0000") == 2
+    assert "\n- and 10 more networks measured otherwise in the same formats\n" in said
+    assert said.count("\n| restore |") == 2
+    assert "\nand 2 more layers (`--json` has all)\n" in said
+    assert "more networks" not in as_markdown(found)
+    assert "more layers" not in as_markdown(found, most=4)

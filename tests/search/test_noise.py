@@ -69,6 +69,19 @@ def test_without_resamples_every_difference_counts() -> None:
     assert kept(front, [np.zeros((2, 0))]) == [0, 1]
 
 
+@pytest.mark.parametrize("draws", [0, 1])
+def test_without_resamples_what_is_as_good_and_dearer_is_left_out(draws: int) -> None:
+    """One resample has no spread."""
+    assert kept(designs((1.0, 10.0), (1.0, 20.0)), [np.zeros((2, draws))]) == [0]
+
+
+@pytest.mark.parametrize(("better_by", "found"), [(2.77, [0]), (2.78, [0, 1])])
+def test_noise_is_1_96_standard_deviations_of_the_difference(better_by: float, found: list[int]) -> None:
+    """The differences 1 and -1 have the standard deviation sqrt(2), by n - 1."""
+    front = designs((3.0, 10.0), (3.0 - better_by, 20.0))
+    assert kept(front, [np.array([[5.0, 5.0], [4.0, 6.0]])]) == found
+
+
 def test_without_qualities_nothing_is_noise() -> None:
     front = Designs(np.arange(2), {}, np.array([[1.0, 10.0], [2.0, 9.0]]))
     objectives = [Objective("latency_s", "s", None, "latency_s"), OBJECTIVES[1]]

@@ -122,6 +122,12 @@ def test_lower_is_better() -> None:
     assert Sentinel("tiny", "best", 1.0, 0.9, 1.1, 1.2).moved == "worse"
 
 
+def test_the_ends_of_the_interval_are_within_it_and_nothing_lost_again_is_no_move() -> None:
+    for now in (0.9, 1.1):
+        assert Sentinel("tiny", "best", 1.0, 0.9, 1.1, now).moved == "within noise"
+    assert Sentinel("tiny", "best", 0.0, 0.0, 0.0, 0.0).moved == "no"
+
+
 def test_digits_that_a_file_rounds_are_no_move_at_any_scale() -> None:
     for size in (1e-6, 1.0, 1e6):
         assert Sentinel("tiny", "best", size, 0.9 * size, 1.1 * size, size * (1 + 5e-10)).moved == "no"

@@ -42,17 +42,18 @@ _LASTING_GRPC = {
 _LASTING_SQL = (sql.ArgumentError, sql.ProgrammingError, sql.DataError, sql.NotSupportedError, sql.CompileError)
 
 
-def root_of(error: BaseException) -> BaseException:
-    """The error of the driver below those of Optuna and SQLAlchemy."""
+def below_optuna(error: BaseException) -> BaseException:
+    """The error that Optuna raised its own for."""
     while isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
-    original = getattr(error, "orig", None)
-    return original if isinstance(original, BaseException) else error
+    return error
 
 
 def heals(error: BaseException) -> bool:
     """Whether a storage that failed with this error may answer later without anybody's help."""
-    cause = root_of(error)
+    error = below_optuna(error)
+    original = getattr(error, "orig", None)  # the driver's, below that of SQLAlchemy
+    cause = original if isinstance(original, BaseException) else error
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", None)
         return isinstance(cause, sqlite3.OperationalError) if code is None else code & 0xFF in _SQLITE
@@ -63,4 +64,4 @@ def heals(error: BaseException) -> bool:
         return cause.errno not in _LASTING_ERRNO
     if "grpc" in type(cause).__module__ and hasattr(cause, "code"):
         return getattr(cause.code(), "name", "") not in _LASTING_GRPC
-    return not isinstance(error, _LASTING_SQL) and not isinstance(cause, _LASTING_SQL)
+    return not isinstance(error, _LASTING_SQL)

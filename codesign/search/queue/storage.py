@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.hidden import hidden, hide
 from codesign.search.queue.addresses import database, file_url, journal, proxy, secrets, without_password
-from codesign.search.queue.healing import heals
+from codesign.search.queue.healing import below_optuna, heals
 from codesign.signals import held
 
 __all__ = ["PATIENCE_S", "default_storage", "open_storage", "patient", "quiet", "without_password"]
@@ -192,8 +192,7 @@ def _is_storage_problem(error: Exception) -> bool:
 
 def _reason(error: BaseException) -> str:
     """The first line of the underlying error, with passwords masked."""
-    while isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ is not None:
-        error = error.__cause__
+    error = below_optuna(error)
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
         return f"{error.name} is not installed (pip install 'codesign[{_EXTRAS[error.name]}]')"
     text = str(getattr(error, "orig", None) or error) or type(error).__name__
