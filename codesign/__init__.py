@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from codesign.errors import CodesignError, EnvironmentProblem, InputError
     from codesign.formats import Assignment, Format, FormatPair, LayerFormats, get_format
     from codesign.hardware import Accelerator, cost, load_accelerator
-    from codesign.models import Task, load_task
+    from codesign.models import Example, ImageExample, Outputs, Task, TextExample, load_task
     from codesign.models.custom import Batch, CustomTask, Loss, Metric
     from codesign.quality import Evaluator, Quality, quantize
     from codesign.search.samplers.codesign_sampler import CodesignSampler
@@ -44,19 +44,23 @@ __all__ = [
     "Design",
     "EnvironmentProblem",
     "Evaluator",
+    "Example",
     "Format",
     "FormatPair",
     "Front",
+    "ImageExample",
     "InputError",
     "LayerFormats",
     "Loss",
     "Metric",
+    "Outputs",
     "Problem",
     "Quality",
     "SearchSpace",
     "Strategy",
     "Study",
     "Task",
+    "TextExample",
     "Workload",
     "cost",
     "get_format",
@@ -77,7 +81,7 @@ __getattr__ = on_first_use(
         "codesign.errors": ("CodesignError", "EnvironmentProblem", "InputError"),
         "codesign.formats": ("Assignment", "Format", "FormatPair", "LayerFormats", "get_format"),
         "codesign.hardware": ("Accelerator", "cost", "load_accelerator"),
-        "codesign.models": ("Task", "load_task"),
+        "codesign.models": ("Example", "ImageExample", "Outputs", "Task", "TextExample", "load_task"),
         "codesign.models.custom": ("Batch", "CustomTask", "Loss", "Metric"),
         "codesign.quality": ("Evaluator", "Quality", "quantize"),
         "codesign.search.samplers.codesign_sampler": ("CodesignSampler",),

@@ -29,6 +29,7 @@ from examples.public.ncnn_files import read_ncnn
 
 MODEL, FACTOR = "spanx4_ch48", 4
 SIZE, CROPS = 48, 6  # of a crop of a small photograph; crops of each photograph
+IMAGE = 256  # height and width of the image whose enlargement is costed
 BORDER = 8  # pixels that are left out of a PSNR at each side
 EVALUATION = HELD_OUT
 CALIBRATION = tuple(p for p in TRAINING if p.stem in ("astronaut", "flower", "hubble_deep_field", "ihc", "retina"))
@@ -72,9 +73,39 @@ def crops(photographs: tuple[Photograph, ...], seed: int = 0) -> Pairs:
     return Pairs(small, original)
 
 
-def task() -> tuple[nn.Module, Tensor, Tensor, None]:
-    """(module, calibration, evaluation, metric) for codesign; no metric: the squared error to the float output."""
-    return network(), crops(CALIBRATION).small, crops(EVALUATION, seed=1).small, None
+def task() -> codesign.CustomTask:
+    """Crops of photographs, a photograph to a batch; scored against the float output, shown beside the photographs."""
+    evaluated = crops(EVALUATION, seed=1)
+    batches = [
+        codesign.Batch(small, labels)
+        for small, labels in zip(evaluated.small.split(CROPS), evaluated.original.split(CROPS), strict=True)
+    ]
+
+    def to_the_photograph(outputs: Tensor, _: Tensor, originals: Tensor) -> Tensor:
+        return psnr(outputs, originals)
+
+    def show(outputs: codesign.Outputs, reference: bool) -> dict[str, list[codesign.Example]]:
+        found = {"output": _shown(outputs["output"])}
+        return (
+            found | {"input": _shown(bicubic(batches[0].inputs)), "truth": _shown(batches[0].labels)}
+            if reference
+            else found
+        )
+
+    return codesign.CustomTask(
+        "upscale",
+        network(),
+        list(map(codesign.Batch, crops(CALIBRATION).small.split(CROPS))),
+        batches,
+        more=[codesign.Metric(to_the_photograph, "psnr_to_photograph", "dB")],
+        work=lambda task: codesign.trace(task.module, torch.zeros(1, 3, IMAGE, IMAGE), name=task.name),
+        show=show,
+    )
+
+
+def _shown(images: Tensor) -> list[codesign.Example]:
+    pixels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    return [codesign.ImageExample(f"{EVALUATION[0].stem} {i}", each) for i, each in enumerate(pixels)]
 
 
 def bicubic(small: Tensor) -> Tensor:
