@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial
 
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
-from codesign.models import load_task
+from codesign.models import TaskOptions, load_task
 from codesign.quality import Evaluator, Quality, UnmeasurableError
 from codesign.quality.cache import code_version
 from codesign.search.queue.queue import Heartbeat, Queue, signature
@@ -50,6 +50,10 @@ def workplace(space: SearchSpace) -> str:
         name: {"task": space.spec.tasks[name].task, "ranges": network.ranges, "facts": space.facts[name]}
         for name, network in space.networks.items()
     }
+    for name, task in tasks.items():
+        options = space.spec.tasks[name].options
+        if options is not None:
+            task["options"] = options.model_dump(mode="json", exclude_unset=True)
     written = {"folder": str(space.path.parent.resolve()), "pairs": list(map(str, space.pairs)), "tasks": tasks}
     return json.dumps(written | {"torch": torch.__version__})
 
@@ -209,7 +213,8 @@ def join_study(storage: BaseStorage, name: str, *, cache: Path | None) -> Worker
     pairs = tuple(FormatPair.parse(text) for text in place["pairs"])
     networks, evaluators = {}, {}
     for task_name, spec in place["tasks"].items():
-        task = load_task(spec["task"], name=task_name, search_path=Path(place["folder"]))
+        options = TaskOptions(**spec["options"]) if "options" in spec else None
+        task = load_task(spec["task"], name=task_name, search_path=Path(place["folder"]), options=options)
         here, there = task.facts(), spec["facts"]
         other = next((what for what in here if here[what] != there[what]), None)
         if other is not None:

@@ -274,9 +274,7 @@ def _resolve_network(
     path: Path, name: str, spec: TaskSpec, pairs: tuple[FormatPair, ...], choices: Sequence[str]
 ) -> Network:
     try:
-        written = {key: getattr(spec, key) for key in TaskOptions.model_fields if key in spec.model_fields_set}
-        options = TaskOptions(**written) if written else None
-        task = load_task(spec.task, name=name, search_path=path.parent, options=options)
+        task = load_task(spec.task, name=name, search_path=path.parent, options=spec.options)
     except InputError as error:
         raise InputError(f"{path}:{line_of(path, 'tasks', name, 'task')}: {error}") from error.__cause__
     if isinstance(task, CustomTask):

@@ -52,6 +52,12 @@ class TaskSpec(TaskOptions):
     formats: list[str] = []  # one uniform pair, or several to compare
     assignment: str = ""  # JSON file beside this one: layer -> {weight, activation}
 
+    @property
+    def options(self) -> TaskOptions | None:
+        """The keys of a task from a directory that are written; None without any."""
+        written = {key: getattr(self, key) for key in TaskOptions.model_fields if key in self.model_fields_set}
+        return TaskOptions(**written) if written else None
+
     @field_validator("layers")
     @classmethod
     def _known_pairs(cls, layers: dict[str, list[str]]) -> dict[str, list[str]]:
