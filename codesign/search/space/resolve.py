@@ -276,7 +276,7 @@ def _resolve_network(
         task = load_task(spec.task, name=name, search_path=path.parent, options=options)
     except InputError as error:
         key = str(error).partition(":")[0]
-        line = line_of(path, "tasks", name, key if key in TaskOptions.model_fields else "task")
+        line = line_of(path, "tasks", name, key if key in spec.model_fields_set else "task")
         raise InputError(f"{path}:{line}: {error}") from error.__cause__
     if isinstance(task, CustomTask):
         task.unseen = spec.unseen
