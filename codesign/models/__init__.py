@@ -57,7 +57,10 @@ def load_task(
         raise InputError(f"task '{spec}': {key} goes with a task from a directory, transformers:DIR or diffusers:DIR")
     if is_directory_task(spec):
         usual = re.sub(r"\W+", "_", Path(spec.partition(":")[2]).name).strip("_").lower() or "network"
-        return load_directory(spec, name=name or usual, folder=search_path, options=options)
+        from codesign.models.user_task import as_task
+
+        directory = load_directory(spec, name=name or usual, folder=search_path, options=options)
+        return as_task(spec, directory.name, directory)  # what the library's code raises is one line
     if spec.startswith(PREFIX):
         from codesign.models.user_task import load_custom
 

@@ -62,6 +62,7 @@ class Product:
     stationary_axis: int = -1
     groups: int = 1  # of a convolution
     einsum: Contraction | None = None  # roles of the labels, if the product is an einsum
+    idle: int = 0  # elements of stationary that are not read: of experts without a row
 
 
 Handler = Callable[[Product], tuple[Tensor, Tensor] | None]
@@ -252,7 +253,10 @@ class ProductInterceptor(TorchFunctionMode):
         if layer is None:
             self._refuse(func, "of two activations, or of other than [T, K] by [E, K, N]")
             return func(x, w, *rest, **kwargs)
-        product = Product(layer, "linear", "grouped_mm", x, w, -1, -2)
+        offsets = kwargs.get("offs", rest[0] if rest else None)  # where the rows of each expert end
+        experts = len(w) if offsets is None or offsets.is_meta else len(offsets[offsets > 0].unique())
+        idle = w[0].numel() * (len(w) - min(experts, len(x)))
+        product = Product(layer, "linear", "grouped_mm", x, w, -1, -2, idle=idle)
         return self._run(product, lambda x, w: func(x, w, *rest, **kwargs))
 
     def _two_operands(self, func: Callable[..., Any], a: Tensor, b: Tensor, compute: Compute) -> Tensor:

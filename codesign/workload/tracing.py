@@ -163,7 +163,7 @@ def _known_operands(product: Product) -> tuple[Tensor, ...]:
 def _operator(product: Product, output: Tensor, phase: str) -> Operator:
     m, n, k, count = _dimensions(product, output)
     run, result_taps = _run(product)
-    stationary = product.stationary.numel()
+    stationary = product.stationary.numel() - product.idle
     read = written = 0
     if phase in CACHED_PHASES and product.kind.startswith("attention"):
         keys = n if product.kind == "attention_qk" else k
@@ -182,6 +182,7 @@ def _operator(product: Product, output: Tensor, phase: str) -> Operator:
         output_elements=output.numel(),
         kv_read_elements=read,
         kv_write_elements=written,
+        idle_elements=product.idle,
         run=run,
         result_taps=result_taps,
     )

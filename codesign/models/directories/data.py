@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -82,8 +83,8 @@ def read_arrays(path: Path, known: Sequence[str], shared: Sequence[str]) -> dict
                 found = {key: torch.from_numpy(file[key]) for key in file.files}
         else:
             found = load_file(path)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"data: '{path}' cannot be read: {error}") from None
+    except (OSError, ValueError, TypeError, BadZipFile, SafetensorError) as error:
+        raise InputError(f"data: '{path}' cannot be read: {str(error).splitlines()[0]}") from None
     for key in found:
         if known and key not in known:
             raise InputError(f"data: '{path}' has '{key}', which is no input of the network{nearest(key, known)}")
@@ -121,13 +122,19 @@ def split_arrays(
     return Split(in_batches(first, batch, shared), in_batches(second, batch, shared))
 
 
-def pictures(folder: Path, height: int, width: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """All images of a folder in the order of their names, cropped to the middle and resized, float32 [n, 3, H, W]."""
+def pictures(
+    folder: Path, height: int, width: int, mean: Sequence[float], std: Sequence[float], least: int = 2
+) -> Tensor:
+    """All images of a folder in the order of their names, cropped to the middle and resized, float32 [n, 3, H, W].
+
+    Raises InputError if there are fewer than `least`.
+    """
     if not folder.is_dir():
         raise InputError(f"data: no folder of images '{folder}'")
     files = sorted(each for each in folder.iterdir() if each.suffix.lower() in _PICTURES)
-    if len(files) < 2:
-        raise InputError(f"data: '{folder}' holds {len(files)} images; two at least: one calibrates, one is evaluated")
+    if len(files) < least:
+        why = ": one calibrates, one is evaluated" if least > 1 else ""
+        raise InputError(f"data: '{folder}' holds {len(files)} images ({', '.join(_PICTURES)}), wanted {least}{why}")
     found = []
     for file in files:
         try:
@@ -145,8 +152,13 @@ def pictures(folder: Path, height: int, width: int, mean: Sequence[float], std: 
 
 
 def split_pictures(
-    images: Tensor, count: int | None, batch: int, inputs: Callable[[Tensor], dict[str, Tensor]]
+    images: Tensor,
+    count: int | None,
+    batch: int,
+    inputs: Callable[[Tensor], dict[str, Tensor]],
+    calibration: Tensor | None = None,
 ) -> Split:
-    """Every second image calibrates, the others are evaluated."""
-    first, second = images[::2][:count], images[1::2][:count]
+    """Every second image calibrates and the others are evaluated, unless there are images for each."""
+    first, second = (images[::2], images[1::2]) if calibration is None else (calibration, images)
+    first, second = first[:count], second[:count]
     return Split(in_batches(inputs(first), batch), in_batches(inputs(second), batch))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -20,34 +22,41 @@ _SHOWN = 48  # tokens of a text that an example shows
 def language_work(task: CustomTask, phases: Phases) -> Workload:
     """One answer: a prefill of the prompt, whose head runs for its last token, then a decode pass for each new token.
 
-    A decode pass has the mean context: the prompt and half of the answer in the KV cache.
+    A decode pass has the mean context: the prompt and half of the answer in the KV cache. The tokens are those of the
+    evaluation data, which decide the experts that are read.
     """
-    module = task.module
-    device = next(module.parameters()).device
-    prompt = torch.zeros(1, phases.prompt, dtype=torch.int64, device=device)
-    context = torch.zeros(1, phases.prompt + phases.new_tokens // 2 - 1 or 1, dtype=torch.int64, device=device)
-    last = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(module.forward).parameters else {}
+    takes = inspect.signature(task.module.forward).parameters
+    keeps = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+    cached = "cache" if "cache" in takes else "past_key_values"  # its name before transformers 5.24
 
-    def prefill(module: nn.Module, tokens: Tensor) -> Any:
-        return module(input_ids=tokens, use_cache=True, **last)
+    def run(module: nn.Module, inputs: dict[str, Any]) -> Any:
+        return module(**inputs, **keeps, use_cache=True)
 
-    with torch.no_grad():
-        cache = prefill(module, context).past_key_values
-
-    def decode(module: nn.Module, token: Tensor) -> Any:
-        return module(input_ids=token, cache=cache, use_cache=True)
-
-    first = trace(module, prompt, name=task.name, phase="prefill", forward=prefill, unseen=task.unseen)
-    then = trace(
-        module,
-        prompt[:, :1],
-        name=task.name,
-        phase="decode",
-        repeats=phases.new_tokens,
-        forward=decode,
-        unseen="warn",  # a single token is not routed to every expert
-    )
+    prompt = _tokens(task, phases.prompt)
+    with torch.no_grad(), _grouped_heads():
+        context = run(task.module, {"input_ids": _tokens(task, phases.prompt + phases.new_tokens // 2 - 1 or 1)})
+        token = {"input_ids": prompt[:, :1], cached: context[cached]}
+        first = trace(
+            task.module, {"input_ids": prompt}, name=task.name, phase="prefill", forward=run, unseen=task.unseen
+        )
+        # a single token is not routed to every expert
+        then = trace(
+            task.module, token, name=task.name, phase="decode", repeats=phases.new_tokens, forward=run, unseen="warn"
+        )
     return first.merged([then])
+
+
+def _tokens(task: CustomTask, count: int) -> Tensor:
+    """The first tokens of the evaluation data, repeated where they are fewer, int64 [1, count]."""
+    inputs = task.evaluation.first().inputs
+    found = inputs["input_ids"].flatten()[:count] if "input_ids" in inputs else torch.zeros(1, dtype=torch.int64)
+    device = next(task.module.parameters()).device
+    return found.repeat(-(-count // len(found)))[None, :count].to(device)
+
+
+def _grouped_heads() -> Any:
+    """transformers then leaves keys and values as they are cached, and does not repeat them for every query head."""
+    return patch.dict(os.environ, {"TRANSFORMERS_SDPA_FORCE_GQA": "1"})
 
 
 def show_texts(tokenizer: Any, evaluation: Sequence[Batch]) -> Callable[[Outputs, bool], dict[str, list[Example]]]:

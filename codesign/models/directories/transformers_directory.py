@@ -20,7 +20,7 @@ from codesign.models.directories import image_metrics, text_metrics
 from codesign.models.directories.data import Split
 from codesign.models.directories.generation import language_work, show_texts
 from codesign.models.directories.options import Phases, TaskOptions
-from codesign.models.directories.weights import load_weights
+from codesign.models.directories.weights import load_weights, reading
 from codesign.models.losses import Loss, Metric
 
 SEQUENCES, LENGTH = 8, 256  # of a sample of text
@@ -47,6 +47,12 @@ class Kind:
         )
 
     @property
+    def longest(self) -> int | None:
+        """Most tokens of a text; None where the network has no limit, or reads no text."""
+        found = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        return int(found) if found else None
+
+    @property
     def masked(self) -> bool:
         return str(self.cls.__name__).endswith("ForMaskedLM")
 
@@ -62,15 +68,11 @@ def load(path: Path, name: str, options: TaskOptions, base: Path) -> CustomTask:
         folder, gguf = _place(path)
         kind = _kind(folder, gguf)
         module = load_weights(kind.cls, kind.config, folder, gguf, options.memory_gib)
+    _check(kind, options)
     output = options.output or _output(kind)
     split = _split(kind, folder, gguf, options, base)
     loss, more = _metrics(kind, output, options)
-    causal = kind.causal and output == "logits"
-    phases = options.phases or _phases(kind.config)
-    if options.phases is not None and not causal:
-        raise InputError(
-            f"{name}: phases are those of a causal language model, and '{path}' holds a {kind.cls.__name__}"
-        )
+    phases = options.phases or _phases(kind)
     return CustomTask(
         name,
         module,
@@ -79,11 +81,32 @@ def load(path: Path, name: str, options: TaskOptions, base: Path) -> CustomTask:
         loss,
         more=more,
         output=output,
-        work=(lambda task: language_work(task, phases)) if causal else None,
+        work=(lambda task: language_work(task, phases)) if kind.causal else None,
         show=show_texts(_tokenizer(folder, gguf), split.evaluation)
-        if causal and _has_tokenizer(folder, gguf)
+        if kind.causal and output == "logits" and _has_tokenizer(folder, gguf)
         else None,
     )
+
+
+def _check(kind: Kind, options: TaskOptions) -> None:
+    """Raise InputError, naming the key, for an option that means nothing here, or that the network has no room for."""
+    arrays = Path(options.data).suffix in sources.ARRAYS
+    for key in ("steps", "guidance", "size"):
+        if getattr(options, key) is not None:
+            raise InputError(f"{key}: goes with diffusers:DIR")
+    if options.length is not None and (arrays or kind.takes_images):
+        raise InputError("length: is that of samples of text; here the data have their own")
+    if options.shared and not arrays:
+        raise InputError("shared: names inputs in .npz or .safetensors, which 'data' is not")
+    if options.phases is not None and not kind.causal:
+        raise InputError(f"phases: are those of a causal language model, and this is a {kind.cls.__name__}")
+    longest = kind.longest
+    if longest is None:
+        return
+    if options.length is not None and options.length > longest:
+        raise InputError(f"length: {options.length} tokens, and the network has room for {longest}")
+    if options.phases is not None and (wanted := options.phases.prompt + options.phases.new_tokens) > longest:
+        raise InputError(f"phases: {wanted} tokens, and the network has room for {longest}")
 
 
 # ---- the network --------------------------------------------------------------------------------
@@ -111,46 +134,31 @@ def _kind(folder: Path, gguf: str) -> Kind:
     import transformers
 
     if gguf:
-        with _reading(folder / gguf):
+        with reading(folder / gguf):
             config = transformers.AutoConfig.from_pretrained(folder, gguf_file=gguf, local_files_only=True)
-        return Kind(_auto_class(config), config)
-    written = read_json(folder / "config.json")
-    if isinstance(written, Mapping) and written.get("auto_map"):
+            return Kind(transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], config)
+    file = folder / "config.json"
+    written = read_json(file)
+    if not isinstance(written, Mapping):
+        raise InputError(f"'{file}': expected a mapping of keys to values, found {type(written).__name__}")
+    if written.get("auto_map"):
         raise InputError(f"'{folder}' brings code of its own (auto_map in config.json), which is not run")
-    with _reading(folder / "config.json"):
+    if done := written.get("quantization_config"):
+        how = done.get("quant_method", "") if isinstance(done, Mapping) else done
+        raise InputError(f"'{file}': its weights are quantized already ({how}): give the network that they come from")
+    with reading(file):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    names = [str(each) for each in getattr(config, "architectures", None) or ()]
-    if not names:
-        return Kind(_auto_class(config), config)
-    cls = getattr(transformers, names[0], None)
-    if cls is None:
-        raise InputError(f"'{folder / 'config.json'}': transformers has no class '{names[0]}'{_near(names[0])}")
+        names = [str(each) for each in getattr(config, "architectures", None) or ()]
+        cls = getattr(transformers, names[0], None) if names else transformers.MODEL_MAPPING[type(config)]
+    if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
+        raise InputError(f"'{file}': transformers has no network '{names[0]}'{_near(names[0])}")
     return Kind(cls, config)
-
-
-def _auto_class(config: Any) -> Any:
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING
-
-    for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING):
-        if type(config) in mapping:
-            return mapping[type(config)]
-    raise InputError(f"transformers has no network for a {type(config).__name__}")
 
 
 def _near(name: str) -> str:
     import transformers
 
-    return nearest(name, [each for each in dir(transformers) if each[:1].isupper()])
-
-
-@contextlib.contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    """What the library raises about a file is one line that names it."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"'{file}' cannot be read: {first}") from error
+    return nearest(name, [each for each in dir(transformers) if "For" in each or each.endswith("Model")])
 
 
 @contextlib.contextmanager
@@ -184,10 +192,10 @@ def _split(kind: Kind, folder: Path, gguf: str, options: TaskOptions, base: Path
     if kind.takes_images:
         if given is None:
             raise InputError("data: name a folder of images, or an .npz or .safetensors of pixel_values")
-        mean, std = _normalised(folder)
-        images = sources.pictures(given, *_size(kind.config), mean, std)
-        split = sources.split_pictures(images, options.sequences or _PICTURES, options.batch or 4, _as_pixels)
-        return split
+        shape = (*_size(kind.config), *_normalised(folder))
+        first = sources.pictures(calibration, *shape, least=1) if calibration is not None else None
+        images = sources.pictures(given, *shape, least=2 if first is None else 1)
+        return sources.split_pictures(images, options.sequences or _PICTURES, options.batch or 4, _as_pixels, first)
     return _texts(kind, folder, gguf, options, given, calibration)
 
 
@@ -199,8 +207,7 @@ def _texts(
     kind: Kind, folder: Path, gguf: str, options: TaskOptions, given: Path | None, calibration: Path | None
 ) -> Split:
     count = options.sequences or SEQUENCES
-    longest = int(getattr(kind.config.get_text_config(), "max_position_embeddings", None) or LENGTH)
-    length = options.length or min(LENGTH, longest)
+    length = options.length or min(LENGTH, kind.longest or LENGTH)
     tokenizer = _tokenizer(folder, gguf)
     what = f"'{given}'" if given else "the default text (Python's language reference)"
 
@@ -272,7 +279,7 @@ def _tokenizer(folder: Path, gguf: str) -> Any:
             f"'{folder}' holds no tokenizer: add its files, or give 'data' as an .npz or .safetensors of input_ids"
         )
     more = {"gguf_file": gguf} if gguf else {}
-    with _reading(place), _quiet():
+    with reading(place), _quiet():
         return AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False, **more)
 
 
@@ -316,11 +323,10 @@ def _named(name: str, known: Mapping[str, Loss], usual: Loss) -> Loss:
     return known[name] if name else usual
 
 
-def _phases(config: Any) -> Phases:
+def _phases(kind: Kind) -> Phases:
     """The usual phases, within the longest context."""
-    longest = int(getattr(config.get_text_config(), "max_position_embeddings", None) or 1024)
-    usual = Phases()
-    if usual.prompt + usual.new_tokens <= longest:
+    usual, longest = Phases(), kind.longest
+    if longest is None or usual.prompt + usual.new_tokens <= longest:
         return usual
     return Phases(prompt=max(longest // 2, 1), new_tokens=max(longest // 4, 1))
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from codesign.errors import InputError
+from codesign.errors import CodesignError, EnvironmentProblem, InputError
 from codesign.models.streaming import streamed
 
 GIB = 1 << 30
@@ -29,15 +32,42 @@ def load_weights(cls: Any, config: Any, folder: Path, gguf: str, memory_gib: flo
     if not gguf and 2 * size > limit and _float32_bytes(cls, config) > limit:
         return streamed(_empty(cls, config), folder)
     more = {"gguf_file": gguf} if gguf else {"use_safetensors": True}
-    try:
-        module = cls.from_pretrained(folder, dtype=torch.float32, local_files_only=True, **more)
-    except ImportError as error:
-        raise InputError(f"'{folder}': {str(error).strip().splitlines()[0]}") from error
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"'{folder}' cannot be read: {first}") from error
+    with reading(folder / gguf):
+        module, info = cls.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # said below
+            **more,
+        )
+    for key, ours, wanted in sorted(info["mismatched_keys"]):
+        raise InputError(
+            f"'{folder / gguf}': '{key}' has shape {list(ours)}, and a {cls.__name__} of its config.json {list(wanted)}"
+        )
+    if lacking := sorted(info["missing_keys"]):  # which the library fills with random numbers
+        raise InputError(
+            f"'{folder / gguf}' holds no '{lacking[0]}' ({len(lacking)} weights of a {cls.__name__} are missing)"
+        )
     found: nn.Module = module.eval()
     return found
+
+
+@contextlib.contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """What the library raises about a file is one line that names it."""
+    try:
+        yield
+    except CodesignError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"'{file}' cannot be read: {_first_line(error)}") from error
+    except ImportError as error:
+        raise EnvironmentProblem(f"'{file}' cannot be read: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _empty(cls: Any, config: Any) -> nn.Module:

@@ -17,19 +17,25 @@ from codesign.search.study.study import OpenStudy
 
 
 def baselines(study: OpenStudy, designs: Sequence[Design]) -> tuple[Baseline, ...]:
-    """For each uniform format that was measured, the balanced design on accelerators that support it alone."""
-    mixed = [design for design in designs if design.is_mixed]
+    """For each uniform format that was measured, the balanced design on accelerators that support it alone.
+
+    Layers that are not free to choose have the pair that they must take, which their accelerators support too.
+    """
+    mixed = [design for design in designs if _is_mixed(study, design)]
     found = (_baseline(study, column, mixed) for column in range(len(study.space.pairs)))
     return tuple(baseline for baseline in found if baseline is not None)
 
 
 def _baseline(study: OpenStudy, column: int, mixed: Sequence[Design]) -> Baseline | None:
-    """The baseline of one pair; None if it was not measured in every layer, or no unit supports it alone."""
+    """The baseline of one pair; None if it was not measured in every free layer, or no unit supports it alone."""
     space, pools = study.space, study.pools()
     index = {n: i for n in space.networks if (i := _uniform_index(study, n, column)) is not None}
-    alone = 1 if space.spec.hardware is not None else len(space.pairs)  # number of pairs of the unit
-    only = [g for g, s in enumerate(study.combiner.supports) if s[column] and s.sum() == alone]
-    if len(index) < len(space.networks) or not only:
+    if len(index) < len(space.networks):
+        return None
+    needed = np.unique(np.concatenate([pools[n].choices[i] for n, i in index.items()]))
+    alone = len(needed) if space.spec.hardware is not None else len(space.pairs)  # number of pairs of the unit
+    only = [g for g, s in enumerate(study.combiner.supports) if s[needed].all() and s.sum() == alone]
+    if not only:
         return None
     members = [m if g in only else m[:0] for g, m in enumerate(study.combiner.groups)]
     uniform = study.combiner.front(
@@ -53,14 +59,29 @@ def _baseline(study: OpenStudy, column: int, mixed: Sequence[Design]) -> Baselin
 
 
 def _uniform_index(study: OpenStudy, name: str, column: int) -> int | None:
-    choice = np.full(len(study.space.networks[name].layers), column)
+    choice = study.space.networks[name].uniform(column)
+    if choice is None:
+        return None
     return next((i for i, c in enumerate(study.measured[name].choices) if (c == choice).all()), None)
+
+
+def _is_mixed(study: OpenStudy, design: Design) -> bool:
+    """Whether two free layers, of one network or of two, have different pairs."""
+    pairs = set[str]()
+    for name, network in study.space.networks.items():
+        formats = dict(design.assignments[name].layers)
+        for layer in np.array(network.layers)[network.free]:
+            pairs.add(f"{formats[layer].weight or formats[layer].key}:{formats[layer].activation}")
+    return len(pairs) > 1
 
 
 def _share_dominated(study: OpenStudy, uniform: Designs) -> float:
     """The share of a uniform format's own front that mixed-format designs of this study dominate."""
     pools = study.pools()
-    keep = {n: np.array([i for i, c in enumerate(p.choices) if len(set(c.tolist())) > 1]) for n, p in pools.items()}
+    free = {name: network.free for name, network in study.space.networks.items()}
+    keep = {
+        n: np.array([i for i, c in enumerate(p.choices) if len(set(c[free[n]].tolist())) > 1]) for n, p in pools.items()
+    }
     if any(not len(rows) for rows in keep.values()):
         return 0.0
     mixed = study.combiner.front({n: type(p)(p.choices[keep[n]], p.quality[keep[n]]) for n, p in pools.items()})

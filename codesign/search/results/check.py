@@ -33,18 +33,17 @@ def check_space(space: SearchSpace, progress: Progress | None = None) -> None:
 
 
 def _check_fit(space: SearchSpace) -> None:
-    """Raise InputError if no pair that every layer may take fits an accelerator and the budgets of cost."""
-    everywhere = np.all([network.allowed.all(axis=0) for network in space.networks.values()], axis=0)
-    if not everywhere.any():
+    """Raise InputError if no pair that every free layer may take fits an accelerator and the budgets of cost."""
+    uniform = [{name: n.uniform(column) for name, n in space.networks.items()} for column in range(len(space.pairs))]
+    uniform = [choices for choices in uniform if all(choice is not None for choice in choices.values())]
+    if not uniform:
         return  # which formats the other layers take is known after their sensitivities
     tables = {name: cost_tables(n.workload, space.grid, space.pairs) for name, n in space.networks.items()}
     budgets = [(objective, limit) for objective, limit in space.budgets if not objective.is_quality]
     combiner = Combiner(tables, space.objectives, budgets, space.grid.unit)
     found = ""
-    for pair in np.flatnonzero(everywhere):
-        pools = {
-            name: Pool(np.full((1, len(network.layers)), pair), np.zeros(1)) for name, network in space.networks.items()
-        }
+    for choices in uniform:
+        pools = {name: Pool(np.array([choice]), np.zeros(1)) for name, choice in choices.items()}
         if len(combiner.front(pools)):
             return
         found = found or why_none(combiner, pools)

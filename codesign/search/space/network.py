@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 
-from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair
 from codesign.models import Task
 from codesign.quality.ranges import RangeRule
@@ -46,9 +45,14 @@ class Network:
         pairs = {layer: self.pairs[c] for layer, c in zip(self.layers, choice, strict=True)}
         return Assignment.of_pairs(pairs, self.kinds)
 
-    def uniform(self, pair: FormatPair) -> np.ndarray:
-        """The choice of `pair` in every layer, int [layers]; raises InputError if a layer may not take it."""
-        index = self.pairs.index(pair)
-        if not self.allowed[:, index].all():
-            raise InputError(f"{self.task.name}: {pair} is not allowed in every layer")
-        return np.full(len(self.layers), index)
+    @cached_property
+    def free(self) -> np.ndarray:
+        """Which layers may take several pairs, bool [layers]; all of them, where none may."""
+        several = self.allowed.sum(axis=1) > 1
+        return np.asarray(several if several.any() else ~several)
+
+    def uniform(self, column: int) -> np.ndarray | None:
+        """The choice of one pair in every free layer, int [layers]; None if a free layer may not take it."""
+        if not self.allowed[self.free, column].all():
+            return None
+        return np.where(self.free, column, self.allowed.argmax(axis=1))

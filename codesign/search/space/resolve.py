@@ -6,7 +6,7 @@ import fnmatch
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -244,9 +244,11 @@ def _resolve_tasks(
         return {}, fixed, tuple(every)
     if not spec.pairs:
         raise InputError(f"{path}:{line_of(path, 'pairs')}: pairs: list the format pairs that layers may take")
-    attention = [task.attention for task in spec.tasks.values() if task.attention]
-    pairs = tuple(dict.fromkeys(FormatPair.parse(p) for p in (*spec.pairs, *attention)))
-    _check_supported(path, pairs, sets)
+    attention = {name: task.attention for name, task in spec.tasks.items() if task.attention}
+    _check_supported(path, ("pairs",), dict(enumerate(spec.pairs)), sets)
+    for name, pair in attention.items():
+        _check_supported(path, ("tasks", name), {"attention": pair}, sets)
+    pairs = tuple(dict.fromkeys(FormatPair.parse(p) for p in (*spec.pairs, *attention.values())))
     networks = {name: _resolve_network(path, name, task, pairs, spec.pairs) for name, task in spec.tasks.items()}
     return networks, {}, pairs
 
@@ -261,13 +263,17 @@ def _refuse_measuring(path: Path, spec: SpaceFile) -> None:
                     raise InputError("means nothing where the formats of every task are given; leave it out")
 
 
-def _check_supported(path: Path, pairs: tuple[FormatPair, ...], sets: list[tuple[FormatPair, ...]]) -> None:
-    supported = set(itertools.chain.from_iterable(sets))
-    for i, pair in enumerate(pairs):
+def _check_supported(
+    path: Path, place: tuple[str, ...], pairs: Mapping[Any, str], sets: list[tuple[FormatPair, ...]]
+) -> None:
+    """Raise InputError, with the line of its key, for a pair at a place of the file that no unit supports."""
+    supported = {str(pair) for pair in itertools.chain.from_iterable(sets)}
+    for key, pair in pairs.items():
         if pair not in supported:
-            line = line_of(path, "pairs", i)
-            hint = nearest(str(pair), (str(p) for p in supported))
-            raise InputError(f"{path}:{line}: pairs: no unit of the space supports {pair}{hint}")
+            raise InputError(
+                f"{path}:{line_of(path, *place, key)}: {key if place[0] == 'tasks' else place[0]}: "
+                f"no unit of the space supports {pair}{nearest(pair, supported)}"
+            )
 
 
 def _resolve_network(
@@ -276,7 +282,9 @@ def _resolve_network(
     try:
         task = load_task(spec.task, name=name, search_path=path.parent, options=spec.options)
     except InputError as error:
-        raise InputError(f"{path}:{line_of(path, 'tasks', name, 'task')}: {error}") from error.__cause__
+        key = str(error).partition(":")[0]
+        line = line_of(path, "tasks", name, key if key in spec.model_fields_set else "task")
+        raise InputError(f"{path}:{line}: {error}") from error.__cause__
     if isinstance(task, CustomTask):
         task.unseen = spec.unseen
     with naming(path, "tasks", name, "task"):

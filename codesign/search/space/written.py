@@ -216,6 +216,7 @@ class SpaceFile(Written):
         """The hardware of the file, or a nominal chip on which no objective and no budget depends."""
         if self.hardware is not None:
             return self.hardware
+        pairs = [*self.pairs, *(task.attention for task in self.tasks.values() if task.attention)]
         return HardwareSpec(
-            units=UnitSpec(sets=[self.pairs]), rows=[16], columns=[16], sram_kib=[2048], dram_gib=[_ROOM_GIB]
+            units=UnitSpec(sets=[pairs]), rows=[16], columns=[16], sram_kib=[2048], dram_gib=[_ROOM_GIB]
         )

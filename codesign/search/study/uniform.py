@@ -1,4 +1,4 @@
-"""Uniform designs: one format pair in every layer.
+"""Uniform designs: one format pair in every layer that is free to take several.
 
 Every search starts with them, and only with them: they set the reference point of the hypervolume and the scale of the
 losses. `codesign.search.results.baselines` reports them.
@@ -21,9 +21,14 @@ from codesign.search.study.study import OpenStudy
 
 
 def uniform_designs(study: OpenStudy) -> list[tuple[Proposal, str]]:
-    """One proposal per pair, with its label: this pair in every layer that allows it, elsewhere the least sensitive."""
+    """One proposal per pair, with its label: this pair in every layer that allows it, elsewhere the least sensitive.
+
+    A pair that no free layer may take, such as that of attention products alone, has none.
+    """
     found = []
     for column, pair in enumerate(study.space.pairs):
+        if not any(network.allowed[network.free, column].any() for network in study.space.networks.values()):
+            continue
         choices = {}
         for name, table in study.tables.items():
             groups = study.space.networks[name].groups
