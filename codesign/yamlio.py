@@ -5,6 +5,7 @@ The files are YAML 1.2, in which ``no`` is text and ``010`` is ten. Duplicate ke
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ with warnings.catch_warnings():  # ruamel adds filters for everybody
     from ruamel.yaml.tag import Tag
 
 
+_DEEP = re.compile(r"(?:[\[{]\s*){100}")
 _TEXT, _MERGE = Tag(suffix="tag:yaml.org,2002:str"), "tag:yaml.org,2002:merge"
 
 
@@ -95,6 +97,8 @@ def _yaml() -> YAML:
 
 def _compose(path: Path, text: str) -> Node | None:
     """The nodes of a file; raises InputError with the line where it is broken."""
+    if deep := _DEEP.search(text):  # the parser's time grows with the square of the depth
+        raise InputError(f"{path}:{text.count(chr(10), 0, deep.start()) + 1}: nested too deeply")
     try:
         root: Node | None = _yaml().compose(text)
     except MarkedYAMLError as error:

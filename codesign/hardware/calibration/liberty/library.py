@@ -156,6 +156,9 @@ class Library:
             raise InputError(f"{where}: no cells")
         if not any(cell.area_um2 > 0 for cell in self.cells.values()):
             raise InputError(f"{where}: no cell has an area; take a library of cells with 'area' in um2")
+        for cell in self.cells.values():
+            if cell.area_um2 <= 0 and cell.inputs_ff and (cell.combinational or cell.ff) and not cell.dont_use:
+                raise InputError(f"{where}: cell {cell.name} has no area: synthesis would take it for nothing")
         if not any(c.ff and c.ff.plain and c.ff.rising and not c.dont_use for c in self.cells.values()):
             advice = "if the library ships in several files, name all of them"
             raise InputError(f"{where}: no flip-flop that takes its data pin on a rising clock edge; {advice}")
@@ -184,6 +187,9 @@ def read_liberty(*paths: str | Path) -> Library:
     for path in map(Path, paths):
         parser, header, inner = outline(path)
         digest.update(parser.text.encode("utf-8"))
+        if "include_file" in header.complex:
+            name = header.complex["include_file"]
+            raise InputError(f"{path}: include_file ({name}): included files are not read; put its text in their place")
         units = _Units.of(header, inner, parser)
         if first is None:
             first = header, units

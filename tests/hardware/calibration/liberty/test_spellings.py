@@ -114,6 +114,18 @@ def test_a_pin_of_unknown_capacitance_is_refused_with_its_cell_and_line(tmp_path
         read_liberty(written(tmp_path, text))
 
 
+@pytest.mark.parametrize("area", ["", "area : 0;", "area : 0.0;"])
+def test_a_cell_without_an_area_is_refused(area: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"some\.lib: cell xor2 has no area: synthesis would take it for nothing"):
+        read_liberty(written(tmp_path, changed("cell (xor2) { area : 4.0", f"cell (xor2) {{ {area}")))
+
+
+def test_a_library_that_includes_another_is_refused(tmp_path: Path) -> None:
+    text = changed("nom_voltage : 1.0;", "nom_voltage : 1.0; include_file (other.lib);")
+    with pytest.raises(InputError, match=r"some\.lib: include_file \(other\.lib\): included files are not read"):
+        read_liberty(written(tmp_path, text))
+
+
 def test_a_cell_that_no_unit_is_built_of_needs_no_capacitance(tmp_path: Path) -> None:
     text = changed("pin (B) { direction : input; capacitance : 2.0;", "pin (B) { direction : input;")
     unused = changed("cell (xor2) {", "cell (xor2) { dont_use : true;", text)
