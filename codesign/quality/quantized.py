@@ -75,6 +75,10 @@ class Kept:
         self._found[key] = (made_from, tensor)
         self._bytes += size
 
+    def clear(self) -> None:
+        self._found.clear()
+        self._bytes = 0
+
     def _give_up(self, key: tuple[str, str]) -> None:
         found = self._found.pop(key, None)
         if found is not None:
@@ -104,6 +108,10 @@ class QuantizedNetwork:
         """Context in which calls of the module are quantized; raises InputError for a layer without formats."""
         with ProductInterceptor(self.module, _Handler(self, assignment), decompose=True):
             yield self.module
+
+    def forget(self) -> None:
+        """Give up the weights that are kept, where their memory is needed for something else."""
+        self._weights.clear()
 
     def weight(self, product: Product, fmt: Format) -> Tensor:
         """The fake-quantized weight of a conv or linear product (cached)."""

@@ -51,6 +51,7 @@ def sensitivities(
     taken = sorted(set(np.linspace(0, len(rows) - 1, min(len(rows), _BATCHES)).round().astype(int).tolist()))
     shares = [rows[place] / sum(rows[each] for each in taken) for place in taken]
     probes_each = -(-probes // len(taken))
+    evaluator.network.forget()  # makes room for the graph of a batch
     collector = _Collector(evaluator, {p.weight for p in pairs}, {p.activation for p in pairs})
     generator = torch.Generator().manual_seed(seed)
     task = evaluator.task
