@@ -135,6 +135,8 @@ def markdown(results: dict[str, Any]) -> str:
     """The table, then what survived, with its reason or as a gap."""
     reasons = justified()
     lines = ["# Faults that the tests notice", "", "Written by `python reports/validation/mutation.py`."]
+    lines += ["", "Tests were added for drawn mutants that survived at first: the shares are of these mutants, and"]
+    lines += ["say little of those that were not drawn. A fresh draw (another seed in `draw`) may find more gaps."]
     lines += ["", "| module | mutants | drawn | killed | justified | killed or justified |"]
     lines.append("|---|---|---|---|---|---|")
     total = [0, 0, 0]
