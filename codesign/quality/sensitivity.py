@@ -13,6 +13,7 @@ from torch import Tensor
 
 from codesign.errors import InputError
 from codesign.formats import Assignment, Format, FormatPair, get_format
+from codesign.models.streaming import present
 from codesign.quality.evaluator import Evaluator
 from codesign.quality.gradients import differentiable
 from codesign.quality.quantized import quantized_weight
@@ -41,7 +42,7 @@ def sensitivities(evaluator: Evaluator, pairs: Sequence[FormatPair], *, probes: 
     rows = [len(next(iter(outputs.values()))) for outputs in evaluator.reference()]
     batches = task.batches(task.module)
     for share in (count / sum(rows) for count in rows):  # one batch at a time, whose graph is then given up
-        with differentiable(), ProductInterceptor(task.module, collector.watch, decompose=True):
+        with differentiable(task.module), ProductInterceptor(task.module, collector.watch, decompose=True):
             outputs = next(batches)
         for index in range(probes):
             # the hooks collect the gradients of operands; those of the parameters are discarded below
@@ -118,11 +119,15 @@ class _Collector:
     def _weight(self, product: Product, grad: Tensor) -> None:
         weight = product.stationary
         self.reached.add(product.layer)
-        for fmt in self._weight_formats:
-            key = ((product.layer, "weight"), fmt.name)
-            if key not in self._weight_errors:
-                self._weight_errors[key] = quantized_weight(product, fmt) - weight
-            self._add(key, (self._weight_errors[key] * grad).reshape(weight.shape[0], -1).sum(dim=1))
+        with present(self._network.module, weight) as streamed:
+            for fmt in self._weight_formats:
+                key = ((product.layer, "weight"), fmt.name)
+                error = self._weight_errors.get(key)
+                if error is None:
+                    error = quantized_weight(product, fmt) - weight
+                if not streamed:  # else it would be kept of all layers
+                    self._weight_errors[key] = error
+                self._add(key, (error * grad).reshape(weight.shape[0], -1).sum(dim=1))
 
     def _add(self, key: Key, dots: Tensor) -> None:
         """Add the dot products of one call: calls of a layer make the same errors, so they add before squaring."""
