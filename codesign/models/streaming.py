@@ -6,89 +6,162 @@ A parameter keeps its identity, shape and place in the module; only its storage 
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from codesign.errors import InputError, nearest
 
+Source = Callable[[], Tensor]  # reads a weight
+_ATTRIBUTE = "_codesign_stream"
 
-def streamed(module: nn.Module, folder: Path) -> nn.Module:
-    """A module on the meta device, whose float32 weights come from the safetensors of `folder` as they are needed.
 
-    Raises InputError if a parameter is in none of the files.
+def streamed(module: nn.Module, folder: Path, sources: Mapping[str, Source] | None = None) -> nn.Module:
+    """A module on the meta device, whose float32 weights are read as they are needed.
+
+    sources: what reads each parameter and buffer, by its name; by default the safetensors of `folder`.
+    Raises InputError if a parameter has no source.
     """
-    places = _places(folder)
-    with torch.no_grad():
-        parameters = _emptied(module)
-        _fill_buffers(module, places)
-    files = {id(p): _file_of(name, p, module, places) for name, p in parameters.items()}
-    module._codesign_files = files  # type: ignore[assignment]  # read by `weights_of`
-    _Stream(module, files)
+    found = file_sources(folder) if sources is None else sources
+    parameters = _emptied(module)
+    _fill_buffers(module, found)
+    stream = Stream()
+    for names, parameter in parameters:
+        name = next((each for each in names if each in found), None)
+        if name is None:
+            raise InputError(
+                f"'{folder}': a network of this size is read block by block, and its files hold no '{names[0]}'"
+                f"{nearest(names[0], found)}; with more memory (memory_gib) it can be loaded whole"
+            )
+        stream.add(parameter, found[name])
+    for block, own in _blocks(module):
+        stream.follow(block, own)
+    setattr(module, _ATTRIBUTE, stream)
     return module
 
 
-class _Stream:
-    """Hooks that read and give up the weights of a block: an item of the outermost lists, or a module beside them."""
-
-    def __init__(self, module: nn.Module, files: dict[int, tuple[Path, str]]) -> None:
-        self._files = files
-        self._users: Counter[int] = Counter()  # blocks that run now and use a parameter, by its id
-        for block in _blocks(module):
-            own = list(block.parameters())
-            block.register_forward_pre_hook(self._enter(own))
-            block.register_forward_hook(self._leave(own), always_call=True)
-
-    def _enter(self, own: list[nn.Parameter]) -> Any:
-        def enter(*_: object) -> None:
-            for parameter in own:
-                self._users[id(parameter)] += 1
-                if self._users[id(parameter)] == 1:
-                    read_into(parameter, *self._files[id(parameter)])
-
-        return enter
-
-    def _leave(self, own: list[nn.Parameter]) -> Any:
-        def leave(*_: object) -> None:
-            for parameter in own:
-                self._users[id(parameter)] -= 1
-                if not self._users[id(parameter)]:
-                    parameter.untyped_storage().resize_(0)
-
-        return leave
+def file_sources(folder: Path) -> dict[str, Source]:
+    """What reads each tensor in the safetensors of a folder, by its name there."""
+    found: dict[str, Source] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118  # it is no dictionary
+                found[name] = lambda file=file, name=name: _read(file, name)  # type: ignore[misc]
+    return found
 
 
-def read_into(parameter: Tensor, file: Path, name: str) -> None:
-    """Fill a parameter whose storage is empty, from a file's tensor."""
-    parameter.untyped_storage().resize_(parameter.numel() * parameter.element_size())
-    with safe_open(file, framework="pt") as opened, torch.no_grad():
-        parameter.copy_(opened.get_tensor(name))
+def _read(file: Path, name: str) -> Tensor:
+    with safe_open(file, framework="pt") as opened:
+        found: Tensor = opened.get_tensor(name)
+    return found
+
+
+class Stream:
+    """The weights of a module that are read for as long as somebody looks at them."""
+
+    def __init__(self) -> None:
+        self._sources: dict[int, Source] = {}  # by the storage of a parameter, which its views share
+        self._parameters: dict[int, nn.Parameter] = {}
+        self._users: Counter[int] = Counter()
+
+    def add(self, parameter: nn.Parameter, source: Source) -> None:
+        self._sources[_storage(parameter)] = source
+        self._parameters[_storage(parameter)] = parameter
+
+    def follow(self, block: nn.Module, own: Sequence[Tensor]) -> None:
+        """Read some weights whenever a module runs."""
+        block.register_forward_pre_hook(lambda *_: self.enter(own))
+        block.register_forward_hook(lambda *_: self.leave(own), always_call=True)
+
+    def enter(self, weights: Sequence[Tensor]) -> None:
+        """Read weights that nobody looks at yet."""
+        for each in map(_storage, weights):
+            self._users[each] += 1
+            if self._users[each] == 1:
+                parameter = self._parameters[each]
+                parameter.untyped_storage().resize_(parameter.numel() * parameter.element_size())
+                with _disable_current_modes(), torch.no_grad():  # reading is no work of the network that is traced
+                    parameter.copy_(self._sources[each]())
+
+    def leave(self, weights: Sequence[Tensor]) -> None:
+        """Give up weights that nobody else looks at."""
+        for each in map(_storage, weights):
+            self._users[each] -= 1
+            if not self._users[each]:
+                self._parameters[each].untyped_storage().resize_(0)
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether a tensor is one of these weights, or a view of one."""
+        return not tensor.is_meta and _storage(tensor) in self._sources
+
+    def pack(self, tensor: Tensor) -> Any:
+        """What the backward pass keeps of a tensor: of a weight, how to find it again."""
+        if not self.holds(tensor):
+            return tensor.detach()
+        return _storage(tensor), tensor.size(), tensor.stride(), tensor.storage_offset()
+
+    def unpack(self, packed: Any) -> Tensor:
+        if isinstance(packed, Tensor):
+            return packed
+        storage, *view = packed
+        return self.read(self._parameters[storage]).as_strided(*view)
+
+    def read(self, weight: Tensor) -> Tensor:
+        """A copy of a weight, which is not kept here."""
+        return torch.empty(weight.shape, dtype=weight.dtype).copy_(self._sources[_storage(weight)]())
+
+
+def _storage(tensor: Tensor) -> int:
+    found: int = tensor.untyped_storage()._cdata
+    return found
+
+
+def is_streamed(module: nn.Module, tensor: Tensor) -> bool:
+    """Whether a tensor is a weight, or a view of one, that a module holds only while its block runs."""
+    stream: Stream | None = getattr(module, _ATTRIBUTE, None)
+    return stream is not None and stream.holds(tensor)
+
+
+@contextlib.contextmanager
+def present(module: nn.Module, tensor: Tensor) -> Iterator[bool]:
+    """Within the context a weight, or what it is a view of, is there to be looked at; whether it is streamed."""
+    stream: Stream | None = getattr(module, _ATTRIBUTE, None)
+    if stream is None or not stream.holds(tensor):
+        yield False
+        return
+    stream.enter([tensor])
+    try:
+        yield True
+    finally:
+        stream.leave([tensor])
+
+
+def rereading(module: nn.Module) -> contextlib.AbstractContextManager[Any]:
+    """Context of a forward pass whose backward pass reads streamed weights again, one at a time."""
+    stream: Stream | None = getattr(module, _ATTRIBUTE, None)
+    if stream is None:
+        return contextlib.nullcontext()
+    return torch.autograd.graph.saved_tensors_hooks(stream.pack, stream.unpack)
 
 
 def weights_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The state of a module by name; of a streamed one, each weight is read for as long as it is looked at."""
-    stream: dict[int, tuple[Path, str]] = getattr(module, "_codesign_files", {})
+    """The state of a module by name; of a streamed one copies, one at a time."""
+    stream: Stream | None = getattr(module, _ATTRIBUTE, None)
     for name, tensor in module.state_dict(keep_vars=True).items():
-        place = stream.get(id(tensor))
-        if place is None:
-            yield name, tensor
-            continue
-        read_into(tensor, *place)
-        try:
-            yield name, tensor
-        finally:
-            tensor.untyped_storage().resize_(0)
+        held = stream is not None and isinstance(tensor, Tensor) and stream.holds(tensor)
+        yield name, stream.read(tensor) if held and stream is not None else tensor
 
 
-def _emptied(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Give every parameter a float32 storage of no bytes, and return them by name; those that were tied stay tied."""
-    made: dict[int, nn.Parameter] = {}
-    names: dict[str, nn.Parameter] = {}
+def _emptied(module: nn.Module) -> list[tuple[list[str], nn.Parameter]]:
+    """Give every parameter a float32 storage of no bytes, and return each with its names; tied ones stay tied."""
+    made: dict[int, tuple[list[str], nn.Parameter]] = {}
     for prefix, inner in module.named_modules():
         for key, old in list(inner._parameters.items()):
             if old is None:
@@ -96,56 +169,44 @@ def _emptied(module: nn.Module) -> dict[str, nn.Parameter]:
             if id(old) not in made:
                 new = nn.Parameter(torch.empty(old.shape, dtype=torch.float32, device="cpu"), requires_grad=False)
                 new.untyped_storage().resize_(0)
-                made[id(old)] = new
-                names[f"{prefix}.{key}".removeprefix(".")] = new
-            inner._parameters[key] = made[id(old)]
-    return names
+                made[id(old)] = [], new
+            names, new = made[id(old)]
+            names.append(f"{prefix}.{key}".removeprefix("."))
+            inner._parameters[key] = new
+    return list(made.values())
 
 
-def _fill_buffers(module: nn.Module, places: dict[str, Path]) -> None:
-    for prefix, inner in module.named_modules():
+def _fill_buffers(module: nn.Module, sources: Mapping[str, Source]) -> None:
+    """Buffers are held whole: those that the files lack are computed, as transformers does after it has loaded."""
+    for inner in module.modules():
         for key, old in list(inner._buffers.items()):
-            if old is None or not old.is_meta:
-                continue
-            inner._buffers[key] = torch.empty_like(old, device="cpu")
+            if old is not None and old.is_meta:
+                inner._buffers[key] = torch.empty_like(old, device="cpu")
+    compute: Any = getattr(module, "initialize_weights", None)
+    if compute is not None:
+        for each in module.parameters():
+            each._is_hf_initialized = True  # type: ignore[attr-defined]  # so that it leaves the weights alone
+        with torch.no_grad():
+            compute()
+    for prefix, inner in module.named_modules():
+        for key, buffer in inner._buffers.items():
             name = f"{prefix}.{key}".removeprefix(".")
-            if name in places:
-                with safe_open(places[name], framework="pt") as opened:
-                    inner._buffers[key] = opened.get_tensor(name).to(old.dtype)
-        compute: Any = getattr(module, "_init_weights", None)
-        if compute is not None and inner._buffers and not inner._parameters:
-            compute(inner)  # transformers computes tables such as rotary frequencies there
+            if buffer is not None and name in sources:
+                buffer.copy_(sources[name]())
 
 
-def _places(folder: Path) -> dict[str, Path]:
-    """Name of every tensor -> its file."""
-    found: dict[str, Path] = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as opened:
-            found |= dict.fromkeys(opened.keys(), file)
-    return found
-
-
-def _file_of(name: str, parameter: nn.Parameter, module: nn.Module, places: dict[str, Path]) -> tuple[Path, str]:
-    prefix = str(getattr(module, "base_model_prefix", ""))
-    every = [key for key, each in module.named_parameters(remove_duplicate=False) if each is parameter] or [name]
-    for key in every:
-        for candidate in (key, key.removeprefix(f"{prefix}."), f"{prefix}.{key}"):
-            if candidate in places:
-                return places[candidate], candidate
-    raise InputError(
-        f"'{next(iter(places.values())).parent}': a network of this size is read block by block, and its files hold no "
-        f"'{name}'{nearest(name, places)}; with more memory (memory_gib) it can be loaded whole"
-    )
-
-
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The items of the outermost module lists, and outside them every module with parameters of its own."""
-    if any(True for _ in module.parameters(recurse=False)):
-        yield module
+def _blocks(module: nn.Module) -> Iterator[tuple[nn.Module, list[nn.Parameter]]]:
+    """What runs, with the weights that are read for it: items of the outermost module lists, and modules beside them
+    with parameters of their own."""
+    own = list(module.parameters(recurse=False))
+    lists = (nn.ModuleList, nn.Sequential)
+    if own and not any(isinstance(inner, lists) for inner in module.modules()):
+        yield module, list(module.parameters())  # a part may be read without being called
         return
+    if own:
+        yield module, own
     for child in module.children():
-        if isinstance(child, (nn.ModuleList, nn.Sequential)):
-            yield from child
+        if isinstance(child, lists):
+            yield from ((item, list(item.parameters())) for item in child)
         else:
             yield from _blocks(child)

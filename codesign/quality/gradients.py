@@ -8,18 +8,22 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 
+from codesign.models.streaming import rereading
+
 
 @contextmanager
-def differentiable() -> Iterator[None]:
-    """Gradients are on, also where the network turns them off; checkpointed parts keep their activations.
+def differentiable(module: nn.Module) -> Iterator[None]:
+    """Gradients are on, also where the network turns them off; checkpointed parts keep their activations, and weights
+    of a network that is larger than memory are read again.
 
     A checkpoint computes its part again in the backward pass, where nothing intercepts products: a reentrant one would
     give no gradient, another one would find other tensors than it has saved.
     """
-    with torch.enable_grad(), _Kept(), _unchecked():
+    with torch.enable_grad(), rereading(module), _Kept(), _unchecked():
         yield
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, Format, LayerFormats, get_format
+from codesign.models.streaming import is_streamed
 from codesign.quality.ranges import Ranges, Site, sites
 from codesign.workload import Product, ProductInterceptor
 
@@ -116,6 +117,9 @@ class QuantizedNetwork:
     def weight(self, product: Product, fmt: Format) -> Tensor:
         """The fake-quantized weight of a conv or linear product (cached)."""
         key, weight = (product.layer, fmt.name), product.stationary
+        if is_streamed(self.module, weight):  # memory does not hold the weights of all layers
+            with torch.no_grad():
+                return quantized_weight(product, fmt)
         base = weight if weight._base is None else weight._base
         source = None if id(base) in self._parameters else weight.detach()
         known = self._weights.get(key)

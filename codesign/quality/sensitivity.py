@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from codesign.errors import InputError
 from codesign.formats import Format, FormatPair, get_format
+from codesign.models.streaming import present
 from codesign.quality.evaluator import Evaluator
 from codesign.quality.gradients import differentiable
 from codesign.quality.quantized import Kept, quantized_weight
@@ -57,7 +58,8 @@ def sensitivities(
     task = evaluator.task
     batches = task.batches(task.module, only=taken)
     for share in shares:  # one batch at a time, whose graph is then given up
-        with _frozen(task.module), differentiable(), ProductInterceptor(task.module, collector.watch, decompose=True):
+        watching = ProductInterceptor(task.module, collector.watch, decompose=True)
+        with _frozen(task.module), differentiable(task.module), watching:
             outputs = next(batches)
         for index in range(probes_each):  # the hooks collect the gradients of operands, and nothing keeps them
             with torch.enable_grad():
@@ -119,13 +121,15 @@ class _Collector:
     @torch.no_grad()
     def _weight(self, product: Product, grad: Tensor) -> None:
         weight = product.stationary
-        for fmt in self._weight_formats:
-            key = (product.layer, fmt.name)
-            known = self._weight_errors.get(key)
-            error = known[1] if known is not None else quantized_weight(product, fmt) - weight
-            if known is None:
-                self._weight_errors.put(key, None, error)
-            self._add(((product.layer, "weight"), fmt.name), (error * grad).reshape(weight.shape[0], -1).sum(dim=1))
+        with present(self._network.module, weight):
+            for fmt in self._weight_formats:
+                key = (product.layer, fmt.name)
+                known = self._weight_errors.get(key)
+                error = known[1] if known is not None else quantized_weight(product, fmt) - weight
+                if known is None:
+                    self._weight_errors.put(key, None, error)
+                dots = (error * grad).reshape(weight.shape[0], -1).sum(dim=1)
+                self._add(((product.layer, "weight"), fmt.name), dots)
 
     def _add(self, key: Key, dots: Tensor) -> None:
         """Add the dot products of one call: calls of a layer make the same errors, so they add before squaring."""

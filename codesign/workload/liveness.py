@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 
 @dataclass
@@ -15,6 +16,7 @@ class _Life:
     elements: int
     born: int  # time of the operation that wrote it
     sources: frozenset[int]  # the products from whose results it is computed elementwise; empty if it is not
+    storage: StorageWeakRef  # its memory is given up, but no later storage takes its place in `Liveness`
     uses: set[int] = field(default_factory=set)  # times of the operations that read it
 
     @property
@@ -37,7 +39,7 @@ class Liveness:
     def __init__(self) -> None:
         self._moment = -1
         self._lives: list[_Life] = []
-        self._current: dict[int, _Life] = {}  # by storage; a reused storage starts a new live range
+        self._current: dict[int, _Life] = {}  # by storage
         self._inputs: list[_Life | None] = []  # the input of each product
         self._whole: set[int] = set()  # products whose result is read by an operation that is not elementwise
 
@@ -66,7 +68,8 @@ class Liveness:
             for life in [] if made else lives:  # an in-place operation
                 life.sources = sources
             for tensor in made:
-                self._current[_storage(tensor)] = _Life(tensor.numel(), self._moment, sources)
+                reference = StorageWeakRef(tensor.untyped_storage())
+                self._current[_storage(tensor)] = _Life(tensor.numel(), self._moment, sources, reference)
                 self._lives.append(self._current[_storage(tensor)])
 
     def _sources(self, lives: Sequence[_Life], pointwise: bool) -> frozenset[int]:

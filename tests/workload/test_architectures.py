@@ -107,6 +107,13 @@ def test_macs_are_those_that_torch_counts(name: str) -> None:
     assert all(elements < 4096 for _, elements in found.unread)
 
 
+def test_a_trace_is_the_same_each_time() -> None:
+    """Whatever memory torch gives to tensors anew."""
+    module, inputs = network("t5"), ARCHITECTURES["t5"][2]
+    first = trace(module, inputs)
+    assert all(trace(module, inputs) == first for _ in range(4))
+
+
 def test_grouped_experts_are_as_much_work_as_experts_one_by_one() -> None:
     module, inputs = network("mixtral"), TOKENS
     alone = trace(module, inputs)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from codesign.errors import CodesignError, EnvironmentProblem, InputError
+from codesign.models.directories.conversion import converted_sources
 from codesign.models.streaming import streamed
 
 GIB = 1 << 30
@@ -30,7 +31,9 @@ def load_weights(cls: Any, config: Any, folder: Path, gguf: str, memory_gib: flo
     size = sum(each.stat().st_size for each in folder.glob("*.safetensors"))  # in float32 up to twice as much
     limit = memory_gib * GIB if memory_gib else _SHARE * machine_memory()
     if not gguf and 2 * size > limit and _float32_bytes(cls, config) > limit:
-        return streamed(_empty(cls, config), folder)
+        empty = _empty(cls, config)
+        with reading(folder):
+            return streamed(empty, folder, converted_sources(empty, folder))
     more = {"gguf_file": gguf} if gguf else {"use_safetensors": True}
     with reading(folder / gguf):
         module, info = cls.from_pretrained(
@@ -73,8 +76,7 @@ def _first_line(error: Exception) -> str:
 def _empty(cls: Any, config: Any) -> nn.Module:
     """The network without weights, on the meta device."""
     with torch.device("meta"):
-        make = cls._from_config if hasattr(cls, "_from_config") else cls.from_config
-        found: nn.Module = make(config)
+        found: nn.Module = cls._from_config(config, dtype=torch.float32)
     return found.eval()
 
 
