@@ -78,11 +78,9 @@ def weights_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         if place is None:
             yield name, tensor
             continue
-        read_into(tensor, *place)
-        try:
-            yield name, tensor
-        finally:
-            tensor.untyped_storage().resize_(0)
+        file, theirs = place
+        with safe_open(file, framework="pt") as opened:
+            yield name, opened.get_tensor(theirs).to(tensor.dtype)
 
 
 def _emptied(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -103,6 +101,7 @@ def _emptied(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _fill_buffers(module: nn.Module, places: dict[str, Path]) -> None:
+    compute: Any = getattr(module, "_init_weights", None)
     for prefix, inner in module.named_modules():
         for key, old in list(inner._buffers.items()):
             if old is None or not old.is_meta:
@@ -112,7 +111,11 @@ def _fill_buffers(module: nn.Module, places: dict[str, Path]) -> None:
             if name in places:
                 with safe_open(places[name], framework="pt") as opened:
                     inner._buffers[key] = opened.get_tensor(name).to(old.dtype)
-        compute: Any = getattr(module, "_init_weights", None)
+            elif compute is None:
+                raise InputError(
+                    f"a network of this size is read block by block, which '{name}', a table that it computes when it "
+                    "is made, does not survive; with more memory (memory_gib) it can be loaded whole"
+                )
         if compute is not None and inner._buffers and not inner._parameters:
             compute(inner)  # transformers computes tables such as rotary frequencies there
 
