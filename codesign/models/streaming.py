@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from safetensors import safe_open
@@ -19,7 +21,7 @@ from codesign.errors import InputError, nearest
 
 
 def streamed(module: nn.Module, folder: Path) -> nn.Module:
-    """A module on the meta device, whose float32 weights come from the safetensors of `folder` as they are needed.
+    """A module made `weightless`, whose float32 weights come from the safetensors of `folder` as they are needed.
 
     Raises InputError if a parameter is in none of the files.
     """
@@ -39,7 +41,9 @@ class _Stream:
     def __init__(self, module: nn.Module, files: dict[int, tuple[Path, str]]) -> None:
         self._files = files
         self._users: Counter[int] = Counter()  # blocks that run now and use a parameter, by its id
-        for block in _blocks(module):
+        # a part of a block may run outside of it, too
+        parts = [each for each in module.modules() if any(True for _ in each.parameters(recurse=False))]
+        for block in dict.fromkeys((*_blocks(module), *parts)):
             own = list(block.parameters())
             block.register_forward_pre_hook(self._enter(own))
             block.register_forward_hook(self._leave(own), always_call=True)
@@ -100,24 +104,28 @@ def _emptied(module: nn.Module) -> dict[str, nn.Parameter]:
     return names
 
 
+@contextmanager
+def weightless() -> Iterator[None]:
+    """Context in which new modules have parameters on the meta device, and the buffers that they compute."""
+    register = nn.Module.register_parameter
+
+    def on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        register(module, name, parameter)
+        if parameter is not None and not parameter.is_meta:  # one on meta may be tied
+            module._parameters[name] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
+
+    with patch.object(nn.Module, "register_parameter", on_meta):
+        yield
+
+
 def _fill_buffers(module: nn.Module, places: dict[str, Path]) -> None:
-    compute: Any = getattr(module, "_init_weights", None)
+    """Buffers that the files hold are those of the files."""
     for prefix, inner in module.named_modules():
         for key, old in list(inner._buffers.items()):
-            if old is None or not old.is_meta:
-                continue
-            inner._buffers[key] = torch.empty_like(old, device="cpu")
             name = f"{prefix}.{key}".removeprefix(".")
-            if name in places:
+            if old is not None and name in places:
                 with safe_open(places[name], framework="pt") as opened:
                     inner._buffers[key] = opened.get_tensor(name).to(old.dtype)
-            elif compute is None:
-                raise InputError(
-                    f"a network of this size is read block by block, which '{name}', a table that it computes when it "
-                    "is made, does not survive; with more memory (memory_gib) it can be loaded whole"
-                )
-        if compute is not None and inner._buffers and not inner._parameters:
-            compute(inner)  # transformers computes tables such as rotary frequencies there
 
 
 def _places(folder: Path) -> dict[str, Path]:

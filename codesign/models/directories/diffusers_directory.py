@@ -43,6 +43,8 @@ def load(path: Path, name: str, options: TaskOptions, base: Path) -> CustomTask:
     if not (path / "config.json").is_file():
         inside = sorted(each.parent.name for each in path.glob("*/config.json"))
         hint = f"; its parts are {', '.join(inside)}: give one" if inside else ""
+        if (path.parent / INDEX).is_file():
+            hint = f"; give the pipeline's directory, diffusers:{path.parent}"
         raise InputError(f"'{path}' holds no {INDEX} and no config.json{hint}")
     found = network(path)
     if found.name in autoencoders.KINDS:

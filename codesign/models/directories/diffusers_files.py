@@ -38,7 +38,8 @@ class Network:
     @property
     def inputs(self) -> list[str]:
         """Names of the tensors that its forward pass takes, those of `ADDED` among them."""
-        found = [name for name in inspect.signature(self.cls.forward).parameters if name not in _NO_TENSORS]
+        written = inspect.signature(self.cls.forward).parameters
+        found = [name for name in written if name not in _NO_TENSORS and "residual" not in name]
         return found + list(ADDED) * self.takes_added
 
     @property

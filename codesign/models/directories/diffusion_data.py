@@ -75,7 +75,8 @@ class SamplerData:
         """Height and width of the sample that the denoiser makes, by `size` or as it was trained."""
         size = self.options.size
         if size is not None:
-            unit = self._factor * int(self.denoiser.get("patch_size", 1))
+            halved = len(self.denoiser.get("block_out_channels", [1])) - 1 if self.denoiser.name == "UNet2DModel" else 0
+            unit = self._factor * int(self.denoiser.get("patch_size", 1)) * 2**halved
             side = autoencoders.divisible(size, unit, "size", self.denoiser) // self._factor
             return side, side
         written = self.denoiser.get("sample_size")

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from codesign.errors import CodesignError, EnvironmentProblem, InputError
-from codesign.models.streaming import streamed
+from codesign.models.streaming import streamed, weightless
 
 GIB = 1 << 30
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
@@ -77,8 +77,8 @@ def _variant(folder: Path) -> str | None:
 
 
 def _empty(cls: Any, config: Any) -> nn.Module:
-    """The network without weights, on the meta device."""
-    with torch.device("meta"):
+    """The network without weights."""
+    with weightless():
         make = cls._from_config if hasattr(cls, "_from_config") else cls.from_config
         found: nn.Module = make(config)
     return found.eval()

@@ -165,6 +165,36 @@ def sd3(folder: Path) -> Path:
     return written(folder, "StableDiffusion3Pipeline", parts)
 
 
+def pixart(folder: Path) -> Path:
+    from diffusers import PixArtTransformer2DModel
+    from transformers import T5Config, T5EncoderModel, T5Tokenizer
+
+    transformer = seeded(
+        PixArtTransformer2DModel,
+        8,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        cross_attention_dim=16,
+        caption_channels=WIDTH,
+        sample_size=8,
+        norm_num_groups=4,
+    )
+    torch.manual_seed(9)
+    config = T5Config(vocab_size=32, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -5.0), *((c, -2.0) for c in "▁abcdefghijklmnopqrstuvwxyz")]
+    parts = {
+        "transformer": transformer,
+        "scheduler": scheduler("DPMSolverMultistepScheduler"),
+        "text_encoder": T5EncoderModel(config).eval(),
+        "tokenizer": T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=20),
+        "vae": autoencoder(),
+    }
+    return written(folder, "PixArtAlphaPipeline", parts)
+
+
 def dit(folder: Path) -> Path:
     from diffusers import DiTTransformer2DModel
 

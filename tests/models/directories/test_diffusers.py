@@ -31,6 +31,7 @@ PIPELINES: dict[str, Make] = {
     "stable_diffusion": tiny.stable_diffusion,
     "sdxl": tiny.sdxl,
     "sd3": tiny.sd3,
+    "pixart": tiny.pixart,
     "dit": tiny.dit,
     "unconditional": tiny.unconditional,
 }
@@ -135,7 +136,7 @@ def test_guidance_doubles_the_work_of_a_step(made: Callable[[str], Path]) -> Non
 
 
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
-@pytest.mark.parametrize("kind", ["stable_diffusion", "sdxl", "sd3"])
+@pytest.mark.parametrize("kind", ["stable_diffusion", "sdxl", "sd3", "pixart"])
 def test_samples_are_those_of_the_pipeline_in_diffusers(
     made: Callable[[str], Path], tmp_path: Path, kind: str, guidance: float
 ) -> None:
@@ -145,6 +146,7 @@ def test_samples_are_those_of_the_pipeline_in_diffusers(
     absent = {"text_encoder_3": None, "tokenizer_3": None} if kind == "sd3" else {}
     theirs = DiffusionPipeline.from_pretrained(made(kind), local_files_only=True, **absent)
     theirs.set_progress_bar_config(disable=True)
+    more = {"use_resolution_binning": False, "clean_caption": False} if kind == "pixart" else {}
     wanted = theirs(
         list(tiny.PROMPTS[4:6]),
         num_inference_steps=2,
@@ -153,6 +155,7 @@ def test_samples_are_those_of_the_pipeline_in_diffusers(
         output_type="latent",
         height=16,
         width=16,
+        **more,
     ).images
     torch.testing.assert_close(sampled(task), wanted, rtol=1e-4, atol=1e-4)
 
@@ -341,13 +344,9 @@ def test_examples_are_images_by_the_float_decoder(made: Callable[[str], Path]) -
     ] * 2
 
 
-def test_weights_that_memory_does_not_hold_are_read_as_they_are_needed(
-    made: Callable[[str], Path], tmp_path: Path
-) -> None:
-    folder = made("stable_diffusion")
-    data = str(tmp_path / "inputs.npz")
-    np.savez(data, encoder_hidden_states=np.ones((4, 5, tiny.WIDTH), np.float32))
-    small, whole = task_of(folder, data=data, memory_gib=1e-6), task_of(folder, data=data)
+@pytest.mark.parametrize("kind", ["stable_diffusion", "sd3", "pixart", "dit"])
+def test_weights_that_memory_does_not_hold_are_read_as_they_are_needed(made: Callable[[str], Path], kind: str) -> None:
+    small, whole = task_of(made(kind), memory_gib=1e-6), task_of(made(kind))
     assert all(not parameter.untyped_storage().size() for parameter in small.module.parameters())
     assert torch.equal(sampled(small), sampled(whole))
     assert small.fingerprint() == whole.fingerprint()
@@ -399,6 +398,11 @@ def test_a_wrong_option_is_one_line(made: Callable[[str], Path], options: dict[s
     with pytest.raises(InputError, match=said) as error:
         task_of(made("stable_diffusion"), **options)
     assert "\n" not in str(error.value)
+
+
+def test_the_size_of_an_unconditional_network_is_halved_as_often_as_it_halves(made: Callable[[str], Path]) -> None:
+    with pytest.raises(InputError, match=r"size: 15 is no multiple of 2.* nearest: 16"):
+        task_of(made("unconditional"), size=15)
 
 
 def test_unconditional_networks_take_no_prompts_and_no_guidance(made: Callable[[str], Path], tmp_path: Path) -> None:
