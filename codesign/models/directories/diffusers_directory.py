@@ -24,6 +24,7 @@ from codesign.models.directories.diffusion_data import BATCH, SamplerData
 from codesign.models.directories.image_metrics import metrics
 from codesign.models.directories.options import TaskOptions
 from codesign.models.directories.sampler import LCM_STEPS, NOISE, STEPS, Sampler, check_sampled, nested
+from codesign.models.directories.weights import machine_memory
 from codesign.workload import Workload
 
 _LCM = ("LCM", "TCD")  # beginnings of the names of schedulers for distilled networks
@@ -75,9 +76,10 @@ def _load_pipeline(found: Pipeline, name: str, options: TaskOptions, base: Path)
         with _explained(denoiser):
             return sampler.work(task)
 
-    return CustomTask(
+    module = denoiser.weights(options.memory_gib)
+    task = CustomTask(
         name,
-        denoiser.weights(options.memory_gib),
+        module,
         split.calibration,
         split.evaluation,
         loss,
@@ -86,6 +88,10 @@ def _load_pipeline(found: Pipeline, name: str, options: TaskOptions, base: Path)
         work=work,
         show=show,
     )
+    # every step reads all weights again: those that are not kept would be quantized as often
+    own = sum(4 * parameter.numel() for parameter in module.parameters())
+    task.kept_bytes = max(task.kept_bytes, min(own, machine_memory() // 4))
+    return task
 
 
 def _sampler(found: Pipeline, denoiser: Network, options: TaskOptions) -> Sampler:

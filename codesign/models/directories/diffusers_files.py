@@ -14,7 +14,7 @@ from torch import nn
 from codesign.errors import InputError, nearest
 from codesign.files import read_text
 from codesign.jsonio import parse_json, read_json
-from codesign.models.directories.weights import load_weights
+from codesign.models.directories.weights import load_weights, reading
 
 INDEX = "model_index.json"
 _DENOISERS = ("unet", "transformer")
@@ -159,18 +159,6 @@ def _renamed(written: Mapping[str, Any]) -> str:
         kinds = {"ada_norm_zero": "DiTTransformer2DModel", "ada_norm_single": "PixArtTransformer2DModel"}
         return kinds.get(str(written.get("norm_type")), name)
     return name
-
-
-@contextlib.contextmanager
-def reading(file: Path) -> Iterator[None]:
-    """What a library raises about a file is one line that names it."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"'{file}' cannot be read: {first}") from error
 
 
 @contextlib.contextmanager

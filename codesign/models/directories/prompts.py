@@ -12,8 +12,8 @@ from torch import Tensor
 from codesign.errors import InputError, nearest
 from codesign.jsonio import read_json
 from codesign.models.directories.data import read_text
-from codesign.models.directories.diffusers_files import Network, Pipeline, quiet, reading
-from codesign.models.directories.weights import load_weights
+from codesign.models.directories.diffusers_files import Network, Pipeline, quiet
+from codesign.models.directories.weights import load_weights, reading
 
 PROMPTS = (
     "a lighthouse on a cliff at dusk, waves breaking below",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
+
+from codesign.models.custom import CustomTask
+from codesign.models.directories import TaskOptions, load_directory
 
 TOKENS, WIDTH = 8, 16
 PROMPTS = ("a fox", "the sea at dusk", "an old man", "two apples", "rain", "a red bicycle", "snow", "a cat")
@@ -243,3 +247,24 @@ def photographs(folder: Path, count: int = 4, side: int = 24) -> Path:
 def prompt_file(path: Path, prompts: Sequence[str] = PROMPTS) -> Path:
     path.write_text("\n".join(prompts) + "\n")
     return path
+
+
+Make = Callable[[Path], Path]
+PIPELINES: dict[str, Make] = {
+    "stable_diffusion": stable_diffusion,
+    "sdxl": sdxl,
+    "sd3": sd3,
+    "pixart": pixart,
+    "dit": dit,
+    "unconditional": unconditional,
+}
+
+
+def task_of(folder: Path, **options: Any) -> CustomTask:
+    few = {"sequences": 2, "steps": 2} if (folder / "model_index.json").is_file() else {}
+    return load_directory(f"diffusers:{folder}", name="net", options=TaskOptions(**few | options))
+
+
+def sampled(task: CustomTask) -> Tensor:
+    with torch.inference_mode():
+        return task.run(task.module)["output"]
