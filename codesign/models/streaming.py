@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from safetensors import safe_open
@@ -24,7 +25,7 @@ _ATTRIBUTE = "_codesign_stream"
 
 
 def streamed(module: nn.Module, folder: Path, sources: Mapping[str, Source] | None = None) -> nn.Module:
-    """A module on the meta device, whose float32 weights are read as they are needed.
+    """A module made `weightless`, whose float32 weights are read as they are needed.
 
     sources: what reads each parameter and buffer, by its name; by default the safetensors of `folder`.
     Raises InputError if a parameter has no source.
@@ -41,7 +42,9 @@ def streamed(module: nn.Module, folder: Path, sources: Mapping[str, Source] | No
                 f"{nearest(names[0], found)}; with more memory (memory_gib) it can be loaded whole"
             )
         stream.add(parameter, found[name])
-    for block, own in _blocks(module):
+    blocks = dict(_blocks(module))
+    parts = {each: list(each.parameters()) for each in module.modules() if each._parameters}
+    for block, own in (parts | blocks).items():  # a part of a block may run outside of it, too
         stream.follow(block, own)
     setattr(module, _ATTRIBUTE, stream)
     return module
@@ -176,18 +179,22 @@ def _emptied(module: nn.Module) -> list[tuple[list[str], nn.Parameter]]:
     return list(made.values())
 
 
+@contextlib.contextmanager
+def weightless() -> Iterator[None]:
+    """Context in which new modules have parameters on the meta device, and the buffers that they compute."""
+    register = nn.Module.register_parameter
+
+    def on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        register(module, name, parameter)
+        if parameter is not None and not parameter.is_meta:  # one on meta may be tied
+            module._parameters[name] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
+
+    with patch.object(nn.Module, "register_parameter", on_meta):
+        yield
+
+
 def _fill_buffers(module: nn.Module, sources: Mapping[str, Source]) -> None:
-    """Buffers are held whole: those that the files lack are computed, as transformers does after it has loaded."""
-    for inner in module.modules():
-        for key, old in list(inner._buffers.items()):
-            if old is not None and old.is_meta:
-                inner._buffers[key] = torch.empty_like(old, device="cpu")
-    compute: Any = getattr(module, "initialize_weights", None)
-    if compute is not None:
-        for each in module.parameters():
-            each._is_hf_initialized = True  # type: ignore[attr-defined]  # so that it leaves the weights alone
-        with torch.no_grad():
-            compute()
+    """Buffers are held whole; those that the files hold are those of the files."""
     for prefix, inner in module.named_modules():
         for key, buffer in inner._buffers.items():
             name = f"{prefix}.{key}".removeprefix(".")

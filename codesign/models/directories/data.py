@@ -103,6 +103,14 @@ def read_arrays(path: Path, known: Sequence[str], shared: Sequence[str]) -> dict
 def split_arrays(
     path: Path, calibration: Path | None, known: Sequence[str], shared: Sequence[str], count: int | None, batch: int
 ) -> Split:
+    """Samples of a file in batches, see `halves`."""
+    first, second = halves(path, calibration, known, shared, count)
+    return Split(in_batches(first, batch, shared), in_batches(second, batch, shared))
+
+
+def halves(
+    path: Path, calibration: Path | None, known: Sequence[str], shared: Sequence[str], count: int | None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Samples of a file: the first half calibrates and the second is evaluated, unless there is a file for each."""
     evaluated = read_arrays(path, known, shared)
     samples = len(next(x for key, x in evaluated.items() if key not in shared))
@@ -119,7 +127,7 @@ def split_arrays(
         first, second = (
             {key: x if key in shared else x[:count] for key, x in part.items()} for part in (first, second)
         )
-    return Split(in_batches(first, batch, shared), in_batches(second, batch, shared))
+    return first, second
 
 
 def pictures(

@@ -19,6 +19,7 @@ class TaskOptions(Written):
 
     data: str = ""  # text file, folder of images, or .npz or .safetensors of the network's inputs
     calibration: str = ""  # the same for calibration; default: a part of `data` that is not evaluated
+    prompts: str = ""  # text file of prompts, one a line, where `data` is a folder of images
     shared: list[str] = []  # inputs in `data` that all samples share, such as a mask
     sequences: PositiveInt | None = None  # samples to evaluate, and as many to calibrate with
     length: PositiveInt | None = None  # tokens of a sample

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from torch import nn
 
 from codesign.errors import CodesignError, EnvironmentProblem, InputError
 from codesign.models.directories.conversion import converted_sources
-from codesign.models.streaming import streamed
+from codesign.models.streaming import streamed, weightless
 
 GIB = 1 << 30
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _SHARE = 0.5  # of the machine's memory that a network's float weights may take
 
 
@@ -33,17 +35,14 @@ def load_weights(cls: Any, config: Any, folder: Path, gguf: str, memory_gib: flo
     if not gguf and 2 * size > limit and _float32_bytes(cls, config) > limit:
         empty = _empty(cls, config)
         with reading(folder):
-            return streamed(empty, folder, converted_sources(empty, folder))
-    more = {"gguf_file": gguf} if gguf else {"use_safetensors": True}
+            return streamed(empty, folder, None if _of_diffusers(cls) else converted_sources(empty, folder))
+    more: dict[str, Any] = {"gguf_file": gguf} if gguf else {"use_safetensors": True, "variant": _variant(folder)}
+    if _of_diffusers(cls):
+        more["torch_dtype"] = torch.float32
+    else:
+        more |= {"dtype": torch.float32, "ignore_mismatched_sizes": True}  # said below
     with reading(folder / gguf):
-        module, info = cls.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # said below
-            **more,
-        )
+        module, info = cls.from_pretrained(folder, local_files_only=True, output_loading_info=True, **more)
     for key, ours, wanted in sorted(info["mismatched_keys"]):
         raise InputError(
             f"'{folder / gguf}': '{key}' has shape {list(ours)}, and a {cls.__name__} of its config.json {list(wanted)}"
@@ -73,10 +72,23 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def _of_diffusers(cls: Any) -> bool:
+    return str(cls.__module__).partition(".")[0] == "diffusers"
+
+
+def _variant(folder: Path) -> str | None:
+    """The variant that a file's name says, such as fp16, where there is no file without one."""
+    stems = [_SHARD.sub("", file.name.removesuffix(".safetensors")) for file in sorted(folder.glob("*.safetensors"))]
+    found = [stem.partition(".")[2] for stem in stems]
+    return None if "" in found else found[0]
+
+
 def _empty(cls: Any, config: Any) -> nn.Module:
-    """The network without weights, on the meta device."""
-    with torch.device("meta"):
-        found: nn.Module = cls._from_config(config, dtype=torch.float32)
+    """The network without weights, in float32."""
+    with weightless():
+        found: nn.Module = (
+            cls.from_config(config) if _of_diffusers(cls) else cls._from_config(config, dtype=torch.float32)
+        )
     return found.eval()
 
 

@@ -40,7 +40,7 @@ from codesign.workload import Workload
 from codesign.yamlio import line_of, load_yaml, naming
 
 # options of a task without influence on its values, or whose content the task's own fingerprint covers
-_NOT_DECIDING = ("data", "calibration", "memory_gib")
+_NOT_DECIDING = ("data", "calibration", "prompts", "memory_gib")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.directories.diffusers_tiny import PIPELINES
 from tests.models.directories.networks import TEXT_FILE, write_images, write_network
 
 pytest.importorskip("transformers", reason="directories are those of transformers (pip)")
@@ -27,3 +28,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return places[kind]
 
     return place
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The directory of a kind of diffusion pipeline."""
+    root = tmp_path_factory.mktemp("pipelines")
+
+    def of(kind: str) -> Path:
+        return root / kind if (root / kind).exists() else PIPELINES[kind](root / kind)
+
+    return of
