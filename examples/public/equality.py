@@ -4,9 +4,9 @@
 
 Linear layers and convolutions of SmolLM2-135M-Instruct and of SPAN x4 are quantized twice, by codesign and by
 `examples.public.fake_quantization`, with ranges of the same calibration data (`minmax`); attention products stay float.
-The difference of their outputs is shown beside what the format itself changes. It is not zero, as an activation that
-lies between two codes goes to one or the other by the order in which sums were taken. Exit code 1 where the difference
-is more than SHARE of what the format changes.
+The difference of their outputs is shown beside what the format itself changes: it is zero where torch sums in the same
+order; else an activation that lies between two codes may go to either. Exit code 1 where the difference is more than
+SHARE of what the format changes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from examples.public.fake_quantization import quantized
 from examples.public.smollm2 import directory
 
 FORMATS = ("int8", "mxfp8_e4m3", "mxfp4")
-SHARE = 0.05
+SHARE = 0.01
 SEQUENCES, LENGTH = 2, 128
 
 

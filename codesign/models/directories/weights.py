@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from codesign.errors import CodesignError, EnvironmentProblem, InputError
@@ -62,10 +61,10 @@ def reading(file: Path) -> Iterator[None]:
         yield
     except CodesignError:
         raise
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"'{file}' cannot be read: {_first_line(error)}") from error
     except ImportError as error:
         raise EnvironmentProblem(f"'{file}' cannot be read: {_first_line(error)}") from error
+    except Exception as error:  # tokenizers raises no other
+        raise InputError(f"'{file}' cannot be read: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
