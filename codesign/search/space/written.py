@@ -52,6 +52,11 @@ class TaskSpec(TaskOptions):
     formats: list[str] = []  # one uniform pair, or several to compare
     assignment: str = ""  # JSON file beside this one: layer -> {weight, activation}
 
+    @property
+    def options(self) -> TaskOptions:
+        """What goes with the directory of a network."""
+        return TaskOptions(**{key: getattr(self, key) for key in TaskOptions.model_fields})
+
     @field_validator("layers")
     @classmethod
     def _known_pairs(cls, layers: dict[str, list[str]]) -> dict[str, list[str]]:
