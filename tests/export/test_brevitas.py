@@ -57,6 +57,7 @@ def study(tmp_path: Path, tiny: CustomTask, evaluator: Evaluator, monkeypatch: p
         "objectives: [tiny.quality, area_mm2]\n",
     )
     monkeypatch.setattr(bundle, "load_task", lambda spec, **_: tiny)
+    monkeypatch.setattr(loading, "load_task", lambda spec, **_: tiny)
     return folder
 
 
