@@ -12,7 +12,7 @@ from codesign.export.study import ChosenDesign, read_design
 from codesign.files import check_target
 from codesign.formats import FormatPair
 from codesign.hardware import cost
-from codesign.models import load_task, workload_called
+from codesign.models import workload_called
 from codesign.workload.role_files import write_rules
 from codesign.workload.roles import LABEL, RoleRules, roles
 
@@ -50,7 +50,7 @@ def _rules(design: ChosenDesign, task: str | None) -> RoleRules:
         raise InputError(f"{design.id} has several networks; name one with --task: {', '.join(design.assignments)}")
     if name not in design.assignments:
         raise InputError(f"{design.id} has no task '{name}'{nearest(name, design.assignments)}")
-    workload = load_task(design.specs[name], name=name, search_path=design.folder).workload()
+    workload = design.load(name).workload()
     return RoleRules.of(design.assignments[name], workload, {"study": design.study, "design": design.id, "task": name})
 
 

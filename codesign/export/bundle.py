@@ -24,6 +24,7 @@ from codesign.formats import Assignment, get_format
 from codesign.formats.assignment import AssignmentError, parse_assignment
 from codesign.jsonio import read_json
 from codesign.models import Outputs, Task, load_task
+from codesign.models.directories import TaskOptions
 from codesign.quality import Evaluator
 from codesign.quality.ranges import RangeRule
 
@@ -78,9 +79,7 @@ def export_brevitas(study_dir: Path, design_id: str, out_dir: Path) -> WrittenNe
         except InputError as error:
             raise InputError(f"design '{design.id}', {task_name}: {error}") from None
     exported = {
-        name: export_task(
-            load_task(design.specs[name], name=name, search_path=design.folder), assignment, ranges=design.ranges[name]
-        )
+        name: export_task(design.load(name), assignment, ranges=design.ranges[name])
         for name, assignment in design.assignments.items()
     }
     facts: dict[str, WrittenNetwork] = {}
@@ -158,11 +157,12 @@ def load_brevitas(folder: Path | str, *, module: nn.Module | None = None) -> nn.
         assignment = parse_assignment(manifest["formats"])
         ranges: OperandRanges = manifest["ranges"]
         spec, name = manifest["loaded_by"], manifest["task"]
+        options = TaskOptions.model_validate(manifest.get("options", {}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError) and not isinstance(error, AssignmentError):
             raise
         raise InputError(f"{path}: not the manifest of an export ({error})") from None
-    module = module if module is not None else load_task(spec, name=name, search_path=folder).module
+    module = module if module is not None else load_task(spec, name=name, search_path=folder, options=options).module
     network = build(module, assignment, ranges)
     weights = folder / WEIGHTS
     try:
@@ -182,7 +182,8 @@ def _write(folder: Path, result: Exported, design: ChosenDesign, task: str) -> N
         "study": design.study,
         "design": design.id,
         "task": task,
-        "loaded_by": design.specs[task],
+        "loaded_by": design.specs[task].task,
+        "options": design.specs[task].options.model_dump(mode="json", exclude_defaults=True),
         "brevitas": importlib.metadata.version("brevitas"),
         "torch": torch.__version__,
         "psnr_db": result.psnr_db,

@@ -19,7 +19,7 @@ from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.rtl.verify.array_bench import ArrayCheck, Matrices
 from codesign.hardware.rtl.verify.bench import write_checks
 from codesign.hardware.rtl.verify.simulate import Verdict, simulate
-from codesign.models import Task, load_task
+from codesign.models import Task
 from codesign.quality import Evaluator, LayerOperands, sample_operands
 from codesign.quality.ranges import Site
 
@@ -128,7 +128,7 @@ def export_rtl(
     chip = _accelerator(design)
     unit = chip.unit.rtl
     made = array(unit, chip.rows, chip.columns, dataflow)
-    tasks = {name: load_task(design.specs[name], name=name, search_path=design.folder) for name in design.assignments}
+    tasks = {name: design.load(name) for name in design.assignments}
     chosen = choose_layers(design, tasks)
     for pair in chosen:
         chip.unit.rate(pair)  # raises if the unit does not support the pair

@@ -9,8 +9,10 @@ from codesign.designs.design import Design
 from codesign.designs.folder import FRONT, SPACE, load_front
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment
+from codesign.models import Task
 from codesign.quality.ranges import RangeRule
-from codesign.search.space.written import SpaceFile
+from codesign.search.space.loading import load_written
+from codesign.search.space.written import SpaceFile, TaskSpec
 from codesign.yamlio import load_yaml
 
 
@@ -21,7 +23,7 @@ class ChosenDesign:
     design: Design
     study: str
     folder: Path
-    specs: dict[str, str]  # task -> how it is loaded: restore, rewrite, or python:package.module:function
+    specs: dict[str, TaskSpec]  # task -> how it is loaded
     ranges: dict[str, RangeRule]  # task -> rule that clipped its activations when it was measured
     hardware: bool  # whether the study's space has hardware
 
@@ -29,6 +31,10 @@ class ChosenDesign:
     def id(self) -> str:
         """The design's id."""
         return self.design.id
+
+    def load(self, name: str) -> Task:
+        """A task, with the data that it was measured on."""
+        return load_written(self.specs[name], name, self.folder)
 
     @property
     def assignments(self) -> dict[str, Assignment]:
@@ -56,5 +62,5 @@ def read_design(folder: Path, design_id: str) -> ChosenDesign:
     ranges = {
         task: front.tasks[task].ranges if task in front.tasks else written[task].ranges for task in design.assignments
     }
-    specs = {task: written[task].task for task in design.assignments}
+    specs = {task: written[task] for task in design.assignments}
     return ChosenDesign(design, front.study, folder, specs, ranges, front.hardware_given)

@@ -52,8 +52,8 @@ def load_task(
     data are named; options: data, sizes and metric of a directory's task.
     Raises InputError on an unknown name, or if the user's function is missing or returns something else.
     """
-    if options is not None and not is_directory_task(spec):
-        key = next(iter(options.model_fields_set), "an option")
+    if options is not None and options.model_fields_set and not is_directory_task(spec):
+        key = min(options.model_fields_set)
         raise InputError(f"task '{spec}': {key} goes with a task from a directory, transformers:DIR or diffusers:DIR")
     if is_directory_task(spec):
         usual = re.sub(r"\W+", "_", Path(spec.partition(":")[2]).name).strip("_").lower() or "network"

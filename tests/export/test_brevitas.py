@@ -18,6 +18,7 @@ from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
 from codesign.models.custom import CustomTask
 from codesign.quality import Evaluator
 from codesign.quality.quantized import quantize_weight
+from codesign.search.space import loading
 from tests.designs import design, write_front
 
 qnn = pytest.importorskip("brevitas.nn", reason="codesign[brevitas] is not installed")
@@ -57,6 +58,7 @@ def study(tmp_path: Path, tiny: CustomTask, evaluator: Evaluator, monkeypatch: p
         "objectives: [tiny.quality, area_mm2]\n",
     )
     monkeypatch.setattr(bundle, "load_task", lambda spec, **_: tiny)
+    monkeypatch.setattr(loading, "load_task", lambda spec, **_: tiny)
     return folder
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from codesign.errors import EnvironmentProblem, InputError, nearest
 from codesign.models.custom import CustomTask
+from codesign.models.directories.data import placed
 from codesign.models.directories.options import Phases, TaskOptions
 from codesign.sources import digest
 
@@ -35,7 +36,7 @@ def load_directory(
         spec: ``transformers:DIR`` or ``diffusers:DIR``; a relative path counts from `folder`, as do those
             of the options.
         name: the task's name.
-        folder: of the file that names it; default: the working folder.
+        folder: of the file that names it; where that holds no such path, and by default, the working folder.
         options: data, sizes, output and metric.
     Raises:
         InputError: no such directory, or it holds something else, or an option does not suit it.
@@ -43,7 +44,7 @@ def load_directory(
     """
     library, _, written = spec.partition(":")
     base = folder or Path()
-    path = base / Path(written).expanduser()
+    path = placed(base, written)
     if not path.exists():
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         raise InputError(f"task '{spec}': no directory '{path}'{nearest(path.name, beside)}")

@@ -28,6 +28,12 @@ class Split(NamedTuple):
     evaluation: list[Batch]
 
 
+def placed(base: Path, written: str) -> Path:
+    """A file or folder that is named from `base`, or else from the working folder."""
+    path, here = base / Path(written).expanduser(), Path(written).expanduser()
+    return here if here.exists() and not path.exists() else path
+
+
 def documentation() -> str:
     """English prose that every Python has: its language reference by topics."""
     from pydoc_data.topics import topics

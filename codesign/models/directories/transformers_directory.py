@@ -182,8 +182,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _split(kind: Kind, folder: Path, gguf: str, options: TaskOptions, base: Path) -> Split:
-    given = base / Path(options.data).expanduser() if options.data else None
-    calibration = base / Path(options.calibration).expanduser() if options.calibration else None
+    given = sources.placed(base, options.data) if options.data else None
+    calibration = sources.placed(base, options.calibration) if options.calibration else None
     if given is not None and given.suffix in sources.ARRAYS:
         split = sources.split_arrays(
             given, calibration, kind.inputs, options.shared, options.sequences, options.batch or 1

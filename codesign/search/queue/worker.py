@@ -21,15 +21,16 @@ from optuna.trial import FrozenTrial
 
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
-from codesign.models import TaskOptions, load_task
 from codesign.quality import Evaluator, Quality, UnmeasurableError
 from codesign.quality.cache import code_version
 from codesign.search.queue.queue import Heartbeat, Queue, signature
 from codesign.search.queue.state import ENDED, study_state
 from codesign.search.queue.storage import patient
 from codesign.search.queue.trials import WORK, Failure, TrialResult, Work, work_of
+from codesign.search.space.loading import load_written
 from codesign.search.space.network import Network
 from codesign.search.space.resolve import SearchSpace
+from codesign.search.space.written import TaskSpec
 from codesign.usercode import UserCodeError
 
 WORKPLACE = "workplace"
@@ -48,12 +49,9 @@ def workplace(space: SearchSpace) -> str:
     """What a worker on another machine needs to know of the space, as JSON for a study attribute."""
     tasks = {
         name: {"task": space.spec.tasks[name].task, "ranges": network.ranges, "facts": space.facts[name]}
+        | {"written": space.spec.tasks[name].model_dump(mode="json", exclude_defaults=True)}
         for name, network in space.networks.items()
     }
-    for name, task in tasks.items():
-        options = space.spec.tasks[name].options
-        if options is not None:
-            task["options"] = options.model_dump(mode="json", exclude_unset=True)
     written = {"folder": str(space.path.parent.resolve()), "pairs": list(map(str, space.pairs)), "tasks": tasks}
     return json.dumps(written | {"torch": torch.__version__})
 
@@ -213,8 +211,8 @@ def join_study(storage: BaseStorage, name: str, *, cache: Path | None) -> Worker
     pairs = tuple(FormatPair.parse(text) for text in place["pairs"])
     networks, evaluators = {}, {}
     for task_name, spec in place["tasks"].items():
-        options = TaskOptions(**spec["options"]) if "options" in spec else None
-        task = load_task(spec["task"], name=task_name, search_path=Path(place["folder"]), options=options)
+        written = TaskSpec.model_validate(spec.get("written", {"task": spec["task"]}))
+        task = load_written(written, task_name, Path(place["folder"]))
         here, there = task.facts(), spec["facts"]
         other = next((what for what in here if here[what] != there[what]), None)
         if other is not None:

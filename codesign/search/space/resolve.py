@@ -23,14 +23,13 @@ from codesign.hardware.chip.files import beside, memory_name
 from codesign.hardware.chip.memory_types import is_file
 from codesign.hardware.units.mac import MacUnit
 from codesign.hardware.units.unit_model import load_model
-from codesign.models import load_task
-from codesign.models.custom import CustomTask
 from codesign.models.directories import TaskOptions
 from codesign.quality import Evaluator
 from codesign.quality.ranges import RangeRule
 from codesign.search.space.cost_metrics import COST_METRICS, cost_metric
 from codesign.search.space.fixed import FixedNetwork, resolve_fixed
 from codesign.search.space.limits import limit_of
+from codesign.search.space.loading import load_written
 from codesign.search.space.network import Network
 from codesign.search.space.objectives import Objective, resolve_objective
 from codesign.search.space.sums import check_unit, longest_reductions
@@ -280,13 +279,11 @@ def _resolve_network(
     path: Path, name: str, spec: TaskSpec, pairs: tuple[FormatPair, ...], choices: Sequence[str]
 ) -> Network:
     try:
-        task = load_task(spec.task, name=name, search_path=path.parent, options=spec.options)
+        task = load_written(spec, name, path.parent)
     except InputError as error:
         key = str(error).partition(":")[0]
         line = line_of(path, "tasks", name, key if key in spec.model_fields_set else "task")
         raise InputError(f"{path}:{line}: {error}") from error.__cause__
-    if isinstance(task, CustomTask):
-        task.unseen = spec.unseen
     with naming(path, "tasks", name, "task"):
         workload = task.workload()
     layers, kinds = workload.layers, workload.layer_kinds()

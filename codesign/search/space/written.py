@@ -53,10 +53,11 @@ class TaskSpec(TaskOptions):
     assignment: str = ""  # JSON file beside this one: layer -> {weight, activation}
 
     @property
-    def options(self) -> TaskOptions | None:
-        """The keys of a task from a directory that are written; None without any."""
-        written = {key: getattr(self, key) for key in TaskOptions.model_fields if key in self.model_fields_set}
-        return TaskOptions(**written) if written else None
+    def options(self) -> TaskOptions:
+        """What is written that goes with the directory of a network."""
+        return TaskOptions(
+            **{key: getattr(self, key) for key in TaskOptions.model_fields if key in self.model_fields_set}
+        )
 
     @field_validator("layers")
     @classmethod

@@ -158,6 +158,26 @@ def test_paths_count_from_the_space_file(written: Written, tmp_path: Path) -> No
     assert task.name == "here"
 
 
+@pytest.mark.slow
+def test_workers_and_exports_have_the_data_of_the_space(written: Written, tmp_path: Path) -> None:
+    """Its sizes too, and what they name from its folder."""
+    pytest.importorskip("brevitas")
+    folder = written("llama")
+    task = in_a_space("llama", folder) | {"task": f"transformers:{folder.name}", "data": "words.txt"}
+    (tmp_path / folder.name).symlink_to(folder, target_is_directory=True)
+    (tmp_path / "words.txt").write_text(TEXT_FILE)
+    study = tmp_path / "study"
+    assert main(["search", str(space(tmp_path, task)), "--out", str(study), "--workers", "2"]) == 0
+    front = json.loads((study / "front.json").read_text())
+    assert front["evaluations"] == 4
+    for name in (folder.name, "words.txt"):  # a study that is looked at elsewhere names them from there
+        (study / name).symlink_to(tmp_path / name)
+    design = front["designs"][0]
+    assert main(["export", str(study), "--design", design["id"], "--to", "brevitas", "-o", str(tmp_path / "out")]) == 0
+    manifest = json.loads((tmp_path / "out" / "net" / "manifest.json").read_text())
+    assert manifest["options"] == TEXT | {"data": "words.txt"}
+
+
 # ---- language models ----------------------------------------------------------------------------
 
 
