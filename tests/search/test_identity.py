@@ -23,7 +23,7 @@ from codesign.search import load_space, open_study, run_study, write_results
 from codesign.search.queue import worker
 from codesign.search.queue.storage import open_storage
 from codesign.search.queue.worker import join_study
-from codesign.search.space import prices
+from codesign.search.space import loading, prices
 from codesign.search.space.prices import pricing_sources
 from codesign.search.study import replay
 from codesign.search.study.study import OpenStudy
@@ -310,14 +310,14 @@ def _other_code(task: Any) -> None:
 def test_a_worker_with_another_network_is_refused(
     known: Path, monkeypatch: pytest.MonkeyPatch, change: Any, said: str
 ) -> None:
-    load = worker.load_task
+    load = loading.load_task
 
     def changed(*arguments: Any, **options: Any) -> Any:
         task = load(*arguments, **options)
         change(task)
         return task
 
-    monkeypatch.setattr(worker, "load_task", changed)
+    monkeypatch.setattr(loading, "load_task", changed)
     with pytest.raises(InputError, match=rf"tiny: 'python:tests.tiny:task' \(.*tiny.py\) has {said} here"):
         joined(known)
 

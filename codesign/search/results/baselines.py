@@ -59,7 +59,7 @@ def _baseline(study: OpenStudy, column: int, mixed: Sequence[Design]) -> Baselin
 
 
 def _uniform_index(study: OpenStudy, name: str, column: int) -> int | None:
-    choice = study.space.networks[name].uniform(column)
+    choice = study.space.networks[name].uniform(study.space.pairs[column])
     if choice is None:
         return None
     return next((i for i, c in enumerate(study.measured[name].choices) if (c == choice).all()), None)

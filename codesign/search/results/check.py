@@ -34,7 +34,7 @@ def check_space(space: SearchSpace, progress: Progress | None = None) -> None:
 
 def _check_fit(space: SearchSpace) -> None:
     """Raise InputError if no pair that every free layer may take fits an accelerator and the budgets of cost."""
-    uniform = [{name: n.uniform(column) for name, n in space.networks.items()} for column in range(len(space.pairs))]
+    uniform = [{name: n.uniform(pair) for name, n in space.networks.items()} for pair in space.pairs]
     uniform = [choices for choices in uniform if all(choice is not None for choice in choices.values())]
     if not uniform:
         return  # which formats the other layers take is known after their sensitivities

@@ -51,8 +51,9 @@ class Network:
         several = self.allowed.sum(axis=1) > 1
         return np.asarray(several if several.any() else ~several)
 
-    def uniform(self, column: int) -> np.ndarray | None:
+    def uniform(self, pair: FormatPair) -> np.ndarray | None:
         """The choice of one pair in every free layer, int [layers]; None if a free layer may not take it."""
+        column = self.pairs.index(pair)
         if not self.allowed[self.free, column].all():
             return None
         return np.where(self.free, column, self.allowed.argmax(axis=1))
