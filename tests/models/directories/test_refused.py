@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from codesign.cli import main
+from tests.inputs.test_cases import PROGRESS
 from tests.models.directories.networks import TEXT_FILE, write_network
 
 Written = Callable[[str], Path]
@@ -176,7 +177,7 @@ def refused(folder: Path, task: Options, capsys: pytest.CaptureFixture[str], cod
     capsys.readouterr()
     assert main(["validate", str(file)]) == code
     printed = capsys.readouterr()
-    (said,) = printed.err.strip().splitlines()
+    (said,) = (line for line in printed.err.splitlines() if not line.startswith(PROGRESS))
     assert said.startswith("codesign: error: ")
     assert not printed.out
     return said
