@@ -82,7 +82,7 @@ class Task(abc.ABC):
     scale: Scale = "raw"  # of the deciding metric
     file: Path | None = None  # where it is written, if it is a user's own
     code: str = ""  # hash of the code of this task, besides that which all tasks share
-    kept_bytes: int = 1 << 30  # of quantized weights that are kept from one evaluation to the next
+    kept_bytes: int = 1 << 29  # of quantized weights that are kept from one evaluation to the next
     more_when_full: bool = True  # whether ``full`` runs or scores more than the deciding metric needs
 
     @abc.abstractmethod

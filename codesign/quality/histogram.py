@@ -32,15 +32,16 @@ class Histogram:
         part = (flat.clone(), torch.ones(len(flat), dtype=torch.int64)) if len(flat) <= EXACT else _counted(flat)
         self._waiting.append(part)
         self._waiting_rows += len(part[0])
-        if self._waiting_rows > 4 * EXACT:
-            self._merge()
+        if self._waiting_rows > EXACT:
+            self.settle()
 
     def rows(self) -> tuple[Tensor, Tensor]:
         """(values float32 [n], counts int64 [n]): the elements themselves, or the TF32 values that occurred."""
-        self._merge()
+        self.settle()
         return self._values, self._counts
 
-    def _merge(self) -> None:
+    def settle(self) -> None:
+        """Keep each value once; what was added takes more memory until then."""
         if not self._waiting:
             return
         parts = [(self._values, self._counts), *self._waiting]

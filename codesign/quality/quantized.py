@@ -98,7 +98,7 @@ class QuantizedNetwork:
     quantized again whenever its value changes.
     """
 
-    def __init__(self, module: nn.Module, ranges: Ranges, kept_bytes: int = 1 << 30) -> None:
+    def __init__(self, module: nn.Module, ranges: Ranges, kept_bytes: int = 1 << 29) -> None:
         self.module = module
         self.ranges = ranges
         self._weights = Kept(kept_bytes)

@@ -75,6 +75,8 @@ class Ranges:
             finally:
                 hook.remove()
                 self._given = None
+        for seen in self._seen.values():
+            seen.elements.settle()
         if not self._seen:
             raise InputError(f"{task.name}: the calibration run performed no matrix product")
 
