@@ -302,6 +302,8 @@ def _named(found: Any, prefix: str = "") -> dict[str, Tensor]:
         items = found.items()
     elif isinstance(found, (tuple, list)):
         items = enumerate(found)
+    elif not prefix:  # an object with attributes
+        items = getattr(found, "__dict__", {}).items()
     tensors: dict[str, Tensor] = {}
     for key, value in items:
         tensors |= _named(value, f"{prefix}{key}.")

@@ -7,7 +7,7 @@ import math
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from codesign.formats import FormatPair
 from codesign.hardware.arithmetic.accumulators import check_accumulator
@@ -110,6 +110,15 @@ class TaskSpec(TaskOptions):
         return self
 
 
+def _limit(written: object) -> float | str:
+    if isinstance(written, str):
+        return written
+    if isinstance(written, bool) or not isinstance(written, (int, float)) or not math.isfinite(written):
+        raise ValueError(f"expected a finite number, or such as 'float + 0.1', found {written!r}"[:_CLIPPED])
+    return float(written)
+
+
+_Limit = Annotated[float | str, PlainValidator(_limit)]
 _MOST_SETS = 10_000
 
 
@@ -202,7 +211,7 @@ class SpaceFile(Written):
     hardware: HardwareSpec | None = None  # None: formats alone are searched; no objective or budget may need a chip
     objectives: list[str] = Field(min_length=2)
     # name -> largest allowed value; of a quality also of either sign, or relative to the float network: "float + 0.1"
-    budgets: dict[str, float | str] = Field(default_factory=dict)
+    budgets: dict[str, _Limit] = Field(default_factory=dict)
     # no design is reported with a layer whose sums keep less than this in the unit's accumulator
     accumulator_sqnr_db: PositiveFloat = 30
     search: SearchSpec = SearchSpec()
