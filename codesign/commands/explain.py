@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def _measured_by(name: str, task: dict[str, Any]) -> str:
     return f"{text} {UNFOLDED.format(task['batch_norms'])}" if task["batch_norms"] else text
 
 
-def _takes(found: dict[str, Any]) -> str:
+def _takes(found: Mapping[str, float]) -> str:
     """What an evaluation takes, in words."""
     return (
         f"An evaluation will take about {found['evaluation_s']:.2g} s and {human(found['memory_bytes'], 'B')} here "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -29,7 +29,7 @@ def language_work(task: CustomTask, phases: Phases) -> Workload:
     keeps = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
     cached = "cache" if "cache" in takes else "past_key_values"  # its name before transformers 5.24
 
-    def run(module: nn.Module, inputs: dict[str, Any]) -> Any:
+    def run(module: nn.Module, inputs: Mapping[str, Any]) -> Any:
         return module(**inputs, **keeps, use_cache=True)
 
     prompt = _tokens(task, phases.prompt)

@@ -44,7 +44,7 @@ def check_sampled(denoiser: Network) -> None:
         )
 
 
-def nested(inputs: Mapping[str, Any], takes_added: bool) -> dict[str, Any]:
+def nested(inputs: Mapping[str, Any], takes_added: bool) -> Mapping[str, Any]:
     """Inputs as the denoiser takes them: some in a dict of their own."""
     if not takes_added:
         return dict(inputs)
@@ -162,9 +162,8 @@ class Sampler:
         others = dict(conditions)
         if CONCATENATED in others:
             both = torch.cat([both, others.pop(CONCATENATED)], dim=1)
-        arguments = nested(others, self.denoiser.takes_added)
-        arguments |= {_SAMPLED[self.denoiser.name]: both, "timestep": time.expand(len(both))}
-        predicted: Tensor = module(**arguments, return_dict=False)[0]
+        sampled = {_SAMPLED[self.denoiser.name]: both, "timestep": time.expand(len(both))}
+        predicted: Tensor = module(**nested(others, self.denoiser.takes_added), **sampled, return_dict=False)[0]
         if not self.guided:
             return predicted
         away, towards = predicted.chunk(2)

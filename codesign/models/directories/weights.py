@@ -35,7 +35,7 @@ def load_weights(cls: Any, config: Any, folder: Path, gguf: str, memory_gib: flo
         empty = _empty(cls, config)
         with reading(folder):
             return streamed(empty, folder, None if _of_diffusers(cls) else converted_sources(empty, folder))
-    more: dict[str, Any] = {"gguf_file": gguf} if gguf else {"use_safetensors": True, "variant": _variant(folder)}
+    more: dict[str, object] = {"gguf_file": gguf} if gguf else {"use_safetensors": True, "variant": _variant(folder)}
     if _of_diffusers(cls):
         more["torch_dtype"] = torch.float32
     else:
