@@ -333,6 +333,36 @@ search: {evaluations: 3, batch: 2, front_size: 4}
 """
 
 
+KINDS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "sdxl": (tiny.sdxl, "data: prompts.txt, sequences: 2, steps: 1"),
+    "sd3": (tiny.sd3, "data: prompts.txt, sequences: 2, steps: 1"),
+    "inpainting": (
+        lambda folder: tiny.stable_diffusion(folder, in_channels=9),
+        "data: pictures, prompts: prompts.txt, sequences: 2, steps: 1",
+    ),
+    "dit": (tiny.dit, "sequences: 2, steps: 1"),
+    "decoder": (lambda folder: tiny.stable_diffusion(folder) / "vae", "data: pictures, sequences: 2"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_validated_explained_and_searched_with_yaml_alone(kind: str, tmp_path: Path) -> None:
+    write, options = KINDS[kind]
+    folder = write(tmp_path / "net")
+    tiny.prompt_file(tmp_path / "prompts.txt")
+    tiny.photographs(tmp_path / "pictures", side=16)
+    task = f'"diffusers:{folder.relative_to(tmp_path)}"'
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        SPACE.replace('"diffusers:sd", data: prompts.txt, sequences: 2, steps: 1, batch: 2', f"{task}, {options}")
+    )
+    for command in (["validate"], ["explain"], ["search", "--out", str(tmp_path / "study")]):
+        assert main([command[0], str(space), *command[1:]]) == 0
+    front = json.loads((tmp_path / "study" / "front.json").read_text())
+    assert len(front["designs"]) >= 2
+
+
 @pytest.mark.slow
 def test_a_denoiser_is_searched_from_a_file(tmp_path: Path) -> None:
     tiny.stable_diffusion(tmp_path / "sd")
