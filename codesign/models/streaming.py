@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -56,7 +57,7 @@ def file_sources(folder: Path) -> dict[str, Source]:
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118  # it is no dictionary
-                found[name] = lambda file=file, name=name: _read(file, name)  # type: ignore[misc]
+                found[name] = partial(_read, file, name)
     return found
 
 

@@ -52,7 +52,7 @@ def convert(gguf: Path, folder: Path) -> None:
     """Write the network of a GGUF file into a folder, its weights in the narrowest type that holds them exactly."""
     try:
         import accelerate  # noqa: F401  # transformers asks for both
-        import gguf as _  # noqa: F401
+        import gguf as _  # noqa: F401  # as above
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     except ImportError as error:
         hint = "reading GGUF needs transformers, gguf and accelerate: pip install 'transformers>=5.24' gguf accelerate"

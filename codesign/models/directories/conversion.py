@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from codesign.models.streaming import Source, file_sources
 
+Convert = Callable[[dict[str, Source]], dict[str, Tensor]]  # from what reads the parts to parameters by name
 Parts = list[tuple[str, str]]  # (pattern of the converter that a part goes to, its name in the files)
 
 
@@ -44,7 +46,7 @@ def converted_sources(module: Any, folder: Path) -> dict[str, Source]:
         convert = _conversion(module, by_pattern[names[0][0]], first, names)
         shapes = convert({name: _shape_of(files[name]) for _, name in names})
         for target in shapes:  # one part may be cut into several parameters
-            found[target] = lambda convert=convert, target=target: convert(files)[target]  # type: ignore[misc]
+            found[target] = partial(_converted, convert, files, target)
     return found
 
 
@@ -52,9 +54,11 @@ def _shape_of(source: Source) -> Source:
     return lambda: source().to("meta")
 
 
-def _conversion(
-    module: Any, converter: Any, first: str, names: Parts
-) -> Callable[[dict[str, Source]], dict[str, Tensor]]:
+def _converted(convert: Convert, files: dict[str, Source], target: str) -> Tensor:
+    return convert(files)[target]
+
+
+def _conversion(module: Any, converter: Any, first: str, names: Parts) -> Convert:
     """What computes the parameters that a converter makes of parts."""
 
     def convert(files: dict[str, Source]) -> dict[str, Tensor]:

@@ -84,7 +84,8 @@ class Counted(TorchFunctionMode):
         for name, inner in self.module.named_modules():
             if isinstance(inner, (nn.Linear, nn.Conv1d, nn.Conv2d, Conv1D)):
                 self._hooks.append(inner.register_forward_hook(lambda *_, name=name: self.layers.add(name)))
-        return super().__enter__()  # type: ignore[return-value]
+        super().__enter__()
+        return self
 
     def __exit__(self, *exc: Any) -> None:
         super().__exit__(*exc)
