@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,19 +63,6 @@ class Batches:
         if found is None:
             raise InputError("the data hold no batch")
         return found
-
-    def limited(self, count: Callable[[Batch], int], most: int) -> Batches:
-        """The first batches, until they hold `most` samples."""
-
-        def some() -> Iterator[Batch]:
-            left = most
-            for batch in self:
-                if left <= 0:
-                    return
-                left -= count(batch)
-                yield batch
-
-        return Batches(some, self.device)
 
 
 def _tensors(inputs: Any) -> Any:
