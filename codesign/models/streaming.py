@@ -134,15 +134,15 @@ def is_streamed(module: nn.Module, tensor: Tensor) -> bool:
 
 
 @contextlib.contextmanager
-def present(module: nn.Module, tensor: Tensor) -> Iterator[bool]:
-    """Within the context a weight, or what it is a view of, is there to be looked at; whether it is streamed."""
+def present(module: nn.Module, tensor: Tensor) -> Iterator[None]:
+    """Within the context a weight, or what it is a view of, is there to be looked at."""
     stream: Stream | None = getattr(module, _ATTRIBUTE, None)
     if stream is None or not stream.holds(tensor):
-        yield False
+        yield
         return
     stream.enter([tensor])
     try:
-        yield True
+        yield
     finally:
         stream.leave([tensor])
 
