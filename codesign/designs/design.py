@@ -118,9 +118,7 @@ class Design(JsonModel):
 
     def pairs(self, task: str) -> Counter[str]:
         """Number of layers of a network with each pair."""
-        return Counter(
-            f"{formats.weight or formats.key}:{formats.activation}" for _, formats in self.assignments[task].layers
-        )
+        return Counter(str(formats.choice) for _, formats in self.assignments[task].layers)
 
     @property
     def is_mixed(self) -> bool:
@@ -130,7 +128,7 @@ class Design(JsonModel):
     def formats(self) -> set[str]:
         """The names of all formats in the assignments."""
         layers = (formats for assignment in self.assignments.values() for _, formats in assignment.layers)
-        return {name for formats in layers for name in formats.to_dict().values()}
+        return {name for formats in layers for name in formats.names}
 
     def dominates(self, other: Design) -> bool:
         """Whether this design is at least as good in every objective, and better in at least one."""

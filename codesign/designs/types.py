@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from codesign.formats import Assignment, FormatPair
-from codesign.formats.assignment import parse_assignment
+from codesign.formats.assignment import METHODS, parse_assignment
 
 Amount = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -32,11 +32,12 @@ Pair = Annotated[
 ]
 
 _FORMAT = {"type": "string", "pattern": "^[a-z][a-z0-9_]*$"}
+_METHOD = {"enum": sorted(METHODS), "description": "how the weight is rounded; absent if to the nearest"}
 _LAYER = {
     "type": "object",
     "required": ["activation"],
     "additionalProperties": False,
-    "properties": dict.fromkeys(("weight", "activation", "key", "value"), _FORMAT),
+    "properties": dict.fromkeys(("weight", "activation", "key", "value"), _FORMAT) | {"method": _METHOD},
     "oneOf": [{"required": ["weight"]}, {"required": ["key", "value"]}],
 }
 

@@ -65,7 +65,7 @@ def operands(formats: LayerFormats) -> list[QuantizedOperand]:
 def check_formats(assignment: Assignment) -> None:
     """Raise InputError with the first layer whose format Brevitas lacks, and the formats that it has."""
     for layer, formats in assignment.layers:
-        for name in formats.to_dict().values():
+        for name in formats.names:
             if not supported(get_format(name)):
                 known = ", ".join(supported_names())
                 raise InputError(f"layer '{layer}': Brevitas has no format '{name}'; it has {known}")

@@ -22,51 +22,91 @@ class Layered(Protocol):
     def layer_kinds(self) -> dict[str, str]: ...
 
 
+NEAREST = "nearest"
+METHODS = {
+    NEAREST: "each number to the nearest of the format",
+    "clip": "scales that lose least on the layer's inputs, each number to the nearest",
+    "gptq": "such scales, and each number so that it makes up for the errors of those before it",
+}
+"""How weights are rounded; see `codesign.quality.rounding`."""
+
+
 @dataclass(frozen=True, order=True)
 class FormatPair:
-    """Names of the formats of the two operands of a matrix product."""
+    """Names of the formats of the two operands of a matrix product, and how a weight is rounded to its format."""
 
     weight: str  # of the stationary operand: the weight, or the key or value of an attention product
     activation: str  # of the streamed operand
+    method: str = NEAREST  # one of METHODS; keys and values are always rounded to the nearest
 
     def __str__(self) -> str:
-        return f"{self.weight}:{self.activation}"
+        text = f"{self.weight}:{self.activation}"
+        return text if self.method == NEAREST else f"{text}+{self.method}"
 
     @classmethod
     def parse(cls, text: str) -> FormatPair:
-        """Parse ``"int4_g32:int8"``; a single name stands for both operands. The names are not checked."""
-        weight, colon, activation = text.partition(":")
-        return cls(weight.strip(), (activation if colon else weight).strip())
+        """Parse ``"int4_g32:int8"`` or ``"int4_g32:int8 + gptq"``; a single name stands for both operands.
+
+        The names are not checked.
+        """
+        formats, plus, method = text.partition("+")
+        weight, colon, activation = formats.partition(":")
+        return cls(weight.strip(), (activation if colon else weight).strip(), method.strip() if plus else NEAREST)
 
     def checked(self) -> FormatPair:
-        """Return the pair; raises InputError with the nearest name if a format is unknown."""
+        """Return the pair; raises InputError with the nearest name if a format or the method is unknown."""
         for name in (self.weight, self.activation):
             get_format(name)
+        check_method(self.method)
         return self
+
+    @property
+    def formats(self) -> FormatPair:
+        """The pair without its method, on which no cost depends."""
+        return self if self.method == NEAREST else FormatPair(self.weight, self.activation)
+
+
+def check_method(name: str) -> str:
+    """Return `name`; raises InputError with the nearest method if it is none."""
+    if name not in METHODS:
+        raise InputError(f"unknown method '{name}'{nearest(name, METHODS)}")
+    return name
 
 
 @dataclass(frozen=True)
 class LayerFormats:
     """Names of the formats of one layer.
 
-    A convolution or linear layer has ``activation`` and ``weight``; an attention layer has ``activation``,
-    ``key`` and ``value``.
+    A convolution or linear layer has ``activation`` and ``weight``, and the ``method`` by which the weight is rounded;
+    an attention layer has ``activation``, ``key`` and ``value``.
     """
 
     activation: str  # of the input; in an attention layer, of the queries and the attention probabilities
     weight: str | None = None
     key: str | None = None
     value: str | None = None
+    method: str = NEAREST
 
     @classmethod
     def of_pair(cls, pair: FormatPair, *, attention: bool) -> LayerFormats:
         """Formats of a layer that uses `pair` in every product."""
         if attention:
             return cls(activation=pair.activation, key=pair.weight, value=pair.weight)
-        return cls(activation=pair.activation, weight=pair.weight)
+        return cls(activation=pair.activation, weight=pair.weight, method=pair.method)
+
+    @property
+    def choice(self) -> FormatPair:
+        """The pair of the layer with its method; of an attention layer that of its first product."""
+        return FormatPair(self.weight or self.key or "", self.activation, self.method)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the formats."""
+        found = (self.weight, self.activation, self.key, self.value)
+        return tuple(name for name in found if name is not None)
 
     def pair(self, kind: str) -> FormatPair:
-        """Operand formats of a product of `kind` (conv, linear, attention_qk, attention_pv).
+        """Operand formats of a product of `kind` (conv, linear, attention_qk, attention_pv), without the method.
 
         Raises ValueError if the stationary operand has no format.
         """
@@ -76,9 +116,10 @@ class LayerFormats:
         return FormatPair(stationary, self.activation)
 
     def to_dict(self) -> dict[str, str]:
-        """JSON form, without the fields that are None."""
+        """JSON form, without the fields that are None, and without the method if it is the nearest."""
         fields = {"weight": self.weight, "activation": self.activation, "key": self.key, "value": self.value}
-        return {k: v for k, v in fields.items() if v is not None}
+        method = {} if self.method == NEAREST else {"method": self.method}
+        return {k: v for k, v in fields.items() if v is not None} | method
 
 
 @dataclass(frozen=True)
@@ -133,6 +174,7 @@ class Assignment(Mapping[str, LayerFormats]):
 
 
 _ROLES = ("weight", "activation", "key", "value")
+_METHOD = "method"
 
 
 class AssignmentError(InputError):
@@ -161,18 +203,21 @@ def _parse_layer(layer: str, written: object) -> LayerFormats:
         wanted = "{weight: format, activation: format}"
         raise AssignmentError(f"{where}: expected {wanted}, found {_kind(written)}", layer)
     for role, name in written.items():
-        if role not in _ROLES:
-            raise AssignmentError(f"{where}: unknown key '{role}'{nearest(role, _ROLES)}", layer, role)
+        if role not in (*_ROLES, _METHOD):
+            raise AssignmentError(f"{where}: unknown key '{role}'{nearest(role, (*_ROLES, _METHOD))}", layer, role)
         if not isinstance(name, str):
-            raise AssignmentError(f"{where}: {role}: expected the name of a format, found {_kind(name)}", layer, role)
+            wanted = "a method" if role == _METHOD else "the name of a format"
+            raise AssignmentError(f"{where}: {role}: expected {wanted}, found {_kind(name)}", layer, role)
         try:
-            get_format(name)
+            check_method(name) if role == _METHOD else get_format(name)
         except InputError as error:
             raise AssignmentError(f"{where}: {role}: {error}", layer, role) from None
     if "activation" not in written:
         raise AssignmentError(f"{where}: key 'activation' is missing", layer)
     if ("weight" in written) == ("key" in written or "value" in written) or ("key" in written) != ("value" in written):
         raise AssignmentError(f"{where}: needs either a weight, or a key and a value", layer)
+    if _METHOD in written and "weight" not in written:
+        raise AssignmentError(f"{where}: method goes with a weight", layer, _METHOD)
     return LayerFormats(**written)
 
 

@@ -20,6 +20,7 @@ from codesign.quality.cache import ResultCache, code_version
 from codesign.quality.measure import DRAWS, Quality, UnmeasurableError, measure
 from codesign.quality.quantized import QuantizedNetwork, opened
 from codesign.quality.ranges import RangeRule, Ranges, check_rule
+from codesign.quality.rounding import ChosenWeights
 
 
 class Evaluator:
@@ -45,6 +46,7 @@ class Evaluator:
             "ranges": ranges,
         }
         self.cache = ResultCache(cache, identity) if cache is not None else None
+        self.chosen = ChosenWeights(task, cache / "weights" if cache is not None else None, identity)
         self.part = task.part()
         self.measured = 0  # evaluations that were run, not read from the cache
         self._references: dict[bool, list[Outputs]] = {}
@@ -53,7 +55,8 @@ class Evaluator:
     @functools.cached_property
     def network(self) -> QuantizedNetwork:
         """The network with calibrated ranges; created at first use: a resumed study may find all results cached."""
-        return QuantizedNetwork(self.task.module, Ranges(self.task, self.ranges), self.task.kept_bytes)
+        ranges = Ranges(self.task, self.ranges)
+        return QuantizedNetwork(self.task.module, ranges, self.task.kept_bytes, self.chosen)
 
     def __call__(self, assignment: Assignment, *, enough: float | None = None) -> Quality:
         """The deciding metric; with `enough`, on the task's `Part` only if its value there exceeds `enough`."""

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, Format, LayerFormats, get_format
+from codesign.formats.assignment import NEAREST
 from codesign.models.streaming import is_streamed
 from codesign.quality.ranges import Ranges, Site, sites
+from codesign.quality.rounding.chosen import ChosenWeights, Wanted
 from codesign.workload import Product, ProductInterceptor
 
 
@@ -93,20 +95,29 @@ def _bytes(x: Tensor | None) -> int:
 class QuantizedNetwork:
     """`module` with its activation ranges and some fake-quantized weights.
 
-    A weight is fake-quantized once per (layer, format), as far as `kept_bytes` go, so that running another assignment
-    only has to quantize activations. A weight that the forward pass computes, from parameters or from its input, is
-    quantized again whenever its value changes.
+    A weight is fake-quantized once per (layer, format, method), as far as `kept_bytes` go, so that running another
+    assignment only has to quantize activations. A weight that the forward pass computes, from parameters or from its
+    input, is quantized again whenever its value changes.
     """
 
-    def __init__(self, module: nn.Module, ranges: Ranges, kept_bytes: int = 1 << 29) -> None:
+    def __init__(
+        self, module: nn.Module, ranges: Ranges, kept_bytes: int = 1 << 29, chosen: ChosenWeights | None = None
+    ) -> None:
         self.module = module
         self.ranges = ranges
+        self.chosen = chosen  # weights that are rounded by a method; None: all are rounded to the nearest
         self._weights = Kept(kept_bytes)
         self._parameters = {id(p) for p in module.parameters()}
 
     @contextmanager
     def under(self, assignment: Assignment) -> Iterator[nn.Module]:
         """Context in which calls of the module are quantized; raises InputError for a layer without formats."""
+        if self.chosen is not None:
+            self.chosen.find(
+                Wanted(layer, formats.weight, formats.method)
+                for layer, formats in assignment.layers
+                if formats.weight is not None and formats.method != NEAREST
+            )
         with ProductInterceptor(self.module, _Handler(self, assignment), decompose=True):
             yield self.module
 
@@ -114,12 +125,12 @@ class QuantizedNetwork:
         """Give up the weights that are kept, where their memory is needed for something else."""
         self._weights.clear()
 
-    def weight(self, product: Product, fmt: Format) -> Tensor:
+    def weight(self, product: Product, fmt: Format, method: str = NEAREST) -> Tensor:
         """The fake-quantized weight of a conv or linear product (cached)."""
-        key, weight = (product.layer, fmt.name), product.stationary
+        key, weight = (product.layer, f"{fmt.name}+{method}"), product.stationary
         if is_streamed(self.module, weight):  # memory does not hold the weights of all layers
             with torch.no_grad():
-                return quantized_weight(product, fmt)
+                return self.rounded(product, fmt, method)
         base = weight if weight._base is None else weight._base
         source = None if id(base) in self._parameters else weight.detach()
         known = self._weights.get(key)
@@ -128,9 +139,14 @@ class QuantizedNetwork:
             if source is None or (made_from is not None and _same(made_from, source)):
                 return quantized
         with torch.no_grad():
-            quantized = quantized_weight(product, fmt)
+            quantized = self.rounded(product, fmt, method)
         self._weights.put(key, None if source is None else source.clone(), quantized)  # it may be written over
         return quantized
+
+    def rounded(self, product: Product, fmt: Format, method: str) -> Tensor:
+        """The fake-quantized weight of a conv or linear product, which is not kept."""
+        found = self.chosen.weight(product, fmt, method) if self.chosen is not None else None
+        return quantized_weight(product, fmt) if found is None else found
 
     def activation(self, x: Tensor, site: Site, fmt: Format, axis: int) -> Tensor:
         """Fake-quantized operand: with the calibrated range of the tensor, or in blocks along `axis`.
@@ -166,7 +182,7 @@ class _Handler:
         site, stationary_site = sites(product)
         fmt = get_format(pair.weight)
         if stationary_site is None:
-            stationary = network.weight(product, fmt)
+            stationary = network.weight(product, fmt, layer.method)
         else:
             stationary = network.activation(product.stationary, stationary_site, fmt, product.stationary_axis)
         return self._input(product, site, pair.activation), stationary

@@ -17,8 +17,9 @@ from codesign.formats import Format, FormatPair, get_format
 from codesign.models.streaming import present
 from codesign.quality.evaluator import Evaluator
 from codesign.quality.gradients import differentiable
-from codesign.quality.quantized import Kept, quantized_weight
+from codesign.quality.quantized import Kept
 from codesign.quality.ranges import Site, sites
+from codesign.quality.rounding.chosen import Wanted
 from codesign.quality.unreached import Step, measured_losses
 from codesign.workload import Product, ProductInterceptor
 
@@ -53,7 +54,9 @@ def sensitivities(
     shares = [rows[place] / sum(rows[each] for each in taken) for place in taken]
     probes_each = -(-probes // len(taken))
     evaluator.network.forget()  # makes room for the graph of a batch
-    collector = _Collector(evaluator, {p.weight for p in pairs}, {p.activation for p in pairs})
+    weights = {(p.weight, p.method) for p in pairs}
+    evaluator.chosen.find(Wanted(layer, *weight) for layer in evaluator.layers for weight in weights)
+    collector = _Collector(evaluator, weights, {p.activation for p in pairs})
     generator = torch.Generator().manual_seed(seed)
     task = evaluator.task
     batches = task.batches(task.module, only=taken)
@@ -81,10 +84,11 @@ def sensitivities(
 class _Collector:
     """Gradient hooks on every operand, and sums of (gradient . rounding error)^2 per operand and format."""
 
-    def __init__(self, evaluator: Evaluator, weight_formats: set[str], activation_formats: set[str]) -> None:
+    def __init__(self, evaluator: Evaluator, weights: set[tuple[str, str]], activation_formats: set[str]) -> None:
         self._network = evaluator.network
         self._kinds = evaluator.layers
-        self._weight_formats = [get_format(name) for name in sorted(weight_formats)]
+        self._weights = [(get_format(name), method) for name, method in sorted(weights)]
+        self._weight_formats = [get_format(name) for name in sorted({name for name, _ in weights})]
         self._activation_formats = [get_format(name) for name in sorted(activation_formats)]
         self._dots: dict[Key, Tensor] = {}
         self._losses: defaultdict[Key, float] = defaultdict(float)
@@ -122,14 +126,14 @@ class _Collector:
     def _weight(self, product: Product, grad: Tensor) -> None:
         weight = product.stationary
         with present(self._network.module, weight):
-            for fmt in self._weight_formats:
-                key = (product.layer, fmt.name)
+            for fmt, method in self._weights:
+                key = (product.layer, f"{fmt.name}+{method}")
                 known = self._weight_errors.get(key)
-                error = known[1] if known is not None else quantized_weight(product, fmt) - weight
+                error = known[1] if known is not None else self._network.rounded(product, fmt, method) - weight
                 if known is None:
                     self._weight_errors.put(key, None, error)
                 dots = (error * grad).reshape(weight.shape[0], -1).sum(dim=1)
-                self._add(((product.layer, "weight"), fmt.name), dots)
+                self._add(((product.layer, "weight"), key[1]), dots)
 
     def _add(self, key: Key, dots: Tensor) -> None:
         """Add the dot products of one call: calls of a layer make the same errors, so they add before squaring."""
@@ -144,7 +148,8 @@ class _Collector:
 
     def loss(self, layer: str, pair: FormatPair) -> float:
         if self._kinds[layer] != "attention":
-            return self._losses[((layer, "weight"), pair.weight)] + self._losses[((layer, "input"), pair.activation)]
+            weight = self._losses[((layer, "weight"), f"{pair.weight}+{pair.method}")]
+            return weight + self._losses[((layer, "input"), pair.activation)]
         streamed = sum(self._losses[((layer, s), pair.activation)] for s in ("query", "probability"))
         return streamed + sum(self._losses[((layer, s), pair.weight)] for s in ("key", "value"))
 

@@ -109,8 +109,7 @@ def _runs(files: Study, design: Design, task: str) -> list[list[str]]:
     formats = design.assignments[task]
 
     def pair(layer: str) -> str:
-        f = formats[layer]
-        return f"{f.weight or f.key}:{f.activation}"
+        return str(formats[layer].choice)
 
     return [[", ".join(run), key] for key, run in ((k, list(g)) for k, g in itertools.groupby(layers, pair))]
 

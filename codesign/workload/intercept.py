@@ -22,7 +22,7 @@ Not intercepted
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -63,6 +63,8 @@ class Product:
     groups: int = 1  # of a convolution
     einsum: Contraction | None = None  # roles of the labels, if the product is an einsum
     idle: int = 0  # elements of stationary that are not read: of experts without a row
+    rest: Arguments = ()  # of a convolution, what follows its weight: bias, stride, padding, dilation, groups
+    options: Mapping[str, Any] = field(default_factory=dict)  # the same by name
 
 
 Handler = Callable[[Product], tuple[Tensor, Tensor] | None]
@@ -201,7 +203,7 @@ class ProductInterceptor(TorchFunctionMode):
         layer = self._weight_name(w, computed=True)
         if layer is None or not x.numel():
             return func(x, w, *rest, **kwargs)
-        product = Product(layer, kind, func.__name__, x, w, input_axis, stationary_axis, groups)
+        product = Product(layer, kind, func.__name__, x, w, input_axis, stationary_axis, groups, None, 0, rest, kwargs)
         if self.handler is not None:
             x, w = self.handler(product) or (x, w)
         output = func(x, w, *rest, **kwargs)

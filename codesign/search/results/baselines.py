@@ -71,7 +71,7 @@ def _is_mixed(study: OpenStudy, design: Design) -> bool:
     for name, network in study.space.networks.items():
         formats = dict(design.assignments[name].layers)
         for layer in np.array(network.layers)[network.free]:
-            pairs.add(f"{formats[layer].weight or formats[layer].key}:{formats[layer].activation}")
+            pairs.add(str(formats[layer].choice))
     return len(pairs) > 1
 
 
