@@ -12,6 +12,7 @@ from typing import Protocol
 
 from codesign.errors import InputError, nearest
 from codesign.files import read_text
+from codesign.formats.format import datapath
 from codesign.formats.table import get_format
 from codesign.jsonio import line_of, read_json
 
@@ -37,6 +38,11 @@ class FormatPair:
         """Parse ``"int4_g32:int8"``; a single name stands for both operands. The names are not checked."""
         weight, colon, activation = text.partition(":")
         return cls(weight.strip(), (activation if colon else weight).strip())
+
+    @property
+    def datapath(self) -> FormatPair:
+        """The pair as a compute unit sees it: ``int4_g32:int8`` of ``int4_g32:int8_token``."""
+        return FormatPair(datapath(self.weight), datapath(self.activation))
 
     def checked(self) -> FormatPair:
         """Return the pair; raises InputError with the nearest name if a format is unknown."""

@@ -17,7 +17,7 @@ from codesign.formats import Format, FormatPair, get_format
 from codesign.models.streaming import present
 from codesign.quality.evaluator import Evaluator
 from codesign.quality.gradients import differentiable
-from codesign.quality.quantized import Kept, quantized_weight
+from codesign.quality.quantized import Kept, quantized_weight, summed_axes
 from codesign.quality.ranges import Site, sites
 from codesign.quality.unreached import Step, measured_losses
 from codesign.workload import Product, ProductInterceptor
@@ -98,24 +98,27 @@ class _Collector:
                 f"layer '{product.layer}' reads what the network's forward made in torch.inference_mode, which has no "
                 "gradient: write torch.no_grad there"
             )
+        axes, stationary_axes = summed_axes(product)
         x = _watched(product.input)
-        x.register_hook(partial(self._activation, site, x.detach(), product.input_axis, self._activation_formats))
+        x.register_hook(partial(self._activation, site, x.detach(), axes, self._activation_formats))
         w = _watched(product.stationary)
         if stationary_site is None:
             w.register_hook(partial(self._weight, replace(product, stationary=w.detach())))
         else:
-            formats, axis = self._weight_formats, product.stationary_axis
-            w.register_hook(partial(self._activation, stationary_site, w.detach(), axis, formats))
+            formats = self._weight_formats
+            w.register_hook(partial(self._activation, stationary_site, w.detach(), stationary_axes, formats))
         return x, w
 
     @torch.no_grad()
-    def _activation(self, site: Site, x: Tensor, axis: int, formats: Iterable[Format], grad: Tensor) -> None:
+    def _activation(
+        self, site: Site, x: Tensor, axes: tuple[int, ...], formats: Iterable[Format], grad: Tensor
+    ) -> None:
         # a third of the samples is enough, since rounding errors are averaged over all of their elements
-        rows, axis = slice(None, None, _EVERY if x.shape[0] > _FEW else 1), axis % x.ndim
+        rows = slice(None, None, _EVERY if x.shape[0] > _FEW else 1)
         scale = (x.shape[0] / len(x[rows])) ** 0.5
         x, grad = x[rows].contiguous(), grad[rows]
         for fmt in formats:
-            error = self._network.activation(x, site, fmt, axis) - x
+            error = self._network.activation(x, site, fmt, axes) - x
             self._add((site, fmt.name), (error * grad).reshape(x.shape[0], -1).sum(dim=1) * scale)
 
     @torch.no_grad()
