@@ -114,7 +114,7 @@ class _Collector:
         self, site: Site, x: Tensor, axes: tuple[int, ...], formats: Iterable[Format], grad: Tensor
     ) -> None:
         # a third of the samples is enough, since rounding errors are averaged over all of their elements
-        rows = slice(None, None, _EVERY if x.shape[0] > _FEW else 1)
+        rows = slice(None, None, _EVERY if x.shape[0] > _FEW and 0 not in axes else 1)
         scale = (x.shape[0] / len(x[rows])) ** 0.5
         x, grad = x[rows].contiguous(), grad[rows]
         for fmt in formats:
