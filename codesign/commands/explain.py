@@ -106,7 +106,7 @@ def explained(space: SearchSpace) -> dict[str, Any]:
                 "pair": str(p),
                 "weight_bits": get_format(p.weight).bits_per_element,
                 "activation_bits": get_format(p.activation).bits_per_element,
-                "units": sum(p in unit for unit in units),
+                "units": sum(p.datapath in unit for unit in units),
                 "sums": sorted({in_words(p, unit) for unit in space.grid.units if unit.supports(p)}),
             }
             for p in space.pairs

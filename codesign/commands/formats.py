@@ -101,16 +101,14 @@ def row(fmt: Format, tensors: dict[str, Tensor], dot: int) -> FormatRow:
     """
     area = MacUnit((FormatPair(fmt.name, fmt.name),), "auto", dot).area_um2
     int8 = MacUnit((FormatPair("int8", "int8"),), "auto", dot).area_um2
-    positive = fmt.element.values()
-    sqnr = {
-        kind: sqnr_db(x, fmt, None if kind == "activations" and not fmt.is_block else -1) for kind, x in tensors.items()
-    }
+    positive, of_tensor = fmt.element.values(), not (fmt.is_block or fmt.per_token)
+    sqnr = {kind: sqnr_db(x, fmt, None if kind == "activations" and of_tensor else -1) for kind, x in tensors.items()}
     return {
         "format": fmt.name,
         "bits_per_element": fmt.bits_per_element,
         "max_value": fmt.max_value,
         "min_positive": float(positive[positive > 0].min()),
-        # weights: one scale per output channel or block; activations: per tensor or block, as in a network;
+        # weights: one scale per output channel or block; activations: per tensor, token or block, as in a network;
         # products: the sum of both relative errors, to first order
         "sqnr_db": sqnr | {"products": -10 * math.log10(sum(10 ** (-value / 10) for value in sqnr.values()))},
         "area_um2": {"value": area.value, "low": area.low, "high": area.high},

@@ -56,10 +56,11 @@ def _rules(design: ChosenDesign, task: str | None) -> RoleRules:
 
 def _default(design: ChosenDesign, text: str) -> FormatPair:
     """The default pair; raises InputError unless the design's chip supports it."""
-    pair, known = str(FormatPair.parse(text).checked()), design.design.accelerator.pairs
-    if pair not in known:
-        raise InputError(f"--default {text}: the chip of {design.id} computes {', '.join(known)}{nearest(pair, known)}")
-    return FormatPair.parse(pair)
+    pair, known = FormatPair.parse(text).checked(), design.design.accelerator.pairs
+    if str(pair.datapath) not in known:
+        computes = f"{', '.join(known)}{nearest(str(pair), known)}"
+        raise InputError(f"--default {text}: the chip of {design.id} computes {computes}")
+    return pair
 
 
 class _Applied(TypedDict):

@@ -128,7 +128,7 @@ class Design(JsonModel):
     def formats(self) -> set[str]:
         """The names of all formats in the assignments."""
         layers = (formats for assignment in self.assignments.values() for _, formats in assignment.layers)
-        return {name for formats in layers for name in formats.names}
+        return {name for formats in layers for name in formats.roles.values()}
 
     def dominates(self, other: Design) -> bool:
         """Whether this design is at least as good in every objective, and better in at least one."""

@@ -24,6 +24,7 @@ from codesign.export.quantizers import (
     weight_quantizer,
 )
 from codesign.formats import Assignment, LayerFormats, get_format
+from codesign.formats.format import datapath
 from codesign.quality.ranges import Ranges
 from codesign.workload import Product, ProductInterceptor
 
@@ -65,8 +66,14 @@ def operands(formats: LayerFormats) -> list[QuantizedOperand]:
 def check_formats(assignment: Assignment) -> None:
     """Raise InputError with the first layer whose format Brevitas lacks, and the formats that it has."""
     for layer, formats in assignment.layers:
-        for name in formats.names:
-            if not supported(get_format(name)):
+        for role, name in formats.roles.items():
+            fmt = get_format(datapath(name) if role == "weight" else name)  # as a weight, it is the plain format
+            if fmt.per_token and supported(get_format(fmt.datapath)):
+                raise InputError(
+                    f"layer '{layer}': a scale per token is not exported to Brevitas, which would take '{name}' as "
+                    f"'{fmt.datapath}' with a calibrated range: another quality, to be measured first"
+                )
+            if not supported(fmt):
                 known = ", ".join(supported_names())
                 raise InputError(f"layer '{layer}': Brevitas has no format '{name}'; it has {known}")
 

@@ -8,7 +8,8 @@ Formats of Brevitas 0.13, configured here so that every rounded number is the sa
 ``bf16 fp16``                      minifloats without a scale; ``fp32`` is no quantizer
 
 Brevitas has no groups with a float16 scale (``int4_g32``), no two-level scale (``nvfp4``) and no other rule for block
-scales, and its zero points are computed from other statistics (``..._zp``): these formats are not supported.
+scales, its zero points are computed from other statistics (``..._zp``), and none of its quantizers for convolutions,
+linear layers and attention alike takes a scale per token from the data (``..._token``): these are not supported.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def supported(fmt: Format) -> bool:
     """Whether `fmt` can be exported to Brevitas."""
     if fmt.is_cast:
         return True
-    if fmt.has_zero_point:
+    if fmt.has_zero_point or fmt.per_token:
         return False
     return fmt.rule == ("floor" if fmt.is_block else "absmax")
 

@@ -11,8 +11,7 @@ from typing import NotRequired, TypedDict
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.export.study import ChosenDesign, read_design
 from codesign.files import write_atomic
-from codesign.formats import FormatPair, get_format
-from codesign.formats.format import Amax
+from codesign.formats import FormatPair
 from codesign.hardware.chip.accelerator import Accelerator
 from codesign.hardware.rtl.emit.array import Array, array
 from codesign.hardware.rtl.emit.unit import Unit
@@ -21,7 +20,6 @@ from codesign.hardware.rtl.verify.bench import write_checks
 from codesign.hardware.rtl.verify.simulate import Verdict, simulate
 from codesign.models import Task
 from codesign.quality import Evaluator, LayerOperands, sample_operands
-from codesign.quality.ranges import Site
 
 READ_ME = """\
 Design {design} of the study {study}: {rows} x {columns} units, {dataflow}-stationary.
@@ -61,8 +59,9 @@ ROWS * (ROWS - 1) / 2 * L registers as wide as a row's activations.""",
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """The matrix product of a design with the most MACs in one format pair."""
+    """The matrix product of a design with the most MACs in one mode of its unit."""
 
+    pair: FormatPair  # of the layer
     task: str
     layer: str
     kind: str
@@ -167,25 +166,22 @@ def _checks(
     operands = {name: sample_operands(tasks[name]) for name in evaluators}
     checks: list[ArrayCheck] = []
     layers: list[WrittenLayer] = []
-    for mode, pair in enumerate(unit.pairs):
-        if pair not in chosen:
+    for mode, datapath in enumerate(unit.pairs):
+        if datapath not in chosen:
             continue
-        choice = chosen[pair]
+        choice = chosen[datapath]
         found = _operands_of(operands[choice.task], choice)
-        ranges = (
-            _range(evaluators[choice.task], found.stationary_site, pair.weight),
-            _range(evaluators[choice.task], found.site, pair.activation),
-        )
+        ranges = found.ranges(choice.pair, evaluators[choice.task].network.ranges)
         matrices = Matrices.of(unit.modes[mode], found.stationary, found.streamed, ranges)
         checks.append(ArrayCheck(made, mode, matrices))
-        layers.append(_layer(checks[-1], choice, found, pair))
+        layers.append(_layer(checks[-1], choice, found))
     return checks, layers
 
 
-def _layer(check: ArrayCheck, choice: LayerChoice, operands: LayerOperands, pair: FormatPair) -> WrittenLayer:
+def _layer(check: ArrayCheck, choice: LayerChoice, operands: LayerOperands) -> WrittenLayer:
     return {
         "mode": check.mode,
-        "pair": str(pair),
+        "pair": str(choice.pair),
         "task": choice.task,
         "layer": choice.layer,
         "kind": choice.kind,
@@ -199,7 +195,7 @@ def _layer(check: ArrayCheck, choice: LayerChoice, operands: LayerOperands, pair
 
 
 def choose_layers(design: ChosenDesign, tasks: Mapping[str, Task]) -> dict[FormatPair, LayerChoice]:
-    """For every format pair that the design's networks use, the matrix product with the most MACs for one result.
+    """For every datapath that the design's networks use, the matrix product with the most MACs for one result.
 
     Raises InputError if a layer has no formats.
     """
@@ -215,8 +211,8 @@ def choose_layers(design: ChosenDesign, tasks: Mapping[str, Task]) -> dict[Forma
             macs[key] = macs.get(key, 0) + op.macs * workload.repeats.get(op.phase, 1)
     found: dict[FormatPair, LayerChoice] = {}
     for (pair, name, layer, kind), count in macs.items():
-        if pair not in found or count > found[pair].macs:
-            found[pair] = LayerChoice(name, layer, kind, count)
+        if pair.datapath not in found or count > found[pair.datapath].macs:
+            found[pair.datapath] = LayerChoice(pair, name, layer, kind, count)
     if not found:
         raise InputError(f"design '{design.id}': no layer is assigned, so there is nothing to multiply")
     return found
@@ -234,14 +230,6 @@ def _operands_of(operands: tuple[LayerOperands, ...], choice: LayerChoice) -> La
         if (found.layer, found.kind) == (choice.layer, choice.kind):
             return found
     raise InputError(f"{choice.task}: layer '{choice.layer}' was not seen during calibration")
-
-
-def _range(evaluator: Evaluator, site: Site | None, name: str) -> Amax | None:
-    """The clipping range that the evaluator uses at `site`; None if the format's scales come from the data."""
-    form = get_format(name)
-    if site is None or not form.takes_range:
-        return None
-    return evaluator.network.ranges.get(site, form)
 
 
 def _write(folder: Path, facts: WrittenArray, sources: Mapping[str, str], checks: list[ArrayCheck]) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from codesign.errors import InputError, nearest
 from codesign.files import read_text
+from codesign.formats.format import datapath
 from codesign.formats.table import get_format
 from codesign.jsonio import line_of, read_json
 
@@ -52,6 +53,11 @@ class FormatPair:
         formats, plus, method = text.partition("+")
         weight, colon, activation = formats.partition(":")
         return cls(weight.strip(), (activation if colon else weight).strip(), method.strip() if plus else NEAREST)
+
+    @property
+    def datapath(self) -> FormatPair:
+        """The pair as a compute unit sees it: ``int4_g32:int8`` of ``int4_g32:int8_token``."""
+        return FormatPair(datapath(self.weight), datapath(self.activation))
 
     def checked(self) -> FormatPair:
         """Return the pair; raises InputError with the nearest name if a format or the method is unknown."""
@@ -100,10 +106,10 @@ class LayerFormats:
         return FormatPair(self.weight or self.key or "", self.activation, self.method)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the formats."""
-        found = (self.weight, self.activation, self.key, self.value)
-        return tuple(name for name in found if name is not None)
+    def roles(self) -> dict[str, str]:
+        """The name of each operand's format."""
+        fields = {"weight": self.weight, "activation": self.activation, "key": self.key, "value": self.value}
+        return {role: name for role, name in fields.items() if name is not None}
 
     def pair(self, kind: str) -> FormatPair:
         """Operand formats of a product of `kind` (conv, linear, attention_qk, attention_pv), without the method.
@@ -117,9 +123,7 @@ class LayerFormats:
 
     def to_dict(self) -> dict[str, str]:
         """JSON form, without the fields that are None, and without the method if it is the nearest."""
-        fields = {"weight": self.weight, "activation": self.activation, "key": self.key, "value": self.value}
-        method = {} if self.method == NEAREST else {"method": self.method}
-        return {k: v for k, v in fields.items() if v is not None} | method
+        return self.roles if self.method == NEAREST else self.roles | {"method": self.method}
 
 
 @dataclass(frozen=True)

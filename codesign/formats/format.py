@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 else:
     from codesign.lazy import torch
 
+TOKEN = "_token"
+"""Suffix of the formats whose activations are scaled per token."""
+
 Amax: TypeAlias = "float | Tensor | tuple[float | Tensor, float | Tensor]"
 """A calibrated range: the largest magnitude, or (low, high) for a format with a zero point."""
 
@@ -64,7 +67,7 @@ class Format:
     scaled formats use one scale per slice along it, or one scale for the whole tensor if it is None; casts ignore it.
     ``amax``: a calibrated range that replaces the measured one: of a scaled format without blocks a number, or a
     tensor that broadcasts to the scales (a pair (low, high) for formats with a zero point); of nvfp4 a number, for
-    the scale of the tensor. Anything else raises InputError.
+    the scale of the tensor. Formats per token take none. Anything else raises InputError.
     """
 
     name: str
@@ -84,7 +87,19 @@ class Format:
     @property
     def takes_range(self) -> bool:
         """Whether a calibrated range sets a scale: that of a plain format, or the outer one of two levels."""
-        return self.scaling is not None and (not self.is_block or self.scaling.tensor_scale is not None)
+        if self.scaling is None or self.per_token:
+            return False
+        return not self.is_block or self.scaling.tensor_scale is not None
+
+    @property
+    def per_token(self) -> bool:
+        """Whether an activation has one scale per vector along its contraction, taken from the data as it is read."""
+        return self.scaling is not None and self.scaling.granularity == "token"
+
+    @property
+    def datapath(self) -> str:
+        """The name of the format with the same elements, for a compute unit: `int8` of `int8_token`."""
+        return datapath(self.name)
 
     @property
     def has_zero_point(self) -> bool:
@@ -250,6 +265,14 @@ class Format:
             return scales
         length = q.shape[q.axis]
         return scales.repeat_interleave(min(self.scaling.block, length), dim=q.axis).narrow(q.axis, 0, length)
+
+
+def datapath(name: str) -> str:
+    """The name of a format for a compute unit, which multiplies elements and sees no scale of a token.
+
+    Units that support `int8` support `int8_token`: the scale leaves the sum over the vector, as that of a tensor does.
+    """
+    return name.removesuffix(TOKEN)
 
 
 def _narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:

@@ -94,7 +94,7 @@ def clips(ranges: Range, element: Element, scaling: Scaling) -> bool:
     """Whether x / scale may exceed the element's range by more than the rounding of the scale."""
     if ranges.of_tensor is not None:
         return True
-    exact = scaling.rule == "rceil" or (scaling.rule == "absmax" and scaling.granularity == "slice")
+    exact = scaling.rule == "rceil" or (scaling.rule == "absmax" and scaling.block is None)
     return not (exact and ranges.measured)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     from codesign.lazy import torch
 
-Granularity = Literal["slice", "block"]
+Granularity = Literal["slice", "token", "block"]
 Rule = Literal["floor", "rceil", "even", "absmax", "absmid", "absmin", "minmax"]
 
 _SMALLEST_NORMAL = 2.0**-126
@@ -39,7 +39,9 @@ class Scaling:
       minmax  (high - low) / (max - min), with a zero point; the range always includes 0
     """
 
-    granularity: Granularity  # slice: one scale per tensor, or per slice along an axis; block: per `block` elements
+    # slice: one scale per tensor, or per slice along an axis; token: the same, and of an activation always taken from
+    # the data, one per vector along the contraction; block: per `block` elements
+    granularity: Granularity
     scale: FloatElement  # the type that a scale is rounded to before elements are quantized with it
     rule: Rule
     block: int | None = None  # group size

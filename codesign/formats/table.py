@@ -4,6 +4,8 @@
 ``int{b}_g{32,64,128}``    group size 32, 64 or 128, float16 scale, full range; scale amax/((max-min)/2) by default
 ``..._zp``                 the same with a zero point (unsigned codes), stored in b bits per group
 ``fp8_e4m3`` .. ``fp4_e2m1``   minifloats with a float32 scale amax/max
+``..._token``              a format of the three kinds above: as an activation it takes its float32 scale from the data,
+                           one per vector along the contraction; as a weight it is the format without the suffix
 ``mx...``                  OCP Microscaling: blocks of 32, E8M0 scale, rule floor by default
 ``nvfp4``                  blocks of 16, E4M3 scale, one float32 scale per tensor
 ``bf16 fp16 fp32``         casts that saturate at the largest finite number
@@ -15,6 +17,7 @@ formats through entry points in the group `codesign.formats`, each of which is a
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 
 from codesign.errors import InputError, nearest
@@ -31,7 +34,7 @@ from codesign.formats.elements import (
     FloatElement,
     IntElement,
 )
-from codesign.formats.format import Format
+from codesign.formats.format import TOKEN, Format
 from codesign.formats.scaling import Scaling
 from codesign.plugins import installed
 
@@ -62,6 +65,7 @@ _FIXED: dict[str, Format] = {
 _INTEGER = re.compile(r"int(?P<bits>[2-9]|1[0-6])(_g(?P<group>32|64|128))?(?P<zp>_zp)?")
 _GROUPS = (32, 64, 128)
 _LISTED_INTEGERS = (2, 3, 4, 5, 6, 8, 16)
+_LISTED_TOKENS = tuple(f"{name}{TOKEN}" for name in ("int8", "int4", "fp8_e4m3", "fp4_e2m1"))
 
 
 def get_format(name: str) -> Format:
@@ -76,7 +80,7 @@ def format_names() -> tuple[str, ...]:
     """Names of the formats with their default rules; integers of the usual widths only."""
     grouped = [f"int{bits}_g{group}" for bits in _LISTED_INTEGERS[:-1] for group in _GROUPS]
     symmetric = [f"int{bits}" for bits in _LISTED_INTEGERS] + grouped
-    return (*symmetric, *(f"{name}_zp" for name in symmetric), *_FIXED, *_added())
+    return (*symmetric, *(f"{name}_zp" for name in symmetric), *_FIXED, *_LISTED_TOKENS, *_added())
 
 
 @cache
@@ -94,7 +98,7 @@ def _added() -> dict[str, Format]:
     """Formats of installed packages, except names taken here; raises InputError if one is not a Format of its name."""
     found = {}
     for name, point in installed(GROUP).items():
-        if name not in _FIXED and _INTEGER.fullmatch(name) is None:
+        if name not in _FIXED and _INTEGER.fullmatch(name) is None and not name.endswith(TOKEN):
             added = point.load()
             if not isinstance(added, Format) or added.name != name:
                 raise InputError(f"entry point '{name}' of {GROUP}: '{point.value}' is no Format of that name")
@@ -103,6 +107,11 @@ def _added() -> dict[str, Format]:
 
 
 def _base(name: str) -> Format | None:
+    if name.endswith(TOKEN):
+        plain = _base(name.removesuffix(TOKEN))
+        if plain is None or plain.scaling is None or plain.scaling.granularity != "slice":
+            return None
+        return replace(plain, name=name, scaling=replace(plain.scaling, granularity="token"))
     if name in _FIXED:
         return _FIXED[name]
     match = _INTEGER.fullmatch(name)
@@ -118,5 +127,6 @@ def _base(name: str) -> Format | None:
 @cache
 def _every_name() -> tuple[str, ...]:
     integers = [f"int{b}{g}{z}" for b in range(2, 17) for g in ("", *(f"_g{n}" for n in _GROUPS)) for z in ("", "_zp")]
-    bases = [f for f in map(_base, (*integers, *_FIXED, *_added())) if f is not None]
+    plain = (*integers, *_FIXED, *_added())
+    bases = [f for f in map(_base, (*plain, *(f"{name}{TOKEN}" for name in plain))) if f is not None]
     return tuple(f"{f.name}{rule}" for f in bases for rule in ("", *(f"_{rule}" for rule in f.rules[1:])))

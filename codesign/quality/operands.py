@@ -8,8 +8,10 @@ from math import prod
 import torch
 from torch import Tensor
 
+from codesign.formats import FormatPair, get_format
+from codesign.formats.format import Amax
 from codesign.models.task import Task
-from codesign.quality.ranges import Site, sites
+from codesign.quality.ranges import Ranges, Site, sites
 from codesign.workload import Product, ProductInterceptor
 
 SAMPLED = 16  # largest number of rows, and of columns, taken from a product
@@ -28,6 +30,23 @@ class LayerOperands:
     stationary_site: Site | None  # whose range applies to `stationary`; None for a weight
     streamed: Tensor  # float32 [M, T, C], M <= 16
     stationary: Tensor  # float32 [N, T, C], N <= 16
+    low: Tensor  # float32 [M, 1], the least element that shares the scale of a row of `streamed` in a format per token:
+    high: Tensor  # of the row itself, or of the sample of a convolution; and the largest
+
+    def ranges(self, pair: FormatPair, calibrated: Ranges) -> tuple[Amax | None, Amax | None]:
+        """The ranges of (stationary, streamed) that quality uses with `pair`; None where it has none."""
+        return self._range(self.stationary_site, pair.weight, calibrated), self._streamed(pair.activation, calibrated)
+
+    def _streamed(self, name: str, calibrated: Ranges) -> Amax | None:
+        fmt = get_format(name)
+        if not fmt.per_token:
+            return self._range(self.site, name, calibrated)
+        return (self.low, self.high) if fmt.has_zero_point else torch.maximum(self.high, -self.low)
+
+    @staticmethod
+    def _range(site: Site | None, name: str, calibrated: Ranges) -> Amax | None:
+        fmt = get_format(name)
+        return calibrated.get(site, fmt) if site is not None and fmt.takes_range else None
 
 
 def sample_operands(task: Task) -> tuple[LayerOperands, ...]:
@@ -39,7 +58,8 @@ def sample_operands(task: Task) -> tuple[LayerOperands, ...]:
         known = found.get(key)
         if known is None or _length(product) > known.streamed.shape[1:].numel():
             streamed, stationary = (x.detach().float().clone() for x in _matrices(product))
-            found[key] = LayerOperands(*key, *sites(product), streamed, stationary)
+            low, high = (x.detach().float() for x in _bounds(product, streamed))
+            found[key] = LayerOperands(*key, *sites(product), streamed, stationary, low, high)
 
     with torch.inference_mode(), ProductInterceptor(task.module, observe, decompose=True):
         task.calibrate(task.module)
@@ -49,6 +69,18 @@ def sample_operands(task: Task) -> tuple[LayerOperands, ...]:
 def _length(product: Product) -> int:
     """Contraction length if it can differ between calls of a layer (the second attention product), else 0."""
     return product.input.shape[product.input_axis] if product.kind == "attention_pv" else 0
+
+
+def _bounds(product: Product, streamed: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the largest element, [M, 1] each, of what shares a scale per token with each row of `streamed`."""
+    rows = streamed.flatten(1)
+    if product.kind == "conv":
+        w = product.stationary
+        x = product.input.reshape(-1, *product.input.shape[1 - w.ndim :])
+        taps = (1,) * (w.ndim - 2) if product.function.startswith("conv_transpose") else w.shape[2:]
+        positions = prod(max(size - tap + 1, 1) for size, tap in zip(x.shape[2:], taps, strict=True))
+        rows = x.flatten(1)[_spread(len(x) * positions) // positions]
+    return rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
 
 
 def _matrices(product: Product) -> tuple[Tensor, Tensor]:

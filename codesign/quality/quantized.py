@@ -38,6 +38,32 @@ def quantize_weight(weight: Tensor, fmt: Format, axis: int, *, kind: str = "conv
     return torch.empty_like(weight).copy_(fmt.fake_quantize(weight.flatten(1), axis=1).reshape(weight.shape))
 
 
+def summed_axes(product: Product) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The dimensions of (input, stationary operand) that a product sums over, first the one that blocks run along.
+
+    Of a convolution's input all but the batch, since each pixel is in the sums of its neighbours.
+    """
+    x, w = product.input.ndim, product.stationary.ndim
+    axis, stationary_axis = product.input_axis % x, product.stationary_axis % w
+    if product.kind == "conv":
+        return tuple(range(axis, x)), (stationary_axis,)
+    if product.einsum is None:
+        return (axis,), (stationary_axis,)
+    labels = product.einsum
+    taps = labels.k.replace(labels.a[axis], "")
+    return (axis, *map(labels.a.index, taps)), (stationary_axis, *map(labels.b.index, taps))
+
+
+def quantize_tokens(x: Tensor, fmt: Format, axes: tuple[int, ...]) -> Tensor:
+    """Fake-quantized activation with a scale for each index of the dimensions that are not in `axes`, from its data."""
+    if len(axes) == 1:
+        return fmt.fake_quantize(x, axis=axes[0])
+    ends = tuple(range(-len(axes), 0))
+    moved = x.movedim(axes, ends)
+    found = fmt.fake_quantize(moved.flatten(-len(axes)), axis=-1).reshape(moved.shape)
+    return torch.empty_like(x).copy_(found.movedim(ends, axes))
+
+
 def quantized_weight(product: Product, fmt: Format) -> Tensor:
     """The fake-quantized weight of a convolution or linear product."""
     weight, axis = product.stationary.detach(), product.stationary_axis
@@ -114,7 +140,7 @@ class QuantizedNetwork:
         """Context in which calls of the module are quantized; raises InputError for a layer without formats."""
         if self.chosen is not None:
             self.chosen.find(
-                Wanted(layer, formats.weight, formats.method)
+                Wanted.of(layer, formats.weight, formats.method)
                 for layer, formats in assignment.layers
                 if formats.weight is not None and formats.method != NEAREST
             )
@@ -127,7 +153,7 @@ class QuantizedNetwork:
 
     def weight(self, product: Product, fmt: Format, method: str = NEAREST) -> Tensor:
         """The fake-quantized weight of a conv or linear product (cached)."""
-        key, weight = (product.layer, f"{fmt.name}+{method}"), product.stationary
+        key, weight = (product.layer, f"{fmt.datapath}+{method}"), product.stationary
         if is_streamed(self.module, weight):  # memory does not hold the weights of all layers
             with torch.no_grad():
                 return self.rounded(product, fmt, method)
@@ -148,13 +174,16 @@ class QuantizedNetwork:
         found = self.chosen.weight(product, fmt, method) if self.chosen is not None else None
         return quantized_weight(product, fmt) if found is None else found
 
-    def activation(self, x: Tensor, site: Site, fmt: Format, axis: int) -> Tensor:
-        """Fake-quantized operand: with the calibrated range of the tensor, or in blocks along `axis`.
+    def activation(self, x: Tensor, site: Site, fmt: Format, axes: tuple[int, ...]) -> Tensor:
+        """Fake-quantized operand: with the calibrated range of the tensor, in blocks along the first of `axes`, or with
+        scales that each share all of `axes`, which are the operand's `summed_axes`.
 
         The result for a sample does not depend on the other samples of the batch.
         """
+        if fmt.per_token:
+            return quantize_tokens(x, fmt, axes)
         amax = self.ranges.get(site, fmt) if fmt.takes_range else None
-        return fmt.fake_quantize(x, axis=axis if fmt.is_block else None, amax=amax)
+        return fmt.fake_quantize(x, axis=axes[0] if fmt.is_block else None, amax=amax)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
@@ -168,7 +197,7 @@ class _Handler:
         self._network = network
         self._layers: dict[str, LayerFormats] = dict(assignment.layers)
         # q, k and v (or gate and up) read the same tensor: quantize it once. Holding the input keeps its id unique.
-        self._last: tuple[Tensor, str, int, Tensor] | None = None
+        self._last: tuple[Tensor, str, tuple[int, ...], Tensor] | None = None
 
     def __call__(self, product: Product) -> tuple[Tensor, Tensor]:
         layer = self._layers.get(product.layer)
@@ -179,19 +208,18 @@ class _Handler:
             )
         pair = layer.pair(product.kind)
         network = self._network
-        site, stationary_site = sites(product)
+        (site, stationary_site), (axes, stationary_axes) = sites(product), summed_axes(product)
         fmt = get_format(pair.weight)
         if stationary_site is None:
             stationary = network.weight(product, fmt, layer.method)
         else:
-            stationary = network.activation(product.stationary, stationary_site, fmt, product.stationary_axis)
-        return self._input(product, site, pair.activation), stationary
+            stationary = network.activation(product.stationary, stationary_site, fmt, stationary_axes)
+        return self._input(product.input, axes, site, pair.activation), stationary
 
-    def _input(self, product: Product, site: Site, name: str) -> Tensor:
-        x, axis = product.input, product.input_axis % product.input.ndim
+    def _input(self, x: Tensor, axes: tuple[int, ...], site: Site, name: str) -> Tensor:
         last = self._last
-        if last is not None and last[0] is x and last[1] == name and last[2] == axis:
+        if last is not None and last[0] is x and last[1] == name and last[2] == axes:
             return last[3]
-        quantized = self._network.activation(x, site, get_format(name), axis)
-        self._last = (x, name, axis, quantized)
+        quantized = self._network.activation(x, site, get_format(name), axes)
+        self._last = (x, name, axes, quantized)
         return quantized

@@ -55,7 +55,7 @@ class Ranges:
       percentile  the 99.99 % quantile of the magnitudes
       mse         the range with the least squared error of fake quantization over all elements, by a coarse-to-fine
                   grid search; never worse than minmax. Differs by format: int8 clips outliers that fp8 represents.
-    Block formats and casts need no range: their scales come from the data.
+    Block formats, formats per token and casts need no range: their scales come from the data.
 
     Raises InputError if an operand holds NaN or infinity, naming the layer and the samples that hold it already, or if
     the run performs no matrix product.

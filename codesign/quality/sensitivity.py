@@ -17,7 +17,7 @@ from codesign.formats import Format, FormatPair, get_format
 from codesign.models.streaming import present
 from codesign.quality.evaluator import Evaluator
 from codesign.quality.gradients import differentiable
-from codesign.quality.quantized import Kept
+from codesign.quality.quantized import Kept, summed_axes
 from codesign.quality.ranges import Site, sites
 from codesign.quality.rounding.chosen import Wanted
 from codesign.quality.unreached import Step, measured_losses
@@ -55,7 +55,7 @@ def sensitivities(
     probes_each = -(-probes // len(taken))
     evaluator.network.forget()  # makes room for the graph of a batch
     weights = {(p.weight, p.method) for p in pairs}
-    evaluator.chosen.find(Wanted(layer, *weight) for layer in evaluator.layers for weight in weights)
+    evaluator.chosen.find(Wanted.of(layer, *weight) for layer in evaluator.layers for weight in weights)
     collector = _Collector(evaluator, weights, {p.activation for p in pairs})
     generator = torch.Generator().manual_seed(seed)
     task = evaluator.task
@@ -102,24 +102,27 @@ class _Collector:
                 f"layer '{product.layer}' reads what the network's forward made in torch.inference_mode, which has no "
                 "gradient: write torch.no_grad there"
             )
+        axes, stationary_axes = summed_axes(product)
         x = _watched(product.input)
-        x.register_hook(partial(self._activation, site, x.detach(), product.input_axis, self._activation_formats))
+        x.register_hook(partial(self._activation, site, x.detach(), axes, self._activation_formats))
         w = _watched(product.stationary)
         if stationary_site is None:
             w.register_hook(partial(self._weight, replace(product, stationary=w.detach())))
         else:
-            formats, axis = self._weight_formats, product.stationary_axis
-            w.register_hook(partial(self._activation, stationary_site, w.detach(), axis, formats))
+            formats = self._weight_formats
+            w.register_hook(partial(self._activation, stationary_site, w.detach(), stationary_axes, formats))
         return x, w
 
     @torch.no_grad()
-    def _activation(self, site: Site, x: Tensor, axis: int, formats: Iterable[Format], grad: Tensor) -> None:
+    def _activation(
+        self, site: Site, x: Tensor, axes: tuple[int, ...], formats: Iterable[Format], grad: Tensor
+    ) -> None:
         # a third of the samples is enough, since rounding errors are averaged over all of their elements
-        rows, axis = slice(None, None, _EVERY if x.shape[0] > _FEW else 1), axis % x.ndim
+        rows = slice(None, None, _EVERY if x.shape[0] > _FEW and 0 not in axes else 1)
         scale = (x.shape[0] / len(x[rows])) ** 0.5
         x, grad = x[rows].contiguous(), grad[rows]
         for fmt in formats:
-            error = self._network.activation(x, site, fmt, axis) - x
+            error = self._network.activation(x, site, fmt, axes) - x
             self._add((site, fmt.name), (error * grad).reshape(x.shape[0], -1).sum(dim=1) * scale)
 
     @torch.no_grad()

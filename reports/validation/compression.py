@@ -98,7 +98,7 @@ def main() -> None:
     lines: dict[str, list[str]] = {codec: [] for codec in CODECS}
     for name in format_names():
         form = get_format(name)
-        if form.element_bits > 16:
+        if form.element_bits > 16 or form.per_token:  # as weights, formats per token are plain
             continue
         measured = ratios(form)
         for codec, (*each, both) in measured.items():

@@ -14,7 +14,7 @@ import re
 
 import numpy as np
 
-from codesign.formats import format_names
+from codesign.formats import format_names, get_format
 from codesign.hardware.units.activities import NOISE, OPERAND_BITS
 from codesign.hardware.units.coefficients import DATA
 from codesign.hardware.units.operand_streams import measured_bits
@@ -44,7 +44,7 @@ def main() -> None:
             side: {
                 name: [round(x, 4) for x in measured_bits(name, side, activity)]
                 for name in format_names()
-                if name != "fp32"
+                if name != "fp32" and not get_format(name).per_token  # whose datapath is that of the plain format
             }
             for side in ("weight", "activation")
         }

@@ -119,6 +119,18 @@ def test_operands_are_quantized_with_the_ranges_that_quality_uses(
     assert seen == [(None, ranges.get(("to_v", "input"), get_format("int8"))), (None, None)]
 
 
+def test_a_format_per_token_is_checked_in_the_mode_of_the_plain_format(study: Path, tmp_path: Path) -> None:
+    read = json.loads((study / "front.json").read_text())
+    read["designs"][0]["assignments"]["tiny"] = {
+        layer: formats | {"activation": "int8_token"} for layer, formats in assigned().items()
+    }
+    (tmp_path / "front.json").write_text(json.dumps(read))
+    (tmp_path / "space.yaml").write_text(SPACE)
+    facts = export.export_rtl(tmp_path, "d00000001", tmp_path / "out")
+    assert [layer["pair"] for layer in facts["layers"]] == ["int8:int8_token"]
+    assert "int8:int8" in facts["modes"]
+
+
 def test_export_writes_the_same_files(study: Path, tmp_path: Path) -> None:
     assert main(["rtl", str(study), "--design", "d00000001", "-o", str(tmp_path / "a")]) == 0
     assert main(["export", str(study), "--design", "d00000001", "--to", "rtl", "-o", str(tmp_path / "b")]) == 0

@@ -18,6 +18,14 @@ def test_mac_gives_area_delay_and_energy_with_intervals(capsys: pytest.CaptureFi
         assert 0 < result[key]["low"] < result[key]["value"] < result[key]["high"]
 
 
+def test_mac_gives_a_format_per_token_the_figures_of_the_plain_format(capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for activation in ("int8", "int8_token"):
+        assert main(["mac", "int8", activation, "--dot", "4", "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0] == found[1]
+
+
 def test_mac_says_that_a_very_long_dot_is_an_extrapolation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mac", "int8", "int8", "--dot", "64"]) == 0
     assert "extrapolation" in capsys.readouterr().out

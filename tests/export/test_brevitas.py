@@ -131,6 +131,13 @@ def test_refusal_names_layer_and_format(tiny: CustomTask, evaluator: Evaluator) 
         export_task(tiny, Assignment.of(layers), evaluator)
 
 
+def test_a_scale_per_token_is_refused_with_what_can_be_exported(tiny: CustomTask, evaluator: Evaluator) -> None:
+    layers = dict(assign(evaluator, "int8").layers)
+    layers["to_k"] = LayerFormats(activation="int8_token", weight="int8")
+    with pytest.raises(InputError, match=r"layer 'to_k': .* would take 'int8_token' as 'int8' with a calibrated range"):
+        export_task(tiny, Assignment.of(layers), evaluator)
+
+
 def test_layer_without_a_counterpart_is_refused_by_name() -> None:
     module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 1, 3))
     images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -143,8 +143,8 @@ def test_no_sample_depends_on_its_neighbours(name: str) -> None:
     loud = torch.cat([quiet, torch.full((1, 64), 1e4)])
     found = evaluator(nn.Linear(64, 4), torch.cat([quiet, quiet]))
     site = ("root", "input")
-    beside = found.network.activation(loud, site, fmt, 1)[:3]
-    assert torch.equal(beside, found.network.activation(quiet, site, fmt, 1))
+    beside = found.network.activation(loud, site, fmt, (1,))[:3]
+    assert torch.equal(beside, found.network.activation(quiet, site, fmt, (1,)))
 
 
 def test_nvfp4_takes_its_outer_scale_from_calibration() -> None:

@@ -7,8 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codesign.formats import FormatPair, get_format
+from codesign.hardware.rtl.verify.codes import OperandCodes
 from codesign.models.custom import CustomTask
 from codesign.quality import LayerOperands, sample_operands
+from codesign.quality.quantized import quantize_tokens
+from codesign.quality.ranges import Ranges
 
 
 def operands(module: nn.Module, x: Tensor) -> dict[tuple[str, str], LayerOperands]:
@@ -58,6 +62,19 @@ def test_pixels_of_a_transposed_convolution_multiply_to_its_outputs() -> None:
     assert found.stationary.shape == (12, 1, 4)
     with torch.no_grad():
         assert among(products(found), conv(x))
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(4, 6, 3, groups=2), nn.ConvTranspose2d(4, 6, 3), nn.Linear(5, 6)])
+@pytest.mark.parametrize("name", ["int8_token", "int8_zp_token", "fp4_e2m1_token"])
+def test_sampled_rows_take_the_scales_per_token_of_their_layer(layer: nn.Module, name: str) -> None:
+    torch.manual_seed(0)
+    x, fmt = torch.randn(3, 4, 5, 5) * torch.logspace(-2, 2, 3)[:, None, None, None], get_format(name)
+    ((_, found),) = operands(nn.Sequential(layer), x).items()
+    task = CustomTask("net", nn.Sequential(layer).eval(), x, x, None)
+    ranges = found.ranges(FormatPair("fp32", name), Ranges(task))
+    codes = OperandCodes.of(fmt, found.streamed, ranges[1], per_row=False, block=0)
+    axes = (3,) if isinstance(layer, nn.Linear) else (1, 2, 3)
+    assert among(codes.dequantized, quantize_tokens(x, fmt, axes))
 
 
 class Einsum(nn.Module):

@@ -67,7 +67,7 @@ def check_overflow(unit: Summing, reductions: Iterable[Reduction]) -> None:
     """Raises InputError naming a layer whose sum can overflow in this unit, and the width that suffices."""
     bits = fixed_bits(unit)
     for r in reductions:
-        if r.pair in unit.pairs and not worst_case_fits(r.pair, unit.accumulator, r.k, bits):
+        if r.pair.datapath in unit.pairs and not worst_case_fits(r.pair, unit.accumulator, r.k, bits):
             kind = resolved(r.pair, unit.accumulator).kind
             needed = f"{'int' if kind == 'integer' else 'exact'}{required_bits(r.pair, r.k)}"
             raise InputError(

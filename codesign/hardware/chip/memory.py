@@ -110,7 +110,7 @@ def compression_ratios(grid: AcceleratorGrid, pairs: Sequence[FormatPair]) -> Fl
     codecs = grid.names["codec"]
     ratios = np.ones((len(codecs), len(pairs)))
     for codec in np.unique(grid.codec):
-        ratios[codec] = [_ratio(codecs[codec], pair.weight) for pair in pairs]
+        ratios[codec] = [_ratio(codecs[codec], pair.datapath.weight) for pair in pairs]
     return ratios
 
 

@@ -34,4 +34,11 @@ All rules apply to one operator at a time, so that the cost of a network is the 
    with the larger ones. In memory, a run has its elements and one scale for each block that it starts: a depthwise
    weight in nvfp4 takes 12 bits per element instead of 4.5. MACs, their energy and bit operations are those of the
    elements alone. The ratio of a codec, which is measured with full blocks, applies to short ones too.
+10. Scales per token (`int8_token`). Before it is quantized, each element of a layer's input, and of a new key or value
+    in such a format, passes through the vector unit once for the range of its token (twice with a zero point), and each
+    result of a product whose input has them is multiplied by its token's scale. Tokens pass while the product runs. A
+    convolution takes one range of a whole sample: the pass ends before the product starts, a spilled input is read once
+    more after it, and its producer is not fused with it. Readers of one tensor share no pass. Static scales need none
+    of this. Division by a scale is free in both, as the vector unit's converters do it. Units are those of the plain
+    formats (`FormatPair.datapath`).
 """

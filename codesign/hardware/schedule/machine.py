@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from codesign.formats import FormatPair
+from codesign.formats import FormatPair, get_format
 from codesign.hardware.arithmetic.operands import Stored, operands
 from codesign.hardware.chip import memory
 from codesign.hardware.chip.axes import ENERGIES, RATES
@@ -36,7 +36,7 @@ class OperatorCost:
     dram_s: Floats
     flash_s: Floats
     passing_s: Floats  # vector unit, while the product runs
-    after_s: Floats  # vector unit, after the product: norms and softmax
+    after_s: Floats  # vector unit, beside the product: norms and softmax after it, ranges of convolutions before it
     cycles: Floats  # of the array
     dram_bytes: Floats
     sram_bytes: Floats
@@ -91,6 +91,37 @@ class _Blocks:
         return self._found[name, run]
 
 
+class _Tokens:
+    """Cycles of a lane for the scales per token of E entries (rule 10 of `schedule`); 0 in other formats."""
+
+    def __init__(self, pairs: Sequence[FormatPair], pair: Ints) -> None:
+        each = table("system.yaml", "token")
+        stationary = np.array([_bounds(p.weight) for p in pairs])
+        streamed = np.array([_bounds(p.activation) for p in pairs])
+        self._any = bool(stationary.any() or streamed.any())
+        self._stationary = (stationary * each["bound"].value)[pair]  # per element
+        self._streamed = (streamed * each["bound"].value)[pair]
+        self._rescale = np.where(streamed > 0, each["rescale"].value, 0.0)[pair]  # per result
+
+    def cycles(self, op: Operator) -> tuple[Floats | float, Floats | float]:
+        """Cycles for an operator, all calls: (while the product runs, before it)."""
+        if not self._any:
+            return 0.0, 0.0
+        ranges = self._streamed * op.input_elements
+        if op.is_attention:  # those of the cache were scaled when they were written to it
+            ranges = ranges + self._stationary * (op.stationary_elements - op.kv_read_elements)
+        rescaled = self._rescale * (op.m * op.n * op.count)
+        if op.kind == "conv":
+            return rescaled * op.calls, ranges * op.calls
+        return (ranges + rescaled) * op.calls, 0.0
+
+
+def _bounds(name: str) -> int:
+    """How many bounds of a range are taken from the data: 0 with other scales, 2 with a zero point."""
+    form = get_format(name)
+    return (2 if form.has_zero_point else 1) if form.per_token else 0
+
+
 def _places(formats: Sequence[Stored]) -> Ints:
     """For each of `formats`, the place of the first one equal to it."""
     return np.array([formats.index(one) for one in formats])
@@ -111,7 +142,7 @@ class Machine:
         pair: Ints,
         accelerator: Ints,
     ) -> None:
-        self.blocks = _Blocks(pairs, pair)
+        self.blocks, self._tokens = _Blocks(pairs, pair), _Tokens(pairs, pair)
         self.rows, self.columns = grid.rows[accelerator], grid.columns[accelerator]
         self.clock_hz = grid.clock_hz[accelerator]
         self.vector_lanes = grid.vector_lanes[accelerator]
@@ -144,7 +175,9 @@ class Machine:
         ratio = memory.compression_ratios(grid, pairs)[grid.codec[accelerator], pair]
         room = np.where(grid.has_flash, grid.dram_gib * 2.0**30, np.inf)[accelerator]
         weights, activations = zip(*([operand.stored for operand in operands(p)] for p in pairs), strict=True)
-        columns = (grid.sram_bytes[accelerator], _places(weights)[pair], _places(activations)[pair], ratio, room)
+        waits = np.array([_bounds(p.activation) > 0 for p in pairs], np.float64)[pair]
+        sizes = grid.sram_bytes[accelerator], _places(weights)[pair], _places(activations)[pair]
+        columns = (*sizes, ratio, room, waits)
         distinct, kind = np.unique(np.stack(columns), axis=1, return_inverse=True)
         self._memory = tuple(
             Memory(sram, weights[int(w)], activations[int(a)], *rest) for sram, w, a, *rest in distinct.T.tolist()
@@ -182,12 +215,13 @@ class Machine:
             vector_j=(passing + after) * self.lane_j,
         )
 
-    def _vector_cycles(self, op: Operator) -> tuple[float, float]:
-        """Cycles of one lane: (while the product runs, after it)."""
+    def _vector_cycles(self, op: Operator) -> tuple[Floats | float, Floats | float]:
+        """Cycles of one lane: (while the product runs, before and after it)."""
         each = table("system.yaml", "vector")
         cycles = {kind: elements * each[kind].value for kind, elements in op.vector_elements.items()}
         after = sum(count for kind, count in cycles.items() if kind in _AFTER)
-        return sum(cycles.values()) - after, after
+        passing, before = self._tokens.cycles(op)
+        return sum(cycles.values()) - after + passing, after + before
 
 
 def _mapping(machine: Machine, op: Operator, dram: Floats) -> tuple[Floats, Floats]:

@@ -82,7 +82,7 @@ def chosen_pairs(workload: Workload, accelerator: Accelerator, assignment: Assig
         raise InputError(f"{workload.name}: a workload without operators has no cost")
     chosen, supported = operator_pairs(workload, assignment), set(accelerator.pairs)
     for op, pair in zip(workload.operators, chosen, strict=True):
-        if pair not in supported:
+        if pair.datapath not in supported:
             offered = ", ".join(str(p) for p in accelerator.pairs)
             raise InputError(f"layer '{op.layer}' needs {pair}, which {accelerator.name} lacks; it supports {offered}")
     return chosen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from codesign.workload.types import Operator
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Array = TypeVar("Array", Floats, npt.NDArray[np.bool_])
 
 
 class Memory(NamedTuple):
@@ -27,6 +28,7 @@ class Memory(NamedTuple):
     activation: Stored
     ratio: float  # by which weights are compressed in DRAM and flash
     dram_bytes: float  # capacity; infinite without flash, as all weights are then in DRAM or the design is rejected
+    per_token: bool = False  # whether scales of the activation are taken from its data
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class Kinds:
     resident: Floats  # fraction of weights and KV cache that stays on chip
     live_on_chip: Floats  # fraction of the live tensors that stays on chip
     in_dram: Floats  # fraction of the weights that DRAM holds
+    per_token: npt.NDArray[np.bool_]  # whether scales of the input are taken from its data
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def kinds_of(memories: tuple[Memory, ...], footprint: Footprint, runs: tuple[int
         resident=_frozen(np.minimum(resident / weight, 1.0)),
         live_on_chip=_frozen(np.minimum(live / outputs, 1.0)),
         in_dram=_frozen(np.minimum(room / stored, 1.0)),
+        per_token=_frozen(np.array([m.per_token for m in memories], bool)),
     )
 
 
@@ -94,7 +98,7 @@ def traffic(op: Operator, passes: int, kinds: Kinds) -> Traffic:
         once = kinds.resident * (op.weight_elements * kinds.stored_bytes / passes)
         flash = (1.0 - kinds.in_dram) * (stationary + once)
     streamed = _streamed(op, kinds, stationary) + once + flash  # data from flash is written to DRAM first
-    total = streamed * op.calls + _of_norms(op, kinds) + _of_live(op, kinds)
+    total = streamed * op.calls + _of_norms(op, kinds) + _of_live(op, kinds) + _of_ranges(op, kinds)
     return Traffic(_frozen(total), _frozen(flash * op.calls))
 
 
@@ -121,11 +125,23 @@ def _streamed(op: Operator, kinds: Kinds, stationary: Floats) -> Floats:
 
 
 def _fused(op: Operator, kinds: Kinds) -> npt.NDArray[np.bool_]:
-    """Whether the product is fused with its producer by line buffers: the tile share holds the weights of both, and
-    two lines fit half of the activation share."""
+    """Whether the product is fused with its producer by line buffers: the tile share holds the weights of both, two
+    lines fit half of the activation share, and no scale waits for the whole input."""
     weights = (op.stationary_elements + op.producer_weights) * kinds.weight_bytes
     lines = 2 * op.line_elements * kinds.input_bytes
-    return np.asarray((op.line_elements > 0) & (weights <= kinds.tile) & (lines <= kinds.activation_half))
+    fits = (op.line_elements > 0) & (weights <= kinds.tile) & (lines <= kinds.activation_half)
+    return np.asarray(fits & ~_waits(op, kinds))
+
+
+def _waits(op: Operator, kinds: Kinds) -> npt.NDArray[np.bool_]:
+    """Whether the scale of the input is taken from all of a sample before its first line can be quantized."""
+    return kinds.per_token & (op.kind == "conv")
+
+
+def _of_ranges(op: Operator, kinds: Kinds) -> Floats:
+    """Bytes of an input that is read once more, as it does not fit, after its range is known."""
+    size = _spilled(op.input_elements * kinds.input_bytes, kinds.activation_half)
+    return np.where(_waits(op, kinds), op.calls * size, 0.0)
 
 
 def _of_norms(op: Operator, kinds: Kinds) -> Floats:
@@ -147,7 +163,7 @@ def _spilled(size: Floats | int, room: Floats) -> Floats:
     return np.where(size <= room, 0.0, size)
 
 
-def _frozen(values: Floats) -> Floats:
+def _frozen(values: Array) -> Array:
     """A read-only contiguous array, as cached results are shared."""
     frozen = np.ascontiguousarray(values)
     frozen.setflags(write=False)

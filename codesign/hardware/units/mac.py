@@ -46,11 +46,12 @@ class MacUnit:
     """A dot-product unit of `dot` lanes that supports every pair in `pairs`.
 
     Integer pairs at most half as wide as the widest one use sub-multipliers, at 2 or 4 products per lane and cycle.
+    A format per token is that of its elements here (`FormatPair.datapath`): its scales are applied outside of the unit.
     Raises InputError on an unknown format or accumulator, an accumulator that cannot hold a pair's products, or a size
     or node out of range.
     """
 
-    pairs: tuple[FormatPair, ...]  # at least one; also given as text ("int4_g32:int8")
+    pairs: tuple[FormatPair, ...]  # datapaths, at least one; also given as text ("int4_g32:int8"), or per token
     accumulator: str = "auto"  # auto, int<N>, fp32, fp16, exact, exact<N>, aligned<W> (see `accumulators`)
     dot: int = 1  # products per cycle at rate 1, a power of two up to 256
     node_nm: float = 7  # 3 to 45 (scaled from 7 nm) or 130
@@ -59,9 +60,12 @@ class MacUnit:
     _rates: dict[FormatPair, int] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
-        pairs = tuple(dict.fromkeys(p if isinstance(p, FormatPair) else FormatPair.parse(p) for p in self.pairs))
-        if not pairs:
+        given = [p if isinstance(p, FormatPair) else FormatPair.parse(p) for p in self.pairs]
+        if not given:
             raise InputError("a MAC unit needs at least one format pair")
+        for name in dict.fromkeys(name for pair in given for name in (pair.weight, pair.activation)):
+            get_format(name)
+        pairs = tuple(dict.fromkeys(pair.datapath for pair in given))
         object.__setattr__(self, "pairs", pairs)
         for name in dict.fromkeys(name for pair in pairs for name in (pair.weight, pair.activation)):
             _check_multiplied(name)
@@ -74,14 +78,14 @@ class MacUnit:
         assert self.rtl.modes  # raises on an accumulator that cannot hold a pair
 
     def supports(self, pair: FormatPair) -> bool:
-        return pair in self._rates
+        return pair.datapath in self._rates
 
     def rate(self, pair: FormatPair) -> int:
         """MACs per cycle and lane: 1, 2 or 4; raises InputError for an unsupported pair."""
-        if pair not in self._rates:
+        if not self.supports(pair):
             offered = ", ".join(str(p) for p in self.pairs)
             raise InputError(f"the unit does not support {pair}; it supports {offered}")
-        return self._rates[pair]
+        return self._rates[pair.datapath]
 
     @property
     def model(self) -> UnitModel:
@@ -150,7 +154,7 @@ class MacUnit:
         mean of the networks. The low end excludes glitches, the high end includes those of equal gate delays.
         """
         self.rate(pair)
-        energy = self.model.energy_pj(self.rtl, self.rtl.pairs.index(pair), activity)
+        energy = self.model.energy_pj(self.rtl, self.rtl.pairs.index(pair.datapath), activity)
         return energy.scaled(self.scale("logic_energy"))
 
 

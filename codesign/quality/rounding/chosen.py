@@ -17,7 +17,7 @@ from torch import Tensor
 from codesign.files import empty_beside
 from codesign.formats import Format, get_format
 from codesign.formats.assignment import NEAREST
-from codesign.formats.format import Quantized
+from codesign.formats.format import Quantized, datapath
 from codesign.models.streaming import present
 from codesign.models.task import Task
 from codesign.quality.rounding.gptq import rounded
@@ -31,8 +31,13 @@ class Wanted:
     """A weight to be rounded."""
 
     layer: str
-    format: str
+    format: str  # the datapath: weights have no scales per token
     method: str
+
+    @classmethod
+    def of(cls, layer: str, fmt: str, method: str) -> Wanted:
+        """The weight of a layer in a format."""
+        return cls(layer, datapath(fmt), method)
 
 
 class ChosenWeights:
@@ -73,7 +78,7 @@ class ChosenWeights:
 
     def get(self, product: Product, fmt: Format, method: str) -> Quantized | None:
         """The rounded weight as rows (`rows_of`); None where it is rounded to the nearest."""
-        wanted = Wanted(product.layer, fmt.name, method)
+        wanted = Wanted.of(product.layer, fmt.name, method)
         if method == NEAREST or fmt.is_cast:
             return None
         if not self._known(wanted):

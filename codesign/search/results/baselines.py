@@ -33,7 +33,10 @@ def _baseline(study: OpenStudy, column: int, mixed: Sequence[Design]) -> Baselin
     if len(index) < len(space.networks):
         return None
     needed = np.unique(np.concatenate([pools[n].choices[i] for n, i in index.items()]))
-    alone = len(needed) if space.spec.hardware is not None else len(space.pairs)  # number of pairs of the unit
+    paths = {space.pairs[c].datapath for c in needed}
+    alone = sum(pair.datapath in paths for pair in space.pairs)  # number of pairs that their unit supports
+    if space.spec.hardware is None:
+        alone = len(space.pairs)
     only = [g for g, s in enumerate(study.combiner.supports) if s[needed].all() and s.sum() == alone]
     if not only:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def resolve_fixed(
         workload: name of a workload, or of a task.
         formats: format pairs, each for a uniform assignment; or
         assignment: a JSON file beside the space's.
-        sets: sets of pairs that the space's units support.
+        sets: sets of datapaths that the space's units support.
     Raises:
         InputError: with file and line: an unknown workload, an assignment that does not match it, or one that no unit
             supports.
@@ -84,9 +85,9 @@ def resolve_fixed(
 
 
 def _check_supported(pairs: Sequence[FormatPair], sets: Sequence[tuple[FormatPair, ...]]) -> None:
-    supported = sorted({str(pair) for unit in sets for pair in unit})
-    for pair in map(str, pairs):
-        if pair not in supported:
-            raise InputError(f"no unit of the space supports {pair}{nearest(pair, supported)}")
-    if not any(set(pairs) <= set(unit) for unit in sets):
+    supported = set(itertools.chain.from_iterable(sets))
+    for pair in pairs:
+        if pair.datapath not in supported:
+            raise InputError(f"no unit of the space supports {pair}{nearest(str(pair), sorted(map(str, supported)))}")
+    if not any({pair.datapath for pair in pairs} <= set(unit) for unit in sets):
         raise InputError(f"no unit of the space supports {', '.join(map(str, pairs))} together")

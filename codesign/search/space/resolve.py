@@ -268,7 +268,7 @@ def _check_supported(
     """Raise InputError, with the line of its key, for a pair at a place of the file that no unit supports."""
     supported = {str(pair) for pair in itertools.chain.from_iterable(sets)}
     for key, pair in pairs.items():
-        if pair not in supported:
+        if str(FormatPair.parse(pair).datapath) not in supported:
             raise InputError(
                 f"{path}:{line_of(path, *place, key)}: {key if place[0] == 'tasks' else place[0]}: "
                 f"no unit of the space supports {pair}{nearest(pair, supported)}"

@@ -143,15 +143,19 @@ class UnitSpec(Written):
         return self
 
     def resolve(self) -> list[tuple[FormatPair, ...]]:
-        """All distinct sets, in the file's order."""
+        """All distinct sets of datapaths, in the file's order."""
         found: dict[tuple[FormatPair, ...], None] = {}
         for pairs in self.sets:
-            found[tuple(sorted(FormatPair.parse(p) for p in pairs))] = None
-        for family in self.subsets_of:
+            found[tuple(sorted(_datapaths(pairs)))] = None
+        for family in map(_datapaths, self.subsets_of):
             for size in range(1, min(self.largest, len(family)) + 1):
                 for chosen in itertools.combinations(family, size):
-                    found[tuple(sorted(FormatPair.parse(p) for p in chosen))] = None
+                    found[tuple(sorted(chosen))] = None
         return list(found)
+
+
+def _datapaths(pairs: list[str]) -> tuple[FormatPair, ...]:
+    return tuple(dict.fromkeys(FormatPair.parse(pair).datapath for pair in pairs))
 
 
 _ROOM_GIB = 1 << 20  # DRAM of a nominal chip, which holds any network

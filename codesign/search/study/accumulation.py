@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf
 
-from codesign.formats import FormatPair, get_format
-from codesign.formats.format import Amax
+from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
 from codesign.hardware.arithmetic.overflow import resolved
 from codesign.hardware.rtl.verify.deviation import deviation
 from codesign.quality import Evaluator, LayerOperands, sample_operands
-from codesign.quality.ranges import Site
 from codesign.search.space.sums import lanes
 
 
@@ -40,19 +38,9 @@ class Accumulation:
         return self._sqnr_db[key]
 
     def _deviation(self, task: str, operands: LayerOperands, pair: FormatPair, unit: MacUnit) -> float:
-        ranges = (
-            self._range(task, operands.stationary_site, pair.weight),
-            self._range(task, operands.site, pair.activation),
-        )
+        ranges = operands.ranges(pair, self._evaluators[task].network.ranges)
         count = lanes(unit, pair)
         return deviation(pair, unit.accumulator, count, operands.stationary, operands.streamed, ranges=ranges).sqnr_db
-
-    def _range(self, task: str, site: Site | None, name: str) -> Amax | None:
-        """The clipping range that the evaluator uses at `site`; None if the format's scales come from the data."""
-        fmt = get_format(name)
-        if site is None or not fmt.takes_range:
-            return None
-        return self._evaluators[task].network.ranges.get(site, fmt)
 
     def _of(self, task: str) -> dict[str, list[LayerOperands]]:
         if task not in self._operands:

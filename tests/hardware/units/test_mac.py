@@ -67,6 +67,20 @@ def test_every_format_is_priceable_as_weight_and_activation(name: str, partner: 
         assert unit.energy_pj(pair).value > 0
 
 
+def test_a_format_per_token_is_multiplied_by_the_unit_of_the_plain_format() -> None:
+    token, plain = FormatPair.parse("int4_g32:int8_token"), FormatPair.parse("int4_g32:int8")
+    unit = MacUnit((token, plain), dot=16)
+    assert unit == MacUnit((plain,), dot=16)
+    assert unit.rate(token) == unit.rate(plain)
+    assert unit.energy_pj(token) == unit.energy_pj(plain)
+
+
+def test_a_unit_of_a_format_per_token_supports_the_plain_one() -> None:
+    unit = MacUnit((FormatPair.parse("int8:int8_token"),))
+    assert unit.supports(FormatPair.parse("int8"))
+    assert not unit.supports(FormatPair.parse("int4"))
+
+
 def test_area_grows_with_operand_width() -> None:
     areas = [area(f"int{bits}", "int32", 16) for bits in range(2, 17)]
     assert areas == sorted(areas)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codesign.formats import FloatElement, Format
+from codesign.formats import FloatElement, Format, get_format
 from codesign.formats.format import Amax, Quantized
 from codesign.hardware.rtl.verify.twin import Array, Floats
 
@@ -26,14 +26,19 @@ class OperandCodes:
 
     @classmethod
     def of(cls, form: Format, x: Tensor, amax: Amax | None, per_row: bool, block: int) -> OperandCodes:
-        """Quantize `x` [rows, C] or [rows, T, C] as quality does; C is padded to `block`, the larger of the two."""
+        """Quantize `x` [rows, C] or [rows, T, C] as quality does; C is padded to `block`, the larger of the two.
+
+        A format without blocks has one scale per row if its range is given by row, [rows, 1], if it is not given and
+        `per_row`, or if the format is per token; otherwise a single one.
+        """
         x = x.detach().float()
         x = x[:, None] if x.ndim == 2 else x
         rows, taps, channels = x.shape
         if form.is_block:
             q = form.quantize(x, axis=-1, amax=amax)
         else:
-            q = form.quantize(x.flatten(1), axis=-1 if per_row and amax is None else None, amax=amax)
+            by_row = form.per_token or (per_row if amax is None else _by_row(amax))
+            q = get_format(form.datapath).quantize(x.flatten(1), axis=-1 if by_row else None, amax=amax)
         pad = -channels % block if block else 0
         codes = _padded(_codes(q).reshape(rows, taps, channels), pad)
         values = _padded(_values(q).reshape(rows, taps, channels), pad)
@@ -51,6 +56,10 @@ class OperandCodes:
         return cls(
             codes.reshape(rows, -1), scale_codes.reshape(rows, -1), own, values.reshape(rows, -1), outer, dequantized
         )
+
+
+def _by_row(amax: Amax) -> bool:
+    return isinstance(amax[0] if isinstance(amax, tuple) else amax, Tensor)
 
 
 def _codes(q: Quantized) -> Array:

@@ -42,16 +42,16 @@ def deviation(
 
     weight: [N, K] or [N, T, C]; activation: [M, K] or [M, T, C]; the unit sums K = T taps of C channels in this order.
     Blocks run along C, the last one of a tap padded. Without `ranges` (of weight and activation), weights in formats
-    without blocks have one scale per row and activations a single scale. At most 16 x 16 evenly spread outputs are
+    without blocks have one scale per row and activations a single scale, or one per row in a format per token; a tensor
+    [rows, 1] gives a range per row. At most 16 x 16 evenly spread outputs are
     computed. bits: width of a fixed-point accumulator, if a unit of several formats has a wider one.
     Raises InputError as `Twin` does.
     """
     twin = Twin(pair, accumulator, lanes, bits=bits)
     block = max(twin.mode.weight.block, twin.mode.activation.block)
-    w = OperandCodes.of(get_format(pair.weight), weight[_spread(len(weight), MOST_COLUMNS)], ranges[0], True, block)
-    a = OperandCodes.of(
-        get_format(pair.activation), activation[_spread(len(activation), MOST_ROWS)], ranges[1], False, block
-    )
+    columns, rows = _spread(len(weight), MOST_COLUMNS), _spread(len(activation), MOST_ROWS)
+    w = OperandCodes.of(get_format(pair.weight), weight[columns], _chosen(ranges[0], columns), True, block)
+    a = OperandCodes.of(get_format(pair.activation), activation[rows], _chosen(ranges[1], rows), False, block)
     codes = stepped(w.codes, lanes)[..., None], stepped(a.codes, lanes)[:, :, None]
     scales = (
         None if w.scale_codes is None else scale_steps(w, lanes)[..., None],
@@ -89,6 +89,14 @@ def described(pair: FormatPair, accumulator: str, lanes: int) -> str:
         return f"fp{found.bits}"
     inside = f"aligned{found.window}" if found.kind == "float" else "exact"
     return f"{inside}{' blocks' if found.after_block else ''}, fp{found.bits}"
+
+
+def _chosen(amax: Amax | None, rows: Array) -> Amax | None:
+    """The ranges of some rows, where they are given by row."""
+    if isinstance(amax, tuple):
+        low, high = (bound[rows] if isinstance(bound, Tensor) else bound for bound in amax)
+        return low, high
+    return amax[rows] if isinstance(amax, Tensor) else amax
 
 
 def _spread(count: int, most: int) -> Array:
