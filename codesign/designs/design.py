@@ -117,13 +117,14 @@ class Design(JsonModel):
     ] = None
 
     def pairs(self, task: str) -> Counter[str]:
-        """Number of layers of a network with each pair."""
+        """Number of layers of a network with each pair, by method."""
         return Counter(str(formats.choice) for _, formats in self.assignments[task].layers)
 
     @property
     def is_mixed(self) -> bool:
         """Whether two layers, of one network or of two, have different pairs."""
-        return len({pair for task in self.assignments for pair in self.pairs(task)}) > 1
+        layers = (formats for assignment in self.assignments.values() for _, formats in assignment.layers)
+        return len({formats.choice.formats for formats in layers}) > 1
 
     def formats(self) -> set[str]:
         """The names of all formats in the assignments."""

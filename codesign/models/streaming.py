@@ -133,6 +133,11 @@ def is_streamed(module: nn.Module, tensor: Tensor) -> bool:
     return stream is not None and stream.holds(tensor)
 
 
+def reads_blocks(module: nn.Module) -> bool:
+    """Whether a module holds the weights of a block only while it runs."""
+    return hasattr(module, _ATTRIBUTE)
+
+
 @contextlib.contextmanager
 def present(module: nn.Module, tensor: Tensor) -> Iterator[None]:
     """Within the context a weight, or what it is a view of, is there to be looked at."""

@@ -19,6 +19,9 @@ search: {evaluations: 2}
 def test_a_uniform_pair_of_two_formats_is_not_mixed(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(SPACE)
     study = search(tmp_path / "space.yaml", tmp_path / "study")
-    assert {baseline.label for baseline in study.record.baselines} == {"uniform int4:int4", "uniform int4:int8"}
+    assert {baseline.label for baseline in study.record.baselines} == {
+        "uniform int4:int4+gptq",
+        "uniform int4:int8+gptq",
+    }
     assert not any(design.is_mixed for design in study.front)
     assert all(baseline.dominated_by is None for baseline in study.record.baselines)

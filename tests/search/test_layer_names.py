@@ -43,7 +43,7 @@ def test_keys_are_text_as_they_are_written(tmp_path: Path) -> None:
 
 def test_layers_with_the_names_that_sequences_give_need_no_quotes(tmp_path: Path) -> None:
     found = load_space(space(tmp_path, "layers: {0: [int8], 1.10: [mxfp4]}, ties: [[0, 2]]"))
-    network, int8, mxfp4 = found.networks["tiny"], {"int8:int8"}, {"mxfp4:mxfp4"}
+    network, int8, mxfp4 = found.networks["tiny"], {"int8:int8"}, {"mxfp4:mxfp4+gptq"}
     allowed = [{str(found.pairs[i]) for i in row.nonzero()[0]} for row in network.allowed]
     assert dict(zip(network.workload.layers, allowed, strict=True)) == {"0": int8, "1.10": mxfp4, "2": int8}
 

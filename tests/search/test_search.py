@@ -311,7 +311,7 @@ def test_uniform_designs_are_parents_of_the_first_generation(space_file: Path, t
     trials = nsga2.strategy.study.trials
     assert [t.system_attrs["NSGAIISampler:generation"] for t in trials] == [0] * 6
     formats = [{t.params[name] for name in t.params if name.startswith("tiny/")} for t in trials]
-    assert formats[:4] == [{"int8:int8"}, {"int4:int8"}, {"fp8_e4m3:fp8_e4m3"}, {"mxfp4:mxfp4"}]
+    assert formats[:4] == [{"int8:int8"}, {"int4:int8+gptq"}, {"fp8_e4m3:fp8_e4m3"}, {"mxfp4:mxfp4+gptq"}]
 
 
 def test_a_trial_names_the_accelerator_that_it_was_made_for(space_file: Path, tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ class LastLayers:
         return None
 
     def _runs(self, unit: int) -> bool:
-        return set(self.problem.space.pairs[:2]) <= set(self.problem.space.grid.units[unit].pairs)
+        return {pair.datapath for pair in self.problem.space.pairs[:2]} <= set(
+            self.problem.space.grid.units[unit].pairs
+        )
 
 
 def test_a_strategy_of_a_user_is_asked_until_it_has_nothing_more(space_file: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from codesign.designs import Baseline, Design
+from codesign.formats import FormatPair
 from codesign.search.engine.points import Designs, Pool
 from codesign.search.results.measured import measured_design
 from codesign.search.study.representatives import balanced
@@ -22,8 +23,12 @@ def baselines(study: OpenStudy, designs: Sequence[Design]) -> tuple[Baseline, ..
     Layers that are not free to choose have the pair that they must take, which their accelerators support too.
     """
     mixed = [design for design in designs if _is_mixed(study, design)]
-    found = (_baseline(study, column, mixed) for column in range(len(study.space.pairs)))
-    return tuple(baseline for baseline in found if baseline is not None)
+    found: dict[str, Baseline] = {}  # two methods are one design where no network has both
+    for column in range(len(study.space.pairs)):
+        baseline = _baseline(study, column, mixed)
+        if baseline is not None:
+            found.setdefault(baseline.id, baseline)
+    return tuple(found.values())
 
 
 def _baseline(study: OpenStudy, column: int, mixed: Sequence[Design]) -> Baseline | None:
@@ -70,11 +75,11 @@ def _uniform_index(study: OpenStudy, name: str, column: int) -> int | None:
 
 def _is_mixed(study: OpenStudy, design: Design) -> bool:
     """Whether two free layers, of one network or of two, have different pairs."""
-    pairs = set[str]()
+    pairs = set[FormatPair]()
     for name, network in study.space.networks.items():
         formats = dict(design.assignments[name].layers)
         for layer in np.array(network.layers)[network.free]:
-            pairs.add(str(formats[layer].choice))
+            pairs.add(formats[layer].choice.formats)
     return len(pairs) > 1
 
 

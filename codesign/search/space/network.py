@@ -51,9 +51,17 @@ class Network:
         several = self.allowed.sum(axis=1) > 1
         return np.asarray(several if several.any() else ~several)
 
-    def uniform(self, pair: FormatPair) -> np.ndarray | None:
-        """The choice of one pair in every free layer, int [layers]; None if a free layer may not take it."""
+    def alike(self, pair: FormatPair) -> np.ndarray:
+        """The choice of one pair in each layer, or of its formats by another method where a layer may not take its own;
+        -1 where it may take neither. int [layers]"""
         column = self.pairs.index(pair)
-        if not self.allowed[self.free, column].all():
+        same = self.allowed & [other.formats == pair.formats for other in self.pairs]
+        found = np.where(same.any(axis=1), same.argmax(axis=1), -1)
+        return np.where(self.allowed[:, column], column, found)
+
+    def uniform(self, pair: FormatPair) -> np.ndarray | None:
+        """The choice of a pair in every free layer, as `alike`, int [layers]; None if a free layer may not take it."""
+        found = self.alike(pair)
+        if (found[self.free] < 0).any():
             return None
-        return np.where(self.free, column, self.allowed.argmax(axis=1))
+        return np.where(self.free, found, self.allowed.argmax(axis=1))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,10 @@ from codesign.hardware.chip.memory_types import is_file
 from codesign.hardware.units.mac import MacUnit
 from codesign.hardware.units.unit_model import load_model
 from codesign.models.directories import TaskOptions
+from codesign.models.streaming import reads_blocks
 from codesign.quality import Evaluator
 from codesign.quality.ranges import RangeRule
+from codesign.search.space.choices import allowed_choices, possible
 from codesign.search.space.cost_metrics import COST_METRICS, cost_metric
 from codesign.search.space.fixed import FixedNetwork, resolve_fixed
 from codesign.search.space.limits import limit_of
@@ -34,7 +35,7 @@ from codesign.search.space.network import Network
 from codesign.search.space.objectives import Objective, resolve_objective
 from codesign.search.space.sums import check_unit, longest_reductions
 from codesign.search.space.ties import first, resolve_ties
-from codesign.search.space.written import HardwareSpec, SpaceFile, TaskSpec
+from codesign.search.space.written import HardwareSpec, SpaceFile
 from codesign.workload import Workload
 from codesign.yamlio import line_of, load_yaml, naming
 
@@ -77,7 +78,7 @@ class SearchSpace:
             for key in ("workload", "formats", "assignment", "ties"):  # older spaces without these keys keep their hash
                 if not task[key]:
                     del task[key]
-            for key, usual in (("ranges", "mse"), ("unseen", "refuse"), ("attention", "")):
+            for key, usual in (("ranges", "mse"), ("unseen", "refuse"), ("attention", ""), ("methods", {})):
                 if task[key] == usual:
                     del task[key]
             for key in TaskOptions.model_fields:
@@ -247,9 +248,11 @@ def _resolve_tasks(
     _check_supported(path, ("pairs",), dict(enumerate(spec.pairs)), sets)
     for name, pair in attention.items():
         _check_supported(path, ("tasks", name), {"attention": pair}, sets)
-    pairs = tuple(dict.fromkeys(FormatPair.parse(p) for p in (*spec.pairs, *attention.values())))
-    networks = {name: _resolve_network(path, name, task, pairs, spec.pairs) for name, task in spec.tasks.items()}
-    return networks, {}, pairs
+    choices = possible(spec)
+    networks = {name: _resolve_network(path, name, spec, choices) for name in spec.tasks}
+    taken = np.any([network.allowed.any(axis=0) for network in networks.values()], axis=0)
+    pairs = tuple(itertools.compress(choices, taken))
+    return {n: replace(net, pairs=pairs, allowed=net.allowed[:, taken]) for n, net in networks.items()}, {}, pairs
 
 
 def _refuse_measuring(path: Path, spec: SpaceFile) -> None:
@@ -275,31 +278,17 @@ def _check_supported(
             )
 
 
-def _resolve_network(
-    path: Path, name: str, spec: TaskSpec, pairs: tuple[FormatPair, ...], choices: Sequence[str]
-) -> Network:
+def _resolve_network(path: Path, name: str, spec: SpaceFile, choices: tuple[FormatPair, ...]) -> Network:
+    written = spec.tasks[name]
     try:
-        task = load_written(spec, name, path.parent)
+        task = load_written(written, name, path.parent)
     except InputError as error:
         key = str(error).partition(":")[0]
-        line = line_of(path, "tasks", name, key if key in spec.model_fields_set else "task")
+        line = line_of(path, "tasks", name, key if key in written.model_fields_set else "task")
         raise InputError(f"{path}:{line}: {error}") from error.__cause__
     with naming(path, "tasks", name, "task"):
         workload = task.workload()
-    layers, kinds = workload.layers, workload.layer_kinds()
-    # a pair that only `attention` names is no choice of other layers
-    allowed = np.array([[str(pair) in choices for pair in pairs] for _ in layers])
-    if spec.attention:
-        of_attention = [i for i, layer in enumerate(layers) if kinds[layer] == "attention"]
-        allowed[of_attention] = [str(pair) == spec.attention for pair in pairs]
-    for glob, named in spec.layers.items():
-        line = line_of(path, "tasks", name, "layers", glob)
-        hits = [i for i, layer in enumerate(layers) if fnmatch.fnmatchcase(layer, glob)]
-        if not hits:
-            raise InputError(f"{path}:{line}: layer pattern '{glob}' matches no layer of {name}{nearest(glob, layers)}")
-        for pair in named:
-            if FormatPair.parse(pair) not in pairs:
-                raise InputError(f"{path}:{line}: {glob}: {pair} is not among the space's pairs")
-        allowed[hits] = [str(pair) in named for pair in pairs]
-    ties = resolve_ties(path, name, spec.ties, layers, allowed)
-    return Network(task, workload, pairs, allowed, ties, spec.ranges)
+    kinds = workload.layer_kinds()
+    allowed = allowed_choices(path, name, spec, workload.layers, kinds, choices, rounds=not reads_blocks(task.module))
+    ties = resolve_ties(path, name, written.ties, workload.layers, allowed)
+    return Network(task, workload, choices, allowed, ties, written.ranges)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from codesign.formats import FormatPair
+from codesign.formats.assignment import check_method
 from codesign.hardware.arithmetic.accumulators import check_accumulator
 from codesign.hardware.chip.accelerator import all_axes, check_value
 from codesign.hardware.chip.axes import Axis
@@ -28,8 +29,16 @@ def _check_pair(text: str) -> str:
     return str(FormatPair.parse(text).checked())
 
 
+AUTO = "auto"  # GPTQ for weights of few bits, see `codesign.search.space.choices`
+
+
+def _check_word(word: str) -> str:
+    return word if word == AUTO else check_method(word)
+
+
 _OWNERS = {
     "layers": "task",
+    "methods": "task",
     "ties": "task",
     "ranges": "task",
     "unseen": "task",
@@ -44,6 +53,9 @@ class TaskSpec(TaskOptions):
 
     task: str = ""  # restore, rewrite, python:package.module:function, transformers:DIR or diffusers:DIR
     layers: dict[str, _Listed] = Field(default_factory=dict)  # layer glob -> the pairs it may take
+    methods: dict[str, _Listed] = Field(
+        default_factory=dict
+    )  # layer glob -> how weights may be rounded; or one for all
     ties: list[_Listed] = []  # globs of layers that must take the same pair
     ranges: RangeRule = "mse"  # rule that clips activations in plain formats
     unseen: Unseen = "refuse"  # what to do if many weights enter no product that is recognised
@@ -63,6 +75,21 @@ class TaskSpec(TaskOptions):
     @classmethod
     def _known_pairs(cls, layers: dict[str, list[str]]) -> dict[str, list[str]]:
         return {glob: [_check_pair(p) for p in pairs] for glob, pairs in layers.items()}
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _of_all_layers(cls, methods: object) -> object:
+        """``gptq`` or ``[nearest, gptq]`` is meant for all layers."""
+        if isinstance(methods, (str, list)):
+            methods = {"*": methods}
+        if not isinstance(methods, dict):
+            return methods
+        return {glob: [words] if isinstance(words, str) else words for glob, words in methods.items()}
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, methods: dict[str, list[str]]) -> dict[str, list[str]]:
+        return {glob: list(dict.fromkeys(map(_check_word, words))) for glob, words in methods.items()}
 
     @field_validator("attention")
     @classmethod

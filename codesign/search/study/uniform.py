@@ -26,6 +26,7 @@ def uniform_designs(study: OpenStudy) -> list[tuple[Proposal, str]]:
     A pair that no free layer may take, such as that of attention products alone, has none.
     """
     found = []
+    seen: list[dict[str, bytes]] = []  # two methods are one design where no network has both
     for column, pair in enumerate(study.space.pairs):
         if not any(network.allowed[network.free, column].any() for network in study.space.networks.values()):
             continue
@@ -33,9 +34,12 @@ def uniform_designs(study: OpenStudy) -> list[tuple[Proposal, str]]:
         for name, table in study.tables.items():
             groups = study.space.networks[name].groups
             fallback = summed(table, groups).argmin(axis=1)[groups]
-            choices[name] = np.where(np.isfinite(table[:, column]), column, fallback)
+            alike = study.space.networks[name].alike(pair)
+            choices[name] = np.where(alike >= 0, alike, fallback)
+        key = {name: choice.tobytes() for name, choice in choices.items()}
         smallest = _smallest_support(study.combiner, choices)
-        if smallest is not None:
+        if smallest is not None and key not in seen:
+            seen.append(key)
             found.append((Proposal(smallest, choices), f"uniform {pair}"))
     return found
 
