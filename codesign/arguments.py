@@ -315,10 +315,15 @@ def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def _ranges(p: argparse.ArgumentParser, text: str) -> None:
     rules = (
-        "mse: the range of least squared error on the calibration data; percentile: the 99.99 % quantile of "
-        "magnitudes; minmax: the largest magnitude"
+        "auto: for each format that of minmax, output and mse with which the network's outputs change least; mse: the "
+        "range of least squared error on the calibration data; output: of least error of the layer's output; "
+        "percentile: the 99.99 % quantile of magnitudes; minmax: the largest magnitude"
     )
-    p.add_argument("--ranges", choices=["mse", "minmax", "percentile"], help=f"{text}; {rules}".replace("%", "%%"))
+    p.add_argument(
+        "--ranges",
+        choices=["auto", "minmax", "mse", "output", "percentile"],
+        help=f"{text}; {rules}".replace("%", "%%"),
+    )
 
 
 def _formats_or_assignment(p: argparse.ArgumentParser) -> None:

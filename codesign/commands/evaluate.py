@@ -9,6 +9,7 @@ from codesign.commands.progress import WAIT_S, StageProgress
 from codesign.commands.values import task_options
 from codesign.models import load_task
 from codesign.quality import Evaluator
+from codesign.quality.ranges import DEFAULT_RULE
 from codesign.quality.trial import try_network
 
 
@@ -17,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
         progress("evaluate", 0, 3, "loading the network")
         task = load_task(arguments.task, options=task_options(arguments.set))
         assignment = assignment_for(task.workload(), arguments)
-        evaluator = Evaluator(task, ranges=arguments.ranges or "mse")
+        evaluator = Evaluator(task, ranges=arguments.ranges or DEFAULT_RULE)
         evaluator.check(assignment)
         progress("evaluate", 1, 3, "running the float network")
         try_network(evaluator)

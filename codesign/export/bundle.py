@@ -26,7 +26,7 @@ from codesign.jsonio import read_json
 from codesign.models import Outputs, Task, load_task
 from codesign.models.directories import TaskOptions
 from codesign.quality import Evaluator
-from codesign.quality.ranges import RangeRule
+from codesign.quality.ranges import DEFAULT_RULE, RangeRule
 
 SCHEMA_VERSION = 1
 LEAST_PSNR_DB = 60.0  # between the outputs of the exported and the measured network
@@ -91,7 +91,7 @@ def export_brevitas(study_dir: Path, design_id: str, out_dir: Path) -> WrittenNe
 
 
 def export_task(
-    task: Task, assignment: Assignment, evaluator: Evaluator | None = None, *, ranges: RangeRule = "mse"
+    task: Task, assignment: Assignment, evaluator: Evaluator | None = None, *, ranges: RangeRule = DEFAULT_RULE
 ) -> Exported:
     """The Brevitas network of one task, compared with the measured network on the evaluation batch.
 

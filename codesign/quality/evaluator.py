@@ -19,7 +19,7 @@ from codesign.models.task import Outputs, Part, Task
 from codesign.quality.cache import ResultCache, code_version
 from codesign.quality.measure import DRAWS, Quality, UnmeasurableError, measure
 from codesign.quality.quantized import QuantizedNetwork, opened
-from codesign.quality.ranges import RangeRule, Ranges, check_rule
+from codesign.quality.ranges import DEFAULT_RULE, RangeRule, Ranges, check_rule
 from codesign.quality.rounding import ChosenWeights
 
 
@@ -32,7 +32,7 @@ class Evaluator:
     Raises InputError if the network's weights hold NaN or infinity, or the rule is unknown.
     """
 
-    def __init__(self, task: Task, *, cache: Path | None = None, ranges: RangeRule = "mse") -> None:
+    def __init__(self, task: Task, *, cache: Path | None = None, ranges: RangeRule = DEFAULT_RULE) -> None:
         check_finite(task)
         self.task = task
         self.ranges = check_rule(ranges)

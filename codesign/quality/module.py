@@ -9,7 +9,7 @@ from torch import nn
 from codesign.formats import Assignment
 from codesign.models.custom import CustomTask
 from codesign.quality.evaluator import Evaluator
-from codesign.quality.ranges import RangeRule
+from codesign.quality.ranges import DEFAULT_RULE, RangeRule
 
 
 class QuantizedModule(nn.Module):
@@ -26,7 +26,9 @@ class QuantizedModule(nn.Module):
             return module(*args, **kwargs)
 
 
-def quantize(module: nn.Module, assignment: Assignment, inputs: Any, *, ranges: RangeRule = "mse") -> QuantizedModule:
+def quantize(
+    module: nn.Module, assignment: Assignment, inputs: Any, *, ranges: RangeRule = DEFAULT_RULE
+) -> QuantizedModule:
     """`module` under `assignment`, quantized as in a study, to be called with any data.
 
     inputs: the calibration data: a tensor, a tuple of arguments or a dict of keyword arguments, batch first. Ranges of

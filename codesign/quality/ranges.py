@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -15,12 +16,16 @@ from codesign.errors import InputError, nearest
 from codesign.formats import Format
 from codesign.models.task import Task
 from codesign.quality.histogram import Histogram
+from codesign.quality.layer_error import LayerError
+from codesign.quality.range_trial import OutputTrial
 from codesign.workload import Product, ProductInterceptor
 
 Site = tuple[str, str]  # (layer, operand): input of conv and linear; query, key, probability or value of attention
-RangeRule = Literal["mse", "minmax", "percentile"]
+RangeRule = Literal["auto", "minmax", "mse", "output", "percentile"]
+DEFAULT_RULE: RangeRule = "auto"
 Range = float | tuple[float, float]  # a magnitude, or (low, high) for formats with a zero point
 
+_TRIED: tuple[RangeRule, ...] = ("minmax", "output", "mse")  # by rule auto; the first wins a tie
 _PERCENTILE = 0.9999
 _COARSE = 2.0 ** (-torch.arange(33) / 4)  # coarse search of rule mse: shares of the full range, down to 1/256
 _FINE = 16  # shares of the fine search, between the neighbours of the best coarse one
@@ -45,6 +50,7 @@ class _Observed:
     low: float = math.inf
     high: float = -math.inf
     elements: Histogram = field(default_factory=Histogram)
+    layer: LayerError = field(default_factory=LayerError)
 
 
 class Ranges:
@@ -55,21 +61,29 @@ class Ranges:
       percentile  the 99.99 % quantile of the magnitudes
       mse         the range with the least squared error of fake quantization over all elements, by a coarse-to-fine
                   grid search; never worse than minmax. Differs by format: int8 clips outliers that fp8 represents.
+      output      the range with which the layer's own output changes least, relative to each of its rows, by the same
+                  search on sampled rows
+      auto        for each format that of minmax, output and mse with which the network's outputs change least on the
+                  calibration data, where all activations are in this format and weights are not quantized: a language
+                  model lives on outliers that cost few layers much, which no layer sees alone
     Block formats, formats per token and casts need no range: their scales come from the data.
 
     Raises InputError if an operand holds NaN or infinity, naming the layer and the samples that hold it already, or if
     the run performs no matrix product.
     """
 
-    def __init__(self, task: Task, rule: RangeRule = "mse") -> None:
+    def __init__(self, task: Task, rule: RangeRule = DEFAULT_RULE) -> None:
         self.rule = check_rule(rule)
         self._name = task.name
         self._seen: dict[Site, _Observed] = {}
-        self._fitted: dict[tuple[Site, str], Range] = {}
+        self._fitted: dict[tuple[Site, str, RangeRule], Range] = {}
+        self._rules: dict[str, RangeRule] = {}  # of formats, by rule auto
+        self._trial = OutputTrial(task)
         self._calls = 0  # of the network
         self._given: Any = None  # the arguments of the last call, while it runs
         hook = task.module.register_forward_pre_hook(self._enter, with_kwargs=True)
-        with torch.inference_mode(), ProductInterceptor(task.module, self._observe, decompose=True):
+        observing = ProductInterceptor(task.module, self._observe, decompose=True)
+        with self._trial.watched(), torch.inference_mode(), observing:
             try:
                 task.calibrate(task.module)
             finally:
@@ -89,6 +103,10 @@ class Ranges:
         self._record(first, product.input)
         if second is not None:
             self._record(second, product.stationary)
+        if self.rule in ("output", "auto"):
+            for site, stationary in ((first, False), (second, True)):
+                if site in self._seen and site is not None:
+                    self._seen[site].layer.add(product, stationary=stationary)
 
     def _record(self, site: Site, x: Tensor) -> None:
         if not x.numel():
@@ -109,24 +127,46 @@ class Ranges:
 
         Raises InputError if the operand was not observed in the calibration run.
         """
-        key = (site, fmt.name)
+        if site not in self._seen:
+            raise InputError(f"layer '{site[0]}': its {site[1]} was not seen during calibration")
+        return self._of(site, fmt, self.rule_of(fmt))
+
+    def rule_of(self, fmt: Format) -> RangeRule:
+        """The rule of a format: under rule auto the one that its trials chose."""
+        if self.rule != "auto" or fmt.is_block:
+            return self.rule
+        if fmt.name not in self._rules:
+            distances = {rule: self._trial.distance(partial(self._rounded, fmt, rule)) for rule in _TRIED}
+            self._rules[fmt.name] = min(distances, key=distances.__getitem__)
+        return self._rules[fmt.name]
+
+    def _rounded(self, fmt: Format, rule: RangeRule, product: Product) -> tuple[Tensor, Tensor]:
+        """The operands of a product, activations in a format by a rule and weights as they are."""
+        found = [
+            x if site is None or site not in self._seen else fmt.fake_quantize(x, amax=self._of(site, fmt, rule))
+            for x, site in zip((product.input, product.stationary), sites(product), strict=True)
+        ]
+        return found[0], found[1]
+
+    def _of(self, site: Site, fmt: Format, rule: RangeRule) -> Range:
+        key = (site, fmt.name, rule)
         if key not in self._fitted:
-            if site not in self._seen:
-                raise InputError(f"layer '{site[0]}': its {site[1]} was not seen during calibration")
-            self._fitted[key] = self._fit(self._seen[site], fmt)
+            self._fitted[key] = self._fit(self._seen[site], fmt, rule)
         return self._fitted[key]
 
-    def _fit(self, seen: _Observed, fmt: Format) -> Range:
+    def _fit(self, seen: _Observed, fmt: Format, rule: RangeRule) -> Range:
         largest = max(abs(seen.low), abs(seen.high))
         if largest == 0:
             return (0.0, 0.0) if fmt.has_zero_point else 0.0
         share = 1.0
         if fmt.is_block:  # the outer scale of two levels clips nothing
             return largest
-        if self.rule == "percentile":
+        if rule == "percentile":
             share = _quantile(*seen.elements.rows()) / largest or 1.0
-        elif self.rule == "mse":
-            share = _least_error(lambda share: _range(seen, largest, share, fmt), fmt, *seen.elements.rows())
+        elif rule == "mse":
+            share = _least_error(partial(_element_error, seen, largest, fmt))
+        elif rule == "output":
+            share = _least_error(partial(_output_error, seen, largest, fmt))
         return _range(seen, largest, share, fmt)
 
 
@@ -166,17 +206,25 @@ def _quantile(values: Tensor, counts: Tensor) -> float:
     return float(magnitudes[torch.searchsorted(below, math.ceil(_PERCENTILE * int(below[-1])))])
 
 
-def _least_error(range_of: Callable[[float], Range], fmt: Format, values: Tensor, counts: Tensor) -> float:
-    """The share of the full range with the least squared error over all elements, by a coarse, then a fine grid search.
+def _element_error(seen: _Observed, largest: float, fmt: Format, share: float) -> float:
+    """The squared error of fake quantization over all elements."""
+    values, counts = seen.elements.rows()
+    change = fmt.fake_quantize(values, amax=_range(seen, largest, share, fmt)).sub_(values).double()
+    return float(counts.double() @ change.square_())
 
-    values, counts: [n], the elements and how often each occurs.
-    """
-    weights, errors = counts.double(), dict[float, float]()
+
+def _output_error(seen: _Observed, largest: float, fmt: Format, share: float) -> float:
+    """The squared error of the layer's output."""
+    return seen.layer.of(fmt.fake_quantize(seen.layer.values, amax=_range(seen, largest, share, fmt)))
+
+
+def _least_error(error: Callable[[float], float]) -> float:
+    """The share of the full range with the least error, by a coarse, then a fine grid search."""
+    errors = dict[float, float]()
 
     def look(shares: Iterable[float]) -> float:
         for share in shares:
-            change = fmt.fake_quantize(values, amax=range_of(share)).sub_(values).double()
-            errors[share] = float(weights @ change.square_())
+            errors[share] = error(share)
             if errors[share] > _HOPELESS * min(errors.values()):
                 break
         return min(errors, key=errors.__getitem__)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from codesign.designs import Design, Metric, Study
 from codesign.files import read_text
+from codesign.quality.ranges import DEFAULT_RULE
 from codesign.report.text import accumulation, assumptions, chip, human, summary
 
 
@@ -38,7 +39,7 @@ def _ranges(files: Study) -> str:
     rules = {task.ranges for task in files.front.tasks.values()}
     space = files.folder / "space.yaml"
     written = space.exists() and "ranges" in read_text(space)
-    return f" --ranges {rules.pop()}" if len(rules) == 1 and (written or rules != {"mse"}) else ""
+    return f" --ranges {rules.pop()}" if len(rules) == 1 and (written or rules != {DEFAULT_RULE}) else ""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

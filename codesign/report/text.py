@@ -186,6 +186,9 @@ def _bitops(files: Study) -> list[str]:
 
 
 _RANGES = {
+    "auto": "for each format that rule of minmax, output and mse with which the network's outputs on the calibration "
+    "data change least (ranges: auto)",
+    "output": "the range with which the layer's own output changes least on the calibration data (ranges: output)",
     "mse": "the range of least squared error over all calibration data (ranges: mse)",
     "minmax": "the largest magnitude of the calibration data (ranges: minmax)",
     "percentile": "the 99.99 % quantile of magnitudes of the calibration data (ranges: percentile)",

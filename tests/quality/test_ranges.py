@@ -43,10 +43,10 @@ def whole(x: Tensor, fmt: Format) -> Range:
 @pytest.mark.parametrize(
     "length", [n if n % 16 == 1 else pytest.param(n, marks=pytest.mark.slow) for n in range(128, 257)]
 )  # all together take half a minute
-def test_the_default_is_never_worse_than_min_max_at_any_length(length: int) -> None:
+def test_the_least_squared_error_is_never_worse_than_min_max_at_any_length(length: int) -> None:
     """Widths are odd and lengths all there are, so that no stride through the elements could be lucky."""
     x = heavy_tailed((2, length, 2 * length + 75), seed=length)
-    ranges = Ranges(linear_task(x))
+    ranges = Ranges(linear_task(x), "mse")
     for name in ("int8", "int4"):
         fmt = get_format(name)
         assert squared_error(x, fmt, ranges.get(INPUT, fmt)) <= squared_error(x, fmt, whole(x, fmt))
@@ -56,7 +56,7 @@ def test_the_default_is_never_worse_than_min_max_at_any_length(length: int) -> N
     "name", ["int2", "int4", "int8", "int8_zp", "int12", "int16", "fp8_e4m3", "fp8_e5m2", "fp4_e2m1"]
 )
 @pytest.mark.parametrize("kind", ["normal", "heavy", "positive", "few"])
-def test_the_default_is_never_worse_than_min_max_in_any_format(name: str, kind: str) -> None:
+def test_the_least_squared_error_is_never_worse_than_min_max_in_any_format(name: str, kind: str) -> None:
     x = {
         "normal": torch.randn(3, 101, 333, generator=torch.Generator().manual_seed(1)),
         "heavy": heavy_tailed((3, 101, 333), seed=2),
@@ -64,7 +64,7 @@ def test_the_default_is_never_worse_than_min_max_in_any_format(name: str, kind: 
         "few": heavy_tailed((1, 3, 7), seed=4),
     }[kind]
     fmt = get_format(name)
-    found = squared_error(x, fmt, Ranges(linear_task(x)).get(INPUT, fmt))
+    found = squared_error(x, fmt, Ranges(linear_task(x), "mse").get(INPUT, fmt))
     assert found <= squared_error(x, fmt, whole(x, fmt))
 
 
@@ -72,14 +72,14 @@ def test_the_default_is_never_worse_than_min_max_in_any_format(name: str, kind: 
 def test_the_range_is_close_to_the_best_over_all_elements(name: str) -> None:
     x, fmt = heavy_tailed((4, 128, 257), seed=5, channels=0), get_format(name)
     best = min(squared_error(x, fmt, float(x.abs().max()) * share) for share in torch.linspace(1, 0.005, 400).tolist())
-    assert squared_error(x, fmt, Ranges(linear_task(x)).get(INPUT, fmt)) <= 1.05 * best
+    assert squared_error(x, fmt, Ranges(linear_task(x), "mse").get(INPUT, fmt)) <= 1.05 * best
 
 
 def test_a_range_far_below_the_largest_magnitude_is_found() -> None:
     """Of a million normal numbers and one of three hundred times as much, four bits had better serve the million."""
     x = torch.randn(1, 1000, 1001, generator=torch.Generator().manual_seed(6))
     x[0, 0, 0] = 300
-    assert Ranges(linear_task(x)).get(INPUT, get_format("int4")) < 10
+    assert Ranges(linear_task(x), "mse").get(INPUT, get_format("int4")) < 10
 
 
 def test_a_single_outlier_anywhere_is_seen() -> None:
@@ -107,7 +107,9 @@ def test_ranges_do_not_depend_on_how_calibration_is_cut_into_calls() -> None:
     whole_run = linear_task(x)
     parts = InParts("heavy", whole_run.module, x, x[:1], None)
     for name in ("int8", "int4"):
-        assert Ranges(parts).get(INPUT, get_format(name)) == Ranges(whole_run).get(INPUT, get_format(name))
+        assert Ranges(parts, "mse").get(INPUT, get_format(name)) == Ranges(whole_run, "mse").get(
+            INPUT, get_format(name)
+        )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -206,3 +208,60 @@ def test_counts_do_not_depend_on_the_order_and_size_of_calls() -> None:
             histogram.add(part)
         found.append(histogram.rows())
     assert all(torch.equal(values, found[0][0]) and torch.equal(counts, found[0][1]) for values, counts in found[1:])
+
+
+class Sink(nn.Module):
+    """A network that reads one huge number of each sample, and many small ones that hardly matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(32, 32, bias=False)
+        with torch.no_grad():
+            self.first.weight.mul_(1e-3)[0, 0] = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x)
+
+
+def sinks(rows: int = 64) -> Tensor:
+    x = torch.randn((rows, 32), generator=torch.Generator().manual_seed(0))
+    x[::16, 0] = 40.0  # clipped by the least squared error of all elements
+    return x
+
+
+@pytest.mark.parametrize("name", ["int4", "int5", "int8", "fp4_e2m1", "int4_zp"])
+def test_the_rule_by_outputs_loses_least_of_a_layers_output_row_by_row(name: str) -> None:
+    torch.manual_seed(0)
+    x, fmt = sinks(), get_format(name)
+    network = Sink()
+    task = CustomTask("sink", network, x, x, None)
+
+    def loss(amax: Range) -> float:
+        expected = network(x)
+        error = network(fmt.fake_quantize(x, amax=amax)) - expected
+        return float((error.square().sum(1) / expected.square().sum(1)).mean())
+
+    found = {rule: loss(Ranges(task, rule).get(("first", "input"), fmt)) for rule in ("output", "minmax", "mse")}
+    assert found["output"] <= 1.05 * min(found.values())  # it sees 40 of the 64 rows
+
+
+@pytest.mark.parametrize("name", ["int4", "int8", "fp8_e4m3", "int4_zp"])
+def test_the_default_is_the_rule_with_which_the_networks_outputs_change_least(name: str) -> None:
+    torch.manual_seed(0)
+    x, fmt = sinks(), get_format(name)
+    network = Sink()
+    task = CustomTask("sink", network, x, x, None)
+
+    def loss(amax: Range) -> float:
+        return float((network(fmt.fake_quantize(x, amax=amax)) - network(x)).square().sum())
+
+    site = ("first", "input")
+    least = min(loss(Ranges(task, rule).get(site, fmt)) for rule in ("minmax", "mse", "output"))
+    assert loss(Ranges(task).get(site, fmt)) == least
+
+
+def test_the_default_tries_nothing_for_formats_without_a_range() -> None:
+    x = sinks()
+    ranges = Ranges(CustomTask("sink", Sink(), x, x, None))
+    assert ranges.rule_of(get_format("nvfp4")) == "auto"
+    assert ranges.get(("first", "input"), get_format("nvfp4")) == 40.0

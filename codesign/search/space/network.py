@@ -9,7 +9,7 @@ import numpy as np
 
 from codesign.formats import Assignment, FormatPair
 from codesign.models import Task
-from codesign.quality.ranges import RangeRule
+from codesign.quality.ranges import DEFAULT_RULE, RangeRule
 from codesign.search.space.ties import groups
 from codesign.workload import Workload
 
@@ -23,7 +23,7 @@ class Network:
     pairs: tuple[FormatPair, ...]
     allowed: np.ndarray  # which pair a layer may take, bool [layers, pairs]; the same for all layers of a tie
     ties: tuple[tuple[int, ...], ...] = ()  # indices of layers that must take the same pair
-    ranges: RangeRule = "mse"
+    ranges: RangeRule = DEFAULT_RULE
 
     @cached_property
     def layers(self) -> tuple[str, ...]:

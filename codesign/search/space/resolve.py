@@ -25,7 +25,7 @@ from codesign.hardware.units.unit_model import load_model
 from codesign.models.directories import TaskOptions
 from codesign.models.streaming import reads_blocks
 from codesign.quality import Evaluator
-from codesign.quality.ranges import RangeRule
+from codesign.quality.ranges import DEFAULT_RULE, RangeRule
 from codesign.search.space.choices import allowed_choices, possible
 from codesign.search.space.cost_metrics import COST_METRICS, cost_metric
 from codesign.search.space.fixed import FixedNetwork, resolve_fixed
@@ -78,7 +78,7 @@ class SearchSpace:
             for key in ("workload", "formats", "assignment", "ties"):  # older spaces without these keys keep their hash
                 if not task[key]:
                     del task[key]
-            for key, usual in (("ranges", "mse"), ("unseen", "refuse"), ("attention", ""), ("methods", {})):
+            for key, usual in (("ranges", DEFAULT_RULE), ("unseen", "refuse"), ("attention", ""), ("methods", {})):
                 if task[key] == usual:
                     del task[key]
             for key in TaskOptions.model_fields:

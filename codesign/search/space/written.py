@@ -17,7 +17,7 @@ from codesign.hardware.chip.axes import Axis
 from codesign.hardware.chip.files import written_value
 from codesign.hardware.chip.memory_types import is_file
 from codesign.models.directories import TaskOptions, is_directory_task
-from codesign.quality.ranges import RangeRule
+from codesign.quality.ranges import DEFAULT_RULE, RangeRule
 from codesign.workload.completeness import Unseen
 from codesign.yamlio import Written, with_fields
 
@@ -57,7 +57,7 @@ class TaskSpec(TaskOptions):
         default_factory=dict
     )  # layer glob -> how weights may be rounded; or one for all
     ties: list[_Listed] = []  # globs of layers that must take the same pair
-    ranges: RangeRule = "mse"  # rule that clips activations in plain formats
+    ranges: RangeRule = DEFAULT_RULE  # rule that clips activations in plain formats
     unseen: Unseen = "refuse"  # what to do if many weights enter no product that is recognised
     attention: str = ""  # the pair of all attention products, if they are not searched
     workload: str = ""  # a named workload with its options, or that of a task
