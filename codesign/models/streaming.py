@@ -133,6 +133,11 @@ def is_streamed(module: nn.Module, tensor: Tensor) -> bool:
     return stream is not None and stream.holds(tensor)
 
 
+def holds_a_stream(module: nn.Module) -> bool:
+    """Whether some weights of a module are read from disk while it runs."""
+    return any(hasattr(inner, _ATTRIBUTE) for inner in module.modules())
+
+
 @contextlib.contextmanager
 def present(module: nn.Module, tensor: Tensor) -> Iterator[None]:
     """Within the context a weight, or what it is a view of, is there to be looked at."""
