@@ -28,4 +28,5 @@ def _orthogonal(size: int, generator: torch.Generator) -> Tensor:
     if size == 1:
         return torch.ones(1, 1, dtype=torch.float64)
     q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
-    return (q * r.diagonal().sign()).contiguous()
+    found: Tensor = (q * r.diagonal().sign()).contiguous()
+    return found

@@ -1,8 +1,8 @@
 """The data flow of one forward pass: every torch function, with the tensors that it reads and writes.
 
-torch.fx does not trace all networks of transformers, so a pass is watched while it runs: a `TorchFunctionMode` sees each
-call of a torch function, forward hooks see which module makes it. Tensors are told apart by their Python objects, to
-which only weak references are kept, so that a pass needs no more memory than usual.
+torch.fx does not trace all networks of transformers, so a pass is watched while it runs: a `TorchFunctionMode` sees
+each call of a torch function, forward hooks see which module makes it. Tensors are told apart by their Python objects,
+to which only weak references are kept, so that a pass needs no more memory than usual.
 """
 
 from __future__ import annotations
@@ -20,15 +20,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.hooks import RemovableHandle
 
+from codesign.models.preparation.functions import HARMLESS
 from codesign.models.preparation.running import leaves
 from codesign.workload.composite import OPENED, Reentered
 from codesign.workload.naming import ROOT
-
-# functions that tell something about a tensor which no change of its values changes
-_HARMLESS = frozenset(
-    "size dim numel stride data_ptr get_device element_size storage_offset len type ndimension untyped_storage repr "
-    "format nelement is_floating_point is_complex is_contiguous has_names requires_grad_ register_hook".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +174,7 @@ class Recorder(TorchFunctionMode):
         floats = [leaf for leaf in tree_leaves(result) if _is_float(leaf)]
         if len(floats) == 1 and before.get(id(floats[0])) == _version(floats[0]):
             return result  # the tensor itself: a cast to its own type, a dropout in evaluation
-        if (floats or (reads and name not in _HARMLESS)) and (floats or not _is_property(func)):
+        if (floats or (reads and name not in HARMLESS)) and (floats or not _is_property(func)):
             number = len(self.record.ops)
             for value in dict.fromkeys(reads):
                 self.record.readers[value].append(number)
@@ -225,5 +220,3 @@ def _name(func: Any) -> str:
         return str(getattr(func.__self__, "__name__", "get"))
     name = str(getattr(func, "__name__", func)).partition(".")[0]
     return name.strip("_") or name
-
-

@@ -15,16 +15,15 @@ from torch import Tensor, nn
 
 from codesign.models.preparation.changes import Change, Journal
 from codesign.models.preparation.fold import Found, by_input, layers
+from codesign.models.preparation.functions import COPIES, DROPOUTS, ROWS
 from codesign.models.preparation.hadamard import random_rotation
-from codesign.models.preparation.norms import keeps_rotations
+from codesign.models.preparation.norms import gains, keeps_rotations
 from codesign.models.preparation.record import Call, Op, Record, Ref
 from codesign.models.preparation.types import Match, Unmatched
 from codesign.models.preparation.walk import Spread, channel_labels, walk
 from codesign.models.preparation.weighted import Weighted, of_weight, own_bias, products, weighted
 
 _SEED = 0
-_SAME = frozenset("dropout contiguous clone detach to float type_as type double identity alias".split())
-_ROWS = frozenset("view reshape flatten unflatten getitem squeeze unsqueeze narrow select expand index_select".split())
 
 
 def untie(record: Record, root: nn.Module) -> list[tuple[dict[str, nn.Parameter | None], str]]:
@@ -64,14 +63,16 @@ def streams(record: Record) -> Found:
     seen: set[int] = set()
     rotations: dict[int, Tensor] = {}
     all_products = products(record)
-    for call in record.calls:
-        if call.input is None or call.output is None or call.input in seen or not _is_norm(record, call):
+    norms = [call for each in gains(record) if each.axis == -1 for call in each.calls]
+    for call in norms:
+        assert call.input is not None
+        if call.input in seen:
             continue
         size = record.values[call.input].shape[-1]
         rotation = rotations.setdefault(size, random_rotation(size, _SEED))
         stream = Stream(size)
         try:
-            _Search(record, all_products, rotation, stream).follow(call.input)
+            _Search(record, all_products, norms, rotation, stream).follow(call.input)
             found.append(_rotated(record, all_products, stream, rotation))
         except _Refused as reason:
             found.append(Unmatched("rotate", call.name, str(reason)))
@@ -79,22 +80,16 @@ def streams(record: Record) -> Found:
     return found
 
 
-def _is_norm(record: Record, call: Call) -> bool:
-    """A module of vectors only, with a gain along the last axis."""
-    assert call.input is not None and call.output is not None
-    shape = record.values[call.input].shape
-    parameters = list(call.module.parameters())
-    one = bool(parameters) and all(p.ndim == 1 and shape and p.numel() == shape[-1] for p in parameters)
-    return one and shape == record.values[call.output].shape and not any(call.module.children()) and shape[-1] > 1
-
-
 class _Search:
     """Follows a stream from one of its values to all others."""
 
-    def __init__(self, record: Record, found: list[Weighted], rotation: Tensor, stream: Stream) -> None:
+    def __init__(
+        self, record: Record, found: list[Weighted], norms: list[Call], rotation: Tensor, stream: Stream
+    ) -> None:
         self.record, self.rotation, self.stream = record, rotation, stream
         self.writers = {each.output: each for each in found}
-        self.norms = {call.input: call for call in record.calls if call.input is not None and _maybe(record, call)}
+        self.readers = {each.op.number: each for each in found}
+        self.norms = {call.number: call for call in norms}
 
     def follow(self, value: int) -> None:
         waiting = [value]
@@ -136,14 +131,13 @@ class _Search:
 
     def _read(self, op: Op, value: int) -> list[int]:
         """Who reads a value: more values of the stream."""
-        inside = next((number for number in op.calls if self._norm_of(number, value) is not None), None)
-        if inside is not None:
-            call = self.record.calls[inside]
+        call = next((self.norms[number] for number in op.calls if number in self.norms), None)
+        if call is not None and call.input == value:
             if call not in self.stream.norms:
                 self.stream.norms.append(call)
                 self._normed(call)
             return []
-        product = weighted(self.record, op)
+        product = self.readers.get(op.number)
         if product is not None and product.input == value:
             if product.kind not in ("linear", "matmul"):
                 raise _Refused(f"the stream is read by {product.layer}, which is not linear")
@@ -153,11 +147,6 @@ class _Search:
         if more is None:
             raise _Refused(f"the stream is read by {self.record.where(op)}")
         return more
-
-    def _norm_of(self, number: int, value: int) -> Call | None:
-        call = self.norms.get(value)
-        calls = [c for c in self.record.calls if c.input == value] if call is not None else []
-        return next((c for c in calls if c.number == number and _maybe(self.record, c)), None)
 
     def _normed(self, call: Call) -> None:
         if not keeps_rotations(self.record, call, self.rotation):
@@ -183,12 +172,12 @@ class _Search:
             return [*op.reads, *op.writes] if same else None
         if len(op.writes) != 1 or len(wide) != 1:
             return None
-        if op.name in _SAME:
+        if op.name in COPIES | DROPOUTS:
             return [*wide, *op.writes]
         if op.name in ("mul", "div"):  # by a number, or one for each row
             others = [self.record.values[v] for v in op.reads if v not in wide]
             return [*wide, *op.writes] if all(not o.shape or o.shape[-1] == 1 for o in others) else None
-        if op.name in _ROWS and self._keeps_rows(op, wide[0]):
+        if op.name in ROWS and self._keeps_rows(op, wide[0]):
             return [*wide, *op.writes]
         return None
 
@@ -205,10 +194,6 @@ class _Search:
         return bool((found == torch.arange(size)).all())
 
 
-def _maybe(record: Record, call: Call) -> bool:
-    return call.output is not None and _is_norm(record, call)
-
-
 def _rotated(record: Record, found: list[Weighted], stream: Stream, rotation: Tensor) -> Change:
     """The change of a stream; raises `_Refused` where a weight of it has another use."""
     if not stream.writers and not stream.embeddings:
@@ -216,7 +201,6 @@ def _rotated(record: Record, found: list[Weighted], stream: Stream, rotation: Te
     writers = _unique(record, found, stream.writers)
     readers = _unique(record, found, stream.readers)
     embeddings = list({id(each): each for each in stream.embeddings}.values())
-    both = {id(each.weight) for each in writers} & {id(each.weight) for each in readers}
     for each in writers:
         mine = of_weight(record, found, each.weight)
         if mine is None or not own_bias(record, mine):
@@ -232,7 +216,6 @@ def _rotated(record: Record, found: list[Weighted], stream: Stream, rotation: Te
         for each in readers:
             journal.write(each.weight, each.rotated_inputs(rotation))
 
-    assert both is not None
     names = [record.names[id(p)][0] for p in embeddings]
     names += dict.fromkeys(each.layer for each in (*writers, *readers))
     return Change(Match("rotate", f"residual stream of {stream.size} channels", tuple(names)), apply)

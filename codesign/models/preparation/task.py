@@ -10,7 +10,15 @@ from pathlib import Path
 from torch import nn
 
 from codesign.errors import InputError, nearest
-from codesign.models.preparation.changes import Change, Guard, kept
+from codesign.models.preparation.changes import TOLERANCE, Change, Guard, Journal, kept
+from codesign.models.preparation.equalize import (
+    ROUNDS,
+    SETTLED,
+    equalized,
+    input_magnitudes,
+    smoothed,
+    unsettled,
+)
 from codesign.models.preparation.fold import Found, fold_backward, fold_forward
 from codesign.models.preparation.record import Record, Recorder
 from codesign.models.preparation.rotate import heads, streams, untie
@@ -78,7 +86,11 @@ class _Work:
         if step == "fold":
             self._keep(fold_backward(self._record(), self.module))
             self._keep(fold_forward(self._record()))
-        elif step == "rotate":
+        elif step == "equalize":
+            self._equalize()
+        elif step == "smooth":
+            self._keep(smoothed(self._record(), input_magnitudes(self.task, self.module)))
+        else:
             self._rotate()
 
     def _record(self) -> Record:
@@ -94,6 +106,19 @@ class _Work:
         self.matches += [each.match for each in stayed]
         self.unmatched += [Unmatched(each.match.step, each.match.modules[0], reason) for each, reason in refused]
         return stayed
+
+    def _equalize(self) -> None:
+        """Chains of layers change each other's ranges: what stayed is repeated until they settle."""
+        pairs, refused = equalized(self._record())
+        stayed = self._keep([*pairs.values(), *refused])
+        left, journal = [pair for pair, change in pairs.items() if change in stayed], Journal()
+        for _ in range(ROUNDS):
+            if unsettled(left) < SETTLED:
+                break
+            for change in stayed:
+                change.apply(journal)
+        if self.guard.error() > TOLERANCE:
+            journal.undo()
 
     def _rotate(self) -> None:
         """Tied embeddings are untied and gains folded on a copy, which is given up if no stream can be rotated."""

@@ -16,29 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
+from codesign.models.preparation.functions import COPIES, DROPOUTS, MOVES, POSITIVE, REDUCTIONS, SPATIAL
 from codesign.models.preparation.record import Op, Record, Ref
 from codesign.models.preparation.weighted import Weighted, weighted
 
 Passage = Literal["move", "linear", "positive", "product", "attention"]
-_MOVES = frozenset(
-    "view reshape transpose permute flatten unflatten unsqueeze squeeze chunk split tensor_split unbind narrow select "
-    "expand expand_as repeat repeat_interleave getitem swapaxes swapdims movedim moveaxis cat concat stack T mT t "
-    "pixel_shuffle pixel_unshuffle channel_shuffle roll flip index_select view_as reshape_as hstack vstack".split()
-)
-_COPIES = frozenset(
-    "contiguous clone detach to float type_as type double half bfloat16 dropout dropout1d dropout2d dropout3d "
-    "alpha_dropout feature_dropout identity alias requires_grad_".split()
-)
-_POSITIVE = frozenset("relu leaky_relu prelu rrelu threshold_relu".split())
-_LINEAR = frozenset({"neg"})
-# over the axes behind the channels: linear in each channel, or the largest of a few elements of it
-_SPATIAL = {
-    **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d", "interpolate", "upsample", "pad"), "linear"),
-    **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"), "linear"),
-    **dict.fromkeys(("max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d"), "positive"),
-    **dict.fromkeys(("adaptive_max_pool2d", "adaptive_max_pool3d"), "positive"),
-}
-_REDUCTIONS = {"mean": "linear", "sum": "linear", "amax": "positive"}
 
 
 @dataclass(eq=False)
@@ -54,9 +36,9 @@ class Spread:
     """Where the channels of a value went."""
 
     channels: int
+    fixed: Tensor  # channels that reach what they may not, bool [channels]
     sinks: list[Sink] = field(default_factory=list)
     passed: set[Passage] = field(default_factory=set)  # kinds of functions on the way
-    fixed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))  # channels that reach what they may not
     reasons: list[str] = field(default_factory=list)
     heads: list[int] = field(default_factory=list)  # sizes of the heads of attentions that were passed
 
@@ -131,7 +113,7 @@ class _Walk:
             return
         found = self._through(op, held) if product is None else None
         if found is None:
-            self._stop(op, held, "is no function that channels pass one by one")
+            self._stop(op, held, _WHY.get(op.name, "does not scale with its input, channel by channel"))
             return
         kind, labels = found
         if len(labels) != len(op.writes) or any(
@@ -152,23 +134,23 @@ class _Walk:
     def _through(self, op: Op, held: dict[int, Tensor]) -> tuple[Passage, list[Tensor]] | None:
         """The kind of a function that channels pass, and the labels of what it writes; None if they do not."""
         name = op.name
-        if name in _MOVES:
+        if name in MOVES:
             return self._moved(op, held)
         if len(held) != 1 or sum(value in held for value in op.reads) != 1:  # x * x is no product with another value
             return None
         (labels,) = held.values()
         shape = self.record.values[op.writes[0]].shape if op.writes else ()
-        if name in _COPIES and (not name.endswith("dropout") or not _training(op)):
+        if name in COPIES or (name in DROPOUTS and not _training(op)):
             return "move", [labels]
-        if name in _POSITIVE:
+        if name in POSITIVE:
             return "positive", [labels]
-        if name in _LINEAR:
+        if name == "neg":
             return "linear", [labels]
         if name in ("mul", "multiply") or (name in ("div", "true_divide") and _holds(op.args[0], held)):
             return ("product" if len(op.reads) > 1 else "linear"), [labels.broadcast_to(shape)]
-        if name in _SPATIAL and len(op.writes) == 1 and _keeps_zero(op):
+        if name in SPATIAL and len(op.writes) == 1 and _keeps_zero(op):
             return _spatial(op, labels, shape)
-        if name in _REDUCTIONS:
+        if name in REDUCTIONS:
             return _reduced(op, labels)
         return self._attended(op, labels, held, shape)
 
@@ -177,7 +159,9 @@ class _Walk:
             if not isinstance(leaf, Ref):
                 return leaf
             found = held.get(leaf.value)
-            return torch.full(self.record.values[leaf.value].shape, -1, dtype=torch.int32) if found is None else found[...]
+            return (
+                torch.full(self.record.values[leaf.value].shape, -1, dtype=torch.int32) if found is None else found[...]
+            )
 
         try:
             result = op.func(*tree_map(labelled, op.args), **tree_map(labelled, op.kwargs))
@@ -225,6 +209,7 @@ class _Walk:
                     self.spread.stop(sink.labels, f"{sink.product.layer} reads other channels in another call")
 
 
+_WHY = dict.fromkeys(("add", "sub", "addcmul"), "adds another value")
 _OPERANDS = (("query", "input"), ("key", "other", "mat2"), ("value",))
 
 
@@ -269,7 +254,7 @@ def _spatial(op: Op, labels: Tensor, shape: tuple[int, ...]) -> tuple[Passage, l
     if labels.ndim < 3 or labels.shape[:2] != shape[:2]:
         return None
     kept = labels[(slice(None), slice(None), *(slice(1) for _ in shape[2:]))]
-    passage: Passage = "positive" if _SPATIAL[op.name] == "positive" else "linear"
+    passage: Passage = "positive" if SPATIAL[op.name] == "positive" else "linear"
     return (passage, [kept.expand(shape)]) if bool((labels == kept).all()) else None
 
 
@@ -280,5 +265,5 @@ def _reduced(op: Op, labels: Tensor) -> tuple[Passage, list[Tensor]] | None:
     if dims is None or not isinstance(keep, bool):
         return None
     low, high = labels.amin(dims, keepdim=keep), labels.amax(dims, keepdim=keep)
-    passage: Passage = "positive" if _REDUCTIONS[op.name] == "positive" else "linear"
+    passage: Passage = "positive" if REDUCTIONS[op.name] == "positive" else "linear"
     return (passage, [low]) if torch.equal(low, high) else None

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from codesign.models.preparation.functions import CONVOLUTIONS, TRANSPOSED
 from codesign.models.preparation.record import Op, Record, Ref
-
-_TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-_CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +100,9 @@ def weighted(record: Record, op: Op) -> Weighted | None:
     """The product that an op is; None for any other op."""
     if len(op.writes) != 1:
         return None
-    if op.name == "linear" or op.name in _CONVOLUTIONS + _TRANSPOSED:
+    if op.name == "linear" or op.name in CONVOLUTIONS + TRANSPOSED:
         x, w, b = (_argument(op, i, name) for i, name in enumerate(("input", "weight", "bias")))
-        kind = "linear" if op.name == "linear" else "transposed" if op.name in _TRANSPOSED else "conv"
+        kind = "linear" if op.name == "linear" else "transposed" if op.name in TRANSPOSED else "conv"
     elif op.name in ("matmul", "mm"):
         x, w, b, kind = _argument(op, 0, "input"), _argument(op, 1, "mat2"), None, "matmul"
     elif op.name == "addmm" and not op.kwargs and len(op.args) == 3:
@@ -135,8 +133,8 @@ def weighted(record: Record, op: Op) -> Weighted | None:
         output=op.writes[0],
         input_axis=axis,
         output_axis=axis,
-        groups=1 if groups is None else groups,
-        padded=kind == "transposed" or padding not in (None, 0, "valid") and set(_listed(padding)) != {0},
+        groups=groups if isinstance(groups, int) else 1,
+        padded=kind == "transposed" or not {None, "valid", 0}.issuperset(_listed(padding)),
     )
 
 
@@ -164,4 +162,3 @@ def own_bias(record: Record, mine: list[Weighted]) -> bool:
         return False
     bias = mine[0].bias
     return bias is None or {each.op.number for each in mine} == set(record.uses(bias))
-
