@@ -62,8 +62,16 @@ class Guard:
         self.task, self.module = task, module
         self._reference = first_outputs(task, task.module)
         self._precise: list[Tensor] | None = None
+        self.accepted = 0.0  # error of the changes that stay
         if not any(each.is_floating_point() for each in self._reference):
             raise InputError(f"{task.name}: the network returns no floating-point tensor, so no change can be checked")
+
+    def accepts(self) -> tuple[bool, float]:
+        """Whether the network computes what the original does, and its error."""
+        error = self.error()
+        if error <= TOLERANCE:
+            self.accepted = error
+        return error <= TOLERANCE, error
 
     def error(self) -> float:
         """The difference from the original over the largest output; infinite where the network no longer runs."""
@@ -91,8 +99,8 @@ def kept(guard: Guard, changes: Sequence[Change]) -> tuple[list[Change], list[tu
     journal = Journal()
     for change in changes:
         change.apply(journal)
-    error = guard.error()
-    if error <= TOLERANCE:
+    accepted, error = guard.accepts()
+    if accepted:
         return list(changes), []
     journal.undo()
     if len(changes) == 1:

@@ -24,7 +24,7 @@ from codesign.models.preparation.norms import Gain, gains
 from codesign.models.preparation.record import Record
 from codesign.models.preparation.types import Match, Step, Unmatched
 from codesign.models.preparation.walk import Spread, channel_labels, walk
-from codesign.models.preparation.weighted import Weighted, of_weight, own_bias, products
+from codesign.models.preparation.weighted import Weighted, exact, of_weight, own_bias, products
 from codesign.models.task import Task
 from codesign.workload import Product, ProductInterceptor
 
@@ -47,7 +47,7 @@ class Pair:
         source = self.source
         journal.write(source.weight, source.scaled_outputs(1 / factors))
         if source.bias is not None:
-            journal.write(source.bias, source.bias.detach().double() / factors)
+            journal.write(source.bias, exact(source.bias) / factors)
         _read_scaled(journal, self.spread, factors)
 
 
@@ -140,7 +140,7 @@ def _smooth_norm(each: Gain, spread: Spread, magnitudes: Mapping[str, Tensor]) -
         factors = _smoothing(spread, magnitudes)
         journal.write(each.gain, each.factors / factors - each.offset)
         if each.shift is not None:
-            journal.write(each.shift, each.shift.detach().double() / factors)
+            journal.write(each.shift, exact(each.shift) / factors)
         _read_scaled(journal, spread, factors)
 
     return Change(Match("smooth", "activations behind a norm", (each.name, *layers(spread))), apply)

@@ -17,7 +17,7 @@ from codesign.models.preparation.norms import Affine, Gain, affines, gains
 from codesign.models.preparation.record import Record
 from codesign.models.preparation.types import Match, Step, Unmatched
 from codesign.models.preparation.walk import Sink, Spread, channel_labels, walk
-from codesign.models.preparation.weighted import Weighted, of_weight, own_bias, products
+from codesign.models.preparation.weighted import Weighted, exact, of_weight, own_bias, products
 
 Found = list[Change | Unmatched]
 _SMALLEST = 1e-3  # of the largest gain: a smaller one is not divided by
@@ -53,7 +53,7 @@ def _backward(record: Record, root: nn.Module, found: list[Weighted], each: Affi
 
     def apply(journal: Journal) -> None:
         journal.write(source.weight, source.scaled_outputs(each.factor))
-        old = 0.0 if source.bias is None else source.bias.detach().double()
+        old = 0.0 if source.bias is None else exact(source.bias)
         set_bias(journal, source, old * each.factor + each.shift)
         parent, _, key = each.name.rpartition(".")
         journal.put(root.get_submodule(parent)._modules, key, nn.Identity())
@@ -110,8 +110,8 @@ def _forward(record: Record, found: list[Weighted], each: Gain, step: Step) -> C
         if shift is not None:
             if shifts:
                 for sink in spread.weights:
-                    add_answer(journal, sink, shift.detach().double())
-            journal.write(shift, torch.zeros_like(shift) if shifts else shift.detach().double() / factors)
+                    add_answer(journal, sink, exact(shift))
+            journal.write(shift, torch.zeros_like(shift) if shifts else exact(shift) / factors)
         for sink in spread.weights:
             journal.write(sink.product.weight, sink.product.scaled_inputs(by_input(sink, factors)))
         left = torch.where(factors == 0, 1.0, each.factors / torch.where(factors == 0, 1.0, factors))
@@ -150,5 +150,5 @@ def add_answer(journal: Journal, sink: Sink, shift: Tensor) -> None:
     """Add what a layer answers to a constant shift [C] of the value that it reads to its bias."""
     product = sink.product
     given = torch.where(sink.labels >= 0, shift[sink.labels.clamp_min(0)], 0.0)
-    old = 0.0 if product.bias is None else product.bias.detach().double()
+    old = 0.0 if product.bias is None else exact(product.bias)
     set_bias(journal, product, product.answer(given) + old)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from codesign.models.preparation.record import Call, Record
+from codesign.models.preparation.weighted import exact
 
 _EXACT = 1e-4  # norms compute in float32, whatever their input is
 
@@ -34,7 +35,7 @@ class Gain:
     @property
     def factors(self) -> Tensor:
         """g(w), float64 [C]."""
-        return self.gain.detach().double() + self.offset
+        return exact(self.gain) + self.offset
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ def keeps_rotations(record: Record, call: Call, rotation: Tensor) -> bool:
     """Whether a norm turns a rotated input [..., C] into its rotated output; rotation: float64 [C, C]."""
     if call.input is None:
         return False
-    double = copy.deepcopy(call.module).double()
+    double = copy.deepcopy(call.module).cpu().double()
     x = _noise(record, call)
     with torch.no_grad():
         return _close(double(x @ rotation), double(x) @ rotation)
@@ -113,7 +114,7 @@ def _gain(record: Record, calls: tuple[Call, ...]) -> Gain | None:
     if any(not _inside(record, calls, parameter) for parameter in parameters):
         return None
     try:
-        tried = copy.deepcopy(module).double()
+        tried = copy.deepcopy(module).cpu().double()
         copies = list(tried.parameters(recurse=False))
         x = _noise(record, calls[0])
         for order in itertools.permutations(range(len(parameters))):
@@ -169,7 +170,7 @@ def _along(vector: Tensor, axis: int) -> Tensor:
 def _affine(record: Record, calls: tuple[Call, ...]) -> Affine | None:
     module = calls[0].module
     try:
-        tried = copy.deepcopy(module).double()
+        tried = copy.deepcopy(module).cpu().double()
         x = _noise(record, calls[0])
         shift = tried(torch.zeros_like(x)).double()
         factor = tried(torch.ones_like(x)).double() - shift

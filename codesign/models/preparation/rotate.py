@@ -9,9 +9,11 @@ values of attention are rotated within each head between v_proj and o_proj. All 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from codesign.models.preparation.changes import Change, Journal
 from codesign.models.preparation.fold import Found, by_input, layers
@@ -21,7 +23,7 @@ from codesign.models.preparation.norms import gains, keeps_rotations
 from codesign.models.preparation.record import Call, Op, Record, Ref
 from codesign.models.preparation.types import Match, Unmatched
 from codesign.models.preparation.walk import Spread, channel_labels, walk
-from codesign.models.preparation.weighted import Weighted, of_weight, own_bias, products, weighted
+from codesign.models.preparation.weighted import Weighted, exact, of_weight, own_bias, products, weighted
 
 _SEED = 0
 
@@ -48,7 +50,7 @@ class Stream:
     size: int
     values: set[int] = field(default_factory=set)
     writers: list[Weighted] = field(default_factory=list)
-    embeddings: list[nn.Parameter] = field(default_factory=list)
+    embeddings: list[tuple[nn.Parameter, Op]] = field(default_factory=list)
     readers: list[Weighted] = field(default_factory=list)
     norms: list[Call] = field(default_factory=list)
 
@@ -120,9 +122,9 @@ class _Search:
         op = self.record.ops[producer]
         if op.name == "embedding":
             weight = next((self.record.values[v].parameter for v in op.reads), None)
-            if weight is None or any(self.record.ops[n].name != "embedding" for n in self.record.uses(weight)):
-                raise _Refused("an embedding that writes the stream is used elsewhere too")
-            self.stream.embeddings.append(weight)
+            if weight is None:
+                raise _Refused("the stream that it reads is written by an embedding that is no parameter")
+            self.stream.embeddings.append((weight, op))
             return []
         more = self._joined(op)
         if more is None:
@@ -156,7 +158,7 @@ class _Search:
             self.record, {call.output: channel_labels(self.record.values[call.output].shape, -1)}, self.stream.size
         )
         whole = torch.arange(self.stream.size)
-        if bool(spread.fixed.any()) or spread.passed - {"move"} or not spread.sinks:
+        if bool(spread.fixed.any()) or spread.passed - {"move", "scale"} or not spread.sinks:
             raise _Refused(f"the output of {call.name} cannot be rotated: {spread.reason}")
         for sink in spread.sinks:
             if sink.product.kind not in ("linear", "matmul") or not torch.equal(sink.labels, whole):
@@ -188,10 +190,14 @@ class _Search:
             return False
         labels = channel_labels(self.record.values[value].shape, -1)
         try:
-            found = op.func(labels, *op.args[1:], **op.kwargs)
+            found = op.func(labels, *tree_map(_on_cpu, op.args[1:]), **op.kwargs)
         except (RuntimeError, TypeError, ValueError, IndexError):
             return False
         return bool((found == torch.arange(size)).all())
+
+
+def _on_cpu(leaf: Any) -> Any:
+    return leaf.cpu() if isinstance(leaf, Tensor) else leaf
 
 
 def _rotated(record: Record, found: list[Weighted], stream: Stream, rotation: Tensor) -> Change:
@@ -200,7 +206,12 @@ def _rotated(record: Record, found: list[Weighted], stream: Stream, rotation: Te
         raise _Refused("nothing writes the stream that it reads")
     writers = _unique(record, found, stream.writers)
     readers = _unique(record, found, stream.readers)
-    embeddings = list({id(each): each for each in stream.embeddings}.values())
+    embeddings = list({id(weight): weight for weight, _ in stream.embeddings}.values())
+    for weight in embeddings:
+        if set(record.uses(weight)) - {op.number for _, op in stream.embeddings}:
+            raise _Refused(
+                f"the embedding {record.names[id(weight)][0]}, which writes the stream, is used elsewhere too"
+            )
     for each in writers:
         mine = of_weight(record, found, each.weight)
         if mine is None or not own_bias(record, mine):
@@ -208,11 +219,11 @@ def _rotated(record: Record, found: list[Weighted], stream: Stream, rotation: Te
 
     def apply(journal: Journal) -> None:
         for parameter in embeddings:
-            journal.write(parameter, parameter.detach().double() @ rotation)
+            journal.write(parameter, exact(parameter) @ rotation)
         for each in writers:
             journal.write(each.weight, each.rotated_outputs(rotation))
             if each.bias is not None:
-                journal.write(each.bias, each.bias.detach().double() @ rotation)
+                journal.write(each.bias, exact(each.bias) @ rotation)
         for each in readers:
             journal.write(each.weight, each.rotated_inputs(rotation))
 
@@ -255,7 +266,7 @@ def _rotated_heads(mine: list[Weighted], spread: Spread) -> Change | Unmatched:
     source, sizes = mine[0], set(spread.heads)
     size = max(sizes)
     free = spread.free
-    if len(sizes) != 1 or len(free) % size or spread.passed - {"move", "attention"}:
+    if len(sizes) != 1 or len(free) % size or spread.passed - {"move", "scale", "attention"}:
         return Unmatched("rotate", source.layer, "its heads do not go right to a layer")
     blocks = free.view(-1, size)
     chosen = blocks.all(dim=1)
@@ -270,7 +281,7 @@ def _rotated_heads(mine: list[Weighted], spread: Spread) -> Change | Unmatched:
         journal.write(source.weight, source.rotated_outputs(_blocks(rotation, chosen.nonzero().flatten(), len(free))))
         if source.bias is not None:
             whole = _blocks(rotation, chosen.nonzero().flatten(), len(free))
-            journal.write(source.bias, source.bias.detach().double() @ whole)
+            journal.write(source.bias, exact(source.bias) @ whole)
         for sink in spread.weights:
             read = by_input(sink, free.double()) * (sink.labels >= 0)
             places = read.view(-1, size).all(dim=1).nonzero().flatten()

@@ -67,17 +67,13 @@ def _few(arguments: Any) -> Any:
 
 
 def leaves(found: Any) -> list[Tensor]:
-    """The tensors in nested mappings, sequences and objects with attributes."""
+    """The tensors in nested mappings and sequences, or in the attributes of one object; a cache in them is no output."""
+    if not isinstance(found, (Tensor, Mapping, tuple, list)):
+        found = getattr(found, "__dict__", {})
     if isinstance(found, Tensor):
         return [found]
-    if isinstance(found, Mapping):
-        inside: Sequence[Any] = list(found.values())
-    elif isinstance(found, (tuple, list)):
-        inside = found
-    else:
-        inside = [] if isinstance(found, nn.Module) else list(getattr(found, "__dict__", {}).values())
-        inside = [each for each in inside if isinstance(each, (Tensor, Mapping, tuple, list))]
-    return [tensor for each in inside for tensor in leaves(each)]
+    inside = found.values() if isinstance(found, Mapping) else found
+    return [x for each in inside if isinstance(each, (Tensor, Mapping, tuple, list)) for x in leaves(each)]
 
 
 def difference(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
@@ -90,13 +86,13 @@ def difference(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
             return float("inf")
         if not a.is_floating_point() or not a.numel():
             continue
-        a, b = a.double(), b.double()
         there = a.isfinite()
         if not torch.equal(there, b.isfinite()):
             return float("inf")
-        if there.any():
-            largest = float(a[there].abs().max())
-            worst = max(worst, float((a[there] - b[there]).abs().max()) / (largest or 1.0))
+        whole = bool(there.all())
+        a, b = (a, b) if whole else (a[there], b[there])
+        if a.numel():
+            worst = max(worst, float((a - b).abs().max()) / (float(a.abs().max()) or 1.0))
     return worst
 
 

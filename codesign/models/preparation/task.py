@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from codesign.errors import InputError, nearest
-from codesign.models.preparation.changes import TOLERANCE, Change, Guard, Journal, kept
+from codesign.models.preparation.changes import Change, Guard, Journal, kept
 from codesign.models.preparation.equalize import (
     ROUNDS,
     SETTLED,
@@ -63,7 +63,7 @@ def prepared(task: Task, steps: Sequence[Step]) -> Task:
         work.take(step)
     made.module = work.module
     made.identity = identity
-    made.preparation = Preparation(tuple(steps), tuple(work.matches), tuple(work.unmatched), work.guard.error())
+    made.preparation = Preparation(tuple(steps), tuple(work.matches), tuple(work.unmatched), work.guard.accepted)
     return made
 
 
@@ -81,6 +81,7 @@ class _Work:
         self.guard = Guard(task, module)
         self.matches: list[Match] = []
         self.unmatched: list[Unmatched] = []
+        self._recorded: tuple[list[int], Record] | None = None
 
     def take(self, step: Step) -> None:
         if step == "fold":
@@ -94,9 +95,13 @@ class _Work:
             self._rotate()
 
     def _record(self) -> Record:
-        with Recorder(self.module) as recorder:
-            first_outputs(self.task, self.module)
-        return recorder.record
+        """The data flow of the network, watched again only if it holds other modules or parameters than before."""
+        parts = [id(each) for each in (*self.module.modules(), *self.module.parameters())]
+        if self._recorded is None or self._recorded[0] != parts:
+            with Recorder(self.module) as recorder:
+                first_outputs(self.task, self.module)
+            self._recorded = parts, recorder.record  # which keeps the parts, and so their ids
+        return self._recorded[1]
 
     def _keep(self, found: Found) -> list[Change]:
         """Apply what was found, and note it; returns what stayed."""
@@ -112,17 +117,17 @@ class _Work:
         pairs, refused = equalized(self._record())
         stayed = self._keep([*pairs.values(), *refused])
         left, journal = [pair for pair, change in pairs.items() if change in stayed], Journal()
-        for _ in range(ROUNDS):
-            if unsettled(left) < SETTLED:
-                break
+        rounds = 0
+        while unsettled(left) > SETTLED and rounds < ROUNDS:
+            rounds += 1
             for change in stayed:
                 change.apply(journal)
-        if self.guard.error() > TOLERANCE:
+        if rounds and not self.guard.accepts()[0]:
             journal.undo()
 
     def _rotate(self) -> None:
         """Tied embeddings are untied and gains folded on a copy, which is given up if no stream can be rotated."""
-        before, matches = self.module, list(self.matches)
+        before, matches, accepted = self.module, list(self.matches), self.guard.accepted
         self.module = self.guard.module = copy.deepcopy(before)
         for place, key in untie(self._record(), self.module):
             tied = place[key]
@@ -133,5 +138,5 @@ class _Work:
         self.unmatched = unmatched  # the reasons of streams say what matters
         if not self._keep(streams(self._record())):
             self.module = self.guard.module = before
-            self.matches = matches
+            self.matches, self.guard.accepted = matches, accepted
         self._keep(heads(self._record()))

@@ -20,7 +20,7 @@ from codesign.models.preparation.functions import COPIES, DROPOUTS, MOVES, POSIT
 from codesign.models.preparation.record import Op, Record, Ref
 from codesign.models.preparation.weighted import Weighted, weighted
 
-Passage = Literal["move", "linear", "positive", "product", "attention"]
+Passage = Literal["move", "scale", "linear", "positive", "product", "attention"]
 
 
 @dataclass(eq=False)
@@ -111,6 +111,8 @@ class _Walk:
             else:
                 self.spread.sinks.append(Sink(product, along))
             return
+        for value in _yielding(op, held):
+            self._stop(op, {value: held.pop(value)}, "multiplies it with itself")
         found = self._through(op, held) if product is None else None
         if found is None:
             self._stop(op, held, _WHY.get(op.name, "does not scale with its input, channel by channel"))
@@ -145,9 +147,9 @@ class _Walk:
         if name in POSITIVE:
             return "positive", [labels]
         if name == "neg":
-            return "linear", [labels]
+            return "scale", [labels]
         if name in ("mul", "multiply") or (name in ("div", "true_divide") and _holds(op.args[0], held)):
-            return ("product" if len(op.reads) > 1 else "linear"), [labels.broadcast_to(shape)]
+            return ("product" if len(op.reads) > 1 else "scale"), [labels.broadcast_to(shape)]
         if name in SPATIAL and len(op.writes) == 1 and _keeps_zero(op):
             return _spatial(op, labels, shape)
         if name in REDUCTIONS:
@@ -157,7 +159,7 @@ class _Walk:
     def _moved(self, op: Op, held: Mapping[int, Tensor]) -> tuple[Passage, list[Tensor]] | None:
         def labelled(leaf: Any) -> Any:
             if not isinstance(leaf, Ref):
-                return leaf
+                return leaf.cpu() if isinstance(leaf, Tensor) else leaf
             found = held.get(leaf.value)
             return (
                 torch.full(self.record.values[leaf.value].shape, -1, dtype=torch.int32) if found is None else found[...]
@@ -211,6 +213,17 @@ class _Walk:
 
 _WHY = dict.fromkeys(("add", "sub", "addcmul"), "adds another value")
 _OPERANDS = (("query", "input"), ("key", "other", "mat2"), ("value",))
+
+
+def _yielding(op: Op, held: Mapping[int, Tensor]) -> list[int]:
+    """Values whose channels must stay, so that others of the same layer pass: query and key, one of two factors."""
+    refs = [_place(op, place, names) for place, names in enumerate(_OPERANDS)]
+    given = [ref.value if _holds(ref, held) else None for ref in refs]
+    if op.name == "scaled_dot_product_attention" and given[2] is not None and given[2] not in given[:2]:
+        return [value for value in dict.fromkeys(given[:2]) if value is not None]
+    if op.name == "mul" and None not in given[:2] and given[0] != given[1]:
+        return [value for value in given[:1] if value is not None]
+    return []
 
 
 def _place(op: Op, place: int, names: tuple[str, ...]) -> Any:

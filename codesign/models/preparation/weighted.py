@@ -42,7 +42,7 @@ class Weighted:
 
     def canonical(self) -> Tensor:
         """The weight as [groups, outputs / groups, inputs / groups, taps] in float64."""
-        w, g = self.weight.detach().double(), self.groups
+        w, g = exact(self.weight), self.groups
         if self.kind == "matmul":
             w = w.t()
         if self.kind in ("linear", "matmul"):
@@ -68,7 +68,7 @@ class Weighted:
         return self._scaled(scale, of_outputs=True)
 
     def _scaled(self, scale: Tensor, *, of_outputs: bool) -> Tensor:
-        w, g = self.weight.detach().double(), self.groups
+        w, g = exact(self.weight), self.groups
         taps = (1,) * (w.ndim - 2)
         if of_outputs == (self.kind in ("linear", "conv")):  # the first axis holds all channels, the second a group's
             return w * scale.view(-1, 1, *taps)
@@ -82,13 +82,18 @@ class Weighted:
 
     def rotated_inputs(self, rotation: Tensor) -> Tensor:
         """The weight of a linear layer, float64, for inputs x R instead of x; rotation R: [in, in]."""
-        w = self.weight.detach().double()
+        w = exact(self.weight)
         return rotation.T @ w if self.kind == "matmul" else w @ rotation
 
     def rotated_outputs(self, rotation: Tensor) -> Tensor:
         """The weight of a linear layer, float64, for outputs y R instead of y; rotation R: [out, out]."""
-        w = self.weight.detach().double()
+        w = exact(self.weight)
         return w @ rotation if self.kind == "matmul" else rotation.T @ w
+
+
+def exact(tensor: Tensor) -> Tensor:
+    """A tensor in float64 on the CPU, where all weights are computed."""
+    return tensor.detach().cpu().double()
 
 
 def products(record: Record) -> list[Weighted]:
