@@ -124,15 +124,16 @@ def smoothed(record: Record, magnitudes: Mapping[str, Tensor]) -> Found:
 
     magnitudes: the largest magnitude of each input channel of each layer, see `input_magnitudes`.
     """
-    found: Found = []
+    between, refused = pairs(record, "smooth")
+    # from the last layer to the first: a layer's outputs are scaled before the weights of its inputs are looked at
+    found: Found = [_smooth_pair(each, magnitudes) for each in reversed(between)]
     for each in gains(record):
         spread = spread_of(record, each)
-        if not bool(spread.free.any()):
+        if bool(spread.free.any()):
+            found.append(_smooth_norm(each, spread, magnitudes))
+        else:
             found.append(Unmatched("smooth", each.name, spread.reason))
-            continue
-        found.append(_smooth_norm(each, spread, magnitudes))
-    between, refused = pairs(record, "smooth")
-    return [*found, *(_smooth_pair(each, magnitudes) for each in between), *refused]
+    return [*found, *refused]
 
 
 def _smooth_norm(each: Gain, spread: Spread, magnitudes: Mapping[str, Tensor]) -> Change:
@@ -150,7 +151,7 @@ def _smooth_pair(pair: Pair, magnitudes: Mapping[str, Tensor]) -> Change:
     def apply(journal: Journal) -> None:
         pair.rescale(journal, _smoothing(pair.spread, magnitudes))
 
-    return Change(Match("smooth", "activations between two layers", (pair.source.layer, *layers(pair.spread))), apply)
+    return Change(Match("smooth", "activations between layers", (pair.source.layer, *layers(pair.spread))), apply)
 
 
 def _smoothing(spread: Spread, magnitudes: Mapping[str, Tensor]) -> Tensor:

@@ -67,7 +67,7 @@ def _few(arguments: Any) -> Any:
 
 
 def leaves(found: Any) -> list[Tensor]:
-    """The tensors in nested mappings and sequences, or in the attributes of one object; a cache in them is no output."""
+    """The tensors in nested mappings and sequences, or in an object's attributes; a cache in them is no output."""
     if not isinstance(found, (Tensor, Mapping, tuple, list)):
         found = getattr(found, "__dict__", {})
     if isinstance(found, Tensor):
