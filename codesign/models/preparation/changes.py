@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from codesign.errors import InputError
-from codesign.models.preparation.running import attempt, difference, first_outputs
+from codesign.models.preparation.running import ROWS, attempt, difference, first_outputs
 from codesign.models.preparation.types import Match
 from codesign.models.task import Task
 
@@ -60,7 +60,9 @@ class Guard:
 
     def __init__(self, task: Task, module: nn.Module) -> None:
         self.task, self.module = task, module
-        self._reference = first_outputs(task, task.module)
+        found = attempt(lambda: first_outputs(task, task.module))
+        self.rows = None if found is None else ROWS  # a network may take whole batches only
+        self._reference = first_outputs(task, task.module, rows=None) if found is None else found
         self._precise: list[Tensor] | None = None
         self.accepted = 0.0  # error of the changes that stay
         if not any(each.is_floating_point() for each in self._reference):
@@ -75,7 +77,7 @@ class Guard:
 
     def error(self) -> float:
         """The difference from the original over the largest output; infinite where the network no longer runs."""
-        found = attempt(lambda: first_outputs(self.task, self.module))
+        found = attempt(lambda: first_outputs(self.task, self.module, rows=self.rows))
         error = float("inf") if found is None else difference(self._reference, found)
         if TOLERANCE < error < _HOPELESS:  # perhaps float32's rounding, amplified
             error = min(error, self._precise_error())
@@ -89,7 +91,7 @@ class Guard:
 
     def _in_double(self, module: nn.Module) -> list[Tensor] | None:
         double = copy.deepcopy(module).double()
-        return attempt(lambda: first_outputs(self.task, double, dtype=torch.float64))
+        return attempt(lambda: first_outputs(self.task, double, rows=self.rows, dtype=torch.float64))
 
 
 def kept(guard: Guard, changes: Sequence[Change]) -> tuple[list[Change], list[tuple[Change, str]]]:

@@ -20,10 +20,6 @@ MOVES = frozenset(
         *("reshape_as", "hstack", "vstack"),
     )
 )
-# views that may take some rows [..., C] of a value, or arrange them otherwise
-ROWS = frozenset(
-    ("view", "reshape", "flatten", "unflatten", "getitem", "squeeze", "unsqueeze", "narrow", "select", "index_select")
-)
 DROPOUTS = frozenset(("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout"))
 COPIES = frozenset(
     (

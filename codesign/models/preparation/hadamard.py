@@ -23,6 +23,22 @@ def random_rotation(size: int, seed: int) -> Tensor:
     return signs.double()[:, None] * found
 
 
+def centred_rotation(size: int, seed: int) -> Tensor:
+    """A random orthogonal matrix R [size, size], float64, whose rows and columns each sum to 1.
+
+    x R has the mean of x, so that a LayerNorm of x R is that of x, rotated: both subtract the mean and divide by the
+    same deviation. R = Q diag(1, U) Q^T, where Q reflects the first axis onto (1, ..., 1) / sqrt(n), and U is uniformly
+    distributed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    inner = torch.block_diag(torch.ones(1, 1, dtype=torch.float64), _orthogonal(size - 1, generator))
+    mirror = torch.full((size,), -(size**-0.5), dtype=torch.float64)
+    mirror[0] += 1
+    reflection = torch.eye(size, dtype=torch.float64) - 2 * torch.outer(mirror, mirror) / (mirror @ mirror)
+    found: Tensor = reflection @ inner @ reflection
+    return found
+
+
 def _orthogonal(size: int, generator: torch.Generator) -> Tensor:
     """Uniformly distributed (Mezzadri, "How to generate random matrices from the classical compact groups", 2007)."""
     if size == 1:

@@ -95,9 +95,10 @@ def _shapes(record: Record, call: Call) -> tuple[tuple[int, ...], tuple[int, ...
 
 
 def _noise(record: Record, call: Call) -> Tensor:
-    """A random input of a call, float64."""
+    """A random input of a call, of one sample, float64."""
     assert call.input is not None
     shape = record.values[call.input].shape
+    shape = (1, *shape[1:]) if len(shape) > 1 else shape
     return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
 
 

@@ -1,9 +1,10 @@
 """Rotate: the residual stream and the heads' values in a basis in which no channel stands out.
 
-A stream x is read by norms that a rotation commutes with (an RMSNorm without gain) and by linear layers, and written by
-linear layers and embeddings, whose results are added up. All of that in the basis x R computes the same: writers W x
-become R^T W, readers W become W R (Ashkboos et al., "QuaRot", 2024; R1 and R2 of Liu et al., "SpinQuant", 2024). The
-values of attention are rotated within each head between v_proj and o_proj. All of it is merged into the weights.
+A stream x is read by linear layers and by norms that a rotation commutes with (without gain and shift; a LayerNorm
+commutes with rotations that keep the mean), and written by linear layers and embeddings, whose results are added up.
+All of that in the basis x R computes the same: writers W x become R^T W, readers W become W R (Ashkboos et al.,
+"QuaRot", 2024; R1 and R2 of Liu et al., "SpinQuant", 2024). The values of attention are rotated within each head,
+between the layer that makes them and the one that reads the heads. All of it is merged into the weights.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from torch.utils._pytree import tree_map
 
 from codesign.models.preparation.changes import Change, Journal
 from codesign.models.preparation.fold import Found, by_input, layers
-from codesign.models.preparation.functions import COPIES, DROPOUTS, ROWS
-from codesign.models.preparation.hadamard import random_rotation
+from codesign.models.preparation.functions import COPIES, DROPOUTS, MOVES
+from codesign.models.preparation.hadamard import centred_rotation, random_rotation
 from codesign.models.preparation.norms import gains, keeps_rotations
 from codesign.models.preparation.record import Call, Op, Record, Ref
 from codesign.models.preparation.types import Match, Unmatched
@@ -63,7 +64,7 @@ def streams(record: Record) -> Found:
     """Rotations of the streams that norms read."""
     found: Found = []
     seen: set[int] = set()
-    rotations: dict[int, Tensor] = {}
+    rotations: dict[int, list[Tensor]] = {}
     all_products = products(record)
     norms = [call for each in gains(record) if each.axis == -1 for call in each.calls]
     for call in norms:
@@ -71,7 +72,9 @@ def streams(record: Record) -> Found:
         if call.input in seen:
             continue
         size = record.values[call.input].shape[-1]
-        rotation = rotations.setdefault(size, random_rotation(size, _SEED))
+        if size not in rotations:
+            rotations[size] = [make(size, _SEED) for make in (random_rotation, centred_rotation)]
+        rotation = next((each for each in rotations[size] if keeps_rotations(record, call, each)), rotations[size][0])
         stream = Stream(size)
         try:
             _Search(record, all_products, norms, rotation, stream).follow(call.input)
@@ -152,7 +155,7 @@ class _Search:
 
     def _normed(self, call: Call) -> None:
         if not keeps_rotations(self.record, call, self.rotation):
-            raise _Refused(f"the stream is read by {call.name}, which a rotation changes: it centres, or keeps a gain")
+            raise _Refused(f"the stream is read by {call.name}, which a rotation changes: it has a gain or shift")
         assert call.output is not None
         spread = walk(
             self.record, {call.output: channel_labels(self.record.values[call.output].shape, -1)}, self.stream.size
@@ -170,7 +173,7 @@ class _Search:
         shapes = [self.record.values[v].shape for v in (*op.reads, *op.writes)]
         wide = [v for v in op.reads if self.record.values[v].shape[-1:] == (self.stream.size,)]
         if op.name in ("add", "sub"):
-            same = len(op.reads) == 2 and len(set(shapes)) == 1 and "alpha" not in op.kwargs
+            same = len(op.reads) == 2 and {shape[-1:] for shape in shapes} == {(self.stream.size,)}
             return [*op.reads, *op.writes] if same else None
         if len(op.writes) != 1 or len(wide) != 1:
             return None
@@ -179,7 +182,7 @@ class _Search:
         if op.name in ("mul", "div"):  # by a number, or one for each row
             others = [self.record.values[v] for v in op.reads if v not in wide]
             return [*wide, *op.writes] if all(not o.shape or o.shape[-1] == 1 for o in others) else None
-        if op.name in ROWS and self._keeps_rows(op, wide[0]):
+        if op.name in MOVES and self._keeps_rows(op, wide[0]):
             return [*wide, *op.writes]
         return None
 

@@ -12,15 +12,17 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from codesign.models.task import Task
 
-_ROWS = 2  # samples of the first call that are run
+ROWS = 2  # samples of the first call that are run
 
 
 class _Enough(BaseException):
     """Ends a calibration run after the first call of its network; no Exception, which a task's own code may catch."""
 
 
-def first_outputs(task: Task, module: nn.Module, *, dtype: torch.dtype | None = None) -> list[Tensor]:
-    """What a module returns in the first call of the calibration run, for a few of its samples.
+def first_outputs(
+    task: Task, module: nn.Module, *, rows: int | None = ROWS, dtype: torch.dtype | None = None
+) -> list[Tensor]:
+    """What a module returns in the first call of the calibration run, for its first samples; rows: None for all.
 
     Where a task never calls the module itself, only parts of it: the outputs of its first batch of evaluation data.
     dtype: of the module; floating-point inputs become such.
@@ -31,7 +33,7 @@ def first_outputs(task: Task, module: nn.Module, *, dtype: torch.dtype | None = 
         def cast(leaf: Any) -> Any:
             return leaf.to(dtype) if dtype and isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
-        taken: tuple[Any, Any] = tree_map(cast, _few((args, kwargs)))
+        taken: tuple[Any, Any] = tree_map(cast, _few((args, kwargs), rows))
         return taken
 
     def enough(_module: nn.Module, _args: object, output: Any) -> None:
@@ -55,14 +57,14 @@ def first_outputs(task: Task, module: nn.Module, *, dtype: torch.dtype | None = 
         return leaves(next(iter(task.batches(module, only=(0,)))))
 
 
-def _few(arguments: Any) -> Any:
+def _few(arguments: Any, rows: int | None) -> Any:
     """The first samples of a call's arguments; tensors of other lengths stay whole."""
     lengths = [len(leaf) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor) and leaf.ndim > 1]
-    if not lengths:
+    if not lengths or rows is None:
         return arguments
     count = lengths[0]
     return tree_map(
-        lambda leaf: leaf[:_ROWS] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == count else leaf, arguments
+        lambda leaf: leaf[:rows] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == count else leaf, arguments
     )
 
 

@@ -99,7 +99,7 @@ class _Work:
         parts = [id(each) for each in (*self.module.modules(), *self.module.parameters())]
         if self._recorded is None or self._recorded[0] != parts:
             with Recorder(self.module) as recorder:
-                first_outputs(self.task, self.module)
+                first_outputs(self.task, self.module, rows=self.guard.rows)
             self._recorded = parts, recorder.record  # which keeps the parts, and so their ids
         return self._recorded[1]
 

@@ -157,20 +157,28 @@ class _Walk:
         return self._attended(op, labels, held, shape)
 
     def _moved(self, op: Op, held: Mapping[int, Tensor]) -> tuple[Passage, list[Tensor]] | None:
+        # the labels of a value may be strided otherwise than the value, and a view then takes a copy only
+        found = self._replayed(op, held) or self._replayed(
+            op, {value: each.contiguous() for value, each in held.items()}
+        )
+        return None if found is None else ("move", found)
+
+    def _replayed(self, op: Op, held: Mapping[int, Tensor]) -> list[Tensor] | None:
+        """What an op makes of labels."""
+
         def labelled(leaf: Any) -> Any:
             if not isinstance(leaf, Ref):
                 return leaf.cpu() if isinstance(leaf, Tensor) else leaf
-            found = held.get(leaf.value)
-            return (
-                torch.full(self.record.values[leaf.value].shape, -1, dtype=torch.int32) if found is None else found[...]
-            )
+            if leaf.value in held:
+                return held[leaf.value][...]  # another tensor, whose shape may be changed in place
+            return torch.full(self.record.values[leaf.value].shape, -1, dtype=torch.int32)
 
         try:
             result = op.func(*tree_map(labelled, op.args), **tree_map(labelled, op.kwargs))
         except (RuntimeError, TypeError, ValueError, IndexError):
             return None
         labels = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        return ("move", labels) if all(each.dtype == torch.int32 for each in labels) else None
+        return labels if all(each.dtype == torch.int32 for each in labels) else None
 
     def _attended(
         self, op: Op, labels: Tensor, held: Mapping[int, Tensor], shape: tuple[int, ...]

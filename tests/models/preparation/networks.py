@@ -26,7 +26,7 @@ def shaken(module: nn.Module, seed: int = 0) -> nn.Module:
             if tensor.ndim > 1:
                 tensor.copy_(noise * scale / scale.max() * 0.5)
             else:
-                tensor.copy_(noise.abs() + 0.5 if "var" in name or "weight" in name else tensor + 0.3 * noise)
+                tensor.copy_(noise.abs() + 0.5 if "var" in name or "weight" in name else 0.3 * noise)
     return module.eval()
 
 
@@ -116,7 +116,7 @@ def language_model(kind: str, **more: Any) -> CustomTask:
         "vocab_size": 100,
         "max_position_embeddings": 64,
     }
-    cls = getattr(transformers, f"{kind}ForCausalLM")
+    cls = getattr(transformers, "GPT2LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM")
     module = shaken(cls(cls.config_class(**config | more)))
     tokens = torch.randint(0, 100, (2, 12), generator=torch.Generator().manual_seed(0))
     data = {"input_ids": tokens, "use_cache": False}

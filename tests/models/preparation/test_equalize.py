@@ -118,4 +118,6 @@ def test_smoothing_gives_weights_and_activations_the_same_range() -> None:
     assert modules(found.matches) == [("b", "c"), ("norm", "b")]
     for layer, activations in input_magnitudes(made, made.module).items():
         weights = made.module.get_submodule(layer).weight.abs().amax(0).double()
-        torch.testing.assert_close(activations, weights, rtol=1e-3, atol=0)
+        alive = activations > 0
+        assert int(alive.sum()) > 4
+        torch.testing.assert_close(activations[alive], weights[alive], rtol=1e-3, atol=0)

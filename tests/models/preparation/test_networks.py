@@ -63,7 +63,15 @@ def test_a_llama_is_rotated_whole(kind: str, more: dict[str, Any]) -> None:
     assert made.module.lm_head.weight is not made.module.model.embed_tokens.weight
 
 
-def test_gemma_keeps_the_norms_behind_its_layers(rewriting: RewriteTask) -> None:
+def test_a_layer_norm_network_is_rotated_around_its_mean() -> None:
+    pytest.importorskip("transformers", reason="its networks (pip)")
+    _, found = checked(language_model("GPT2", n_embd=48, n_layer=2, n_head=4, n_positions=64), "rotate")
+    what = {match.what: match.modules for match in found.matches}
+    assert {"transformer.wte", "transformer.wpe", "lm_head"} <= set(what["residual stream of 48 channels"])
+    assert what["values in heads of 12"] == ("transformer.h.1.attn.c_attn", "transformer.h.1.attn.c_proj")
+
+
+def test_gemma_keeps_the_norms_behind_its_layers() -> None:
     pytest.importorskip("transformers", reason="its networks (pip)")
     _, found = checked(language_model("Gemma2"), "fold", "equalize", "rotate")
     what = {names[0]: names[1:] for names in modules(found.matches)}
@@ -73,7 +81,7 @@ def test_gemma_keeps_the_norms_behind_its_layers(rewriting: RewriteTask) -> None
     )
     behind = [each.reason for each in found.unmatched if each.module == "model.layers.0.post_attention_layernorm"]
     assert "'add'" in behind[0]
-    assert "keeps a gain" in behind[1]
+    assert "has a gain or shift" in behind[1]
     assert sum(match.step == "rotate" for match in found.matches) == 2  # values of attention only
     tied = [each.reason for each in found.unmatched if each.module == "model.norm"]
     assert "is used by 'embedding'" in tied[0]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from codesign.errors import InputError
 from codesign.formats import Assignment
@@ -70,6 +71,27 @@ def test_unknown_steps_and_streamed_networks_are_refused(task: CustomTask) -> No
     task.module._codesign_stream = object()
     with pytest.raises(InputError, match="read from disk block by block cannot be prepared"):
         prepared(task, ("fold",))
+
+
+def test_float64_decides_where_float32_is_too_coarse(task: CustomTask) -> None:
+    """The sum with a large number is rounded to 1/2000, which is more than 1e-4 of the outputs."""
+    parts = {"a": nn.Linear(8, 16), "b": nn.Linear(16, 4)}
+    coarse = task_of(Apply(lambda m, x: m.b(F.relu(m.a(x))) + 8192.0 - 8192.0, **parts), 8)
+    made = prepared(coarse, ("equalize",))
+    assert made.preparation is not None
+    assert len(made.preparation.matches) == 1
+    assert made.preparation.error < 1e-6
+
+
+def test_a_network_that_takes_whole_batches_only_is_run_on_them() -> None:
+    def put(m: Any, x: Tensor) -> Tensor:
+        assert len(x) == 4
+        return m.b(F.relu(m.a(x)))
+
+    task = task_of(Apply(put, a=nn.Linear(8, 16), b=nn.Linear(16, 4)), 8)
+    made = prepared(task, ("equalize",))
+    assert made.preparation is not None
+    assert len(made.preparation.matches) == 1
 
 
 def test_a_wrong_change_is_taken_back_and_the_others_stay(task: CustomTask) -> None:
