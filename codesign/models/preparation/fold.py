@@ -53,8 +53,7 @@ def _backward(record: Record, root: nn.Module, found: list[Weighted], each: Affi
 
     def apply(journal: Journal) -> None:
         journal.write(source.weight, source.scaled_outputs(each.factor))
-        old = 0.0 if source.bias is None else exact(source.bias)
-        set_bias(journal, source, old * each.factor + each.shift)
+        set_bias(journal, source, source.bias_now() * each.factor + each.shift)
         parent, _, key = each.name.rpartition(".")
         journal.put(root.get_submodule(parent)._modules, key, nn.Identity())
 
@@ -150,5 +149,4 @@ def add_answer(journal: Journal, sink: Sink, shift: Tensor) -> None:
     """Add what a layer answers to a constant shift [C] of the value that it reads to its bias."""
     product = sink.product
     given = torch.where(sink.labels >= 0, shift[sink.labels.clamp_min(0)], 0.0)
-    old = 0.0 if product.bias is None else exact(product.bias)
-    set_bias(journal, product, product.answer(given) + old)
+    set_bias(journal, product, product.answer(given) + product.bias_now())

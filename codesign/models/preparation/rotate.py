@@ -9,6 +9,7 @@ between the layer that makes them and the one that reads the heads. All of it is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +50,7 @@ class Stream:
     """Values that are added up, and who writes and reads them."""
 
     size: int
-    values: set[int] = field(default_factory=set)
+    values: dict[int, int] = field(default_factory=dict)  # and the axis of their channels
     writers: list[Weighted] = field(default_factory=list)
     embeddings: list[tuple[nn.Parameter, Op]] = field(default_factory=list)
     readers: list[Weighted] = field(default_factory=list)
@@ -81,12 +82,12 @@ def streams(record: Record) -> Found:
             found.append(_rotated(record, all_products, stream, rotation))
         except _Refused as reason:
             found.append(Unmatched("rotate", call.name, str(reason)))
-        seen |= stream.values
+        seen |= set(stream.values)
     return found
 
 
 class _Search:
-    """Follows a stream from one of its values to all others."""
+    """Follows a stream from one of its values to all others; each has its channels along an axis from its end."""
 
     def __init__(
         self, record: Record, found: list[Weighted], norms: list[Call], rotation: Tensor, stream: Stream
@@ -97,58 +98,60 @@ class _Search:
         self.norms = {call.number: call for call in norms}
 
     def follow(self, value: int) -> None:
-        waiting = [value]
+        waiting = [(value, -1)]
         while waiting:
-            value = waiting.pop()
+            value, axis = waiting.pop()
             if value in self.stream.values:
+                if self.stream.values[value] != axis:
+                    raise _Refused("the stream that it reads has its channels along two axes")
                 continue
-            self.stream.values.add(value)
-            if self.record.values[value].shape[-1:] != (self.stream.size,):
-                raise _Refused("the stream that it reads changes its width")
+            self.stream.values[value] = axis
             if value in self.record.outputs:
                 raise _Refused("the stream that it reads is an output of the network")
-            waiting += self._written(value)
+            waiting += self._written(value, axis)
             for number in self.record.readers[value]:
-                waiting += self._read(self.record.ops[number], value)
+                waiting += self._read(self.record.ops[number], value, axis)
 
-    def _written(self, value: int) -> list[int]:
+    def _written(self, value: int, axis: int) -> list[tuple[int, int]]:
         """Who made a value: more values of the stream."""
         if value in self.writers:
             product = self.writers[value]
-            if product.kind not in ("linear", "matmul"):
-                raise _Refused(f"the stream that it reads is written by {product.layer}, which is not linear")
+            if not product.turns or product.output_axis != axis:
+                raise _Refused(
+                    f"the stream that it reads is written by {product.layer}, whose outputs cannot be rotated"
+                )
             self.stream.writers.append(product)
             return []
         producer = self.record.values[value].producer
         if producer is None:
             raise _Refused("the stream that it reads begins with an input, buffer or parameter")
         op = self.record.ops[producer]
-        if op.name == "embedding":
+        if op.name == "embedding" and axis == -1:
             weight = next((self.record.values[v].parameter for v in op.reads), None)
             if weight is None:
                 raise _Refused("the stream that it reads is written by an embedding that is no parameter")
             self.stream.embeddings.append((weight, op))
             return []
-        more = self._joined(op)
+        more = self._joined(op, value, axis)
         if more is None:
             raise _Refused(f"the stream that it reads is written by {self.record.where(op)}")
-        return [v for v in more if v != value]
+        return more
 
-    def _read(self, op: Op, value: int) -> list[int]:
+    def _read(self, op: Op, value: int, axis: int) -> list[tuple[int, int]]:
         """Who reads a value: more values of the stream."""
         call = next((self.norms[number] for number in op.calls if number in self.norms), None)
-        if call is not None and call.input == value:
+        if call is not None and call.input == value and axis == -1:
             if call not in self.stream.norms:
                 self.stream.norms.append(call)
                 self._normed(call)
             return []
         product = self.readers.get(op.number)
         if product is not None and product.input == value:
-            if product.kind not in ("linear", "matmul"):
-                raise _Refused(f"the stream is read by {product.layer}, which is not linear")
+            if not product.turns or product.input_axis != axis:
+                raise _Refused(f"the stream is read by {product.layer}, whose inputs cannot be rotated")
             self.stream.readers.append(product)
             return []
-        more = self._joined(op)
+        more = self._joined(op, value, axis)
         if more is None:
             raise _Refused(f"the stream is read by {self.record.where(op)}")
         return more
@@ -157,46 +160,51 @@ class _Search:
         if not keeps_rotations(self.record, call, self.rotation):
             raise _Refused(f"the stream is read by {call.name}, which a rotation changes: it has a gain or shift")
         assert call.output is not None
-        spread = walk(
-            self.record, {call.output: channel_labels(self.record.values[call.output].shape, -1)}, self.stream.size
-        )
+        shape = self.record.values[call.output].shape
+        spread = walk(self.record, {call.output: channel_labels(shape, -1)}, self.stream.size)
         whole = torch.arange(self.stream.size)
         if bool(spread.fixed.any()) or spread.passed - {"move", "scale"} or not spread.sinks:
             raise _Refused(f"the output of {call.name} cannot be rotated: {spread.reason}")
         for sink in spread.sinks:
-            if sink.product.kind not in ("linear", "matmul") or not torch.equal(sink.labels, whole):
+            if not sink.product.turns or not torch.equal(sink.labels, whole):
                 raise _Refused(f"{sink.product.layer} reads more or less than the output of {call.name}")
             self.stream.readers.append(sink.product)
 
-    def _joined(self, op: Op) -> list[int] | None:
-        """The values of the stream before and behind an op that keeps its basis; None if it does not."""
-        shapes = [self.record.values[v].shape for v in (*op.reads, *op.writes)]
-        wide = [v for v in op.reads if self.record.values[v].shape[-1:] == (self.stream.size,)]
+    def _joined(self, op: Op, value: int, axis: int) -> list[tuple[int, int]] | None:
+        """The values of the stream around an op that keeps its basis, and their axes; None if it does not."""
+        shapes = {v: self.record.values[v].shape for v in (*op.reads, *op.writes)}
+        size = self.stream.size
+        wide = {v for v, shape in shapes.items() if len(shape) >= -axis and shape[axis] == size}
         if op.name in ("add", "sub"):
-            same = len(op.reads) == 2 and {shape[-1:] for shape in shapes} == {(self.stream.size,)}
-            return [*op.reads, *op.writes] if same else None
-        if len(op.writes) != 1 or len(wide) != 1:
+            return [(v, axis) for v in wide] if len(op.reads) == 2 and len(wide) == len(shapes) else None
+        if len(op.writes) != 1:
             return None
-        if op.name in COPIES | DROPOUTS:
-            return [*wide, *op.writes]
-        if op.name in ("mul", "div"):  # by a number, or one for each row
-            others = [self.record.values[v] for v in op.reads if v not in wide]
-            return [*wide, *op.writes] if all(not o.shape or o.shape[-1] == 1 for o in others) else None
-        if op.name in MOVES and self._keeps_rows(op, wide[0]):
-            return [*wide, *op.writes]
+        if op.name in COPIES | DROPOUTS and len(shapes) == 2 == len(wide):
+            return [(v, axis) for v in wide]
+        if op.name in ("mul", "div"):  # by a number, or one for all channels
+            others = [shape for v, shape in shapes.items() if v not in wide]
+            one = all(len(shape) < -axis or shape[axis] == 1 for shape in others)
+            return [(v, axis) for v in wide] if one and len(wide) == 2 and op.writes[0] in wide else None
+        if op.name in MOVES and len(op.reads) == 1 and op.args[0] == Ref(op.reads[0]):
+            ends = (op.reads[0], op.writes[0])
+            for axes in self._moved(op):
+                if axes[ends.index(value)] == axis:
+                    return list(zip(ends, axes, strict=True))
         return None
 
-    def _keeps_rows(self, op: Op, value: int) -> bool:
-        """Whether a view takes whole rows: the last axis stays the last."""
-        shape, size = self.record.values[op.writes[0]].shape, self.stream.size
-        if shape[-1:] != (size,) or op.args[0] != Ref(value):
-            return False
-        labels = channel_labels(self.record.values[value].shape, -1)
-        try:
-            found = op.func(labels, *tree_map(_on_cpu, op.args[1:]), **op.kwargs)
-        except (RuntimeError, TypeError, ValueError, IndexError):
-            return False
-        return bool((found == torch.arange(size)).all())
+    def _moved(self, op: Op) -> Iterator[tuple[int, int]]:
+        """Along which axes a view may have the channels, before and behind it."""
+        shape, size = self.record.values[op.reads[0]].shape, self.stream.size
+        for before in range(-len(shape), 0):
+            if shape[before] != size:
+                continue
+            try:
+                found = op.func(channel_labels(shape, before), *tree_map(_on_cpu, op.args[1:]), **op.kwargs)
+            except (RuntimeError, TypeError, ValueError, IndexError):
+                continue
+            for behind in range(-found.ndim, 0):
+                if found.shape[behind] == size and bool((found == channel_labels(found.shape, behind)).all()):
+                    yield before, behind
 
 
 def _on_cpu(leaf: Any) -> Any:
@@ -251,7 +259,7 @@ def heads(record: Record) -> Found:
     all_products = products(record)
     for weight in {id(each.weight): each.weight for each in all_products}.values():
         mine = of_weight(record, all_products, weight)
-        if mine is None or mine[0].kind not in ("linear", "matmul") or not own_bias(record, mine):
+        if mine is None or not mine[0].turns or not own_bias(record, mine):
             continue
         channels = mine[0].sizes[1]
         spread = walk(
@@ -276,7 +284,7 @@ def _rotated_heads(mine: list[Weighted], spread: Spread) -> Change | Unmatched:
     if not bool(chosen.any()):
         return Unmatched("rotate", source.layer, spread.reason)
     for sink in spread.weights:
-        if not _whole_heads(sink.labels, size) or sink.product.kind not in ("linear", "matmul"):
+        if not _whole_heads(sink.labels, size) or not sink.product.turns:
             return Unmatched("rotate", source.layer, f"{sink.product.layer} does not read its heads whole")
     rotation = random_rotation(size, _SEED)
 

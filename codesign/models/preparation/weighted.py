@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -33,6 +34,12 @@ class Weighted:
     output_axis: int
     groups: int
     padded: bool  # whether zeros are added around the input
+
+    def bias_now(self) -> Tensor:
+        """The bias, or one that was given since, float64 [out]; zeros without one."""
+        given = None if self.takes_bias is None else self.takes_bias._parameters.get("bias")
+        bias = given if self.bias is None else self.bias
+        return torch.zeros(self.sizes[1], dtype=torch.float64) if bias is None else exact(bias)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -80,15 +87,20 @@ class Weighted:
         g = self.groups
         return (self.canonical().sum(3) @ inputs.double().view(g, -1, 1)).flatten()
 
+    @property
+    def turns(self) -> bool:
+        """Whether its inputs and outputs can be rotated: not those of a convolution in groups."""
+        return self.kind in ("linear", "matmul") or (self.kind == "conv" and self.groups == 1)
+
     def rotated_inputs(self, rotation: Tensor) -> Tensor:
-        """The weight of a linear layer, float64, for inputs x R instead of x; rotation R: [in, in]."""
+        """The weight, float64, for inputs x R instead of x; rotation R: [in, in]."""
         w = exact(self.weight)
-        return rotation.T @ w if self.kind == "matmul" else w @ rotation
+        return rotation.T @ w if self.kind == "matmul" else torch.einsum("oi...,ij->oj...", w, rotation)
 
     def rotated_outputs(self, rotation: Tensor) -> Tensor:
-        """The weight of a linear layer, float64, for outputs y R instead of y; rotation R: [out, out]."""
+        """The weight, float64, for outputs y R instead of y; rotation R: [out, out]."""
         w = exact(self.weight)
-        return w @ rotation if self.kind == "matmul" else rotation.T @ w
+        return w @ rotation if self.kind == "matmul" else torch.einsum("o...,oj->j...", w, rotation)
 
 
 def exact(tensor: Tensor) -> Tensor:

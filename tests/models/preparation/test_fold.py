@@ -58,6 +58,15 @@ def test_a_shift_does_not_go_into_a_convolution_that_pads_with_zeros() -> None:
     assert made.module.get_submodule("norm").bias.abs().max() > 0
 
 
+def test_two_norms_before_one_layer_both_give_it_their_shift() -> None:
+    parts = {"left": nn.LayerNorm(8), "right": nn.LayerNorm(8), "a": nn.Linear(16, 4, bias=False)}
+    put = Apply(lambda m, x: m.a(torch.cat([m.left(x), m.right(x.square())], dim=-1)), **parts)
+    made, found = checked(task_of(put, 5, 8), "fold")
+    assert modules(found.matches) == [("left", "a"), ("right", "a")]
+    assert all(match.what.startswith("gain and shift") for match in found.matches)
+    assert made.module.get_submodule("a").bias is not None
+
+
 @pytest.mark.parametrize(
     ("put", "reason"),
     [

@@ -104,3 +104,7 @@ def test_a_diffusion_network_is_prepared_in_its_transformers() -> None:
     assert {("fold", "norm"), ("fold", f"{inside}.norm1"), ("fold", f"{inside}.norm3")} <= what
     assert {("equalize", f"{inside}.ff.net.0.proj"), ("equalize", f"{inside}.attn2.to_v")} <= what
     assert ("rotate", f"{inside}.attn1.to_v") in what
+    streams = [set(match.modules) for match in found.matches if match.what.startswith("residual stream")]
+    ends = {f"mid_block.attentions.0.{name}" for name in ("proj_in", "proj_out")}  # convolutions of one pixel
+    assert len(streams) == 4
+    assert any(ends <= names for names in streams)
