@@ -61,14 +61,26 @@ def affines(record: Record) -> list[Affine]:
     return [each for each in found if each is not None]
 
 
-def keeps_rotations(record: Record, call: Call, rotation: Tensor) -> bool:
-    """Whether a norm turns a rotated input [..., C] into its rotated output; rotation: float64 [C, C]."""
-    if call.input is None:
-        return False
-    double = copy.deepcopy(call.module).cpu().double()
+def keeps_rotations(record: Record, norm: Gain, call: Call, rotation: Tensor, *, bare: bool = False) -> bool:
+    """Whether a norm turns a rotated input [..., C] into its rotated output; rotation: float64 [C, C].
+
+    bare: as it would without gain and shift.
+    """
+    double = copy.deepcopy(norm.module).cpu().double()
     x = _noise(record, call)
     with torch.no_grad():
+        if bare:
+            gain, *shift = (dict(double.named_parameters())[name] for name in _names(norm))
+            gain.fill_(1.0 - norm.offset)
+            for each in shift:
+                each.zero_()
         return _close(double(x @ rotation), double(x) @ rotation)
+
+
+def _names(norm: Gain) -> list[str]:
+    """The names of gain and shift within their module."""
+    wanted = [norm.gain] if norm.shift is None else [norm.gain, norm.shift]
+    return [next(name for name, p in norm.module.named_parameters() if p is each) for each in wanted]
 
 
 def _small(record: Record) -> Iterator[tuple[Call, ...]]:

@@ -9,7 +9,7 @@ between the layer that makes them and the one that reads the heads. All of it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from codesign.models.preparation.changes import Change, Journal
 from codesign.models.preparation.fold import Found, by_input, layers
 from codesign.models.preparation.functions import COPIES, DROPOUTS, MOVES
 from codesign.models.preparation.hadamard import centred_rotation, random_rotation
-from codesign.models.preparation.norms import gains, keeps_rotations
+from codesign.models.preparation.norms import Gain, gains, keeps_rotations
 from codesign.models.preparation.record import Call, Op, Record, Ref
 from codesign.models.preparation.types import Match, Unmatched
 from codesign.models.preparation.walk import Spread, channel_labels, walk
@@ -30,7 +30,7 @@ from codesign.models.preparation.weighted import Weighted, exact, of_weight, own
 _SEED = 0
 
 
-def untie(record: Record, root: nn.Module) -> list[tuple[dict[str, nn.Parameter | None], str]]:
+def untie(record: Record) -> list[tuple[dict[str, nn.Parameter | None], str]]:
     """Where linear layers hold a weight that is an embedding too: (parameters of the module, key)."""
     found = []
     for op in record.ops:
@@ -61,27 +61,36 @@ class _Refused(Exception):
     """Why a stream cannot be rotated."""
 
 
-def streams(record: Record) -> Found:
-    """Rotations of the streams that norms read."""
+def folded(record: Record, folds: Found) -> set[str]:
+    """Names of the norms that have neither gain nor shift once they are folded."""
+    whole = {each.name for each in gains(record) if each.shift is None}
+    found = [each.match for each in folds if isinstance(each, Change)]
+    return {match.modules[0] for match in found if match.modules[0] in whole or "shift" in match.what}
+
+
+def streams(record: Record, bare: Collection[str] = ()) -> Found:
+    """Rotations of the streams that norms read; bare: names of norms whose gain and shift will be folded before."""
     found: Found = []
     seen: set[int] = set()
     rotations: dict[int, list[Tensor]] = {}
     all_products = products(record)
-    norms = [call for each in gains(record) if each.axis == -1 for call in each.calls]
-    for call in norms:
+    norms = {call.number: each for each in gains(record) if each.axis == -1 for call in each.calls}
+    for number, norm in norms.items():
+        call = record.calls[number]
         assert call.input is not None
         if call.input in seen:
             continue
         size = record.values[call.input].shape[-1]
         if size not in rotations:
             rotations[size] = [make(size, _SEED) for make in (random_rotation, centred_rotation)]
-        rotation = next((each for each in rotations[size] if keeps_rotations(record, call, each)), rotations[size][0])
+        kept = (r for r in rotations[size] if keeps_rotations(record, norm, call, r, bare=norm.name in bare))
+        rotation = next(kept, rotations[size][0])
         stream = Stream(size)
         try:
-            _Search(record, all_products, norms, rotation, stream).follow(call.input)
+            _Search(record, all_products, norms, bare, rotation, stream).follow(call.input)
             found.append(_rotated(record, all_products, stream, rotation))
         except _Refused as reason:
-            found.append(Unmatched("rotate", call.name, str(reason)))
+            found.append(Unmatched("rotate", norm.name, str(reason)))
         seen |= set(stream.values)
     return found
 
@@ -90,12 +99,18 @@ class _Search:
     """Follows a stream from one of its values to all others; each has its channels along an axis from its end."""
 
     def __init__(
-        self, record: Record, found: list[Weighted], norms: list[Call], rotation: Tensor, stream: Stream
+        self,
+        record: Record,
+        found: list[Weighted],
+        norms: Mapping[int, Gain],
+        bare: Collection[str],
+        rotation: Tensor,
+        stream: Stream,
     ) -> None:
         self.record, self.rotation, self.stream = record, rotation, stream
         self.writers = {each.output: each for each in found}
         self.readers = {each.op.number: each for each in found}
-        self.norms = {call.number: call for call in norms}
+        self.norms, self.bare = norms, bare
 
     def follow(self, value: int) -> None:
         waiting = [(value, -1)]
@@ -139,7 +154,7 @@ class _Search:
 
     def _read(self, op: Op, value: int, axis: int) -> list[tuple[int, int]]:
         """Who reads a value: more values of the stream."""
-        call = next((self.norms[number] for number in op.calls if number in self.norms), None)
+        call = next((self.record.calls[number] for number in op.calls if number in self.norms), None)
         if call is not None and call.input == value and axis == -1:
             if call not in self.stream.norms:
                 self.stream.norms.append(call)
@@ -157,7 +172,8 @@ class _Search:
         return more
 
     def _normed(self, call: Call) -> None:
-        if not keeps_rotations(self.record, call, self.rotation):
+        norm = self.norms[call.number]
+        if not keeps_rotations(self.record, norm, call, self.rotation, bare=norm.name in self.bare):
             raise _Refused(f"the stream is read by {call.name}, which a rotation changes: it has a gain or shift")
         assert call.output is not None
         shape = self.record.values[call.output].shape

@@ -21,7 +21,7 @@ from codesign.models.preparation.equalize import (
 )
 from codesign.models.preparation.fold import Found, fold_backward, fold_forward
 from codesign.models.preparation.record import Record, Recorder
-from codesign.models.preparation.rotate import heads, streams, untie
+from codesign.models.preparation.rotate import folded, heads, streams, untie
 from codesign.models.preparation.running import first_outputs
 from codesign.models.preparation.types import STEPS, Match, Preparation, Step, Unmatched
 from codesign.models.streaming import holds_a_stream
@@ -126,17 +126,19 @@ class _Work:
             journal.undo()
 
     def _rotate(self) -> None:
-        """Tied embeddings are untied and gains folded on a copy, which is given up if no stream can be rotated."""
-        before, matches, accepted = self.module, list(self.matches), self.guard.accepted
-        self.module = self.guard.module = copy.deepcopy(before)
-        for place, key in untie(self._record(), self.module):
+        """Tied embeddings are untied and gains folded, if that makes a stream one that can be rotated."""
+        journal = Journal()
+        for place, key in untie(self._record()):
             tied = place[key]
             assert tied is not None
-            place[key] = nn.Parameter(tied.detach().clone(), requires_grad=tied.requires_grad)
-        unmatched = list(self.unmatched)
-        self._keep(fold_forward(self._record(), "rotate"))
-        self.unmatched = unmatched  # the reasons of streams say what matters
-        if not self._keep(streams(self._record())):
-            self.module = self.guard.module = before
-            self.matches, self.guard.accepted = matches, accepted
+            journal.put(place, key, nn.Parameter(tied.detach().clone(), requires_grad=tied.requires_grad))
+        record = self._record()
+        folds = fold_forward(record, "rotate")
+        expected = streams(record, folded(record, folds))
+        if any(isinstance(each, Change) for each in expected):
+            self._keep([each for each in folds if isinstance(each, Change)])
+            self._keep(streams(self._record()))
+        else:
+            self._keep(expected)
+            journal.undo()
         self._keep(heads(self._record()))

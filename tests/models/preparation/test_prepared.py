@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,16 @@ def test_a_network_that_takes_whole_batches_only_is_run_on_them() -> None:
     assert len(made.preparation.matches) == 1
 
 
+def test_a_network_of_which_only_parts_are_called_is_prepared() -> None:
+    parts = {"a": nn.Linear(8, 16), "b": nn.Linear(16, 4)}
+    task = task_of(Apply(lambda m, x: x, **parts), 8, forward=lambda m, x: m.b(F.relu(m.a(x))))
+    made = prepared(task, ("equalize",))
+    assert made.preparation is not None
+    assert [match.modules for match in made.preparation.matches] == [("a", "b")]
+
+
 def test_a_wrong_change_is_taken_back_and_the_others_stay(task: CustomTask) -> None:
     """By halves, until it is found."""
-    import copy
-
     module = copy.deepcopy(task.module)
     guard = Guard(task, module)
     a, b = module.get_submodule("a"), module.get_submodule("b")
