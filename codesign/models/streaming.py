@@ -134,8 +134,8 @@ def is_streamed(module: nn.Module, tensor: Tensor) -> bool:
 
 
 def reads_blocks(module: nn.Module) -> bool:
-    """Whether a module holds the weights of a block only while it runs."""
-    return hasattr(module, _ATTRIBUTE)
+    """Whether some weights of a module are read from disk while it runs."""
+    return any(hasattr(inner, _ATTRIBUTE) for inner in module.modules())
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from codesign.models.streaming import weights_of
 from codesign.workload.types import Workload
+
+if TYPE_CHECKING:
+    from codesign.models.preparation.types import Preparation
 
 Direction = Literal["minimize", "maximize"]
 Outputs = dict[str, Tensor]
@@ -84,6 +87,8 @@ class Task(abc.ABC):
     code: str = ""  # hash of the code of this task, besides that which all tasks share
     kept_bytes: int = 1 << 29  # of quantized weights that are kept from one evaluation to the next
     more_when_full: bool = True  # whether ``full`` runs or scores more than the deciding metric needs
+    preparation: Preparation | None = None  # of its network, see `codesign.models.preparation`
+    identity: str = ""  # the fingerprint, where the weights were computed and differ in last bits between machines
 
     @abc.abstractmethod
     def calibrate(self, module: nn.Module) -> None:
@@ -160,6 +165,8 @@ class Task(abc.ABC):
 
     def fingerprint(self) -> str:
         """Hash of network, data, seed and metric, under which results may be reused."""
+        if self.identity:
+            return self.identity
         h = hashlib.sha256(f"{self.name}|{self.deciding}|{self.scale}|{self.seed}".encode())
         for name, tensor in weights_of(self.module):
             h.update(name.encode())

@@ -9,8 +9,10 @@ error; a `Loss` gives a metric's unit and scale.
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +87,7 @@ _USERS = {
     "found_scale": "metric",
     "examples": "examples",
 }
+_WATCHED = "_watched_as"  # what a task was called when its methods were guarded
 
 
 def _watched(task: Task, spec: str) -> Task:
@@ -95,12 +98,27 @@ def _watched(task: Task, spec: str) -> Task:
             setattr(task, name, guard(getattr(task, name), f"{what} of '{spec}'", _shapes_of(task, name)))
     part = task.part
 
+    @functools.wraps(part)
     def watched_part() -> Part | None:
         found = part()
         return None if found is None else replace(found, task=_watched(found.task, spec))
 
     task.part = watched_part  # type: ignore[method-assign]  # as the methods above
+    vars(task)[_WATCHED] = spec
     return task
+
+
+def copied(task: Task) -> Task:
+    """A shallow copy of a task, whose guarded methods are its own instead of the original's."""
+    made = copy.copy(task)
+    spec = vars(made).pop(_WATCHED, None)
+    if spec is None:
+        return made
+    for name in _USERS & vars(made).keys():
+        own = inspect.unwrap(vars(made).pop(name))
+        if not inspect.ismethod(own):  # a function that the task was given instead of its class's method
+            setattr(made, name, own)
+    return _watched(made, spec)
 
 
 def _shapes_of(task: Task, method: str) -> Callable[[], str] | None:

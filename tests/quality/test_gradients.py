@@ -42,7 +42,7 @@ def samples() -> Tensor:
 
 
 def evaluator(middle: Run) -> Evaluator:
-    return Evaluator(CustomTask("some", Network(middle).eval(), samples(), samples(), None))
+    return Evaluator(CustomTask("some", Network(middle).eval(), samples(), samples(), None), ranges="mse")
 
 
 def table(middle: Run) -> np.ndarray:

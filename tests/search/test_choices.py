@@ -116,12 +116,12 @@ def test_a_wrong_method_is_refused_with_file_and_line(written: Written, task: st
 
 
 def test_a_study_measures_its_designs_by_their_methods(written: Written, tmp_path: Path) -> None:
-    path = written(task="methods: [nearest, gptq]")
+    path = written("int8, int4:int8", "methods: [nearest, gptq]")
     study = search(path, tmp_path / "study")
     front = load_front(tmp_path / "study")
     methods = {formats.method for design in front for _, formats in design.assignments["net"].layers}
     assert "gptq" in methods
-    assert {"int4:int4", "int4:int4+gptq"} <= set(study.record.sensitivities["net"]["first"])
+    assert {"int4:int8", "int4:int8+gptq"} <= set(study.record.sensitivities["net"]["first"])
     design = next(d for d in front if any(f.method == "gptq" for _, f in d.assignments["net"].layers))
     measured = Evaluator(make_task())(design.assignments["net"])
     assert measured.value == pytest.approx(design.quality["net"].value)

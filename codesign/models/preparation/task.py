@@ -1,0 +1,144 @@
+"""`prepared`: a task whose network was prepared for quantization, and computes what it did."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from codesign.errors import InputError, nearest
+from codesign.models.preparation.changes import Change, Guard, Journal, kept
+from codesign.models.preparation.equalize import (
+    ROUNDS,
+    SETTLED,
+    equalized,
+    input_magnitudes,
+    smoothed,
+    unsettled,
+)
+from codesign.models.preparation.fold import Found, fold_backward, fold_forward
+from codesign.models.preparation.record import Record, Recorder
+from codesign.models.preparation.rotate import folded, heads, streams, untie
+from codesign.models.preparation.running import first_outputs
+from codesign.models.preparation.types import STEPS, Match, Preparation, Step, Unmatched
+from codesign.models.streaming import reads_blocks
+from codesign.models.task import Task
+from codesign.models.user_task import copied
+from codesign.sources import digest
+
+
+def prepared(task: Task, steps: Sequence[Step]) -> Task:
+    """A copy of a task, with the same data and metrics, whose network was prepared by some steps in their order.
+
+    fold      batch normalisations, gains and shifts of norms into neighbouring layers
+    equalize  equal ranges of the channels between two layers
+    smooth    large activations into the weights that they meet
+    rotate    residual stream and values of attention into a basis without outliers; folds gains first
+
+    Layer names stay, and so do the outputs: to 1e-4 of the largest one on the calibration data. What else was looked at
+    stands in ``task.preparation``. The fingerprint is a hash of the original's, the steps and this package's code, not
+    of the weights, whose last bits differ from machine to machine.
+
+    Raises InputError for an unknown step, and for a network that is streamed from disk.
+    """
+    for step in steps:
+        if step not in STEPS:
+            raise InputError(f"unknown step of preparation '{step}'{nearest(step, STEPS)}")
+    if reads_blocks(task.module):
+        raise InputError(
+            f"{task.name}: a network that is read from disk block by block cannot be prepared: with more memory "
+            "(memory_gib) it is loaded whole"
+        )
+    identity = _identity(task, steps)
+    made = copied(task)
+    try:
+        made.module = copy.deepcopy(task.module)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"{task.name}: its network cannot be copied, so it cannot be prepared: {error}") from error
+    work = _Work(task, made.module)
+    for step in steps:
+        work.take(step)
+    made.module = work.module
+    made.identity = identity
+    made.preparation = Preparation(tuple(steps), tuple(work.matches), tuple(work.unmatched), work.guard.accepted)
+    return made
+
+
+def _identity(task: Task, steps: Sequence[Step]) -> str:
+    folder = Path(__file__).parent
+    code = digest(folder.rglob("*.py"), folder)
+    return hashlib.sha256("|".join([task.fingerprint(), *steps, code]).encode()).hexdigest()[:24]
+
+
+class _Work:
+    """A network, and what was done to it."""
+
+    def __init__(self, task: Task, module: nn.Module) -> None:
+        self.task, self.module = task, module
+        self.guard = Guard(task, module)
+        self.matches: list[Match] = []
+        self.unmatched: list[Unmatched] = []
+        self._recorded: tuple[list[int], Record] | None = None
+
+    def take(self, step: Step) -> None:
+        if step == "fold":
+            self._keep(fold_backward(self._record(), self.module))
+            self._keep(fold_forward(self._record()))
+        elif step == "equalize":
+            self._equalize()
+        elif step == "smooth":
+            self._keep(smoothed(self._record(), input_magnitudes(self.task, self.module)))
+        else:
+            self._rotate()
+
+    def _record(self) -> Record:
+        """The data flow of the network, watched again only if it holds other modules or parameters than before."""
+        parts = [id(each) for each in (*self.module.modules(), *self.module.parameters())]
+        if self._recorded is None or self._recorded[0] != parts:
+            with Recorder(self.module) as recorder:
+                first_outputs(self.task, self.module, rows=self.guard.rows)
+            self._recorded = parts, recorder.record  # which keeps the parts, and so their ids
+        return self._recorded[1]
+
+    def _keep(self, found: Found) -> list[Change]:
+        """Apply what was found, and note it; returns what stayed."""
+        changes = [each for each in found if isinstance(each, Change)]
+        self.unmatched += [each for each in found if isinstance(each, Unmatched)]
+        stayed, refused = kept(self.guard, changes)
+        self.matches += [each.match for each in stayed]
+        self.unmatched += [Unmatched(each.match.step, each.match.modules[0], reason) for each, reason in refused]
+        return stayed
+
+    def _equalize(self) -> None:
+        """Chains of layers change each other's ranges: what stayed is repeated until they settle."""
+        pairs, refused = equalized(self._record())
+        stayed = self._keep([*pairs.values(), *refused])
+        left, journal = [pair for pair, change in pairs.items() if change in stayed], Journal()
+        rounds = 0
+        while unsettled(left) > SETTLED and rounds < ROUNDS:
+            rounds += 1
+            for change in stayed:
+                change.apply(journal)
+        if rounds and not self.guard.accepts()[0]:
+            journal.undo()
+
+    def _rotate(self) -> None:
+        """Tied embeddings are untied and gains folded, if that makes a stream one that can be rotated."""
+        journal = Journal()
+        for place, key in untie(self._record()):
+            tied = place[key]
+            assert tied is not None
+            journal.put(place, key, nn.Parameter(tied.detach().clone(), requires_grad=tied.requires_grad))
+        record = self._record()
+        folds = fold_forward(record, "rotate")
+        expected = streams(record, folded(record, folds))
+        if any(isinstance(each, Change) for each in expected):
+            self._keep([each for each in folds if isinstance(each, Change)])
+            self._keep(streams(self._record()))
+        else:
+            self._keep(expected)
+            journal.undo()
+        self._keep(heads(self._record()))
