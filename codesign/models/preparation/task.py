@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,9 +69,14 @@ def prepared(task: Task, steps: Sequence[Step]) -> Task:
 
 
 def _identity(task: Task, steps: Sequence[Step]) -> str:
+    return hashlib.sha256("|".join([task.fingerprint(), *steps, _code()]).encode()).hexdigest()[:24]
+
+
+@functools.cache
+def _code() -> str:
+    """Hash of the code of this package."""
     folder = Path(__file__).parent
-    code = digest(folder.rglob("*.py"), folder)
-    return hashlib.sha256("|".join([task.fingerprint(), *steps, code]).encode()).hexdigest()[:24]
+    return digest(folder.rglob("*.py"), folder)
 
 
 class _Work:

@@ -27,6 +27,7 @@ def test_all_of_rewrite_is_folded_and_rotated(rewriting: RewriteTask) -> None:
     assert kinds.count("values in heads of 32") == 5
     assert sum(match.step == "equalize" for match in found.matches) == 10
     assert not any(each.step == "rotate" for each in found.unmatched)
+    assert made.workload().layers == rewriting.workload().layers
     part = made.part()
     assert part is not None
     assert part.task.module is made.module
