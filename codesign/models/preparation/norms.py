@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from codesign.models.preparation.hadamard import Rotation
 from codesign.models.preparation.record import Call, Record
 from codesign.models.preparation.weighted import exact
 
@@ -61,8 +62,8 @@ def affines(record: Record) -> list[Affine]:
     return [each for each in found if each is not None]
 
 
-def keeps_rotations(record: Record, norm: Gain, call: Call, rotation: Tensor, *, bare: bool = False) -> bool:
-    """Whether a norm turns a rotated input [..., C] into its rotated output; rotation: float64 [C, C].
+def keeps_rotations(record: Record, norm: Gain, call: Call, rotation: Rotation, *, bare: bool = False) -> bool:
+    """Whether a norm turns a rotated input [..., C] into its rotated output.
 
     bare: as it would without gain and shift.
     """
@@ -74,7 +75,7 @@ def keeps_rotations(record: Record, norm: Gain, call: Call, rotation: Tensor, *,
             gain.fill_(1.0 - norm.offset)
             for each in shift:
                 each.zero_()
-        return _close(double(x @ rotation), double(x) @ rotation)
+        return _close(double(rotation(x)), rotation(double(x)))
 
 
 def _names(norm: Gain) -> list[str]:

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from codesign.models.preparation.changes import Change, Journal
-from codesign.models.preparation.fold import Found, by_input, layers
+from codesign.models.preparation.fold import Found, layers
 from codesign.models.preparation.functions import COPIES, DROPOUTS, MOVES
-from codesign.models.preparation.hadamard import centred_rotation, random_rotation
+from codesign.models.preparation.hadamard import Rotation, centred_rotation, random_rotation
 from codesign.models.preparation.norms import Gain, gains, keeps_rotations
 from codesign.models.preparation.record import Call, Op, Record, Ref
 from codesign.models.preparation.types import Match, Unmatched
 from codesign.models.preparation.walk import Spread, channel_labels, walk
-from codesign.models.preparation.weighted import Weighted, exact, of_weight, own_bias, products, weighted
+from codesign.models.preparation.weighted import Weighted, exact, of_weight, own_bias, products, rotated, weighted
 
 _SEED = 0
 
@@ -72,7 +72,7 @@ def streams(record: Record, bare: Collection[str] = ()) -> Found:
     """Rotations of the streams that norms read; bare: names of norms whose gain and shift will be folded before."""
     found: Found = []
     seen: set[int] = set()
-    rotations: dict[int, list[Tensor]] = {}
+    rotations: dict[int, list[Rotation]] = {}
     all_products = products(record)
     norms = {call.number: each for each in gains(record) if each.axis == -1 for call in each.calls}
     for number, norm in norms.items():
@@ -104,7 +104,7 @@ class _Search:
         found: list[Weighted],
         norms: Mapping[int, Gain],
         bare: Collection[str],
-        rotation: Tensor,
+        rotation: Rotation,
         stream: Stream,
     ) -> None:
         self.record, self.rotation, self.stream = record, rotation, stream
@@ -227,7 +227,7 @@ def _on_cpu(leaf: Any) -> Any:
     return leaf.cpu() if isinstance(leaf, Tensor) else leaf
 
 
-def _rotated(record: Record, found: list[Weighted], stream: Stream, rotation: Tensor) -> Change:
+def _rotated(record: Record, found: list[Weighted], stream: Stream, rotation: Rotation) -> Change:
     """The change of a stream; raises `_Refused` where a weight of it has another use."""
     if not stream.writers and not stream.embeddings:
         raise _Refused("nothing writes the stream that it reads")
@@ -246,11 +246,11 @@ def _rotated(record: Record, found: list[Weighted], stream: Stream, rotation: Te
 
     def apply(journal: Journal) -> None:
         for parameter in embeddings:
-            journal.write(parameter, exact(parameter) @ rotation)
+            journal.write(parameter, rotated(exact(parameter), rotation))
         for each in writers:
             journal.write(each.weight, each.rotated_outputs(rotation))
             if each.bias is not None:
-                journal.write(each.bias, exact(each.bias) @ rotation)
+                journal.write(each.bias, rotated(exact(each.bias), rotation))
         for each in readers:
             journal.write(each.weight, each.rotated_inputs(rotation))
 
@@ -302,17 +302,16 @@ def _rotated_heads(mine: list[Weighted], spread: Spread) -> Change | Unmatched:
     for sink in spread.weights:
         if not _whole_heads(sink.labels, size) or not sink.product.turns:
             return Unmatched("rotate", source.layer, f"{sink.product.layer} does not read its heads whole")
-    rotation = random_rotation(size, _SEED)
+    rotation, rows = random_rotation(size, _SEED), chosen.nonzero().flatten().tolist()
 
     def apply(journal: Journal) -> None:
-        journal.write(source.weight, source.rotated_outputs(_blocks(rotation, chosen.nonzero().flatten(), len(free))))
+        journal.write(source.weight, source.rotated_outputs(rotation, rows))
         if source.bias is not None:
-            whole = _blocks(rotation, chosen.nonzero().flatten(), len(free))
-            journal.write(source.bias, exact(source.bias) @ whole)
+            journal.write(source.bias, rotated(exact(source.bias), rotation, rows))
         for sink in spread.weights:
-            read = by_input(sink, free.double()) * (sink.labels >= 0)
-            places = read.view(-1, size).all(dim=1).nonzero().flatten()
-            journal.write(sink.product.weight, sink.product.rotated_inputs(_blocks(rotation, places, len(sink.labels))))
+            first = sink.labels.view(-1, size)[:, 0]
+            read = (first >= 0) & chosen[first.clamp_min(0) // size]
+            journal.write(sink.product.weight, sink.product.rotated_inputs(rotation, read.nonzero().flatten().tolist()))
 
     return Change(Match("rotate", f"values in heads of {size}", (source.layer, *layers(spread))), apply)
 
@@ -325,11 +324,3 @@ def _whole_heads(labels: Tensor, size: int) -> bool:
     first = rows[:, :1]
     ordered = (rows == first + torch.arange(size)) & (first % size == 0)
     return bool((ordered | (rows < 0)).all()) and bool(((rows >= 0).all(1) | (rows < 0).all(1)).all())
-
-
-def _blocks(rotation: Tensor, places: Tensor, channels: int) -> Tensor:
-    """The matrix [channels, channels] that rotates some blocks of channels, and no others."""
-    found, size = torch.eye(channels, dtype=torch.float64), len(rotation)
-    for place in places.tolist():
-        found[place * size : (place + 1) * size, place * size : (place + 1) * size] = rotation
-    return found

@@ -38,7 +38,7 @@ class Spread:
     channels: int
     fixed: Tensor  # channels that reach what they may not, bool [channels]
     sinks: list[Sink] = field(default_factory=list)
-    passed: set[Passage] = field(default_factory=set)  # kinds of functions on the way
+    passages: dict[Passage, Tensor] = field(default_factory=dict)  # kinds of functions, and the channels that pass them
     reasons: list[str] = field(default_factory=list)
     heads: list[int] = field(default_factory=list)  # sizes of the heads of attentions that were passed
 
@@ -49,6 +49,12 @@ class Spread:
         for sink in self.sinks:
             read[sink.labels[sink.labels >= 0]] = True
         return read & ~self.fixed
+
+    @property
+    def passed(self) -> set[Passage]:
+        """The kinds of functions that free channels pass on their way."""
+        free = self.free
+        return {kind for kind, met in self.passages.items() if bool((met & free).any())}
 
     @property
     def weights(self) -> list[Sink]:
@@ -62,9 +68,16 @@ class Spread:
 
     def stop(self, labels: Tensor, reason: str) -> None:
         """Channels that must stay as they are."""
-        met = labels.unique().long()
-        self.fixed[met[met >= 0]] = True
+        self.fixed |= _met(labels, self.channels)
         self.reasons.append(reason)
+
+
+def _met(labels: Tensor, channels: int) -> Tensor:
+    """Which channels there are among labels, bool [channels]."""
+    once = labels[tuple(slice(1) if stride == 0 else slice(None) for stride in labels.stride())]
+    found = torch.zeros(channels + 1, dtype=torch.bool)
+    found[once.flatten().long()] = True  # -1 is the last place
+    return found[:-1]
 
 
 def walk(record: Record, sources: Mapping[int, Tensor], channels: int) -> Spread:
@@ -123,9 +136,11 @@ class _Walk:
         ):
             self._stop(op, held, "changes the channels in a way that is not followed")
             return
-        self.spread.passed.add(kind)
+        met = self.spread.passages.setdefault(kind, torch.zeros(self.spread.channels, dtype=torch.bool))
         for value, new in zip(op.writes, labels, strict=True):
-            if bool((new >= 0).any()):
+            there = _met(new, len(met))
+            met |= there
+            if bool(there.any()):
                 self.labels[value] = new
                 self._arrive(value)
 

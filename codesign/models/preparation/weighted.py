@@ -7,6 +7,7 @@ convolution [in, out / groups, ...].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from codesign.models.preparation.functions import CONVOLUTIONS, TRANSPOSED
+from codesign.models.preparation.hadamard import Rotation
 from codesign.models.preparation.record import Op, Record, Ref
 
 
@@ -44,8 +46,10 @@ class Weighted:
     @property
     def sizes(self) -> tuple[int, int]:
         """(input channels, output channels)"""
-        _, outputs, inputs, _ = self.canonical().shape
-        return inputs * self.groups, outputs * self.groups
+        first, second = self.weight.shape[:2]
+        if self.kind == "matmul":
+            return first, second
+        return (first, second * self.groups) if self.kind == "transposed" else (second * self.groups, first)
 
     def canonical(self) -> Tensor:
         """The weight as [groups, outputs / groups, inputs / groups, taps] in float64."""
@@ -92,15 +96,21 @@ class Weighted:
         """Whether its inputs and outputs can be rotated: not those of a convolution in groups."""
         return self.kind in ("linear", "matmul") or (self.kind == "conv" and self.groups == 1)
 
-    def rotated_inputs(self, rotation: Tensor) -> Tensor:
-        """The weight, float64, for inputs x R instead of x; rotation R: [in, in]."""
-        w = exact(self.weight)
-        return rotation.T @ w if self.kind == "matmul" else torch.einsum("oi...,ij->oj...", w, rotation)
+    def rotated_inputs(self, rotation: Rotation, blocks: Sequence[int] = (0,)) -> Tensor:
+        """The weight, float64, for inputs x R instead of x, where R rotates some blocks of channels."""
+        return rotated(exact(self.weight), rotation, blocks, axis=0 if self.kind == "matmul" else 1)
 
-    def rotated_outputs(self, rotation: Tensor) -> Tensor:
-        """The weight, float64, for outputs y R instead of y; rotation R: [out, out]."""
-        w = exact(self.weight)
-        return w @ rotation if self.kind == "matmul" else torch.einsum("o...,oj->j...", w, rotation)
+    def rotated_outputs(self, rotation: Rotation, blocks: Sequence[int] = (0,)) -> Tensor:
+        """The weight, float64, for outputs y R instead of y, where R rotates some blocks of channels."""
+        return rotated(exact(self.weight), rotation, blocks, axis=1 if self.kind == "matmul" else 0)
+
+
+def rotated(x: Tensor, rotation: Rotation, blocks: Sequence[int] = (0,), *, axis: int = -1) -> Tensor:
+    """A tensor, of whose channels along an axis some blocks are rotated, each of the size of the rotation."""
+    last = x.movedim(axis, -1)
+    parts = last.reshape(*last.shape[:-1], -1, len(rotation)).clone()
+    parts[..., list(blocks), :] = rotation(parts[..., list(blocks), :])
+    return parts.reshape(last.shape).movedim(-1, axis)
 
 
 def exact(tensor: Tensor) -> Tensor:
