@@ -42,10 +42,10 @@ def deviation(
     """Deviation of a layer's dot products in a unit of `lanes` products per step.
 
     weight: [N, K] or [N, T, C], or what it was rounded to (`OperandCodes.of`); activation: [M, K] or [M, T, C]; the
-    unit sums K = T taps of C channels in this order. Blocks run along C, the last one of a tap padded. Without `ranges` (of weight and activation), weights in formats
-    without blocks have one scale per row and activations a single scale, or one per row in a format per token; a tensor
-    [rows, 1] gives a range per row. At most 16 x 16 evenly spread outputs are
-    computed. bits: width of a fixed-point accumulator, if a unit of several formats has a wider one.
+    unit sums K = T taps of C channels in this order. Blocks run along C, the last one of a tap padded. Without `ranges`
+    (of weight and activation), weights in formats without blocks have one scale per row and activations a single scale,
+    or one per row in a format per token; a tensor [rows, 1] gives a range per row. At most 16 x 16 evenly spread
+    outputs are computed. bits: width of a fixed-point accumulator, if a unit of several formats has a wider one.
     Raises InputError as `Twin` does.
     """
     twin = Twin(pair, accumulator, lanes, bits=bits)
