@@ -200,6 +200,15 @@ def test_written_network_is_read_again(study: Path, tiny: CustomTask, evaluator:
         assert output_psnr_db(tiny.run(network), evaluator.outputs(assignment)) > 60
 
 
+def test_weights_that_the_study_has_rounded_are_not_rounded_again(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = export_design(study, "daaaa1111", "brevitas", tmp_path / "one")["tasks"]["tiny"]["path"]
+    monkeypatch.setattr("codesign.quality.rounding.chosen.rounded", lambda *_, **__: pytest.fail("rounded again"))
+    again = export_design(study, "daaaa1111", "brevitas", tmp_path / "two")["tasks"]["tiny"]["path"]
+    assert (Path(first) / "model.safetensors").read_bytes() == (Path(again) / "model.safetensors").read_bytes()
+
+
 def test_weights_come_from_the_folder(study: Path, tiny: CustomTask, tmp_path: Path) -> None:
     """A network of the same shape with other weights must not leak into what is loaded."""
     import copy
