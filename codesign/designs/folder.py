@@ -17,6 +17,7 @@ from codesign.files import write_atomic
 from codesign.jsonio import checked, read_json
 
 FRONT, DETAILS, EXAMPLES, SPACE = "front.json", "details.json", "examples.json", "space.yaml"
+EVALUATIONS = "evaluations"  # what was measured, and the weights that were rounded for it
 EARLIER = "earlier"  # fronts of earlier runs, each in a folder called by its time
 _OF_A_RUN = {"created", "made_with"}  # fields of a front that differ where nothing was found
 

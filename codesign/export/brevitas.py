@@ -21,8 +21,10 @@ from codesign.export.quantizers import (
     require_brevitas,
     supported,
     supported_names,
+    takes_scales,
     weight_quantizer,
 )
+from codesign.export.weights import ROOT
 from codesign.formats import Assignment, LayerFormats, get_format
 from codesign.formats.format import datapath
 from codesign.quality.ranges import Ranges
@@ -30,7 +32,6 @@ from codesign.workload import Product, ProductInterceptor
 
 OperandRanges = dict[str, dict[str, float]]  # layer -> operand (input, query, ...) -> largest magnitude
 
-_ROOT = "root"  # codesign.workload's name of the module itself
 _REPLACED: dict[type[nn.Module], str] = {
     nn.Linear: "QuantLinear",
     nn.Conv1d: "QuantConv1d",
@@ -68,14 +69,15 @@ def check_formats(assignment: Assignment) -> None:
     for layer, formats in assignment.layers:
         for role, name in formats.roles.items():
             fmt = get_format(datapath(name) if role == "weight" else name)  # as a weight, it is the plain format
-            if fmt.per_token and supported(get_format(fmt.datapath)):
+            if fmt.per_token and supported(get_format(fmt.datapath), role):
                 raise InputError(
                     f"layer '{layer}': a scale per token is not exported to Brevitas, which would take '{name}' as "
                     f"'{fmt.datapath}' with a calibrated range: another quality, to be measured first"
                 )
-            if not supported(fmt):
-                known = ", ".join(supported_names())
-                raise InputError(f"layer '{layer}': Brevitas has no format '{name}'; it has {known}")
+            if not supported(fmt, role):
+                which = f"a weight (method {formats.method})" if role == "weight" else "an activation"
+                known = ", ".join(supported_names(role)) + (", by every method" if role == "weight" else "")
+                raise InputError(f"layer '{layer}': Brevitas has no format '{name}' for {which}; it has {known}")
 
 
 def operand_ranges(assignment: Assignment, ranges: Ranges) -> OperandRanges:
@@ -92,7 +94,7 @@ def operand_ranges(assignment: Assignment, ranges: Ranges) -> OperandRanges:
 
 
 def build(module: nn.Module, assignment: Assignment, ranges: Mapping[str, Mapping[str, float]]) -> nn.Module:
-    """A Brevitas network in eval mode.
+    """A Brevitas network in eval mode; weights whose scales are given wait for them (`weights.give`, or a state).
 
     Args:
         module: the float network, which is copied and not changed.
@@ -138,7 +140,7 @@ def _layer(layer: str, old: nn.Module, formats: LayerFormats, ranges: Mapping[st
     fmt = get_format(formats.activation)
     quantizers = {
         "bias": old.bias is not None,
-        "weight_quant": weight_quantizer(get_format(formats.weight)),
+        "weight_quant": weight_quantizer(get_format(datapath(formats.weight)), given=takes_scales(formats)),
         "input_quant": activation_quantizer(fmt, -1 if isinstance(old, nn.Linear) else 1, ranges.get("input")),
     }
     kind = getattr(qnn, _REPLACED[type(old)])
@@ -168,7 +170,7 @@ class QuantAttentionMixin(nn.Module):
 
     def _quantized(self, product: Product) -> tuple[Tensor, Tensor] | None:
         owner, _, index = product.layer.partition("#")
-        if owner != _ROOT or product.kind not in ("attention_qk", "attention_pv"):
+        if owner != ROOT or product.kind not in ("attention_qk", "attention_pv"):
             return None
         names = ("query", "key") if product.kind == "attention_qk" else ("probability", "value")
         quantizers = self.attention_quant.get_submodule(index or "0")
@@ -218,7 +220,7 @@ def _quant_class(original: type[nn.Module]) -> type[nn.Module]:
 
 def _submodule(network: nn.Module, layer: str) -> nn.Module:
     """The module called `layer`; raises InputError if the layer is no module, but a slice or a computed weight."""
-    if layer == _ROOT:
+    if layer == ROOT:
         return network
     try:
         return network.get_submodule(layer)

@@ -19,6 +19,7 @@ from codesign.errors import CodesignError, EnvironmentProblem, InputError
 from codesign.export.brevitas import OperandRanges, build, check_formats, operand_ranges
 from codesign.export.quantizers import require_brevitas
 from codesign.export.study import ChosenDesign, read_design
+from codesign.export.weights import give, given_weights
 from codesign.files import empty_beside, write_atomic
 from codesign.formats import Assignment, get_format
 from codesign.formats.assignment import AssignmentError, parse_assignment
@@ -78,10 +79,10 @@ def export_brevitas(study_dir: Path, design_id: str, out_dir: Path) -> WrittenNe
             check_formats(assignment)
         except InputError as error:
             raise InputError(f"design '{design.id}', {task_name}: {error}") from None
-    exported = {
-        name: export_task(design.load(name), assignment, ranges=design.ranges[name])
-        for name, assignment in design.assignments.items()
-    }
+    exported = {}
+    for name, assignment in design.assignments.items():
+        task = design.load(name)
+        exported[name] = export_task(task, assignment, design.evaluator(name, task))
     facts: dict[str, WrittenNetwork] = {}
     for name, result in exported.items():
         folder = Path(out_dir) / name
@@ -109,6 +110,7 @@ def export_task(
     evaluator.check(assignment)
     fitted = operand_ranges(assignment, evaluator.network.ranges)
     network = build(task.module, assignment, fitted)
+    give(network, given_weights(task.module, assignment, evaluator.chosen))
     with torch.inference_mode():
         outputs = task.run(network)
     psnr_db = output_psnr_db(outputs, evaluator.outputs(assignment))

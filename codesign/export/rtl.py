@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -19,7 +19,7 @@ from codesign.hardware.rtl.verify.array_bench import ArrayCheck, Matrices
 from codesign.hardware.rtl.verify.bench import write_checks
 from codesign.hardware.rtl.verify.simulate import Verdict, simulate
 from codesign.models import Task
-from codesign.quality import Evaluator, LayerOperands, sample_operands
+from codesign.quality import LayerOperands, sample_operands
 
 READ_ME = """\
 Design {design} of the study {study}: {rows} x {columns} units, {dataflow}-stationary.
@@ -61,7 +61,7 @@ ROWS * (ROWS - 1) / 2 * L registers as wide as a row's activations.""",
 class LayerChoice:
     """The matrix product of a design with the most MACs in one mode of its unit."""
 
-    pair: FormatPair  # of the layer
+    pair: FormatPair  # of the layer, with its method
     task: str
     layer: str
     kind: str
@@ -162,7 +162,7 @@ def _checks(
 ) -> tuple[list[ArrayCheck], list[WrittenLayer]]:
     """For the layer chosen for each mode, in the unit's order: its check in the bench, and its entry in layer.json."""
     names = {choice.task for choice in chosen.values()}
-    evaluators = {name: Evaluator(tasks[name], ranges=design.ranges[name]) for name in names}
+    evaluators = {name: design.evaluator(name, tasks[name]) for name in names}
     operands = {name: sample_operands(tasks[name]) for name in evaluators}
     checks: list[ArrayCheck] = []
     layers: list[WrittenLayer] = []
@@ -171,8 +171,10 @@ def _checks(
             continue
         choice = chosen[datapath]
         found = _operands_of(operands[choice.task], choice)
-        ranges = found.ranges(choice.pair, evaluators[choice.task].network.ranges)
-        matrices = Matrices.of(unit.modes[mode], found.stationary, found.streamed, ranges)
+        evaluator = evaluators[choice.task]
+        ranges = found.ranges(choice.pair, evaluator.network.ranges)
+        weight = found.weight(choice.pair, evaluator.chosen)
+        matrices = Matrices.of(unit.modes[mode], weight, found.streamed, ranges)
         checks.append(ArrayCheck(made, mode, matrices))
         layers.append(_layer(checks[-1], choice, found))
     return checks, layers
@@ -204,7 +206,8 @@ def choose_layers(design: ChosenDesign, tasks: Mapping[str, Task]) -> dict[Forma
         workload = tasks[name].workload()
         for op in workload.operators:
             try:
-                pair = assignment[op.layer].pair(op.kind)
+                formats = assignment[op.layer]
+                pair = replace(formats.pair(op.kind), method=formats.method)
             except (KeyError, ValueError) as error:
                 raise InputError(f"design '{design.id}', {name}: layer '{op.layer}' has no formats ({error})") from None
             key = pair, name, op.layer, op.kind

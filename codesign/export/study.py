@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codesign.designs.design import Design
-from codesign.designs.folder import FRONT, SPACE, load_front
+from codesign.designs.folder import EVALUATIONS, FRONT, SPACE, load_front
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment
 from codesign.models import Task
+from codesign.quality import Evaluator
 from codesign.quality.ranges import RangeRule
 from codesign.search.space.loading import load_written
 from codesign.search.space.written import SpaceFile, TaskSpec
@@ -35,6 +36,10 @@ class ChosenDesign:
     def load(self, name: str) -> Task:
         """A task, with the data that it was measured on."""
         return load_written(self.specs[name], name, self.folder)
+
+    def evaluator(self, name: str, task: Task) -> Evaluator:
+        """An evaluator of a task as the study had it, with the weights that were rounded for the study."""
+        return Evaluator(task, cache=self.folder / EVALUATIONS, ranges=self.ranges[name])
 
     @property
     def assignments(self) -> dict[str, Assignment]:

@@ -51,6 +51,11 @@ class Quantized:
         """The dequantized tensor, in `dtype`."""
         return self.format.dequantize(self)
 
+    def rows(self, chosen: Tensor) -> Quantized:
+        """Some rows of a tensor with scales of its rows or of blocks along another axis; chosen: int64 indices."""
+        scales, zero_points = (None if x is None else x[chosen] for x in (self.scales, self.zero_points))
+        return replace(self, codes=self.codes[chosen], scales=scales, zero_points=zero_points)
+
     def scale_codes(self) -> Tensor:
         """`scales` as bit patterns of the format's scale element; raises ValueError for a cast."""
         if self.scales is None or self.format.scaling is None:

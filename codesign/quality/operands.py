@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
 from torch import Tensor
 
 from codesign.formats import FormatPair, get_format
-from codesign.formats.format import Amax
+from codesign.formats.format import Amax, Quantized
 from codesign.models.task import Task
 from codesign.quality.ranges import Ranges, Site, sites
+from codesign.quality.rounding import ChosenWeights
+from codesign.quality.rounding.moments import has_moments
+from codesign.quality.rounding.rows import is_transposed
 from codesign.workload import Product, ProductInterceptor
 
 SAMPLED = 16  # largest number of rows, and of columns, taken from a product
@@ -32,6 +35,36 @@ class LayerOperands:
     stationary: Tensor  # float32 [N, T, C], N <= 16
     low: Tensor  # float32 [M, 1], the least element that shares the scale of a row of `streamed` in a format per token:
     high: Tensor  # of the row itself, or of the sample of a convolution; and the largest
+    # int64 [N, T], of a weight: the place of each vector [C] of `stationary` among those of `rows_of`, counted through
+    # its groups, outputs and taps; None of an activation, and of a weight that no method rounds
+    places: Tensor | None
+
+    def weight(self, pair: FormatPair, chosen: ChosenWeights) -> Tensor | Quantized:
+        """`stationary`, or what the pair's method has rounded it to, as codes [N, T, C]."""
+        if self.places is None:
+            return self.stationary
+        found = chosen.of_layer(self.layer, get_format(pair.weight), pair.method)
+        return self.stationary if found is None else self._sampled(found, self.places)
+
+    def _sampled(self, rows: Quantized, places: Tensor) -> Quantized:
+        """The part of a weight, [R, T, C] or [R, T * C], that `stationary` is."""
+        channels = self.stationary.shape[2]
+        taps = rows.codes[0].numel() // channels
+
+        def shared(scales: Tensor) -> Tensor:
+            """One for each block of a vector, or one for each row, of which a vector is a part."""
+            if rows.format.is_block:
+                return scales.flatten(0, 1)[places]
+            return scales[places[:, :1] // taps]
+
+        assert rows.scales is not None
+        return replace(
+            rows,
+            codes=rows.codes.reshape(-1, channels)[places],
+            scales=shared(rows.scales),
+            zero_points=None if rows.zero_points is None else shared(rows.zero_points),
+            axis=2,
+        )
 
     def ranges(self, pair: FormatPair, calibrated: Ranges) -> tuple[Amax | None, Amax | None]:
         """The ranges of (stationary, streamed) that quality uses with `pair`; None where it has none."""
@@ -59,7 +92,7 @@ def sample_operands(task: Task) -> tuple[LayerOperands, ...]:
         if known is None or _length(product) > known.streamed.shape[1:].numel():
             streamed, stationary = (x.detach().float().clone() for x in _matrices(product))
             low, high = (x.detach().float() for x in _bounds(product, streamed))
-            found[key] = LayerOperands(*key, *sites(product), streamed, stationary, low, high)
+            found[key] = LayerOperands(*key, *sites(product), streamed, stationary, low, high, _places(product))
 
     with torch.inference_mode(), ProductInterceptor(task.module, observe, decompose=True):
         task.calibrate(task.module)
@@ -83,11 +116,24 @@ def _bounds(product: Product, streamed: Tensor) -> tuple[Tensor, Tensor]:
     return rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
 
 
+def _places(product: Product) -> Tensor | None:
+    """`LayerOperands.places` of a product, whose stationary operand `_matrices` has sampled."""
+    if sites(product)[1] is not None or not has_moments(product):
+        return None
+    w = product.stationary
+    if product.kind != "conv":
+        return _spread(w.shape[1 - product.stationary_axis % 2])[:, None]
+    taps = w.shape[2:].numel()
+    if is_transposed(product):
+        return _spread(w.shape[1] * taps)[:, None]
+    return _spread(w.shape[0] // product.groups)[:, None] * taps + torch.arange(taps)
+
+
 def _matrices(product: Product) -> tuple[Tensor, Tensor]:
     """(streamed [M, T, C], stationary [N, T, C]) of a product."""
     x, w = product.input, product.stationary
     if product.kind == "conv":
-        return _transposed(x, w) if product.function.startswith("conv_transpose") else _convolved(x, w)
+        return _transposed(x, w, product.groups) if is_transposed(product) else _convolved(x, w)
     if product.einsum is not None:
         labels = product.einsum
         taps = labels.k.replace(labels.a[product.input_axis], "")
@@ -138,7 +184,7 @@ def _convolved(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     return streamed, _sampled(w[:outputs].movedim(1, -1), spatial)
 
 
-def _transposed(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """(streamed, stationary) of a transposed convolution: input pixels, and each tap of a kernel as one output."""
-    x = x.reshape(-1, *x.shape[1 - w.ndim :])
-    return _sampled(x.movedim(1, -1), 0), _sampled(w.movedim(0, -1), 0)
+def _transposed(x: Tensor, w: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """(streamed, stationary) of a transposed convolution: pixels of the first group, each tap of a kernel an output."""
+    x, inputs = x.reshape(-1, *x.shape[1 - w.ndim :]), w.shape[0] // groups
+    return _sampled(x[:, :inputs].movedim(1, -1), 0), _sampled(w[:inputs].movedim(0, -1), 0)

@@ -251,7 +251,7 @@ def _format_changes(
 
 def _formats(given: LayerFormats) -> str:
     if given.weight is not None:
-        return f"{given.weight}:{given.activation}"
+        return str(given.choice)
     return f"{given.key}, {given.value}:{given.activation}"
 
 

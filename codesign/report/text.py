@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from codesign.designs import AcceleratorFacts, Design, Study, WorstSum
+from codesign.formats.assignment import METHODS, NEAREST
 from codesign.search.results.records import UNFOLDED
 from codesign.search.space.cost_metrics import COST_METRICS
 
@@ -175,8 +176,18 @@ def assumptions(files: Study) -> list[str]:
         f"{name}: {UNFOLDED.format(count)}" for name, task in files.record.tasks.items() if (count := task.batch_norms)
     ]
     of_cost = _OF_COST if files.hardware else ()
-    of_quality = [text for text in _OF_QUALITY if files.hardware or text != _OF_SUMS]
+    of_quality = [text for text in _OF_QUALITY if files.hardware or text != _OF_SUMS] + _rounded(files)
     return [*(of_quality if files.measured else _OF_GIVEN_FORMATS), *unfolded, *of_cost, *_bitops(files)]
+
+
+def _rounded(files: Study) -> list[str]:
+    """How weights of the reported designs are rounded, if not to the nearest."""
+    layers = (formats for d in files.front for assignment in d.assignments.values() for formats in assignment.values())
+    methods = sorted({formats.method for formats in layers} - {NEAREST})
+    if not methods:
+        return []
+    meant = "; ".join(f"+{method}: {METHODS[method]}" for method in methods)
+    return [f"Weights are rounded as their pair says, without a word to the nearest. {meant}."]
 
 
 def _bitops(files: Study) -> list[str]:

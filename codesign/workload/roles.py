@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -96,9 +96,11 @@ class RoleRules:
 
 
 def _parts(assignment: Assignment, workload: Workload) -> Iterator[tuple[str, FormatPair, int]]:
-    """(role, pair, MACs of one result) of every operator."""
+    """(role, pair with its method, MACs of one result) of every operator."""
     given, by_layer = dict(assignment.layers), roles(workload)
     for op in workload.operators:
         if op.layer not in given:
             raise InputError(f"{workload.name}: the assignment gives no formats for layer '{op.layer}'")
-        yield by_layer[op.layer], given[op.layer].pair(op.kind), op.macs * workload.repeats.get(op.phase, 1)
+        formats = given[op.layer]
+        pair = replace(formats.pair(op.kind), method=formats.method)
+        yield by_layer[op.layer], pair, op.macs * workload.repeats.get(op.phase, 1)

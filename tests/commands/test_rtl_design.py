@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from codesign.cli import main
 from codesign.export import rtl as export
@@ -14,6 +15,7 @@ from codesign.folders import MARK
 from codesign.formats import FormatPair, LayerFormats, get_format
 from codesign.models import load_task
 from codesign.quality.ranges import Ranges
+from codesign.quality.rounding import ChosenWeights
 from tests.designs import design, write_front
 from tests.programs import needed
 
@@ -50,8 +52,10 @@ FILES = {"array.v", "unit.v", "checks.v", "bench.v", "main.cpp", "README.txt", "
 
 def assigned(**other: str) -> dict[str, dict[str, str]]:
     """int8 in every layer but those named."""
-    layers = {layer: {"weight": "int8", "activation": "int8"} for layer in KINDS}
-    layers |= {layer: {"weight": name, "activation": name} for layer, name in other.items()}
+    pairs = dict.fromkeys(KINDS, "int8") | other
+    layers = {
+        layer: LayerFormats.of_pair(FormatPair.parse(pair), attention=False).to_dict() for layer, pair in pairs.items()
+    }
     workload = load_task("python:tests.tiny:task").workload()
     (attention,) = set(workload.layers) - set(KINDS)
     return layers | {attention: LayerFormats.of_pair(FormatPair.parse("int8"), attention=True).to_dict()}
@@ -62,7 +66,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study folder with a design in two formats on a chip of three, and one that its chip cannot run."""
     folder = tmp_path_factory.mktemp("study")
     designs: list[dict[str, Any]] = [
-        design("d00000001", {"tiny": assigned(to_q="mxfp4", head="mxfp4")}, CHIP),
+        design("d00000001", {"tiny": assigned(to_q="mxfp4 + gptq", head="mxfp4")}, CHIP),
         design("d00000002", {"tiny": assigned(head="mxfp8_e4m3")}, CHIP),
         design("d00000003", {"tiny": assigned()}, CHIP | {"accumulator": "int3"}),
     ]
@@ -95,10 +99,11 @@ def test_each_format_pair_is_checked_on_its_layer_with_most_macs(
 ) -> None:
     assert main(["rtl", str(study), "--design", "d00000001", "-o", str(tmp_path / "out"), "--json"]) == 0
     layers = {layer["pair"]: layer for layer in json.loads(capsys.readouterr().out)["layers"]}
-    assert set(layers) == {"int8:int8", "mxfp4:mxfp4"}  # the chip runs fp8_e4m3 as well, the design does not
+    assert set(layers) == {"int8:int8", "mxfp4:mxfp4+gptq"}  # the chip runs fp8_e4m3 as well, the design does not
     assert layers["int8:int8"]["kind"].startswith("attention")
-    assert layers["mxfp4:mxfp4"]["layer"] == "to_q"
-    assert layers["mxfp4:mxfp4"]["streamed"] == layers["mxfp4:mxfp4"]["stationary"] == [16, 1, 32]
+    rounded = layers["mxfp4:mxfp4+gptq"]
+    assert rounded["layer"] == "to_q"
+    assert rounded["streamed"] == rounded["stationary"] == [16, 1, 32]
 
 
 def test_operands_are_quantized_with_the_ranges_that_quality_uses(
@@ -117,6 +122,21 @@ def test_operands_are_quantized_with_the_ranges_that_quality_uses(
     assert [layer["layer"] for layer in facts["layers"]] == ["to_v", *set(assigned()) - set(KINDS)]
     ranges = Ranges(load_task("python:tests.tiny:task"))
     assert seen == [(None, ranges.get(("to_v", "input"), get_format("int8"))), (None, None)]
+
+
+def test_the_codes_of_a_weight_rounded_by_a_method_are_those_that_quality_uses(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(export.Matrices, "of", lambda *a, make=export.Matrices.of: seen.append(make(*a)) or seen[-1])
+    export.export_rtl(study, "d00000001", tmp_path / "out")
+    task = load_task("python:tests.tiny:task")
+    codes = ChosenWeights(task).of_layer("to_q", get_format("mxfp4"), "gptq").codes.view(-1, 32) & 15
+    nearest = get_format("mxfp4").quantize(task.module.to_q.weight.detach(), axis=-1).codes & 15
+    sampled = torch.linspace(0, len(codes) - 1, 16).long()
+    found = torch.from_numpy(seen[1].weight).permute(2, 0, 1).reshape(16, 32)  # [N, steps of 4 products]
+    assert torch.equal(found, codes[sampled].long())
+    assert not torch.equal(found, nearest[sampled].long())
 
 
 def test_a_format_per_token_is_checked_in_the_mode_of_the_plain_format(study: Path, tmp_path: Path) -> None:

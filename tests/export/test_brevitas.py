@@ -23,7 +23,7 @@ from tests.designs import design, write_front
 
 qnn = pytest.importorskip("brevitas.nn", reason="codesign[brevitas] is not installed")
 
-SCALED = [name for name in supported_names() if name != "fp32"]
+SCALED = [name for name in supported_names("activation") if name != "fp32"]
 
 
 def assign(evaluator: Evaluator, *pairs: str) -> Assignment:
@@ -37,6 +37,12 @@ def assign(evaluator: Evaluator, *pairs: str) -> Assignment:
     )
 
 
+def weights(evaluator: Evaluator, pair: str) -> Assignment:
+    """The pair in layers with a weight; attention in int8."""
+    attention = {n: f for n, f in assign(evaluator, "int8").layers if f.weight is None}
+    return Assignment.of(dict(assign(evaluator, pair).layers) | attention)
+
+
 @pytest.fixture(scope="module")
 def evaluator(tiny: CustomTask) -> Evaluator:
     return Evaluator(tiny)
@@ -47,7 +53,7 @@ def study(tmp_path: Path, tiny: CustomTask, evaluator: Evaluator, monkeypatch: p
     """A study folder with two designs of the tiny network, one of which Brevitas cannot hold."""
     folder = tmp_path / "study"
     designs = [
-        design("daaaa1111", {"tiny": assign(evaluator, "int8", "int4:fp8_e4m3").to_dict()}),
+        design("daaaa1111", {"tiny": assign(evaluator, "int8", "int4:fp8_e4m3", "mxfp4 + gptq").to_dict()}),
         design("dbbbb2222", {"tiny": assign(evaluator, "int8", "nvfp4").to_dict()}),
     ]
     write_front(
@@ -97,6 +103,31 @@ def test_uniform_network_equals_the_evaluated_one(tiny: CustomTask, evaluator: E
     assert export_task(tiny, assign(evaluator, pair), evaluator).psnr_db > 60
 
 
+@pytest.mark.parametrize(
+    "pair", ["int4:int8 + gptq", "int4_g32:int8 + gptq", "fp8_e4m3 + clip", "mxfp4 + gptq", "nvfp4:mxfp4 + gptq"]
+)
+def test_a_weight_rounded_by_a_method_keeps_its_codes_and_scales(
+    tiny: CustomTask, evaluator: Evaluator, pair: str
+) -> None:
+    """Scales that Brevitas would take from the rounded weight are others where the largest code is not used."""
+    assignment = weights(evaluator, pair)
+    exported = export_task(tiny, assignment, evaluator)
+    assert exported.psnr_db > 100
+    for layer in ("conv", "to_q", "head"):
+        fmt, owner = get_format(assignment[layer].weight), exported.network.get_submodule(layer)
+        chosen = evaluator.chosen.of_layer(layer, fmt, assignment[layer].method)
+        rows = chosen.dequantize().reshape(len(owner.weight), -1, owner.weight.shape[1]).transpose(1, 2)
+        rounded = owner.quant_weight()
+        assert torch.equal(rounded.value.reshape(rows.shape), rows)
+
+
+@pytest.mark.parametrize("pair", ["int4_g32:int8", "nvfp4:mxfp4", "mxfp4_rceil:mxfp4"])
+def test_a_weight_has_formats_whose_scales_brevitas_does_not_compute(
+    tiny: CustomTask, evaluator: Evaluator, pair: str
+) -> None:
+    assert export_task(tiny, weights(evaluator, pair), evaluator).psnr_db > 100
+
+
 def test_mixed_network_equals_the_evaluated_one(tiny: CustomTask, evaluator: Evaluator) -> None:
     mixed = assign(evaluator, "int8", "int4:fp8_e4m3", "mxfp6_e2m3:mxint8", "fp6_e3m2:fp16")
     assert export_task(tiny, mixed, evaluator).psnr_db > 60
@@ -124,10 +155,14 @@ def test_float_network_is_untouched(tiny: CustomTask, evaluator: Evaluator) -> N
     assert all(torch.equal(tensor, before[name]) for name, tensor in tiny.module.state_dict().items())
 
 
-def test_refusal_names_layer_and_format(tiny: CustomTask, evaluator: Evaluator) -> None:
+def test_refusal_names_layer_format_and_method(tiny: CustomTask, evaluator: Evaluator) -> None:
     layers = dict(assign(evaluator, "int8").layers)
-    layers["to_k"] = LayerFormats(activation="int8", weight="int4_g32")
-    with pytest.raises(InputError, match=r"layer 'to_k': Brevitas has no format 'int4_g32'; it has .*mxfp4"):
+    layers["to_k"] = LayerFormats(activation="int8", weight="int4_zp", method="gptq")
+    said = r"layer 'to_k': Brevitas has no format 'int4_zp' for a weight \(method gptq\); it has .*int4_g32,.*mxfp4"
+    with pytest.raises(InputError, match=said):
+        export_task(tiny, Assignment.of(layers), evaluator)
+    layers["to_k"] = LayerFormats(activation="int4_g32", weight="int8")
+    with pytest.raises(InputError, match=r"has no format 'int4_g32' for an activation; it has .*mxfp4"):
         export_task(tiny, Assignment.of(layers), evaluator)
 
 
@@ -160,9 +195,18 @@ def test_written_network_is_read_again(study: Path, tiny: CustomTask, evaluator:
     assert facts["psnr_db"] > 60
     assert facts["layers"] == len(evaluator.layers)
     network = load_brevitas(facts["path"])
-    assignment = assign(evaluator, "int8", "int4:fp8_e4m3")
+    assignment = assign(evaluator, "int8", "int4:fp8_e4m3", "mxfp4 + gptq")
     with torch.inference_mode():
         assert output_psnr_db(tiny.run(network), evaluator.outputs(assignment)) > 60
+
+
+def test_weights_that_the_study_has_rounded_are_not_rounded_again(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = export_design(study, "daaaa1111", "brevitas", tmp_path / "one")["tasks"]["tiny"]["path"]
+    monkeypatch.setattr("codesign.quality.rounding.chosen.rounded", lambda *_, **__: pytest.fail("rounded again"))
+    again = export_design(study, "daaaa1111", "brevitas", tmp_path / "two")["tasks"]["tiny"]["path"]
+    assert (Path(first) / "model.safetensors").read_bytes() == (Path(again) / "model.safetensors").read_bytes()
 
 
 def test_weights_come_from_the_folder(study: Path, tiny: CustomTask, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,8 @@ from codesign.models.custom import CustomTask
 from codesign.quality import LayerOperands, sample_operands
 from codesign.quality.quantized import quantize_tokens
 from codesign.quality.ranges import Ranges
+from codesign.quality.rounding import ChosenWeights
+from codesign.workload import ProductInterceptor
 
 
 def operands(module: nn.Module, x: Tensor) -> dict[tuple[str, str], LayerOperands]:
@@ -75,6 +79,31 @@ def test_sampled_rows_take_the_scales_per_token_of_their_layer(layer: nn.Module,
     codes = OperandCodes.of(fmt, found.streamed, ranges[1], per_row=False, block=0)
     axes = (3,) if isinstance(layer, nn.Linear) else (1, 2, 3)
     assert among(codes.dequantized, quantize_tokens(x, fmt, axes))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(20, 38, 2, groups=2), nn.ConvTranspose2d(20, 12, 2, groups=2), nn.Linear(40, 20)],
+)
+def test_codes_of_a_chosen_weight_are_those_of_the_sampled_rows(layer: nn.Module) -> None:
+    """The rounded weight in the layer's place, sampled, is what its codes stand for."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 40) if isinstance(layer, nn.Linear) else torch.randn(2, 20, 5, 6)
+    task = CustomTask("net", nn.Sequential(copy.deepcopy(layer)).eval(), x, x, None)
+    (found,), chosen = sample_operands(task), ChosenWeights(task)
+    for name in ("int4", "int4_g32_zp", "mxfp4", "nvfp4"):
+        fmt, seen = get_format(name), []
+        with ProductInterceptor(task.module, lambda p, fmt=fmt, seen=seen: seen.append(chosen.weight(p, fmt, "gptq"))):
+            task.run(task.module)
+        rounded = CustomTask("net", nn.Sequential(copy.deepcopy(layer)).eval(), x, x, None)
+        rounded.module[0].weight.data = seen[0]
+        (wanted,) = sample_operands(rounded)
+        quantized = found.weight(FormatPair(name, "int8", "gptq"), chosen)
+        codes = OperandCodes.of(fmt, quantized, None, per_row=True, block=32)
+        rows, taps, channels = wanted.stationary.shape
+        assert torch.equal(codes.dequantized.view(rows, taps, -1)[..., :channels], wanted.stationary)
+        values = torch.from_numpy(codes.elements * codes.outer.reshape(-1, 1)).float()
+        assert torch.allclose(values, codes.dequantized, rtol=1e-6)
 
 
 class Einsum(nn.Module):

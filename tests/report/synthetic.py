@@ -14,6 +14,7 @@ from codesign.designs import Candidate
 from codesign.formats import Assignment
 
 PAIRS = ["int8:int8", "int4_g32:int8", "fp8_e4m3:fp8_e4m3", "mxfp4:mxfp8_e4m3"]
+CHOICES = [*PAIRS, "mxfp4:mxfp8_e4m3+gptq"]
 LAYERS = {
     "restore": [("down.0.conv", "conv"), ("down.0.attn", "attention"), ("mid.conv", "conv"), ("up.0.proj", "linear")],
     "rewrite": [("layers.0.q_proj", "linear"), ("layers.0.self_attn", "attention"), ("lm_head", "linear")],
@@ -61,7 +62,8 @@ def _formats(kind: str, pair: str) -> dict[str, str]:
     first, second = pair.split(":")
     if kind == "attention":
         return {"activation": second, "key": first, "value": first}
-    return {"weight": first, "activation": second}
+    method = {"method": "gptq"} if first == "mxfp4" else {}
+    return {"weight": first, "activation": second} | method
 
 
 def _design(rng: random.Random, identifier: str, names: dict[str, Any], only: str | None = None) -> dict[str, Any]:
@@ -202,7 +204,7 @@ def _details(rng: random.Random, designs: list[dict[str, Any]], names: dict[str,
         "chosen": designs[4]["id"],
         "worst": designs[7]["id"],
         "history": [{"evaluations": 10 * i, "hypervolume": 1 - 0.5**i} for i in range(1, 6)],
-        "sensitivities": {t: {n: dict.fromkeys(PAIRS, 1e-4) for n, _ in layers} for t, layers in names.items()},
+        "sensitivities": {t: {n: dict.fromkeys(CHOICES, 1e-4) for n, _ in layers} for t, layers in names.items()},
         "timings": {"search": 30.0},
         "hardware_count": 2048,
         "log10_designs": 88.0,

@@ -59,6 +59,12 @@ def test_the_network_is_drawn_layer_by_layer(shown: tuple[Path, str, str]) -> No
     assert [strip.count("<div title=") for strip in strips] == [len(layers) for layers in LAYERS.values()]
 
 
+def test_a_layer_says_how_its_weight_is_rounded_and_what_that_loses(shown: tuple[Path, str, str]) -> None:
+    tips = re.findall(r'<div title="([^"]*by gptq[^"]*)"', shown[1])
+    assert tips
+    assert all("mxfp4 : mxfp8_e4m3 (weight by gptq)" in tip and "predicted loss" in tip for tip in tips)
+
+
 def test_pictures_of_each_kind_stand_side_by_side(shown: tuple[Path, str, str]) -> None:
     files = load_study(shown[0])
     captions = re.findall(r"<figure><img[^>]*>([^<]*)</figure>", shown[1])

@@ -108,12 +108,15 @@ def test_other_formats_a_little_worse_are_noise_and_much_worse_are_not(tmp_path:
 
 
 def test_layers_of_the_balanced_designs_show_their_formats_before_and_now(tmp_path: Path) -> None:
-    def edit(design: dict[str, Any]) -> None:
-        design["assignments"]["restore"]["mid.conv"] = {"weight": "nvfp4", "activation": "nvfp4"}
+    def edit(**method: str) -> Edit:
+        def changed(design: dict[str, Any]) -> None:
+            design["assignments"]["restore"]["mid.conv"] = {"weight": "nvfp4", "activation": "nvfp4"} | method
 
-    found = compare(study(tmp_path / "one"), study(tmp_path / "two", edit))
+        return changed
+
+    found = compare(study(tmp_path / "one", edit()), study(tmp_path / "two", edit(method="gptq")))
     assert list(found.formats) == ["restore"]
-    assert found.formats["restore"]["mid.conv"][1] == "nvfp4:nvfp4"
+    assert found.formats["restore"]["mid.conv"] == ("nvfp4:nvfp4", "nvfp4:nvfp4+gptq")
     assert "| restore | mid.conv |" in as_markdown(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,9 +117,19 @@ def test_rules_of_a_whole_network_applied_to_itself_change_nothing_where_roles_a
 
 
 def test_rules_survive_their_file(tmp_path: Path) -> None:
-    rules = RoleRules.of(_assigned(a=INT8, b=INT4, head=FP8), SMALL, {"study": "s", "design": "d1", "task": "t"})
+    assigned = _assigned(a=INT8, b=replace(INT4, method="gptq"), head=FP8)
+    rules = RoleRules.of(assigned, SMALL, {"study": "s", "design": "d1", "task": "t"})
     write_rules(tmp_path / "rules.yaml", rules)
     assert load_rules(tmp_path / "rules.yaml") == rules
+
+
+def test_a_role_keeps_how_its_weights_are_rounded() -> None:
+    applied = RoleRules.of(_assigned(a=INT8, b=replace(INT4, method="gptq"), head=FP8), SMALL, {}).apply(LARGE)
+    assert {layer: formats.method for layer, formats in applied.layers} == {
+        "x.0.q_proj": "gptq",
+        "x.1.q_proj": "gptq",
+        "lm_head": "nearest",
+    }
 
 
 @pytest.mark.parametrize(

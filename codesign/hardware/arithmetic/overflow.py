@@ -72,7 +72,7 @@ def check_overflow(unit: Summing, reductions: Iterable[Reduction]) -> None:
             needed = f"{'int' if kind == 'integer' else 'exact'}{required_bits(r.pair, r.k)}"
             raise InputError(
                 f"accumulator '{unit.accumulator}' has {bits} bits, which {r.task} layer '{r.layer}' can overflow: "
-                f"it sums K = {r.k} products of {r.pair}; take {needed} or fp32"
+                f"it sums K = {r.k} products of {r.pair.formats}; take {needed} or fp32"
             )
 
 

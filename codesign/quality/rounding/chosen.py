@@ -78,7 +78,11 @@ class ChosenWeights:
 
     def get(self, product: Product, fmt: Format, method: str) -> Quantized | None:
         """The rounded weight as rows (`rows_of`); None where it is rounded to the nearest."""
-        wanted = Wanted.of(product.layer, fmt.name, method)
+        return self.of_layer(product.layer, fmt, method)
+
+    def of_layer(self, layer: str, fmt: Format, method: str) -> Quantized | None:
+        """`get` of the layer's product."""
+        wanted = Wanted.of(layer, fmt.name, method)
         if method == NEAREST or fmt.is_cast:
             return None
         if not self._known(wanted):
@@ -89,7 +93,7 @@ class ChosenWeights:
         stored = self._store.get(wanted)
         if stored is None:  # somebody has deleted it
             self._stored.discard(wanted)
-            return self.get(product, fmt, method)
+            return self.of_layer(layer, fmt, method)
         return stored
 
     def weight(self, product: Product, fmt: Format, method: str) -> Tensor | None:

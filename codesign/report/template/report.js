@@ -28,7 +28,8 @@ function viridis(t) {
   const at = Math.min(Math.max(t, 0), 1) * (VIRIDIS.length - 1), i = Math.min(Math.floor(at), VIRIDIS.length - 2);
   return `rgb(${VIRIDIS[i].map((v, k) => Math.round(v + (VIRIDIS[i + 1][k] - v) * (at - i)))})`;
 }
-const pairOf = f => `${f.weight || f.key}:${f.activation}`;
+const formatsOf = f => [f.weight || f.key, f.activation];
+const pairOf = f => formatsOf(f).join(":") + (f.method ? `+${f.method}` : ""); // as FormatPair prints it
 
 const CHIP = F.hardware_given ?? true; // else formats alone were searched, and costs that depend on a chip are of a nominal one
 const alike = d => d.told_apart === false; // as good as a cheaper one within noise
@@ -87,7 +88,7 @@ function table(columns, rows, { onpick = null, ids = null } = {}) {
 }
 function colours(names) { return new Map([...new Set(names)].sort().map((n, i) => [n, PALETTE[i % PALETTE.length]])); }
 // One colour per format on the whole page, so that designs can be compared.
-const HUES = colours(F.designs.flatMap(d => Object.values(d.assignments).flatMap(a => Object.values(a).flatMap(f => pairOf(f).split(":")))));
+const HUES = colours(F.designs.flatMap(d => Object.values(d.assignments).flatMap(a => Object.values(a).flatMap(formatsOf))));
 function legend(map) { return el("div", { class: "legend" }, ...[...map].map(([n, c]) => el("span", {}, el("i", { style: `background:${c}` }), n))); }
 function bar(parts, unit) {
   const total = parts.reduce((s, p) => s + p[1], 0) || 1, map = new Map(parts.map((p, i) => [`${p[0]} ${human(p[1], unit)}`, PALETTE[i % PALETTE.length]]));
@@ -95,10 +96,10 @@ function bar(parts, unit) {
 }
 function strip(design, task) {
   const layers = T.tasks[task].layers, formats = design.assignments[task], costs = new Map(design.cost.tasks[task].layers.map(l => [l.name, l]));
-  const used = new Set(layers.flatMap(l => pairOf(formats[l.name]).split(":"))), map = new Map([...HUES].filter(([name]) => used.has(name))), most = Math.max(...layers.map(l => l.macs));
+  const used = new Set(layers.flatMap(l => formatsOf(formats[l.name]))), map = new Map([...HUES].filter(([name]) => used.has(name))), most = Math.max(...layers.map(l => l.macs));
   const cells = layers.map(l => {
-    const [w, a] = pairOf(formats[l.name]).split(":"), c = costs.get(l.name), s = T.sensitivities?.[task]?.[l.name]?.[pairOf(formats[l.name])];
-    const tip = `${l.name} (${l.kind})\n${w} : ${a}\n${human(l.macs)} MACs` + (CHIP ? `, ${human(c?.latency_s, "s")}, bound by ${c?.bound}` : "") + (s === undefined ? "" : `\npredicted loss ${human(s)}`);
+    const [w, a] = formatsOf(formats[l.name]), method = formats[l.name].method, c = costs.get(l.name), s = T.sensitivities?.[task]?.[l.name]?.[pairOf(formats[l.name])];
+    const tip = `${l.name} (${l.kind})\n${w} : ${a}${method ? ` (weight by ${method})` : ""}\n${human(l.macs)} MACs` + (CHIP ? `, ${human(c?.latency_s, "s")}, bound by ${c?.bound}` : "") + (s === undefined ? "" : `\npredicted loss ${human(s)}`);
     const tall = 10 + 64 * Math.sqrt(l.macs / most);
     return el("div", { title: tip }, el("i", { style: `height:${tall / 2}px;background:${map.get(w)}` }), el("i", { style: `height:${tall / 2}px;background:${map.get(a)};opacity:.62` }));
   });

@@ -38,9 +38,9 @@ class Accumulation:
         return self._sqnr_db[key]
 
     def _deviation(self, task: str, operands: LayerOperands, pair: FormatPair, unit: MacUnit) -> float:
-        ranges = operands.ranges(pair, self._evaluators[task].network.ranges)
-        count = lanes(unit, pair)
-        return deviation(pair, unit.accumulator, count, operands.stationary, operands.streamed, ranges=ranges).sqnr_db
+        evaluator = self._evaluators[task]
+        ranges, weight = operands.ranges(pair, evaluator.network.ranges), operands.weight(pair, evaluator.chosen)
+        return deviation(pair, unit.accumulator, lanes(unit, pair), weight, operands.streamed, ranges=ranges).sqnr_db
 
     def _of(self, task: str) -> dict[str, list[LayerOperands]]:
         if task not in self._operands:

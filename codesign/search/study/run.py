@@ -12,6 +12,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from codesign.designs import Candidate
+from codesign.designs.folder import EVALUATIONS
 from codesign.quality import sensitivities, try_metric
 from codesign.quality.unreached import Step
 from codesign.search.engine.engine import Proposal
@@ -127,7 +128,7 @@ class _Run:
         ledger.set_state(RUNNING)
         if study.workers != 1:
             assert study.storage is not None
-            name, cache = study.space.spec.name, study.folder / "evaluations"
+            name, cache = study.space.spec.name, study.folder / EVALUATIONS
             self._workers = Processes(study.workers, study.storage, name, cache.resolve())
         else:
             self._workers = Thread(ledger.queue, study.space.networks, study.evaluators)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from optuna.storages import BaseStorage
 
+from codesign.designs.folder import EVALUATIONS
 from codesign.errors import InputError
 from codesign.files import make_folder
 from codesign.hardware import cost_tables
@@ -142,7 +143,7 @@ def open_study(
     )
     claim_folder(folder, space, storage if isinstance(storage, str) else None)
     _check_records(space, ledger)
-    cache = folder / "evaluations"
+    cache = folder / EVALUATIONS
     evaluators = dict(
         evaluators or {name: Evaluator(n.task, cache=cache, ranges=n.ranges) for name, n in space.networks.items()}
     )

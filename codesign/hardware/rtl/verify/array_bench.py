@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from codesign.formats import get_format
-from codesign.formats.format import Amax
+from codesign.formats.format import Amax, Quantized
 from codesign.hardware.arithmetic.modes import Mode
 from codesign.hardware.rtl.emit.array import Array as Cells
 from codesign.hardware.rtl.verify.bench import Bits, Trace, to_bits
@@ -35,9 +35,13 @@ class Matrices:
 
     @classmethod
     def of(
-        cls, mode: Mode, weight: Tensor, activation: Tensor, ranges: tuple[Amax | None, Amax | None] = (None, None)
+        cls,
+        mode: Mode,
+        weight: Tensor | Quantized,
+        activation: Tensor,
+        ranges: tuple[Amax | None, Amax | None] = (None, None),
     ) -> Matrices:
-        """Quantize weight [N, K] or [N, T, C] and activation [M, K] or [M, T, C] as quality does.
+        """Quantize weight [N, K] or [N, T, C] and activation [M, K] or [M, T, C] as quality does, unless the weight is.
 
         ranges: clipping ranges of both; without them, weights have one scale per row and activations a single scale.
         A last step that does not fill the lanes is padded with zeros.

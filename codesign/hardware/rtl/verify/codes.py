@@ -25,20 +25,23 @@ class OperandCodes:
     dequantized: Tensor  # float32 [rows, K]
 
     @classmethod
-    def of(cls, form: Format, x: Tensor, amax: Amax | None, per_row: bool, block: int) -> OperandCodes:
+    def of(cls, form: Format, x: Tensor | Quantized, amax: Amax | None, per_row: bool, block: int) -> OperandCodes:
         """Quantize `x` [rows, C] or [rows, T, C] as quality does; C is padded to `block`, the larger of the two.
 
-        A format without blocks has one scale per row if its range is given by row, [rows, 1], if it is not given and
-        `per_row`, or if the format is per token; otherwise a single one.
+        What is quantized already, with scales of its rows or of blocks along C, keeps its codes and scales. A format
+        without blocks has one scale per row if its range is given by row, [rows, 1], if it is not given and `per_row`,
+        or if the format is per token; otherwise a single one.
         """
-        x = x.detach().float()
-        x = x[:, None] if x.ndim == 2 else x
-        rows, taps, channels = x.shape
-        if form.is_block:
-            q = form.quantize(x, axis=-1, amax=amax)
+        rows, taps, channels = x.shape if len(x.shape) == 3 else (x.shape[0], 1, x.shape[1])
+        if isinstance(x, Quantized):
+            assert x.format.name == form.datapath
+            q = x
+        elif form.is_block:
+            q = form.quantize(x.detach().float().reshape(rows, taps, channels), axis=-1, amax=amax)
         else:
             by_row = form.per_token or (per_row if amax is None else _by_row(amax))
-            q = get_format(form.datapath).quantize(x.flatten(1), axis=-1 if by_row else None, amax=amax)
+            flat = x.detach().float().reshape(rows, -1)
+            q = get_format(form.datapath).quantize(flat, axis=-1 if by_row else None, amax=amax)
         pad = -channels % block if block else 0
         codes = _padded(_codes(q).reshape(rows, taps, channels), pad)
         values = _padded(_values(q).reshape(rows, taps, channels), pad)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from math import inf, log10
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from codesign.formats import FormatPair, get_format
-from codesign.formats.format import Amax
+from codesign.formats.format import Amax, Quantized
 from codesign.hardware.arithmetic.overflow import required_bits, resolved
 from codesign.hardware.rtl.verify.codes import OperandCodes, scale_steps, stepped
 from codesign.hardware.rtl.verify.twin import Array, Floats, Twin
@@ -32,7 +33,7 @@ def deviation(
     pair: FormatPair,
     accumulator: str,
     lanes: int,
-    weight: Tensor,
+    weight: Tensor | Quantized,
     activation: Tensor,
     *,
     ranges: tuple[Amax | None, Amax | None] = (None, None),
@@ -40,17 +41,18 @@ def deviation(
 ) -> Deviation:
     """Deviation of a layer's dot products in a unit of `lanes` products per step.
 
-    weight: [N, K] or [N, T, C]; activation: [M, K] or [M, T, C]; the unit sums K = T taps of C channels in this order.
-    Blocks run along C, the last one of a tap padded. Without `ranges` (of weight and activation), weights in formats
-    without blocks have one scale per row and activations a single scale, or one per row in a format per token; a tensor
-    [rows, 1] gives a range per row. At most 16 x 16 evenly spread outputs are
-    computed. bits: width of a fixed-point accumulator, if a unit of several formats has a wider one.
+    weight: [N, K] or [N, T, C], or what it was rounded to (`OperandCodes.of`); activation: [M, K] or [M, T, C]; the
+    unit sums K = T taps of C channels in this order. Blocks run along C, the last one of a tap padded. Without `ranges`
+    (of weight and activation), weights in formats without blocks have one scale per row and activations a single scale,
+    or one per row in a format per token; a tensor [rows, 1] gives a range per row. At most 16 x 16 evenly spread
+    outputs are computed. bits: width of a fixed-point accumulator, if a unit of several formats has a wider one.
     Raises InputError as `Twin` does.
     """
     twin = Twin(pair, accumulator, lanes, bits=bits)
     block = max(twin.mode.weight.block, twin.mode.activation.block)
-    columns, rows = _spread(len(weight), MOST_COLUMNS), _spread(len(activation), MOST_ROWS)
-    w = OperandCodes.of(get_format(pair.weight), weight[columns], _chosen(ranges[0], columns), True, block)
+    columns, rows = _spread(weight.shape[0], MOST_COLUMNS), _spread(len(activation), MOST_ROWS)
+    some = weight.rows(torch.from_numpy(columns)) if isinstance(weight, Quantized) else weight[columns]
+    w = OperandCodes.of(get_format(pair.weight), some, _chosen(ranges[0], columns), True, block)
     a = OperandCodes.of(get_format(pair.activation), activation[rows], _chosen(ranges[1], rows), False, block)
     codes = stepped(w.codes, lanes)[..., None], stepped(a.codes, lanes)[:, :, None]
     scales = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 from codesign.errors import InputError
-from codesign.formats import FormatPair
+from codesign.formats import FormatPair, get_format
+from codesign.hardware.rtl.verify.codes import OperandCodes
 from codesign.hardware.rtl.verify.deviation import Deviation, described, deviation
 
 P = FormatPair.parse
@@ -69,6 +71,20 @@ def test_blocks_run_along_the_channels_of_each_tap() -> None:
     assert found.steps == 18  # 9 taps of 24 channels, filled up to a block of 32, 16 at a time
     assert found.outputs == 64
     assert found.against_fp32_db > 115
+
+
+@pytest.mark.parametrize("name", ["int4", "int4_g32_zp", "mxfp4", "nvfp4"])
+def test_a_weight_that_is_rounded_already_keeps_its_codes(name: str) -> None:
+    """Its codes give the sums of its values; with twice the scales, which no rule would pick, they are the same."""
+    rounded = get_format(name).quantize(WEIGHT, axis=-1)
+    pair = P(f"{name}:fp8_e4m3 + gptq")
+    assert deviation(pair, "fp32", 16, rounded, ACTIVATION) == measured(f"{name}:fp8_e4m3", "fp32")
+    scales = rounded.scales
+    assert scales is not None
+    doubled = OperandCodes.of(get_format(name), replace(rounded, scales=2 * scales), None, True, 32)
+    once = OperandCodes.of(get_format(name), rounded, None, True, 32)
+    assert np.array_equal(doubled.codes, once.codes)
+    assert torch.equal(doubled.dequantized, 2 * once.dequantized)
 
 
 def test_given_ranges_clip() -> None:
