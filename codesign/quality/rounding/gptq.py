@@ -43,6 +43,8 @@ def rounded(rows: Tensor, fmt: Format, moments: Tensor, *, compensate: bool) -> 
     of_tensor = float(work.abs().max()) if scaling.tensor_scale is not None else None
     importance = _alive(moments.diagonal(dim1=1, dim2=2))
     inverse = _inverse_factor(moments, importance) if compensate else None
+    if inverse is not None:
+        importance = inverse.diagonal(dim1=1, dim2=2).square().reciprocal()
     codes = torch.empty_like(work)
     found: list[Scales] = []
     for block in _blocks(taps, channels, scaling.block):
