@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from codesign import __version__
-from codesign.commands.values import duration, folder, positive, seed, whole
+from codesign.commands.values import duration, folder, positive, seed, steps, whole
 
 
 class Parser(argparse.ArgumentParser):
@@ -169,7 +169,15 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _task_options(p)
     _formats_or_assignment(p)
     p.add_argument("--quick", action="store_true", help="measure the deciding metric only")
-    _ranges(p, "rule that clips activations in plain formats (default mse)")
+    p.add_argument(
+        "--prepare",
+        type=steps,
+        default=("usual",),
+        metavar="STEPS",
+        help="how the float network is changed first, without a change of its outputs: usual, none, or some of fold, "
+        "equalize, smooth, rotate, separated by commas (default usual, as in a space)",
+    )
+    _ranges(p, "rule that clips activations in plain formats (default auto)")
 
 
 def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -8,6 +8,7 @@ from codesign.commands.output import assignment_for, print_json, print_table
 from codesign.commands.progress import WAIT_S, StageProgress
 from codesign.commands.values import task_options
 from codesign.models import load_task
+from codesign.models.preparation import prepared_by
 from codesign.quality import Evaluator
 from codesign.quality.ranges import DEFAULT_RULE
 from codesign.quality.trial import try_network
@@ -16,7 +17,7 @@ from codesign.quality.trial import try_network
 def run(arguments: argparse.Namespace) -> int:
     with StageProgress(WAIT_S, silent=arguments.json) as progress:
         progress("evaluate", 0, 3, "loading the network")
-        task = load_task(arguments.task, options=task_options(arguments.set))
+        task = prepared_by(load_task(arguments.task, options=task_options(arguments.set)), arguments.prepare)
         assignment = assignment_for(task.workload(), arguments)
         evaluator = Evaluator(task, ranges=arguments.ranges or DEFAULT_RULE)
         evaluator.check(assignment)

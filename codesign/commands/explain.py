@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name, task in facts["tasks"].items():
         print(_measured_by(name, task))
         print(_takes(facts["forecasts"][name]))
+        if facts["preparations"][name] is not None:
+            print_table(*_prepared(name, facts["preparations"][name]))
     for name, layers in facts["layers"].items():
         rows = [
             [la["name"], la["kind"], human(la["macs"]), human(la["parameters"]), la["tied_to"] or str(la["choices"])]
@@ -72,6 +76,20 @@ def _takes(found: Mapping[str, float]) -> str:
     )
 
 
+def _prepared(name: str, found: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+    """What was done to a network before it is quantized: a table of what was matched, and of what was not, and why."""
+    many = Counter((match["step"], match["what"]) for match in found["matches"])
+    rows = [[step, what, str(count), ""] for (step, what), count in many.items()]
+    left = Counter((each["step"], each["reason"]) for each in found["unmatched"])
+    first = {(each["step"], each["reason"]): each["module"] for each in reversed(found["unmatched"])}
+    for (step, reason), count in left.items():
+        others = f" and {count - 1} more" if count > 1 else ""
+        rows.append([step, f"not: {reason}", str(count), f"{first[step, reason]}{others}"])
+    steps, error = ", ".join(found["steps"]), found["error"]
+    title = f"{name}: prepared by {steps}; outputs moved by {error:.1g} of the largest (prepare: none to leave it)"
+    return title, ["step", "found", "times", "where"], rows
+
+
 def _what_counts(facts: dict[str, Any]) -> str:
     if facts["fixed"]:
         given = "; ".join(f"{name}: {' or '.join(labels)}" for name, labels in facts["fixed"].items())
@@ -96,6 +114,10 @@ def explained(space: SearchSpace) -> dict[str, Any]:
         },
         "forecasts": {
             name: forecast(network.task, network.workload).to_dict() for name, network in space.networks.items()
+        },
+        "preparations": {
+            name: None if network.task.preparation is None else asdict(network.task.preparation)
+            for name, network in space.networks.items()
         },
         "budgets": {o.name: limit for o, limit in space.budgets},
         "accumulators": space.spec.chip.accumulator,

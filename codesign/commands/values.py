@@ -48,6 +48,16 @@ def duration(text: str) -> float:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}[match[2]]
 
 
+def steps(text: str) -> tuple[str, ...]:
+    """Steps of preparation, separated by commas, or a word, see `codesign.models.preparation.steps_of`."""
+    from codesign.models.preparation import steps_of
+
+    try:
+        return steps_of([word.strip() for word in text.split(",")])
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def task_options(written: Sequence[str]) -> TaskOptions | None:
     """The options of --set KEY=VALUE, one or more; None without any. Raises InputError on an unknown key or value."""
     if not written:

@@ -34,6 +34,9 @@ class TaskFacts(JsonModel):
     scale: Scale
     ranges: Annotated[RangeRule, Field(description="how activations in plain formats are clipped")]
     data: Annotated[Text, Field(description="hash of calibration and evaluation data")]
+    prepared: Annotated[
+        tuple[str, ...], Field(strict=False, description="steps that changed the float network, and not its outputs")
+    ] = ()
 
 
 class Front(JsonModel):

@@ -101,13 +101,13 @@ def test_a_hopeless_part_ends_the_evaluation(tiny: CustomTask, rough: Network, t
     whole = evaluator(assignment)
     assert whole.n == 48
     assert whole.part is not None
-    given_up = evaluator(assignment, enough=0.5 * whole.part)
+    given_up = evaluator(assignment, enough=whole.part - 0.5)
     assert given_up.of_part
     assert given_up.n == 16
     assert given_up.value == pytest.approx(whole.part, rel=1e-4)
-    assert evaluator(assignment, enough=2 * whole.part) == whole
+    assert evaluator(assignment, enough=whole.part + 0.5) == whole
     before = evaluator.measured
-    assert evaluator(assignment, enough=0.5 * whole.part) == given_up
+    assert evaluator(assignment, enough=whole.part - 0.5) == given_up
     assert evaluator.measured == before
 
 

@@ -150,7 +150,7 @@ def test_the_space_and_the_command_line_choose_the_ranges(tmp_path: Path) -> Non
     file.write_text(SPACE.replace(':task"}', ':task", ranges: percentile}'))
     assert load_space(file).networks["tiny"].ranges == "percentile"
     assert load_space(file, ranges="minmax").networks["tiny"].ranges == "minmax"
-    hashes = {load_space(file, ranges=rule).space_hash for rule in ("mse", "minmax", "percentile")}
+    hashes = {load_space(file, ranges=rule).space_hash for rule in ("auto", "minmax", "percentile")}
     assert len(hashes) == 3
     file.write_text(SPACE)
     assert load_space(file).space_hash in hashes  # the default, written or not
@@ -159,13 +159,15 @@ def test_the_space_and_the_command_line_choose_the_ranges(tmp_path: Path) -> Non
 def test_a_study_with_other_ranges_does_not_go_on(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     space = study.parent / "space.yaml"
     assert main(["search", str(space), "--out", str(study), "--resume"]) == 2
-    assert "was made with ranges tiny: minmax, now tiny: mse" in capsys.readouterr().err
+    assert "was made with ranges tiny: minmax, now tiny: auto" in capsys.readouterr().err
 
 
 def test_an_unknown_rule_is_refused_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(SPACE.replace(':task"}', ':task", ranges: max}'))
-    with pytest.raises(InputError, match=r"space.yaml:4: tasks.tiny.ranges: .*'mse', 'minmax' or 'percentile'"):
+    with pytest.raises(
+        InputError, match=r"space.yaml:4: tasks.tiny.ranges: .*'auto', 'minmax', 'mse', 'output' or 'percentile'"
+    ):
         load_space(file)
 
 
@@ -274,7 +276,8 @@ def test_what_a_chip_decides_needs_hardware(old: str, new: str, line: int, tmp_p
 
 def test_batch_normalisations_that_are_not_folded_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = "2 batch normalisations are not folded"
-    folder = searched(tmp_path, SPACE.replace("tests.tiny:task", "tests.tiny:normed"), "--evaluations", "4")
+    text = SPACE.replace('tests.tiny:task"', 'tests.tiny:normed", prepare: none')
+    folder = searched(tmp_path, text, "--evaluations", "4")
     assert said in capsys.readouterr().out
     assert said in (folder / "report.md").read_text()
     assert said in (folder / "report.html").read_text()

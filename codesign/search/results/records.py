@@ -93,6 +93,7 @@ def task_facts(space: SearchSpace, name: str) -> TaskFacts:
         scale=network.task.scale,
         ranges=network.ranges,
         data=network.task.data_fingerprint(),
+        prepared=network.task.preparation.steps if network.task.preparation is not None else (),
     )
 
 

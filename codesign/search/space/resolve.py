@@ -23,6 +23,7 @@ from codesign.hardware.chip.memory_types import is_file
 from codesign.hardware.units.mac import MacUnit
 from codesign.hardware.units.unit_model import load_model
 from codesign.models.directories import TaskOptions
+from codesign.models.preparation import USUAL
 from codesign.models.streaming import reads_blocks
 from codesign.quality import Evaluator
 from codesign.quality.ranges import DEFAULT_RULE, RangeRule
@@ -78,7 +79,13 @@ class SearchSpace:
             for key in ("workload", "formats", "assignment", "ties"):  # older spaces without these keys keep their hash
                 if not task[key]:
                     del task[key]
-            for key, usual in (("ranges", DEFAULT_RULE), ("unseen", "refuse"), ("attention", ""), ("methods", {})):
+            for key, usual in (
+                ("ranges", DEFAULT_RULE),
+                ("unseen", "refuse"),
+                ("attention", ""),
+                ("methods", {}),
+                ("prepare", [USUAL]),
+            ):
                 if task[key] == usual:
                     del task[key]
             for key in TaskOptions.model_fields:

@@ -17,6 +17,7 @@ from codesign.hardware.chip.axes import Axis
 from codesign.hardware.chip.files import written_value
 from codesign.hardware.chip.memory_types import is_file
 from codesign.models.directories import TaskOptions, is_directory_task
+from codesign.models.preparation import USUAL, steps_of
 from codesign.quality.ranges import DEFAULT_RULE, RangeRule
 from codesign.workload.completeness import Unseen
 from codesign.yamlio import Written, with_fields
@@ -39,6 +40,7 @@ def _check_word(word: str) -> str:
 _OWNERS = {
     "layers": "task",
     "methods": "task",
+    "prepare": "task",
     "ties": "task",
     "ranges": "task",
     "unseen": "task",
@@ -56,6 +58,7 @@ class TaskSpec(TaskOptions):
     methods: dict[str, _Listed] = Field(
         default_factory=dict
     )  # layer glob -> how weights may be rounded; or one for all
+    prepare: list[str] = [USUAL]  # how the float network is changed first: usual, none, or steps
     ties: list[_Listed] = []  # globs of layers that must take the same pair
     ranges: RangeRule = DEFAULT_RULE  # rule that clips activations in plain formats
     unseen: Unseen = "refuse"  # what to do if many weights enter no product that is recognised
@@ -75,6 +78,16 @@ class TaskSpec(TaskOptions):
     @classmethod
     def _known_pairs(cls, layers: dict[str, list[str]]) -> dict[str, list[str]]:
         return {glob: [_check_pair(p) for p in pairs] for glob, pairs in layers.items()}
+
+    @field_validator("prepare", mode="before")
+    @classmethod
+    def _one_step(cls, prepare: object) -> object:
+        return [prepare] if isinstance(prepare, str) else prepare
+
+    @field_validator("prepare")
+    @classmethod
+    def _known_steps(cls, prepare: list[str]) -> list[str]:
+        return list(steps_of(prepare))
 
     @field_validator("methods", mode="before")
     @classmethod
