@@ -28,6 +28,7 @@ METHODS = {
     NEAREST: "each number to the nearest of the format",
     "clip": "scales that lose least on the layer's inputs, each number to the nearest",
     "gptq": "such scales, and each number so that it makes up for the errors of those before it",
+    "descent": "as gptq, and then each number again, three times, with all others known",
 }
 """How weights are rounded; see `codesign.quality.rounding`."""
 

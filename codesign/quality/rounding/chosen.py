@@ -115,7 +115,7 @@ class ChosenWeights:
     def _choose(self, wanted: Wanted, product: Product, moments: Tensor) -> None:
         with torch.no_grad(), present(self._task.module, product.stationary):
             rows = rows_of(product)
-            quantized = rounded(rows, get_format(wanted.format), moments, compensate=wanted.method == "gptq")
+            quantized = rounded(rows, get_format(wanted.format), moments, wanted.method)
         if self._store is not None and self._store.put(wanted, quantized):
             self._stored.add(wanted)
         else:

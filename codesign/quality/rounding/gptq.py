@@ -16,6 +16,7 @@ from torch import Tensor
 from codesign.formats import Format
 from codesign.formats.format import Quantized
 from codesign.formats.kernel import Scales, elements
+from codesign.quality.rounding.descent import descend
 from codesign.quality.rounding.scales import block_scales
 
 _DAMPING = 0.01  # of the mean of H's diagonal, added to it
@@ -24,71 +25,88 @@ _PANEL = 128  # columns whose errors are taken to the others together
 
 @dataclass(frozen=True)
 class _Block:
-    """Columns [first, last) that share a scale in each row."""
+    """Columns [first, last) that share a scale in each row, and those scales."""
 
     first: int
     last: int
+    scales: Scales
+
+    def nearest(self, part: Tensor, fmt: Format) -> tuple[Tensor, Tensor]:
+        """The nearest elements to numbers of these columns [G, N, k], relative to the zero point, and their values."""
+        found = elements(part.reshape(-1, part.shape[2], 1).contiguous(), self.scales, fmt.element, True)
+        return found.view(part.shape), (found * self.scales.total).view(part.shape)
 
 
-def rounded(rows: Tensor, fmt: Format, moments: Tensor, *, compensate: bool) -> Quantized:
+def rounded(rows: Tensor, fmt: Format, moments: Tensor, method: str) -> Quantized:
     """Rows [G, N, T, C] in a format with scales.
 
-    moments: float32 [G, K, K] with K = T * C, see `Moments`. compensate: whether errors are made up for (GPTQ).
+    moments: float32 [G, K, K] with K = T * C, see `Moments`. method: clip, gptq or descent.
     Returns codes [G * N, T, C] with blocks along C, or [G * N, T * C] with one scale per row.
     """
     groups, outputs, taps, channels = rows.shape
-    work = rows.detach().float().reshape(groups, outputs, taps * channels).clone()
+    weight = rows.detach().float().reshape(groups, outputs, taps * channels)
+    work = weight.clone()
     scaling = fmt.scaling
     assert scaling is not None
     of_tensor = float(work.abs().max()) if scaling.tensor_scale is not None else None
     importance = _alive(moments.diagonal(dim1=1, dim2=2))
-    inverse = _inverse_factor(moments, importance) if compensate else None
-    if inverse is not None:
+    inverse = None
+    if method != "clip":
+        moments = _damped(moments, importance)
+        inverse = _inverse_factor(moments)
+        # what is left of a column's error when those that follow have made up for it
         importance = inverse.diagonal(dim1=1, dim2=2).square().reciprocal()
-    codes = torch.empty_like(work)
-    found: list[Scales] = []
-    for block in _blocks(taps, channels, scaling.block):
-        part = work[:, :, block.first : block.last]
-        weights = importance[:, None, block.first : block.last].expand_as(part).reshape(-1, part.shape[2])
-        scales = block_scales(part.reshape(-1, part.shape[2]), fmt, importance=weights, of_tensor=of_tensor)
-        found.append(scales)
+    codes, values = torch.empty_like(work), torch.empty_like(work)
+    blocks: list[_Block] = []
+    joint = moments if method == "clip" and groups == 1 else None
+    for first, last in _spans(taps, channels, scaling.block):
+        part = work[:, :, first:last]
+        flat = part.reshape(-1, part.shape[2])
+        if joint is None:
+            weights = importance[:, None, first:last].expand_as(part).reshape(flat.shape)
+            scales = block_scales(flat, fmt, weights, of_tensor=of_tensor)
+        else:
+            scales = block_scales(flat, fmt, joint[0, first:last, first:last], joint=True, of_tensor=of_tensor)
+        blocks.append(_Block(first, last, scales))
         if inverse is None:
-            codes[:, :, block.first : block.last] = _elements(part, scales, fmt)
-            continue
-        for first in range(block.first, block.last, _PANEL):
-            last = min(first + _PANEL, block.last)
-            errors = _panel(work, codes, first, last, inverse, scales, fmt)
-            work[:, :, last:] -= errors @ inverse[:, first:last, last:]
-    return _quantized(fmt, codes, found, taps, channels)
+            codes[:, :, first:last], values[:, :, first:last] = blocks[-1].nearest(part, fmt)
+        else:
+            _compensated(work, codes, values, blocks[-1], inverse, fmt)
+    if method == "descent":
+        of_column = [block for block in blocks for _ in range(block.first, block.last)]
+
+        def nearest(column: int, target: Tensor) -> tuple[Tensor, Tensor]:
+            found, meant = of_column[column].nearest(target.unsqueeze(2), fmt)
+            return found[:, :, 0], meant[:, :, 0]
+
+        descend(weight, codes, values, moments, nearest)
+    return _quantized(fmt, codes, [block.scales for block in blocks], taps, channels)
 
 
-def _panel(work: Tensor, codes: Tensor, first: int, last: int, inverse: Tensor, scales: Scales, fmt: Format) -> Tensor:
-    """Round columns [first, last) of `work` into `codes`; returns their errors over the factor's diagonal [G, N, P]."""
-    part = work[:, :, first:last]
-    errors = torch.empty_like(part)
-    scale = scales.total.view(part.shape[0], part.shape[1])
-    for j in range(last - first):
-        column = part[:, :, j]
-        values = _elements(column.unsqueeze(2), scales, fmt)[:, :, 0]
-        codes[:, :, first + j] = values
-        error = (column - values * scale) / inverse[:, first + j, first + j, None]
-        part[:, :, j + 1 :] -= error.unsqueeze(2) * inverse[:, None, first + j, first + j + 1 : last]
-        errors[:, :, j] = error
-    return errors
+def _compensated(work: Tensor, codes: Tensor, values: Tensor, block: _Block, inverse: Tensor, fmt: Format) -> None:
+    """Round the columns of a block one after the other, and take the error of each to those that follow in `work`."""
+    for first in range(block.first, block.last, _PANEL):
+        last = min(first + _PANEL, block.last)
+        part = work[:, :, first:last]
+        errors = torch.empty_like(part)
+        for j in range(last - first):
+            column = part[:, :, j : j + 1]
+            found, meant = block.nearest(column, fmt)
+            codes[:, :, first + j], values[:, :, first + j] = found[:, :, 0], meant[:, :, 0]
+            error = (column - meant)[:, :, 0] / inverse[:, first + j, first + j, None]
+            part[:, :, j + 1 :] -= error.unsqueeze(2) * inverse[:, None, first + j, first + j + 1 : last]
+            errors[:, :, j] = error
+        work[:, :, last:] -= errors @ inverse[:, first:last, last:]
 
 
-def _elements(part: Tensor, scales: Scales, fmt: Format) -> Tensor:
-    """Numbers [G, N, k] that share a scale in each row as elements, relative to the zero point."""
-    return elements(part.reshape(-1, part.shape[2], 1).contiguous(), scales, fmt.element, True).view(part.shape)
-
-
-def _blocks(taps: int, channels: int, size: int | None) -> Iterator[_Block]:
+def _spans(taps: int, channels: int, size: int | None) -> Iterator[tuple[int, int]]:
+    """The columns of each block."""
     if size is None:
-        yield _Block(0, taps * channels)
+        yield 0, taps * channels
         return
     for tap in range(taps):
         for first in range(0, channels, size):
-            yield _Block(tap * channels + first, tap * channels + min(first + size, channels))
+            yield tap * channels + first, tap * channels + min(first + size, channels)
 
 
 def _alive(diagonal: Tensor) -> Tensor:
@@ -97,11 +115,16 @@ def _alive(diagonal: Tensor) -> Tensor:
     return torch.maximum(diagonal, least)
 
 
-def _inverse_factor(moments: Tensor, diagonal: Tensor) -> Tensor:
-    """Upper Cholesky factor of the inverse of the damped moments, float32 [G, K, K]."""
-    damped = moments.double()
-    damped.diagonal(dim1=1, dim2=2).copy_(diagonal.double() + _DAMPING * diagonal.double().mean(dim=1, keepdim=True))
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+def _damped(moments: Tensor, diagonal: Tensor) -> Tensor:
+    """Moments [G, K, K] with a diagonal that makes them invertible."""
+    found = moments.clone()
+    found.diagonal(dim1=1, dim2=2).copy_(diagonal + _DAMPING * diagonal.mean(dim=1, keepdim=True))
+    return found
+
+
+def _inverse_factor(moments: Tensor) -> Tensor:
+    """Upper Cholesky factor of the inverse, float32 [G, K, K]."""
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments.double()))
     factor: Tensor = torch.linalg.cholesky(inverse, upper=True).float()
     return factor
 

@@ -19,21 +19,19 @@ _CHUNK = 1 << 17  # numbers whose scales are searched at a time
 
 
 def block_scales(
-    groups: Tensor, fmt: Format, *, importance: Tensor | None = None, of_tensor: float | None = None
+    groups: Tensor, fmt: Format, importance: Tensor, *, joint: bool = False, of_tensor: float | None = None
 ) -> Scales:
     """The scales of groups [R, k], each of numbers that share one, for a format with scales.
 
-    importance: [R or 1, k], the weight of each number's squared error; None: the rule's own scales, unsearched.
-    of_tensor: the largest magnitude of the whole tensor, for a format with two levels.
+    importance: of each number's squared error, [R, k]; joint: of the errors of two numbers of any group, [k, k].
+    of_tensor: the largest magnitude of the whole tensor, for a format with two levels. Elements of more than 8 bits
+    take the scales of the format's own rule.
     """
-    parts = groups.split(max(1, _CHUNK // groups.shape[1]))
-    if importance is None or fmt.element.bits > 8:
-        weights: list[Tensor | None] = [None] * len(parts)
-    elif len(importance) == 1:
-        weights = [importance] * len(parts)
-    else:
-        weights = list(importance.split(len(parts[0])))
-    found = [_scales(part, fmt, weight, of_tensor) for part, weight in zip(parts, weights, strict=True)]
+    rows = max(1, _CHUNK // groups.shape[1])
+    found = [
+        _scales(part, fmt, importance if joint else importance[first : first + rows], joint, of_tensor)
+        for first, part in zip(range(0, len(groups), rows), groups.split(rows), strict=True)
+    ]
     zero_points = [each.zero_point for each in found if each.zero_point is not None]
     return Scales(
         torch.cat([each.total for each in found]),
@@ -43,20 +41,22 @@ def block_scales(
     )
 
 
-def _scales(groups: Tensor, fmt: Format, importance: Tensor | None, of_tensor: float | None) -> Scales:
+def _scales(groups: Tensor, fmt: Format, importance: Tensor, joint: bool, of_tensor: float | None) -> Scales:
     scaling = fmt.scaling
     assert scaling is not None
     x = groups.unsqueeze(2).contiguous()
     x, full = measure(x, scaling.symmetric)
     full = replace(full, of_tensor=of_tensor if scaling.tensor_scale is not None else None)
     best = pick_scales(full, fmt.element, scaling)
-    if importance is None:
+    if fmt.element.bits > 8:
         return best
     out = torch.empty_like(x)
 
     def error(scales: Scales) -> Tensor:
         fake(x, scales, fmt.element, True, out, None)
-        return (out.sub_(x).square_().mul_(importance.unsqueeze(2))).sum(1, keepdim=True)
+        change = out.sub_(x)[:, :, 0]
+        power = (change @ importance).mul_(change) if joint else change.square_().mul_(importance)
+        return power.sum(1)[:, None, None]
 
     least = error(best)
     for share in _POWERS[1:] if scaling.scale == E8M0 else _SHARES[1:]:

@@ -37,9 +37,10 @@ def value(evaluator: Evaluator, pair: str) -> float:
 
 def test_methods_lose_less_than_the_nearest_on_data_they_have_not_seen(task: CustomTask) -> None:
     evaluator = Evaluator(task)
-    losses = {method: value(evaluator, f"int3:fp32 + {method}") for method in ("nearest", "clip", "gptq")}
+    losses = {method: value(evaluator, f"int3:fp32 + {method}") for method in ("nearest", "clip", "gptq", "descent")}
     assert losses["gptq"] < losses["nearest"]
     assert losses["clip"] < losses["nearest"]
+    assert losses["descent"] < losses["nearest"]
 
 
 def test_sensitivities_see_the_methods(task: CustomTask) -> None:

@@ -41,22 +41,27 @@ def test_each_method_loses_less_than_the_one_before(name: str, taps: int, channe
     fmt = get_format(name)
     shaped = weight.flatten(0, 1) if fmt.is_block else weight.flatten(0, 1).flatten(1)
     nearest = loss(weight, moments, fmt.fake_quantize(shaped, axis=-1))
-    clip, gptq = (
-        loss(weight, moments, rounded(weight, fmt, moments, compensate=compensate).dequantize())
-        for compensate in (False, True)
+    clip, gptq, descent = (
+        loss(weight, moments, rounded(weight, fmt, moments, method).dequantize())
+        for method in ("clip", "gptq", "descent")
     )
-    diagonal = torch.diag_embed(moments.diagonal(dim1=1, dim2=2))
-    chosen = rounded(weight, fmt, moments, compensate=False).dequantize()
-    # scales are searched for the inputs' magnitudes alone
-    assert loss(weight, diagonal, chosen) <= loss(weight, diagonal, fmt.fake_quantize(shaped, axis=-1)) * (1 + 1e-6)
+    # scales are searched within blocks, where several groups have moments of their own by magnitudes alone
+    within = fmt.scaling.block or taps * channels  # type: ignore[union-attr]
+    seen = moments if groups == 1 else torch.diag_embed(moments.diagonal(dim1=1, dim2=2))
+    places = torch.arange(taps * channels)
+    block = places // channels * channels + places % channels // within if fmt.is_block else places * 0
+    seen = seen * (block[:, None] == block[None])
+    chosen = rounded(weight, fmt, moments, "clip").dequantize()
+    assert loss(weight, seen, chosen) <= loss(weight, seen, fmt.fake_quantize(shaped, axis=-1)) * (1 + 1e-5)
     assert gptq < 0.8 * min(nearest, clip)
+    assert descent < gptq
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_chosen_numbers_are_numbers_of_the_format(name: str) -> None:
     weight, moments = layer(rows=4)
     fmt = get_format(name)
-    chosen = rounded(weight, fmt, moments, compensate=True)
+    chosen = rounded(weight, fmt, moments, "gptq")
     assert chosen.scales is not None
     low, high = fmt.element.min_value, fmt.element.max_value
     elements = fmt.element.decode(chosen.codes)
@@ -70,8 +75,9 @@ def test_inputs_without_correlation_leave_the_nearest_number() -> None:
     weight, _ = layer()
     moments = torch.eye(80)[None]
     fmt = get_format("int4_g32")
-    nearest, gptq = (rounded(weight, fmt, moments, compensate=c).codes for c in (False, True))
+    nearest, gptq, descent = (rounded(weight, fmt, moments, method).codes for method in ("clip", "gptq", "descent"))
     assert torch.equal(nearest, gptq)
+    assert torch.equal(nearest, descent)
 
 
 def test_the_loss_keeps_the_bound_of_the_nearest_plane() -> None:
@@ -79,7 +85,7 @@ def test_the_loss_keeps_the_bound_of_the_nearest_plane() -> None:
     factor of H in the order of rounding: GPTQ is Babai's nearest plane algorithm (Chen et al., 2025)."""
     weight, moments = layer(rows=16)
     weight[..., 0] = 30.0  # sets the scale, so that nothing else is clipped
-    chosen = rounded(weight, get_format("int16"), moments, compensate=True)
+    chosen = rounded(weight, get_format("int16"), moments, "gptq")
     assert int(chosen.codes[:, 1:].abs().max()) < 32767
     inverse = torch.linalg.inv(moments[0].double())
     steps = torch.linalg.cholesky(inverse, upper=True).diagonal().reciprocal()
@@ -95,29 +101,30 @@ def test_a_small_row_comes_close_to_its_optimum() -> None:
     )
     moments = (inputs.T @ inputs / 64)[None]
     fmt = get_format("int3")
-    chosen = rounded(weight, fmt, moments, compensate=True)
+    chosen = rounded(weight, fmt, moments, "gptq")
     assert chosen.scales is not None
     every = torch.tensor(list(itertools.product(range(-3, 4), repeat=4)), dtype=torch.float32)  # all 7**4 rows
     errors = every[None] * chosen.scales[:, None] - weight[0, :, 0][:, None]
     best = torch.einsum("nek,kl,nel->ne", errors, moments[0], errors).amin(1).sum()
-    nearest = loss(weight, moments, rounded(weight, fmt, moments, compensate=False).dequantize())
-    found = loss(weight, moments, chosen.dequantize())
+    alone = (weight[0, :, 0] / chosen.scales).round().clamp(-3, 3) * chosen.scales  # each number, by the same scales
+    nearest, found = (loss(weight, moments, values) for values in (alone, chosen.dequantize()))
+    descent = loss(weight, moments, rounded(weight, fmt, moments, "descent").dequantize())
     assert float(best) <= found <= 1.35 * float(best)
-    assert found < nearest
+    assert float(best) <= descent <= found < nearest
 
 
 def test_inputs_that_are_always_zero_do_no_harm() -> None:
     weight, moments = layer(rows=4)
     moments[:, 3], moments[:, :, 3] = 0.0, 0.0
-    chosen = rounded(weight, get_format("int4_g32"), moments, compensate=True)
+    chosen = rounded(weight, get_format("int4_g32"), moments, "gptq")
     assert bool(chosen.dequantize().isfinite().all())
-    silent = rounded(weight, get_format("int4_g32"), torch.zeros_like(moments), compensate=True)
+    silent = rounded(weight, get_format("int4_g32"), torch.zeros_like(moments), "gptq")
     assert bool(silent.dequantize().isfinite().all())
 
 
 def test_wide_elements_keep_the_scales_of_their_rule() -> None:
     weight, moments = layer(rows=4)
     fmt = get_format("int16")
-    chosen = rounded(weight, fmt, moments, compensate=False)
+    chosen = rounded(weight, fmt, moments, "clip")
     assert torch.equal(chosen.scales, fmt.quantize(weight.flatten(0, 2), axis=-1).scales)
     assert torch.equal(replace(chosen, format=fmt).dequantize(), fmt.fake_quantize(weight.flatten(0, 2), axis=-1))
