@@ -42,6 +42,11 @@ class Options:
     rate: float = 0.002
     seed: int = 0
 
+    @property
+    def total(self) -> int:
+        """Steps, or percent of the time."""
+        return self.steps if self.seconds is None else 100
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -80,6 +85,8 @@ def tune(evaluator: Evaluator, assignment: Assignment, options: Options, progres
     evaluator.check(assignment)
     student = with_weights(task, {})  # refuses a streamed network before anything is run
     _check_float32(task)
+    stage = f"tune {task.name}"
+    progress(stage, 0, options.total, "reading what it is tuned on")
     samples = Samples.of(task)
     before = evaluator(assignment)
     held_out_before = _mean_distance(task, samples, evaluator.network, assignment)
@@ -90,11 +97,10 @@ def tune(evaluator: Evaluator, assignment: Assignment, options: Options, progres
     began = time.monotonic()
     stopped: KeyboardInterrupt | None = None
     try:
-        training.run(progress)
+        training.run(lambda done, detail: progress(stage, done, options.total, detail))
     except KeyboardInterrupt as stop:
         stopped = stop
     seconds = time.monotonic() - began
-    progress("tune", 1, 1, f"{task.name}: measuring")
     own = {name: parameter.detach().clone() for name, parameter in task.module.named_parameters()}
     tuned = Evaluator(task, ranges=evaluator.ranges, weights=training.best)
     held_out = _mean_distance(task, samples, tuned.network, nearest)  # with ranges of the new weights
@@ -126,9 +132,9 @@ class _Training:
         self._least = math.inf
         self.best: dict[str, Tensor] = self._now()
 
-    def run(self, progress: Progress) -> None:
-        """Train until the steps are done or the time is over."""
-        began, looks, name = time.monotonic(), 0, self._task.name
+    def run(self, progress: Callable[[int, str], None]) -> None:
+        """Train until the steps are done or the time is over; `progress` hears how many of `Options.total` are."""
+        began, looks = time.monotonic(), 0
         self._look()
         done = 0.0
         while done < 1:
@@ -141,8 +147,7 @@ class _Training:
             if int(done * _LOOKS) > looks:
                 looks = int(done * _LOOKS)
                 self._look()
-            total = self._options.steps if self._options.seconds is None else 100
-            progress("tune", int(done * total), total, f"{name}: {self._least:.4g} on held-out samples")
+            progress(round(done * self._options.total), f"{self._least:.4g} on held-out samples")
 
     def _learn(self, done: float) -> None:
         """One step; `done`: the share of the training that is over."""
