@@ -367,6 +367,6 @@ def _tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     long = p.add_mutually_exclusive_group()
     long.add_argument("--steps", type=positive, default=200, metavar="N", help="steps for each network (default 200)")
     long.add_argument("--minutes", type=above_zero, metavar="M", help="time for each network, in place of steps")
-    rate = "learning rate of Adam, times the root mean square of each weight (default 0.002)"
-    p.add_argument("--lr", type=above_zero, default=0.002, metavar="R", help=rate)
+    rate = "learning rate of Adam, times the root mean square of each weight (default 0.003)"
+    p.add_argument("--lr", type=above_zero, default=0.003, metavar="R", help=rate)
     p.add_argument("--seed", type=seed, default=0, metavar="S", help="seed, 0 to 4294967295 (default 0)")

@@ -39,7 +39,7 @@ class Options:
     steps: int = 200
     seconds: float | None = None  # in place of `steps`: the time that may pass
     # of Adam, times the root mean square of each weight, as formats round in proportion to it
-    rate: float = 0.002
+    rate: float = 0.003
     seed: int = 0
 
     @property
