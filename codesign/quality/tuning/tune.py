@@ -86,10 +86,11 @@ def tune(evaluator: Evaluator, assignment: Assignment, options: Options, progres
     student = with_weights(task, {})  # refuses a streamed network before anything is run
     _check_float32(task)
     stage = f"tune {task.name}"
-    progress(stage, 0, options.total, "reading what it is tuned on")
+    progress(f"read {task.name}", 0, 1, "running the float network on what it is tuned on")
     samples = Samples.of(task)
     before = evaluator(assignment)
     held_out_before = _mean_distance(task, samples, evaluator.network, assignment)
+    progress(f"read {task.name}", 1, 1, "")
     nearest = to_nearest(assignment)
     _begin(evaluator, assignment, student.module)
     training = _Training(TrainedNetwork(student.module, evaluator.network.ranges), nearest, task, samples, options)
