@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from codesign import __version__
-from codesign.commands.values import duration, folder, positive, seed, steps, whole
+from codesign.commands.values import above_zero, duration, folder, positive, seed, steps, whole
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,6 +53,7 @@ def parser_of_commands() -> argparse.ArgumentParser:
         _diff,
         _export,
         _transfer,
+        _tune,
     ):
         add(commands)
     return parser
@@ -168,6 +169,8 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     p.add_argument("--task", required=True, metavar="NAME", help=_TASKS)
     _task_options(p)
     _formats_or_assignment(p)
+    weights = "safetensors file of weights in place of the network's own, by codesign tune; the reference stays its own"
+    p.add_argument("--weights", type=Path, metavar="FILE", help=weights)
     p.add_argument("--quick", action="store_true", help="measure the deciding metric only")
     p.add_argument(
         "--prepare",
@@ -356,3 +359,27 @@ def _transfer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     p.add_argument("--to", metavar="NETWORK", help="cost this network on the design's chip; quality is not measured")
     p.add_argument("--default", metavar="PAIR", help="formats for roles that the design's network does not have")
     p.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the rules, for codesign cost --rules")
+
+
+def _tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = (
+        "codesign tune reports/studies/phone --design d1a2b3c4 || "
+        "codesign tune reports/studies/phone --design d1a2b3c4 --task rewrite --minutes 10 -o tuned || "
+        "codesign evaluate --task rewrite --assignment tuned/rewrite.json --weights tuned/rewrite.safetensors"
+    )
+    more = (
+        "The float network is the teacher; it is run on calibration data (rewrite: on training text), never on "
+        "evaluation data. Ctrl-C keeps the best weights so far."
+    )
+    p = _command(commands, "tune", "train a design's weights in its formats for some minutes", example, more)
+    p.add_argument("study", type=Path, metavar="STUDY", help="study folder")
+    p.add_argument("--design", required=True, metavar="ID", help="id of a design in front.json")
+    p.add_argument("--task", metavar="NAME", help="the network to tune, if not all of the design")
+    out = _FILES.format("the weights and tuned.json") + " (default: STUDY/tuned/ID)"
+    p.add_argument("-o", "--out", type=folder, metavar="DIR", help=out)
+    long = p.add_mutually_exclusive_group()
+    long.add_argument("--steps", type=positive, default=200, metavar="N", help="steps for each network (default 200)")
+    long.add_argument("--minutes", type=above_zero, metavar="M", help="time for each network, in place of steps")
+    rate = "learning rate of Adam, times the root mean square of each weight (default 0.003)"
+    p.add_argument("--lr", type=above_zero, default=0.003, metavar="R", help=rate)
+    p.add_argument("--seed", type=seed, default=0, metavar="S", help="seed, 0 to 4294967295 (default 0)")

@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 _KEPT = {
     "search": "; what was measured is kept, the same command goes on",
     "worker": "; what was measured is kept, the evaluation in progress went back to the queue",
+    "tune": "; networks that were tuned are kept",
     "calibrate": "; units that were synthesised are kept, the same command goes on",
 }
 

@@ -12,6 +12,7 @@ from codesign.models.preparation import prepared_by
 from codesign.quality import Evaluator
 from codesign.quality.ranges import DEFAULT_RULE
 from codesign.quality.trial import try_network
+from codesign.quality.weights import read_weights
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -19,19 +20,25 @@ def run(arguments: argparse.Namespace) -> int:
         progress("evaluate", 0, 3, "loading the network")
         task = prepared_by(load_task(arguments.task, options=task_options(arguments.set)), arguments.prepare)
         assignment = assignment_for(task.workload(), arguments)
-        evaluator = Evaluator(task, ranges=arguments.ranges or DEFAULT_RULE)
-        evaluator.check(assignment)
+        own = Evaluator(task, ranges=arguments.ranges or DEFAULT_RULE)
+        own.check(assignment)
+        evaluator = own
+        if arguments.weights:
+            evaluator = Evaluator(task, ranges=own.ranges, weights=read_weights(arguments.weights))
         progress("evaluate", 1, 3, "running the float network")
-        try_network(evaluator)
+        try_network(own)
         progress("evaluate", 2, 3, "measuring the assignment")
         qualities = [evaluator(assignment)] if arguments.quick else evaluator.metrics(assignment)
     if arguments.json:
-        print_json({"task": task.name, "ranges": evaluator.ranges, "metrics": [q.to_dict() for q in qualities]})
+        other = {"weights": str(arguments.weights)} if arguments.weights else {}
+        metrics = [q.to_dict() for q in qualities]
+        print_json({"task": task.name, "ranges": evaluator.ranges, **other, "metrics": metrics})
         return 0
     rows = []
     for q in qualities:
         delta = "" if q.delta is None else f"{q.delta:+.4g} [{q.delta_low:+.4g}, {q.delta_high:+.4g}]"
         rows.append([q.metric, f"{q.value:.5g}", f"[{q.low:.5g}, {q.high:.5g}]", q.unit, str(q.n), delta])
-    title = f"{task.name}: decided by {task.deciding}, a loss: smaller is better (ranges: {evaluator.ranges})"
+    name = f"{task.name} with the weights of {arguments.weights}" if arguments.weights else task.name
+    title = f"{name}: decided by {task.deciding}, a loss: smaller is better (ranges: {evaluator.ranges})"
     print_table(title, ["metric", "value", "95 % interval", "unit", "n", "against float (paired)"], rows)
     return 0

@@ -41,6 +41,16 @@ def seed(text: str) -> int:
 _MOST_SEED = 2**32 - 1  # numpy's generators of old, which Optuna's samplers use, take 32 bits
 
 
+def above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above zero, not '{text[:20]}'")
+    return value
+
+
 def duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|d)?", text)
     if not match:

@@ -75,8 +75,11 @@ def lengths(inputs: Any) -> list[int]:
     return list(dict.fromkeys(len(leaf) for leaf in leaves))
 
 
-def rows(inputs: Any, which: slice, count: int) -> Any:
-    """Some of the `count` samples of `inputs`; flags, and tensors shared by all samples (a mask [L, L]), stay whole."""
+def rows(inputs: Any, which: slice | Tensor, count: int) -> Any:
+    """Some of the `count` samples of `inputs`; flags, and tensors shared by all samples (a mask [L, L]), stay whole.
+
+    which: a slice, or indices [k].
+    """
 
     def taken(leaf: Any) -> Any:
         return leaf[which] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == count else leaf

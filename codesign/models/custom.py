@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from codesign.errors import InputError, nearest
 from codesign.models.batches import Batch, Batches, arrays, lengths, rows
+from codesign.models.distances import divergence, mean_squares
 from codesign.models.losses import Function, Loss, Metric, spans_decades, squared_error
 from codesign.models.task import Example, Outputs, Part, Samples, Scale, Task
 from codesign.workload import Workload, trace
@@ -204,6 +205,14 @@ class CustomTask(Task):
     def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
         """The probe that the loss names; that of a squared error is a usable ranking of layers for other losses."""
         return self.loss.backpropagated(outputs["output"], generator)
+
+    def distance(self, returned: Any, wanted: Any) -> Tensor:
+        """Of the scored output where calls of the module return it, else of all; KL where the loss's probe is one."""
+        if self._forward is None:
+            returned, wanted = (chosen(self.name, each, self.output) for each in (returned, wanted))
+            if self.loss.probe == "kl":
+                return divergence(returned, wanted)
+        return mean_squares(returned, wanted)
 
     def part(self) -> Part | None:
         """The first third of the samples; None with a loss that may close over labels of all samples."""

@@ -8,12 +8,13 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from codesign.models.distances import mean_squares
 from codesign.models.streaming import weights_of
 from codesign.workload.types import Workload
 
@@ -93,6 +94,20 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def calibrate(self, module: nn.Module) -> None:
         """Run `module` on the calibration data, during which the caller observes activation ranges."""
+
+    def practise(self, module: nn.Module) -> None:
+        """Run `module` on what its weights may be tuned on, `codesign.quality.tuning`: by default what calibrates it.
+
+        Never on evaluation data.
+        """
+        self.calibrate(module)
+
+    def distance(self, returned: Any, wanted: Any) -> Tensor:
+        """What tuning minimizes: a scalar, of what a call of the module returns and what the float network returned.
+
+        By default squared errors; where the deciding metric is another loss, one that falls with it.
+        """
+        return mean_squares(returned, wanted)
 
     @abc.abstractmethod
     def run(self, module: nn.Module, *, full: bool = False) -> Outputs:

@@ -76,6 +76,7 @@ def _checked(task: CustomTask, spec: str) -> Task:
 
 _USERS = {
     "calibrate": "calibration run",
+    "practise": "calibration run",
     "batches": "forward pass",
     "run": "forward pass",
     "score": "metric",

@@ -18,7 +18,8 @@ from codesign.sources import digest
 SCHEMA = 1
 # what a measured quality depends on, besides the code of its task; search, report, export and hardware are not
 _PACKAGES = ("formats", "quality")
-_MODELS = ("__init__", "batches", "custom", "losses", "streaming", "task", "user_task")
+_TUNING = "tuning"  # of quality: it makes weights, which a result depends on by their values
+_MODELS = ("__init__", "batches", "custom", "distances", "losses", "streaming", "task", "user_task")
 _WORKLOAD = (
     *("attention", "completeness", "composite", "einsum", "functions"),
     *("intercept", "naming", "shapes", "tracing", "types"),
@@ -27,9 +28,13 @@ _WORKLOAD = (
 
 def deciding_sources(root: Path) -> list[Path]:
     """The source files of the package at `root` that every measured quality depends on, in a fixed order."""
-    every = [file for package in _PACKAGES for file in sorted((root / package).rglob("*.py"))]
+    every = [file for package in _PACKAGES for file in _files(root / package)]
     every += [root / "models" / f"{name}.py" for name in _MODELS]
     return every + [root / "workload" / f"{name}.py" for name in _WORKLOAD]
+
+
+def _files(package: Path) -> list[Path]:
+    return [file for file in sorted(package.rglob("*.py")) if _TUNING not in file.relative_to(package).parts]
 
 
 @functools.cache

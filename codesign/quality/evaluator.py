@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment
@@ -21,20 +21,30 @@ from codesign.quality.measure import DRAWS, Quality, UnmeasurableError, measure
 from codesign.quality.quantized import QuantizedNetwork, opened
 from codesign.quality.ranges import DEFAULT_RULE, RangeRule, Ranges, check_rule
 from codesign.quality.rounding import ChosenWeights
+from codesign.quality.weights import digest_of, with_weights
 
 
 class Evaluator:
     """Measures the quality of a task's network under assignments.
 
     Calibration runs at first use. cache: folder for results on disk, none if None. ranges: the rule for activation
-    ranges, see `Ranges`.
+    ranges, see `Ranges`. weights: what the quantized network has in place of the parameters of these names, where they
+    were tuned; the reference stays the task's own network.
 
-    Raises InputError if the network's weights hold NaN or infinity, or the rule is unknown.
+    Raises InputError if the network's weights hold NaN or infinity, the rule is unknown, or `weights` do not fit.
     """
 
-    def __init__(self, task: Task, *, cache: Path | None = None, ranges: RangeRule = DEFAULT_RULE) -> None:
+    def __init__(
+        self,
+        task: Task,
+        *,
+        cache: Path | None = None,
+        ranges: RangeRule = DEFAULT_RULE,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
         check_finite(task)
         self.task = task
+        self.quantized = task if weights is None else with_weights(task, weights)  # whose network is quantized
         self.ranges = check_rule(ranges)
         self.layers = task.workload().layer_kinds()
         identity = {
@@ -45,8 +55,10 @@ class Evaluator:
             "torch": torch.__version__,
             "ranges": ranges,
         }
+        if weights is not None:
+            identity["weights"] = digest_of(weights)
         self.cache = ResultCache(cache, identity) if cache is not None else None
-        self.chosen = ChosenWeights(task, cache / "weights" if cache is not None else None, identity)
+        self.chosen = ChosenWeights(self.quantized, cache / "weights" if cache is not None else None, identity)
         self.part = task.part()
         self.measured = 0  # evaluations that were run, not read from the cache
         self._references: dict[bool, list[Outputs]] = {}
@@ -55,8 +67,8 @@ class Evaluator:
     @functools.cached_property
     def network(self) -> QuantizedNetwork:
         """The network with calibrated ranges; created at first use: a resumed study may find all results cached."""
-        ranges = Ranges(self.task, self.ranges)
-        return QuantizedNetwork(self.task.module, ranges, self.task.kept_bytes, self.chosen)
+        ranges = Ranges(self.quantized, self.ranges)
+        return QuantizedNetwork(self.quantized.module, ranges, self.task.kept_bytes, self.chosen)
 
     def __call__(self, assignment: Assignment, *, enough: float | None = None) -> Quality:
         """The deciding metric; with `enough`, on the task's `Part` only if its value there exceeds `enough`."""
@@ -100,7 +112,7 @@ class Evaluator:
     def batches(self, assignment: Assignment, *, full: bool = False, task: Task | None = None) -> Iterator[Outputs]:
         """`outputs` batch by batch; task: the one that runs, if it is a part of this evaluator's."""
         self.check(assignment)
-        yield from _steps(lambda: self.network.under(assignment), task or self.task, full)
+        yield from _steps(lambda: self.network.under(assignment), task or self.task, self.quantized.module, full)
 
     def reference(self, *, full: bool = False) -> list[Outputs]:
         """Outputs of the float network for every batch, computed once, by the same kernels as the quantized network."""
@@ -114,7 +126,7 @@ class Evaluator:
         return self._floating(self.task)
 
     def _floating(self, task: Task, *, full: bool = False) -> Iterator[Outputs]:
-        yield from _steps(lambda: opened(task.module), task, full)
+        yield from _steps(lambda: opened(task.module), task, task.module, full)
 
     def check(self, assignment: Assignment) -> None:
         """Raise InputError unless `assignment` covers exactly this network's layers, with known formats."""
@@ -180,9 +192,11 @@ class Evaluator:
         return qualities
 
 
-def _steps(context: Callable[[], AbstractContextManager[nn.Module]], task: Task, full: bool) -> Iterator[Outputs]:
-    """The outputs of a task's batches, each computed within the context; between them it is left."""
-    steps = task.batches(task.module, full=full)
+def _steps(
+    context: Callable[[], AbstractContextManager[nn.Module]], task: Task, module: nn.Module, full: bool
+) -> Iterator[Outputs]:
+    """The outputs of a module on a task's batches, each computed within the context; between them it is left."""
+    steps = task.batches(module, full=full)
     while True:
         with torch.inference_mode(), context():
             outputs = next(steps, None)

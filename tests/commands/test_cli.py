@@ -168,7 +168,19 @@ def test_an_unknown_format_of_an_assignment_is_named_with_its_line(
 
 @pytest.mark.parametrize(
     "command",
-    ["search", "evaluate", "cost", "workloads", "formats", "validate", "explain", "report", "export", "transfer"],
+    [
+        "search",
+        "evaluate",
+        "cost",
+        "workloads",
+        "formats",
+        "validate",
+        "explain",
+        "report",
+        "export",
+        "transfer",
+        "tune",
+    ],
 )
 def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from codesign.models.rewrite.corpus import Document, prose
-from codesign.models.rewrite.dataset import LENGTH, heldout_rows, load_data
+from codesign.models.rewrite.dataset import (
+    LENGTH,
+    TUNING_PROSE,
+    TUNING_REWRITES,
+    heldout_rows,
+    load_data,
+    training_windows,
+)
 from codesign.models.rewrite.generator import (
     HELDOUT_NAMES,
     HELDOUT_PAIRS,
@@ -151,3 +158,14 @@ def test_prose_keeps_sentences_and_drops_code_and_tables() -> None:
 def test_the_split_of_a_document_follows_from_its_name_alone() -> None:
     assert Document("topic:with", "a").split == Document("topic:with", "b").split == "heldout"
     assert Document("module:json", "a").split == "train"
+
+
+def test_windows_to_tune_on_are_those_of_training_alone() -> None:
+    windows, data = training_windows(), load_data()
+    assert windows.shape == (TUNING_PROSE + TUNING_REWRITES, LENGTH)
+    held_out = {row.tobytes() for row in data.prose}
+    assert not held_out & {row.tobytes() for row in windows}
+    tokenizer = load_tokenizer()
+    text = " ".join(tokenizer.decode(row.tolist()) for row in windows[TUNING_PROSE:])
+    assert not [name for name in HELDOUT_NAMES if f"{name}," in text]
+    assert (training_windows(1) != windows).any()

@@ -21,6 +21,7 @@ from codesign.models.rewrite.tokens import DATA, END_ID, TEXT_ID, load_tokenizer
 LENGTH = 128  # tokens per row
 PROSE_ROWS, REWRITES_PER_SPLIT = 32, 32
 CALIBRATION_PROSE, CALIBRATION_REWRITES = 16, 32
+TUNING_PROSE, TUNING_REWRITES = 128, 256  # windows
 SEED = 0
 
 
@@ -80,6 +81,19 @@ def prose_windows(split: Literal["train", "heldout"], count: int | None, seed: i
         return windows
     chosen = np.sort(np.random.default_rng(seed).choice(len(windows), count, replace=False))
     return windows[chosen]
+
+
+def training_windows(seed: int = SEED) -> np.ndarray:
+    """Windows [TUNING_PROSE + TUNING_REWRITES, LENGTH] of text of the training split; messages follow each other.
+
+    The prose is that of this Python's documentation.
+    """
+    needed, found = TUNING_REWRITES * LENGTH, list[int]()
+    examples, tokenizer = training_stream(f"tuning:{seed}"), load_tokenizer()
+    while len(found) < needed:
+        found += tokenizer.encode(next(examples).text).ids
+    rewrites = np.array(found[:needed], dtype=np.int16).reshape(-1, LENGTH)
+    return np.concatenate([prose_windows("train", TUNING_PROSE, seed), rewrites])
 
 
 def heldout_rows(per_split: int, seed: int = SEED) -> RewriteRows:

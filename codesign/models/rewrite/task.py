@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from codesign.errors import InputError
+from codesign.models.distances import divergence
 from codesign.models.probes import sampled_label
-from codesign.models.rewrite.dataset import RewriteData, RewriteRows, load_data
+from codesign.models.rewrite.dataset import RewriteData, RewriteRows, load_data, training_windows
 from codesign.models.rewrite.generate import generate, texts
 from codesign.models.rewrite.metrics import chrf, exact_match, perplexity, ratio_of_sums
 from codesign.models.rewrite.network import Decoder, DecoderConfig, KvCache
@@ -91,6 +92,14 @@ class RewriteTask(Task):
 
     def calibrate(self, module: nn.Module) -> None:
         module(self._calibration)
+
+    def practise(self, module: nn.Module) -> None:
+        """Windows of the text that the network was trained on: there is more of it than calibration needs."""
+        module(torch.from_numpy(training_windows(self.seed).astype(np.int64)))
+
+    def distance(self, returned: Tensor, wanted: Tensor) -> Tensor:
+        """The KL divergence of the next token."""
+        return divergence(returned, wanted)
 
     def run(self, module: nn.Module, *, full: bool = False) -> Outputs:
         """Teacher-forced pass; ``full`` adds more prose and greedy answers. Raises InputError on NaN."""
