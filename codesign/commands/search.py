@@ -18,7 +18,7 @@ from codesign.search import SearchSpace, load_space, open_study, run_study, run_
 from codesign.search.api import STUDIES
 from codesign.search.queue.storage import settle
 from codesign.search.queue.workers import STORAGE_VARIABLE
-from codesign.search.results.records import UNFOLDED, batch_norms
+from codesign.search.results.records import SHARED, UNFOLDED, batch_norms
 from codesign.search.study.claim import check_folder
 
 # options that control measurements, with their defaults
@@ -70,6 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
         f"{name}: {UNFOLDED.format(count)}"
         for name, network in space.networks.items()
         if (count := batch_norms(network.task))
+    ]
+    said += [
+        f"{name}: {SHARED.format(count)}"
+        for name, network in space.networks.items()
+        if (count := network.task.shared_samples())
     ]
     if study.refused:
         limit = space.spec.accumulator_sqnr_db

@@ -31,6 +31,7 @@ class NetworkRecord(JsonModel):
     metric: str  # the deciding metric; empty if nothing is measured
     unit: str  # of the deciding metric
     batch_norms: Count = 0  # batch normalisations that are not folded into convolutions
+    shared_samples: Count = 0  # evaluation samples that are calibration samples too
     layers: Annotated[tuple[LayerFacts, ...], Field(strict=False)]  # in the network's order
     float: Annotated[tuple[FloatMetric, ...], Field(strict=False)]  # metrics of the float network
 

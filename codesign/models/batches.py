@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,20 @@ def rows(inputs: Any, which: slice | Tensor, count: int) -> Any:
         return leaf[which] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == count else leaf
 
     return tree_map(taken, inputs)
+
+
+def samples(data: Batches) -> Iterator[bytes]:
+    """A digest of the inputs of each sample; of shapes and values."""
+    for batch in data:
+        count = max(lengths(batch.inputs), default=0)
+        for place in range(count):
+            digest = hashlib.sha256()
+            for leaf in tree_leaves(rows(batch.inputs, slice(place, place + 1), count)):
+                if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == 1:
+                    digest.update(str(leaf.shape).encode())
+                    for array in arrays(leaf):
+                        digest.update(array.tobytes())
+            yield digest.digest()
 
 
 def in_words(inputs: Any) -> str:

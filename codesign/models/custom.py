@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from codesign.errors import InputError, nearest
-from codesign.models.batches import Batch, Batches, arrays, lengths, rows
+from codesign.models.batches import Batch, Batches, arrays, lengths, rows, samples
 from codesign.models.distances import divergence, mean_squares
 from codesign.models.losses import Function, Loss, Metric, spans_decades, squared_error
 from codesign.models.task import Example, Outputs, Part, Samples, Scale, Task
@@ -94,6 +94,11 @@ class CustomTask(Task):
         for batch in (*self.calibration, *self.evaluation):
             yield from arrays((batch.inputs, batch.labels))
         yield from arrays(_held(self.loss.function))
+
+    def shared_samples(self) -> int:
+        """Evaluation samples whose inputs are those of calibration samples."""
+        known = set(samples(self.calibration))
+        return sum(each in known for each in samples(self.evaluation))
 
     # ---- running -----------------------------------------------------------------------------
 

@@ -158,6 +158,10 @@ class Task(abc.ABC):
     def data_arrays(self) -> Iterable[np.ndarray]:
         """Calibration and evaluation data, which `fingerprint` hashes."""
 
+    def shared_samples(self) -> int:
+        """Evaluation samples that are calibration samples too; qualities on them flatter what calibration found."""
+        return 0
+
     def examples(self, outputs: Outputs, *, reference: bool = False) -> dict[str, list[Example]]:
         """Examples to show, from outputs of ``run(full=True)``; {} if there are none.
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from codesign.designs import AcceleratorFacts, Design, Study, WorstSum
 from codesign.formats.assignment import METHODS, NEAREST
-from codesign.search.results.records import UNFOLDED
+from codesign.search.results.records import SHARED, UNFOLDED
 from codesign.search.space.cost_metrics import COST_METRICS
 
 _PREFIXES = (
@@ -175,9 +175,12 @@ def assumptions(files: Study) -> list[str]:
     unfolded = [
         f"{name}: {UNFOLDED.format(count)}" for name, task in files.record.tasks.items() if (count := task.batch_norms)
     ]
+    shared = [
+        f"{name}: {SHARED.format(count)}" for name, task in files.record.tasks.items() if (count := task.shared_samples)
+    ]
     of_cost = _OF_COST if files.hardware else ()
     of_quality = [text for text in _OF_QUALITY if files.hardware or text != _OF_SUMS] + _rounded(files)
-    return [*(of_quality if files.measured else _OF_GIVEN_FORMATS), *unfolded, *of_cost, *_bitops(files)]
+    return [*(of_quality if files.measured else _OF_GIVEN_FORMATS), *unfolded, *shared, *of_cost, *_bitops(files)]
 
 
 def _rounded(files: Study) -> list[str]:
@@ -211,6 +214,8 @@ _OF_SUMS = (
 _OF_QUALITY = (
     "Quality is measured by fake quantization of weights and of the inputs of every convolution, linear layer and "
     "attention product, accumulated in FP32; norms, softmax, activations and residual additions stay float.",
+    "Ranges of activations, rounded weights and the preparation of the float network come from calibration data alone; "
+    "qualities are of evaluation data.",
     _OF_SUMS,
     "Intervals are 95 % bootstrap over samples; differences to float are paired on the same samples and noise.",
 )

@@ -39,6 +39,7 @@ from codesign.search.space.resolve import SearchSpace
 from codesign.search.study.log import versions
 from codesign.workload import Workload
 
+SHARED = "{0} evaluation samples are calibration samples too: what calibration found flatters the qualities on them"
 UNFOLDED = (
     "{} batch normalisations are not folded; where one follows a convolution a chip would: latency and energy are too "
     "high then, and weights are quantized without their scales."

@@ -113,6 +113,7 @@ def _network(study: OpenStudy, name: str) -> NetworkRecord:
         metric=network.task.deciding,
         unit=floats[0].unit,
         batch_norms=batch_norms(network.task),
+        shared_samples=network.task.shared_samples(),
         layers=layer_table(network.workload),
         float=tuple(FloatMetric(**dict(metric)) for metric in floats),
     )
