@@ -2,6 +2,7 @@
 
     python -m examples.public.smollm2; python -m examples.public.text   # the public networks, if they are wanted
     python reports/quantization.py tables rewrite restore span smollm2
+    python reports/quantization.py tuned rewrite restore
     python reports/quantization.py costs rewrite smollm2
     python reports/quantization.py fronts
     python reports/quantization.py page
@@ -35,6 +36,7 @@ from codesign.models.preparation import prepared_by, steps_of
 from codesign.quality import Evaluator
 from codesign.quality.ranges import check_rule
 from codesign.quality.rounding.chosen import Wanted
+from codesign.quality.tuning import Options, tune
 from codesign.search import search
 
 FILE = Path(__file__).with_suffix(".json")
@@ -49,6 +51,8 @@ FOUR = (
 PREPARATIONS = ("none", "fold", "fold,equalize", "fold,smooth", "fold,rotate", "fold,rotate,smooth")
 METHODS = ("clip", "gptq", "descent")
 RULES = ("minmax", "mse", "output", "auto")
+TUNED = FOUR[:3]
+STEPS = 800
 SEEDS = (0, 1, 2)
 EVALUATIONS = 40
 SPACE = """
@@ -181,6 +185,20 @@ def cost(name: str) -> None:
     print(name, medians, f"finding {finding:.1f} s", flush=True)
 
 
+def tuned(name: str) -> None:
+    """Tuning of designs that GPTQ has rounded."""
+    task = prepared_by(load(name), ["usual"])
+    evaluator = Evaluator(task)
+    for formats in TUNED:
+        if formats in read().get("tuned", {}).get(name, {}):
+            continue
+        found = tune(evaluator, assignment_of(evaluator, formats, "gptq"), Options(steps=STEPS), lambda *_: None)
+        losses = {"before": found.before, "after": found.after}
+        facts = {k: [task.raw(each) for each in (q.value, q.low, q.high)] for k, q in losses.items()}
+        keep("tuned", name, formats, value=facts | {"s": found.seconds, "steps": found.steps})
+        print(name, formats, facts, f"{found.seconds:.0f} s", flush=True)
+
+
 def fronts() -> None:
     """Searches with and without methods, each with the same evaluations."""
     for seed in SEEDS:
@@ -243,6 +261,11 @@ def pages(data: dict[str, Any]) -> str:
         ):
             lines.append([f"{method}, prepare: {prepare}", *(_against(found, Row(f, prepare, method)) for f in FOUR)])
         parts.append(markdown(["method", *FOUR], lines))
+        if data.get("tuned", {}).get(name):
+            parts.append(
+                f"Tuned for {STEPS} steps (`codesign tune`) from what GPTQ made of the folded and rotated network:"
+            )
+            parts.append(_tuned(data["tuned"][name], found))
         made = data.get("preparations", {}).get(name, {})
         lines = [[p, str(f["matches"]), f"{f['error']:.1g}", f"{f['s']:.1f}"] for p, f in made.items()]
         parts.append(markdown(["prepare", "matches", "outputs moved by", "s"], lines))
@@ -259,6 +282,15 @@ def pages(data: dict[str, Any]) -> str:
     if data.get("fronts"):
         parts += ["## What methods change on the front", *_fronts(data["fronts"])]
     return "\n\n".join(parts) + "\n"
+
+
+def _tuned(tuned: dict[str, Any], found: dict[str, dict[str, float]]) -> str:
+    lines = []
+    for formats, facts in tuned.items():
+        nearest = found[Row(formats).key]["loss"]
+        before, after = (f"{facts[k][0]:.3g} [{facts[k][1]:.3g}, {facts[k][2]:.3g}]" for k in ("before", "after"))
+        lines.append([formats, before, after, f"{facts['after'][0] / nearest:.2f}", f"{facts['s']:.0f}"])
+    return markdown(["formats", "gptq", "tuned", "of nearest", "s"], lines)
 
 
 def _against(found: dict[str, dict[str, float]], row: Row) -> str:
@@ -332,7 +364,7 @@ Q4_1 and lie on a 4-bit grid in blocks of 32, which flatters int4_g32 weights th
 _COSTS = """Medians of five evaluations in turns, one process, one thread. *Weights found*: int4, int4_g32, mxfp4 and
 nvfp4 by GPTQ for all layers, from the first run of the calibration data on."""
 
-PARTS: dict[str, Callable[[str], None]] = {"tables": table, "costs": cost}
+PARTS: dict[str, Callable[[str], None]] = {"tables": table, "tuned": tuned, "costs": cost}
 
 
 def main() -> None:
