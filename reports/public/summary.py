@@ -68,9 +68,9 @@ def text(study: Study) -> str:
 Written by `python reports/public/summary.py` from the study that `make public` makes: SmolLM2-135M-Instruct
 (`assistant`, {layers[ASSISTANT]} layers, perplexity {perplexity:.1f} on Python's documentation) and SPAN x4
 (`upscale`, {layers[UPSCALE]} layers, {photograph:.2f} dB to the photographs).
-{record.history[-1].evaluations} candidates were measured, for {record.hardware_count:,} chips, attention products included. The networks are folded and
-rotated where that is found, weights of 4 bits are rounded by GPTQ, ranges chosen by what they do to the outputs
-([what each method buys](../quantization.md)).
+{record.history[-1].evaluations} candidates were measured, for {record.hardware_count:,} chips, attention products
+included. The networks are folded and rotated where that is found, weights of 4 bits are rounded by GPTQ, ranges chosen
+by what they do to the outputs ([what each method buys](../quantization.md)).
 [report.html](report.html) has the front, every layer's formats, texts and pictures.
 
 ## What a phone maker learns
@@ -89,8 +89,8 @@ The chip is the balanced one of each format; intervals are 95 %.
 {HEADER}
 {chosen}
 
-SmolLM2's matrices come from a file that holds them in 4 bits; rotation takes them off that grid. The study took {minutes:.0f} minutes on two shared cores; the process that leads it
-needed {peak:.1f} GB at the most.
+SmolLM2's matrices come from a file that holds them in 4 bits; rotation takes them off that grid.
+The study took {minutes:.0f} minutes on two shared cores; the process that leads it needed {peak:.1f} GB at the most.
 """
 
 
@@ -115,17 +115,18 @@ def learnt(uniform: dict[str, Baseline], mixed: list[Design], study: Study) -> s
     first, last = study.record.history[0].hypervolume, study.record.history[-1].hypervolume
     both = fastest(list(uniform.values()), WANTED_KL), fastest(mixed, WANTED_KL)
     lines = [
-        f"INT8 with one static scale per tensor gives KL {loss['int8']} on this language model, with one scale per token "
-        f"{loss['int8_token']} on the same unit ({token['int8_token']} against {token['int8']} per token). Groups of 32 "
-        f"give {loss['int8_g32']}, on {area['int8_g32'] / area['int8']:.2f} x the area (balanced chips).",
+        f"INT8 with one static scale per tensor gives KL {loss['int8']} on this language model, with one scale per "
+        f"token {loss['int8_token']} on the same unit ({token['int8_token']} against {token['int8']} per token). "
+        f"Groups of 32 give {loss['int8_g32']}, on {area['int8_g32'] / area['int8']:.2f} x the area (balanced chips).",
         f"FP8 (E4M3, static scale) gives {loss['fp8_e4m3']}; on pictures INT8 has {db['int8']} and FP8 "
         f"{db['fp8_e4m3']}. Which is the better buy depends on the network.",
         f"Of the MX formats of 8 bits, the integer one is far ahead: {loss['mxint8']} against {loss['mxfp8_e4m3']} on "
         f"text, {db['mxint8']} against {db['mxfp8_e4m3']} on pictures.",
         f"4-bit weights buy time, since decoding waits for DRAM: {token['int4_g32:int8_g32']} per token with "
         f"int4_g32:int8_g32, {token['int8_g32']} with int8_g32.",
-        f"4-bit weights, keys and values everywhere give KL {loss['int4_g32:int8_g32']} and {db['int4_g32:int8_g32']} with "
-        f"activations in groups, {loss['int4_g32:int8_token']} and {db['int4_g32:int8_token']} with one scale per token.",
+        f"4-bit weights, keys and values everywhere give KL {loss['int4_g32:int8_g32']} and "
+        f"{db['int4_g32:int8_g32']} with activations in groups, {loss['int4_g32:int8_token']} and "
+        f"{db['int4_g32:int8_token']} with one scale per token.",
         f"MXFP4 weights with MXFP8 activations are the fastest ({token['mxfp4:mxfp8_e4m3']} per token), at KL "
         f"{loss['mxfp4:mxfp8_e4m3']} and {db['mxfp4:mxfp8_e4m3']}.",
         f"Mixing enlarges the hypervolume from {first:.4g}, with one format throughout, to {last:.4g} "
