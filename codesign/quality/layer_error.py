@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -11,9 +12,10 @@ from codesign.quality.rounding.moments import has_moments, inputs_of
 from codesign.quality.rounding.rows import rows_of
 from codesign.workload import Product
 
-_EVEN, _LARGEST = 32, 8  # rows of a call: evenly spread ones, and those with the largest numbers
-_MOST = 640  # rows of a site
+_EVEN, _LARGEST = 64, 16  # rows of a call: evenly spread ones, and those with the largest numbers
+_MOST = 320  # rows of a site
 _WIDE = 2048  # columns beyond which the products of two weights are left out
+_OUTPUTS = 1024  # of a layer that are looked at
 
 
 @dataclass
@@ -22,18 +24,16 @@ class LayerError:
 
     rows: list[Tensor] = field(default_factory=list)  # float32 [G, r, K]
     counts: list[Tensor] = field(default_factory=list)  # [r]
-    # what a row's error becomes in the output: [G, K, K] of the weights' products, [G, K] of their squares, or None
-    # for an operand of attention, whose own error counts
-    gram: Tensor | None = None
+    weight: Product | None = None  # of a weight that stays in memory; None: the operand's own error counts
 
-    def add(self, product: Product, *, stationary: bool = False) -> None:
-        """Add some rows of a call: of the product's input, or of its key or value."""
+    def add(self, product: Product, *, stationary: bool = False, weighs: bool = True) -> None:
+        """Add some rows of a call: of the product's input, or of its key or value. weighs: see `weight`."""
         if sum(map(len, self.counts)) >= _MOST:
             return
         if product.kind in ("conv", "linear") and has_moments(product):
             rows = inputs_of(product)
-            if self.gram is None:
-                self.gram = _gram(rows_of(product).flatten(2).detach().float())
+            if weighs and self.weight is None:
+                self.weight = replace(product, input=product.input.new_empty(0), stationary=product.stationary.detach())
         else:
             x, axis = product.input, product.input_axis
             if stationary:
@@ -51,37 +51,39 @@ class LayerError:
         self.rows.append(rows[:, torch.cat([even, largest])].clone())
         self.counts.append(shares)
 
-    def settle(self) -> None:
-        """Join the rows of all calls."""
+    def relative(self) -> Callable[[Callable[[Tensor], Tensor]], float]:
+        """A function that tells what a change of the rows does to the layer's output.
+
+        It takes what changes rows [G, r, K], and returns the mean over rows of the output's squared error over its
+        square.
+        """
         if len(self.rows) > 1:
             self.rows, self.counts = [torch.cat(self.rows, dim=1)], [torch.cat(self.counts)]
+        rows, shares = self.rows[0], self.counts[0].double() / self.counts[0].double().sum()
+        gram = None if self.weight is None else _gram(self.weight)
+        signal = _power(rows, gram)
+        signal = signal.clamp_min(1e-6 * float(signal.mean()) + torch.finfo(torch.float32).tiny)
 
-    def of(self, changed: Tensor) -> float:
-        """Mean over rows of the output's squared error over its square, for `changed` values of `values`."""
-        error = self._power(changed - self.values)
-        return float((error / self._signal).double().mean(0) @ self.counts[0].double() / self.counts[0].double().sum())
+        def error(change: Callable[[Tensor], Tensor]) -> float:
+            return float((_power(change(rows) - rows, gram) / signal).double().mean(0) @ shares)
 
-    @property
-    def values(self) -> Tensor:
-        """The rows, float32 [G, r, K]."""
-        self.settle()
-        return self.rows[0]
-
-    @property
-    def _signal(self) -> Tensor:
-        power = self._power(self.values)
-        return power.clamp_min(1e-6 * float(power.mean()) + torch.finfo(torch.float32).tiny)
-
-    def _power(self, rows: Tensor) -> Tensor:
-        if self.gram is None:
-            return rows.square().sum(-1)
-        if self.gram.ndim == 2:
-            return (rows.square() * self.gram[:, None]).sum(-1)
-        return ((rows @ self.gram) * rows).sum(-1).clamp_min(0)
+        return error
 
 
-def _gram(weight: Tensor) -> Tensor:
-    """[G, N, K] -> [G, K, K], or [G, K] of many columns."""
-    if weight.shape[2] > _WIDE:
-        return weight.square().sum(1)
-    return weight.transpose(1, 2) @ weight
+def _power(rows: Tensor, gram: Tensor | None) -> Tensor:
+    """What rows [G, r, K] become in the output, squared, [G, r]."""
+    if gram is None:
+        return rows.square().sum(-1)
+    if gram.ndim == 2:
+        return (rows.square() * gram[:, None]).sum(-1)
+    return ((rows @ gram) * rows).sum(-1).clamp_min(0)
+
+
+def _gram(weight: Product) -> Tensor:
+    """[G, K, K] of the products of a weight's columns, or [G, K] of their squares if there are many."""
+    every = rows_of(weight).flatten(2)
+    some = torch.linspace(0, every.shape[1] - 1, min(every.shape[1], _OUTPUTS)).round().long()
+    outputs = every[:, some].float()
+    if outputs.shape[2] > _WIDE:
+        return outputs.square().sum(1)
+    return outputs.transpose(1, 2) @ outputs

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Format
+from codesign.models.streaming import reads_blocks
 from codesign.models.task import Task
 from codesign.quality.histogram import Histogram
 from codesign.quality.layer_error import LayerError
@@ -79,6 +80,7 @@ class Ranges:
         self._fitted: dict[tuple[Site, str, RangeRule], Range] = {}
         self._rules: dict[str, RangeRule] = {}  # of formats, by rule auto
         self._trial = OutputTrial(task)
+        self._weighs = not reads_blocks(task.module)  # otherwise weights are gone when ranges are fitted
         self._calls = 0  # of the network
         self._given: Any = None  # the arguments of the last call, while it runs
         hook = task.module.register_forward_pre_hook(self._enter, with_kwargs=True)
@@ -106,7 +108,7 @@ class Ranges:
         if self.rule in ("output", "auto"):
             for site, stationary in ((first, False), (second, True)):
                 if site in self._seen and site is not None:
-                    self._seen[site].layer.add(product, stationary=stationary)
+                    self._seen[site].layer.add(product, stationary=stationary, weighs=self._weighs)
 
     def _record(self, site: Site, x: Tensor) -> None:
         if not x.numel():
@@ -166,7 +168,10 @@ class Ranges:
         elif rule == "mse":
             share = _least_error(partial(_element_error, seen, largest, fmt))
         elif rule == "output":
-            share = _least_error(partial(_output_error, seen, largest, fmt))
+            error = seen.layer.relative()
+            share = _least_error(
+                lambda share: error(lambda rows: fmt.fake_quantize(rows, amax=_range(seen, largest, share, fmt)))
+            )
         return _range(seen, largest, share, fmt)
 
 
@@ -211,11 +216,6 @@ def _element_error(seen: _Observed, largest: float, fmt: Format, share: float) -
     values, counts = seen.elements.rows()
     change = fmt.fake_quantize(values, amax=_range(seen, largest, share, fmt)).sub_(values).double()
     return float(counts.double() @ change.square_())
-
-
-def _output_error(seen: _Observed, largest: float, fmt: Format, share: float) -> float:
-    """The squared error of the layer's output."""
-    return seen.layer.of(fmt.fake_quantize(seen.layer.values, amax=_range(seen, largest, share, fmt)))
 
 
 def _least_error(error: Callable[[float], float]) -> float:
