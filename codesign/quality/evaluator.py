@@ -106,7 +106,7 @@ class Evaluator:
     def outputs(self, assignment: Assignment, *, full: bool = False) -> Outputs:
         """Outputs of the network under `assignment`, of all batches; raises InputError as `check` does."""
         self.check(assignment)
-        with torch.inference_mode(), self.network.under(assignment) as module:
+        with torch.no_grad(), self.network.under(assignment) as module:
             return self.task.run(module, full=full)
 
     def batches(self, assignment: Assignment, *, full: bool = False, task: Task | None = None) -> Iterator[Outputs]:
@@ -198,7 +198,7 @@ def _steps(
     """The outputs of a module on a task's batches, each computed within the context; between them it is left."""
     steps = task.batches(module, full=full)
     while True:
-        with torch.inference_mode(), context():
+        with torch.no_grad(), context():
             outputs = next(steps, None)
         if outputs is None:
             return

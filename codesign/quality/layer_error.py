@@ -43,11 +43,10 @@ class LayerError:
             if self.rows and self.rows[0].shape[-1] != rows.shape[-1]:
                 return  # a product over the tokens so far
         count = rows.shape[1]
-        even = torch.linspace(0, count - 1, min(count, _EVEN)).round().long()
+        even = torch.linspace(0, count - 1, min(count, _EVEN), device=rows.device).round().long()
         largest = rows.abs().amax((0, 2)).topk(min(count, _LARGEST)).indices
-        shares = torch.cat(
-            [torch.full((len(even),), max(count - len(largest), 1) / len(even)), torch.ones(len(largest))]
-        )
+        shares = torch.ones(len(even) + len(largest), device=rows.device)
+        shares[: len(even)] = max(count - len(largest), 1) / len(even)
         self.rows.append(rows[:, torch.cat([even, largest])].clone())
         self.counts.append(shares)
 

@@ -15,6 +15,7 @@ from codesign.formats.assignment import NEAREST
 from codesign.models.streaming import is_streamed
 from codesign.quality.ranges import Ranges, Site, sites
 from codesign.quality.rounding.chosen import ChosenWeights, Wanted
+from codesign.quality.unchanged import Seen, seen, unchanged
 from codesign.workload import Product, ProductInterceptor
 
 
@@ -138,6 +139,8 @@ class QuantizedNetwork:
     @contextmanager
     def under(self, assignment: Assignment) -> Iterator[nn.Module]:
         """Context in which calls of the module are quantized; raises InputError for a layer without formats."""
+        of_layers = (formats.roles.items() for _, formats in assignment.layers)
+        self.ranges.decide(name for roles in of_layers for role, name in roles if role != "weight")
         if self.chosen is not None:
             self.chosen.find(
                 Wanted.of(layer, formats.weight, formats.method)
@@ -196,8 +199,8 @@ class _Handler:
     def __init__(self, network: QuantizedNetwork, assignment: Assignment) -> None:
         self._network = network
         self._layers: dict[str, LayerFormats] = dict(assignment.layers)
-        # q, k and v (or gate and up) read the same tensor: quantize it once. Holding the input keeps its id unique.
-        self._last: tuple[Tensor, str, tuple[int, ...], Tensor] | None = None
+        # q, k and v (or gate and up) read the same tensor: quantize it once
+        self._last: tuple[Seen, str, tuple[int, ...], Tensor] | None = None
 
     def __call__(self, product: Product) -> tuple[Tensor, Tensor]:
         layer = self._layers.get(product.layer)
@@ -218,8 +221,8 @@ class _Handler:
 
     def _input(self, x: Tensor, axes: tuple[int, ...], site: Site, name: str) -> Tensor:
         last = self._last
-        if last is not None and last[0] is x and last[1] == name and last[2] == axes:
+        if last is not None and unchanged(last[0], x) and last[1:3] == (name, axes):
             return last[3]
         quantized = self._network.activation(x, site, get_format(name), axes)
-        self._last = (x, name, axes, quantized)
+        self._last = (seen(x), name, axes, quantized)
         return quantized

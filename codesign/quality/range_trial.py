@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
+from codesign.models.preparation.running import leaves
 from codesign.models.task import Task
 from codesign.workload import Product, ProductInterceptor
 
@@ -43,23 +43,27 @@ class OutputTrial:
             self._task.calibrate(self._task.module)
         if len(found) != len(self._reference):
             return math.inf
-        pairs = list(zip(found, self._reference, strict=True))
-        if any(a.shape != b.shape for a, b in pairs):
-            return math.inf
-        total = sum(float((a.double() - b.double()).square().sum()) for a, b in pairs)
+        total = sum(map(_squared, found, self._reference))
         return total if math.isfinite(total) else math.inf
 
     @contextmanager
     def _watched(self, into: list[Tensor]) -> Iterator[None]:
         def note(_module: object, _given: object, outputs: Any) -> None:
-            leaves = (leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point())
-            into.extend(_some(leaf) for leaf in leaves)
+            into.extend(_some(leaf) for leaf in leaves(outputs) if leaf.is_floating_point())
 
         hook = self._task.module.register_forward_hook(note)
         try:
             yield
         finally:
             hook.remove()
+
+
+def _squared(found: Tensor, wanted: Tensor) -> float:
+    """Squared distance; infinite if shapes or places of infinities and NaN (a mask's) are others."""
+    finite = wanted.isfinite()
+    if found.shape != wanted.shape or not torch.equal(found.isfinite(), finite):
+        return math.inf
+    return float((found[finite].double() - wanted[finite].double()).square().sum())
 
 
 def _some(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,13 +14,15 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from codesign.errors import InputError, nearest
-from codesign.formats import Format
+from codesign.formats import Format, get_format
 from codesign.models.streaming import reads_blocks
 from codesign.models.task import Task
 from codesign.quality.histogram import Histogram
 from codesign.quality.layer_error import LayerError
 from codesign.quality.range_trial import OutputTrial
 from codesign.workload import Product, ProductInterceptor
+
+log = logging.getLogger(__name__)
 
 Site = tuple[str, str]  # (layer, operand): input of conv and linear; query, key, probability or value of attention
 RangeRule = Literal["auto", "minmax", "mse", "output", "percentile"]
@@ -139,8 +142,18 @@ class Ranges:
             return self.rule
         if fmt.name not in self._rules:
             distances = {rule: self._trial.distance(partial(self._rounded, fmt, rule)) for rule in _TRIED}
-            self._rules[fmt.name] = min(distances, key=distances.__getitem__)
+            told = any(each > 0 for each in distances.values()) and min(distances.values()) < math.inf
+            if not told:
+                log.warning("%s: no outputs in calibration tell ranges of %s apart: rule mse", self._name, fmt.name)
+            self._rules[fmt.name] = min(distances, key=distances.__getitem__) if told else "mse"
         return self._rules[fmt.name]
+
+    def decide(self, names: Iterable[str]) -> None:
+        """Find the rules of formats, which runs the network: not to be done while it runs."""
+        for name in dict.fromkeys(names):
+            fmt = get_format(name)
+            if fmt.takes_range:
+                self.rule_of(fmt)
 
     def _rounded(self, fmt: Format, rule: RangeRule, product: Product) -> tuple[Tensor, Tensor]:
         """The operands of a product, activations in a format by a rule and weights as they are."""

@@ -55,6 +55,9 @@ def sensitivities(
     probes_each = -(-probes // len(taken))
     evaluator.network.forget()  # makes room for the graph of a batch
     weights = {(p.weight, p.method) for p in pairs}
+    attention = "attention" in evaluator.layers.values()
+    decided = [name for pair in pairs for name in (pair.activation, *([pair.weight] if attention else []))]
+    evaluator.network.ranges.decide(decided)
     evaluator.chosen.find(Wanted.of(layer, *weight) for layer in evaluator.layers for weight in weights)
     collector = _Collector(evaluator, weights, {p.activation for p in pairs})
     generator = torch.Generator().manual_seed(seed)

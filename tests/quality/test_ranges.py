@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from codesign.errors import InputError
-from codesign.formats import Format, get_format
+from codesign.formats import Assignment, Format, FormatPair, get_format
 from codesign.models.custom import CustomTask
+from codesign.quality import Evaluator
 from codesign.quality.histogram import EXACT, Histogram
+from codesign.quality.layer_error import LayerError
 from codesign.quality.ranges import Range, Ranges
+from codesign.workload import Product
 
 INPUT = ("root", "input")
 
@@ -265,3 +270,48 @@ def test_the_default_tries_nothing_for_formats_without_a_range() -> None:
     ranges = Ranges(CustomTask("sink", Sink(), x, x, None))
     assert ranges.rule_of(get_format("nvfp4")) == "auto"
     assert ranges.get(("first", "input"), get_format("nvfp4")) == 40.0
+
+
+class Paced(nn.Module):
+    """Computes something on even calls and goes on from it on odd ones, which another run in between would upset."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deep, self.out = nn.Linear(16, 16), nn.Linear(16, 4)
+        self.kept: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept = [self.deep(x)]
+        return self.out(x) + self.out(self.kept[0])
+
+
+def test_a_network_with_state_is_not_run_again_amid_its_own_run() -> None:
+    torch.manual_seed(0)
+    task = CustomTask("paced", Paced(), torch.randn(24, 16), torch.randn(8, 16), None)
+    evaluator = Evaluator(task)
+    assignment = Assignment.of_pairs(dict.fromkeys(evaluator.layers, FormatPair.parse("int4")), evaluator.layers)
+    assert evaluator(assignment).value == evaluator.again(assignment).value
+
+
+@pytest.mark.parametrize("outputs", ["no call", "masked"])
+def test_outputs_that_tell_nothing_leave_the_least_squared_error(
+    outputs: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    x, module = sinks(), Sink()
+    forward = (lambda module, inputs: module.first(inputs)) if outputs == "no call" else None
+    if outputs == "masked":
+        module.register_forward_hook(lambda _module, _given, out: out.masked_fill(torch.eye(64, 32) > 0, -math.inf))
+    ranges = Ranges(CustomTask("sink", module, x, x, None, forward=forward))
+    said = ranges.rule_of(get_format("int8")), "no outputs in calibration" in caplog.text
+    assert said == ("mse", True) if outputs == "no call" else not said[1]
+
+
+def test_the_rule_by_outputs_needs_no_more_than_a_share_of_the_rows() -> None:
+    error = LayerError()
+    x = torch.randn(4096, 32)
+    error.add(Product("a", "linear", "linear", x, torch.randn(8, 32)))
+    assert error.rows[0].shape == (1, 80, 32)
+    assert float(error.counts[0].sum()) == pytest.approx(4096)
+    assert error.relative()(lambda rows: rows) == 0
+    assert error.relative()(lambda rows: 0 * rows) == pytest.approx(1)

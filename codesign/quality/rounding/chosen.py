@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -89,11 +89,12 @@ class ChosenWeights:
             self.find([wanted])
         if wanted in self._found:
             return self._found[wanted]
-        assert self._store is not None
-        stored = self._store.get(wanted)
-        if stored is None:  # somebody has deleted it
-            self._stored.discard(wanted)
-            return self.of_layer(layer, fmt, method)
+        stored = self._store.get(wanted) if self._store is not None else None
+        if stored is None:  # somebody deletes files there: from now on weights are kept in memory
+            self._store = None
+            self._stored.clear()
+            self.find([wanted])
+            return self._found[wanted]
         return stored
 
     def weight(self, product: Product, fmt: Format, method: str) -> Tensor | None:
@@ -130,7 +131,7 @@ class ChosenWeights:
                 return
             weight = product.stationary
             if id(weight if weight._base is None else weight._base) in self._parameters:
-                found[product.layer] = product
+                found[product.layer] = replace(product, input=product.input.new_empty(0))
 
         with torch.inference_mode(), ProductInterceptor(self._task.module, observe, decompose=True):
             self._task.calibrate(self._task.module)
@@ -153,9 +154,10 @@ class _Store:
         path, key = self._file(wanted)
         try:
             with safe_open(path, framework="pt") as opened:
-                if (opened.metadata() or {}).get("key") != key:
-                    return None
+                written = opened.metadata() or {}
                 parts = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no dictionary
+            if written.get("key") != key or written.get("sum") != _sum(parts):
+                return None
         except (OSError, SafetensorError):
             return None
         fmt, codes = get_format(wanted.format), parts["codes"]
@@ -167,10 +169,24 @@ class _Store:
         path, key = self._file(wanted)
         names = ("codes", "scales", "zero_points", "tensor_scale")
         parts = {name: part.contiguous() for name in names if (part := getattr(quantized, name)) is not None}
-        with contextlib.suppress(OSError, SafetensorError):
+        temporary: Path | None = None
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = empty_beside(path)
-            save_file(parts, temporary, metadata={"key": key})
+            save_file(parts, temporary, metadata={"key": key, "sum": _sum(parts)})
             temporary.replace(path)
-            return True
-        return False
+        except (OSError, SafetensorError):
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+            return False
+        return True
+
+
+def _sum(parts: Mapping[str, Tensor]) -> str:
+    """A digest of tensors by name."""
+    digest = hashlib.sha256()
+    for name, part in sorted(parts.items()):
+        digest.update(f"{name} {part.dtype} {tuple(part.shape)}".encode())
+        digest.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -19,7 +19,6 @@ from codesign.formats.kernel import Scales, elements
 from codesign.quality.rounding.descent import descend
 from codesign.quality.rounding.scales import block_scales
 
-_DAMPING = 0.01  # of the mean of H's diagonal, added to it
 _PANEL = 128  # columns whose errors are taken to the others together
 
 
@@ -40,7 +39,7 @@ class _Block:
 def rounded(rows: Tensor, fmt: Format, moments: Tensor, method: str) -> Quantized:
     """Rows [G, N, T, C] in a format with scales.
 
-    moments: float32 [G, K, K] with K = T * C, see `Moments`. method: clip, gptq or descent.
+    moments: float32 [G, K, K] with K = T * C, positive definite, see `Moments`. method: clip, gptq or descent.
     Returns codes [G * N, T, C] with blocks along C, or [G * N, T * C] with one scale per row.
     """
     groups, outputs, taps, channels = rows.shape
@@ -49,10 +48,9 @@ def rounded(rows: Tensor, fmt: Format, moments: Tensor, method: str) -> Quantize
     scaling = fmt.scaling
     assert scaling is not None
     of_tensor = float(work.abs().max()) if scaling.tensor_scale is not None else None
-    importance = _alive(moments.diagonal(dim1=1, dim2=2))
+    importance = moments.diagonal(dim1=1, dim2=2)
     inverse = None
     if method != "clip":
-        moments = _damped(moments, importance)
         inverse = _inverse_factor(moments)
         # what is left of a column's error when those that follow have made up for it
         importance = inverse.diagonal(dim1=1, dim2=2).square().reciprocal()
@@ -107,19 +105,6 @@ def _spans(taps: int, channels: int, size: int | None) -> Iterator[tuple[int, in
     for tap in range(taps):
         for first in range(0, channels, size):
             yield tap * channels + first, tap * channels + min(first + size, channels)
-
-
-def _alive(diagonal: Tensor) -> Tensor:
-    """Mean squares of inputs [G, K]; of those that were always zero, a small number, so that their weights count."""
-    least = diagonal.mean(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) * 1e-6
-    return torch.maximum(diagonal, least)
-
-
-def _damped(moments: Tensor, diagonal: Tensor) -> Tensor:
-    """Moments [G, K, K] with a diagonal that makes them invertible."""
-    found = moments.clone()
-    found.diagonal(dim1=1, dim2=2).copy_(diagonal + _DAMPING * diagonal.mean(dim=1, keepdim=True))
-    return found
 
 
 def _inverse_factor(moments: Tensor) -> Tensor:

@@ -11,8 +11,10 @@ from torch.nn import functional as F
 
 from codesign.models.task import Task
 from codesign.quality.rounding.rows import is_transposed
+from codesign.quality.unchanged import Seen, seen, unchanged
 from codesign.workload import Product, ProductInterceptor
 
+_LEAST_SHRINKAGE = 0.01
 _ROWS = 1 << 13  # most input rows that a call of a layer adds
 _FUNCTIONS = ("linear", "matmul", "mm", "addmm", "conv1d", "conv2d", "conv3d")
 
@@ -34,19 +36,19 @@ class Moments:
         found: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
         full: set[str] = set()
-        last: tuple[Tensor, Product, Tensor, int] | None = None  # q, k and v read the same tensor
+        last: tuple[Seen, Product, Tensor, int] | None = None  # q, k and v read the same tensor
 
         def observe(product: Product) -> None:
             nonlocal last
             layer = product.layer
             if layer not in layers or layer in full or not has_moments(product):
                 return
-            if last is not None and last[0] is product.input and _alike(last[1], product):
+            if last is not None and unchanged(last[0], product.input) and _alike(last[1], product):
                 gram, count = last[2:]
             else:
                 rows = inputs_of(product)
                 gram, count = rows.transpose(1, 2) @ rows, rows.shape[1]
-                last = product.input, product, gram, count
+                last = seen(product.input), product, gram, count
             if layer not in found:
                 size = gram.numel() * gram.element_size()
                 if found and size + sum(m.numel() * m.element_size() for m in found.values()) > self._most:
@@ -56,9 +58,32 @@ class Moments:
             found[layer] += gram
             counts[layer] = counts.get(layer, 0) + count
 
-        with torch.inference_mode(), ProductInterceptor(self._task.module, observe, decompose=True):
+        with torch.no_grad(), ProductInterceptor(self._task.module, observe, decompose=True):
             self._task.calibrate(self._task.module)
-        return {layer: moments / counts[layer] for layer, moments in found.items()}
+        return {layer: shrunk(moments / counts[layer], counts[layer]) for layer, moments in found.items()}
+
+
+def shrunk(moments: Tensor, rows: int) -> Tensor:
+    """Moments [G, K, K] of few rows, with less of what columns seem to share: that is chance, where rows are few.
+
+    Correlations are shrunk by the intensity of the oracle approximating shrinkage estimator (Chen et al., 2010, IEEE
+    Transactions on Signal Processing 58 (10), equation 23), but by 1 % at least, which makes them invertible. Inputs
+    that were always zero take 1 % of the median, so that their weights count.
+    """
+    diagonal = moments.diagonal(dim1=1, dim2=2)
+    middle = diagonal.median(dim=1, keepdim=True).values
+    least = 0.01 * torch.where(middle > 0, middle, diagonal.mean(dim=1, keepdim=True))
+    diagonal = torch.maximum(diagonal, least.clamp_min(torch.finfo(torch.float32).tiny))
+    root = diagonal.double().sqrt()
+    correlations = moments.double() / root[:, :, None] / root[:, None, :]
+    correlations.diagonal(dim1=1, dim2=2).fill_(1)
+    k = moments.shape[1]
+    squares = correlations.square().sum((1, 2))  # the trace is k
+    shares = ((1 - 2 / k) * squares + k**2) / ((rows + 1 - 2 / k) * (squares - k)).clamp_min(1e-12)
+    shares = shares.clamp(_LEAST_SHRINKAGE, 1)
+    result = (moments * (1 - shares)[:, None, None]).float()
+    result.diagonal(dim1=1, dim2=2).copy_(diagonal)
+    return result
 
 
 def has_moments(product: Product) -> bool:

@@ -61,6 +61,7 @@ def allowed_choices(
 ) -> np.ndarray:
     """Which of `choices` each layer of a task may take, bool [layers, choices].
 
+    An attention takes each pair by one method, as it has no weight; if it is tied to other layers, by all of theirs.
     rounds: whether weights can be rounded by methods; a network that is read block by block has the nearest alone.
     Raises InputError with file and line on a glob that matches no layer, and on a pair that is not the space's.
     """
@@ -83,10 +84,12 @@ def allowed_choices(
     if not rounds:
         _refuse_methods(path, name, task, choices)
         words = {layer: [NEAREST] for layer in layers}
+    tied = {layer for globs in task.ties for glob in globs for layer in layers if fnmatch.fnmatchcase(layer, glob)}
     found = np.zeros((len(layers), len(choices)), dtype=bool)
     for place, layer in enumerate(layers):
-        taken = [each for pair in pairs[layer] for each in _with_methods(pair, words[layer])]
-        if kinds[layer] == "attention":  # methods are of weights: one choice of each pair of formats
+        every = (*METHODS, AUTO) if kinds[layer] == "attention" and layer in tied else words[layer]
+        taken = [each for pair in pairs[layer] for each in _with_methods(pair, every)]
+        if kinds[layer] == "attention" and layer not in tied:  # methods are of weights: one choice of each pair
             taken = [each for i, each in enumerate(taken) if each.formats not in {e.formats for e in taken[:i]}]
         found[place] = [each in taken for each in choices]
     return found

@@ -58,7 +58,7 @@ def resolve_ties(
         if not allowed[group == g].any():
             names = ", ".join(layers[int(i)] for i in np.flatnonzero(group == g))
             line = line_of(path, "tasks", name, "ties")
-            raise InputError(f"{path}:{line}: ties: no pair is allowed in all of {names}")
+            raise InputError(f"{path}:{line}: ties: no pair is allowed in all of {names}, by the same method")
     return tuple(found)
 
 

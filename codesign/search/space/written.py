@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from codesign.formats import FormatPair
-from codesign.formats.assignment import check_method
+from codesign.formats.assignment import NEAREST, check_method
 from codesign.hardware.arithmetic.accumulators import check_accumulator
 from codesign.hardware.chip.accelerator import all_axes, check_value
 from codesign.hardware.chip.axes import Axis
@@ -27,7 +27,10 @@ _Listed = Annotated[list[str], Field(min_length=1)]
 
 
 def _check_pair(text: str) -> str:
-    return str(FormatPair.parse(text).checked())
+    pair = FormatPair.parse(text).checked()
+    if "+" in text and pair.method == NEAREST:
+        raise ValueError(f"{text}: a pair without a method takes those of its task: write methods: {NEAREST} there")
+    return str(pair)
 
 
 AUTO = "auto"  # GPTQ for weights of few bits, see `codesign.search.space.choices`
