@@ -244,9 +244,9 @@ def test_attention_takes_the_pair_that_is_written_and_other_layers_do_not(
             if layer.endswith("self_attn"):
                 assert formats == {"activation": name, "key": name, "value": name}
             else:
-                assert set(formats.values()) <= {"int8", "mxfp4"}
+                assert set(formats.values()) <= {"int8", "mxfp4", "gptq"}
     details = json.loads((tmp_path / "study" / "details.json").read_text())
-    assert {each["label"] for each in details["baselines"]} == {"uniform int8:int8", "uniform mxfp4:mxfp4"}
+    assert {each["label"] for each in details["baselines"]} == {"uniform int8:int8", "uniform mxfp4:mxfp4+gptq"}
 
 
 def test_on_a_chip_the_units_have_the_pair_of_attention(written: Written, tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_on_a_chip_the_units_have_the_pair_of_attention(written: Written, tmp_pa
     for design in json.loads((study / "front.json").read_text())["designs"]:
         assert "bf16:bf16" in design["accelerator"]["pairs"]
     baselines = json.loads((study / "details.json").read_text())["baselines"]
-    assert {each["label"] for each in baselines} == {"uniform int8:int8", "uniform mxfp4:mxfp4"}
+    assert {each["label"] for each in baselines} == {"uniform int8:int8", "uniform mxfp4:mxfp4+gptq"}
     assert all(len(each["accelerator"]["pairs"]) == 2 for each in baselines)
 
 
