@@ -163,7 +163,7 @@ def markdown(results: dict[str, Any]) -> str:
         "# Range rules of activations compared",
         "Weights and activations of every layer in one format; made by `python reports/validation/ranges.py`. Losses: "
         "smaller is better. *sampled*: from 8,192 values of each call; *all elements*: by brute force over the shares "
-        "that *mse*, the default, looks at; *clipping x 5*: errors of clipped values count five times; *widest within "
+        "that *mse* looks at; *clipping x 5*: errors of clipped values count five times; *widest within "
         "5 %*: the largest range whose error is within 5 % of the least.",
     ]
     for name, result in results.items():
