@@ -83,7 +83,9 @@ def _copy(task: Task) -> nn.Module:
 
 
 def _identity(task: Task, found: Preparation) -> str:
-    return hashlib.sha256("|".join([task.fingerprint(), *found.steps, _code()]).encode()).hexdigest()[:24]
+    """Which changes stay may depend on rounding, and so on the machine."""
+    changes = (repr((each.step, each.what, each.modules)) for each in found.matches)
+    return hashlib.sha256("|".join([task.fingerprint(), *found.steps, _code(), *changes]).encode()).hexdigest()[:24]
 
 
 @functools.cache

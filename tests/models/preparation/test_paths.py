@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from codesign.models.custom import CustomTask
 from codesign.models.preparation import prepared
+from codesign.models.preparation import task as preparing
+from codesign.models.preparation.changes import WholeGuard
 from codesign.models.preparation.reach import noticing
 from codesign.models.preparation.running import all_outputs, difference
 from tests.models.preparation.networks import Apply, modules, reasons, shaken
@@ -134,3 +136,15 @@ def test_noise_is_the_same_in_both_runs() -> None:
     assert found is not None
     assert len(found.matches) == 1
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_the_fingerprint_tells_apart_what_stayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = branching(999, 1)
+    usual = prepared(task, ("fold",)).fingerprint()
+    assert prepared(task, ("fold",)).fingerprint() == usual
+
+    def refuses(self: WholeGuard) -> tuple[bool, float]:
+        return False, 1.0
+
+    monkeypatch.setattr(preparing.WholeGuard, "accepts", refuses)  # as another machine's rounding may
+    assert prepared(task, ("fold",)).fingerprint() != usual
