@@ -22,6 +22,7 @@ from codesign.models.preparation.changes import Change, Journal
 from codesign.models.preparation.fold import Found, by_input, layers, spread_of
 from codesign.models.preparation.norms import Gain, gains
 from codesign.models.preparation.record import Record
+from codesign.models.preparation.running import same_noise
 from codesign.models.preparation.types import Match, Step, Unmatched
 from codesign.models.preparation.walk import Spread, channel_labels, walk
 from codesign.models.preparation.weighted import Weighted, exact, of_weight, own_bias, products
@@ -89,7 +90,7 @@ def _equal(pair: Pair) -> Change:
         pair.rescale(journal, equalizing(pair))
 
     what = "ranges of the channels between layers"
-    return Change(Match("equalize", what, (pair.source.layer, *layers(pair.spread))), apply)
+    return Change(Match("equalize", what, (pair.source.layer, *layers(pair.spread))), apply, pair.spread.channels)
 
 
 def equalizing(pair: Pair) -> Tensor:
@@ -144,14 +145,18 @@ def _smooth_norm(each: Gain, spread: Spread, magnitudes: Mapping[str, Tensor]) -
             journal.write(each.shift, exact(each.shift) / factors)
         _read_scaled(journal, spread, factors)
 
-    return Change(Match("smooth", "activations behind a norm", (each.name, *layers(spread))), apply)
+    return Change(Match("smooth", "activations behind a norm", (each.name, *layers(spread))), apply, spread.channels)
 
 
 def _smooth_pair(pair: Pair, magnitudes: Mapping[str, Tensor]) -> Change:
     def apply(journal: Journal) -> None:
         pair.rescale(journal, _smoothing(pair.spread, magnitudes))
 
-    return Change(Match("smooth", "activations between layers", (pair.source.layer, *layers(pair.spread))), apply)
+    return Change(
+        Match("smooth", "activations between layers", (pair.source.layer, *layers(pair.spread))),
+        apply,
+        pair.spread.channels,
+    )
 
 
 def _smoothing(spread: Spread, magnitudes: Mapping[str, Tensor]) -> Tensor:
@@ -177,6 +182,6 @@ def input_magnitudes(task: Task, module: nn.Module) -> dict[str, Tensor]:
         known = found.get(product.layer)
         found[product.layer] = seen if known is None else torch.maximum(known, seen)
 
-    with ProductInterceptor(module, look):
+    with ProductInterceptor(module, look), same_noise(task, module):
         task.calibrate(module)
     return found

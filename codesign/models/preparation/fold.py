@@ -57,7 +57,11 @@ def _backward(record: Record, root: nn.Module, found: list[Weighted], each: Affi
         parent, _, key = each.name.rpartition(".")
         journal.put(root.get_submodule(parent)._modules, key, nn.Identity())
 
-    return Change(Match(step, "batch normalisation into the layer before it", (each.name, source.layer)), apply)
+    return Change(
+        Match(step, "batch normalisation into the layer before it", (each.name, source.layer)),
+        apply,
+        each.factor.numel(),
+    )
 
 
 def _all_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -117,7 +121,9 @@ def _forward(record: Record, found: list[Weighted], each: Gain, step: Step) -> C
         journal.write(each.gain, left - each.offset)
 
     what = "gain and shift" if shifts else "gain"
-    return Change(Match(step, f"{what} into the layers that read it", (each.name, *layers(spread))), apply)
+    return Change(
+        Match(step, f"{what} into the layers that read it", (each.name, *layers(spread))), apply, spread.channels
+    )
 
 
 def layers(spread: Spread) -> list[str]:

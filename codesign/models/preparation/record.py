@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,11 +101,12 @@ class Record:
 
 
 class Recorder(TorchFunctionMode):
-    """Context in which a `Record` is made of what runs."""
+    """Context in which a `Record` is made of what runs; calls: numbers of the calls of the network, None for all."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, calls: Collection[int] | None = None) -> None:
         super().__init__()
         self.record = Record()
+        self._calls, self._call = calls, 0  # what runs between two calls counts to the later one
         self._module = module
         self._known: dict[int, tuple[weakref.ref[Tensor], int, int]] = {}  # id -> tensor, value, version
         self._stack: list[int] = []
@@ -128,6 +129,8 @@ class Recorder(TorchFunctionMode):
 
     def _hook(self, name: str, module: nn.Module) -> None:
         def enter(_module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+            if not self._watches():
+                return
             call = Call(len(self.record.calls), name, module)
             given = [*args, *(each for each in kwargs.values() if each is not None)]
             with torch._C.DisableTorchFunction():
@@ -137,6 +140,10 @@ class Recorder(TorchFunctionMode):
             self._stack.append(call.number)
 
         def leave(_module: nn.Module, _args: object, output: Any) -> None:
+            watches = self._watches()
+            self._call += name == ROOT
+            if not watches:
+                return
             call = self.record.calls[self._stack.pop()]
             with torch._C.DisableTorchFunction():
                 if _is_float(output):
@@ -147,6 +154,9 @@ class Recorder(TorchFunctionMode):
         self._handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
         self._handles.append(module.register_forward_hook(leave, always_call=True))
 
+    def _watches(self) -> bool:
+        return self._calls is None or self._call in self._calls
+
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -155,6 +165,8 @@ class Recorder(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         given = dict(kwargs or {})
+        if not self._watches():
+            return func(*args, **given)
         if func in OPENED:
             with Reentered(self):
                 return OPENED[func](*args, **given)
@@ -170,7 +182,7 @@ class Recorder(TorchFunctionMode):
 
         kept_args, kept_kwargs = tree_map(ref, args), tree_map(ref, given)
         result = func(*args, **given)
-        name = _name(func)
+        name = name_of(func)
         floats = [leaf for leaf in tree_leaves(result) if _is_float(leaf)]
         if len(floats) == 1 and before.get(id(floats[0])) == _version(floats[0]):
             return result  # the tensor itself: a cast to its own type, a dropout in evaluation
@@ -214,8 +226,8 @@ def _is_property(func: Any) -> bool:
     return getattr(func, "__name__", "") == "__get__"
 
 
-def _name(func: Any) -> str:
-    """``add`` for add_, __add__ and __iadd__; the name of a property."""
+def name_of(func: Any) -> str:
+    """The name of a torch function: ``add`` for add_, __add__ and __iadd__; that of a property."""
     if _is_property(func):
         return str(getattr(func.__self__, "__name__", "get"))
     name = str(getattr(func, "__name__", func)).partition(".")[0]

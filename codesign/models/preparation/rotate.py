@@ -256,7 +256,7 @@ def _rotated(record: Record, found: list[Weighted], stream: Stream, rotation: Ro
 
     names = [record.names[id(p)][0] for p in embeddings]
     names += dict.fromkeys(each.layer for each in (*writers, *readers))
-    return Change(Match("rotate", f"residual stream of {stream.size} channels", tuple(names)), apply)
+    return Change(Match("rotate", f"residual stream of {stream.size} channels", tuple(names)), apply, stream.size)
 
 
 def _unique(record: Record, found: list[Weighted], products: list[Weighted]) -> list[Weighted]:
@@ -313,7 +313,9 @@ def _rotated_heads(mine: list[Weighted], spread: Spread) -> Change | Unmatched:
             read = (first >= 0) & chosen[first.clamp_min(0) // size]
             journal.write(sink.product.weight, sink.product.rotated_inputs(rotation, read.nonzero().flatten().tolist()))
 
-    return Change(Match("rotate", f"values in heads of {size}", (source.layer, *layers(spread))), apply)
+    return Change(
+        Match("rotate", f"values in heads of {size}", (source.layer, *layers(spread))), apply, spread.channels
+    )
 
 
 def _whole_heads(labels: Tensor, size: int) -> bool:

@@ -1,9 +1,10 @@
-"""Runs a task's network on a little of its calibration data: once to watch it, and again to compare."""
+"""Runs a task's network on its calibration data, a little of it or all: once to watch it, and again to compare."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +14,12 @@ from torch.utils._pytree import tree_leaves, tree_map
 from codesign.models.task import Task
 
 ROWS = 2  # samples of the first call that are run
+SAMPLED = 1 << 16  # numbers of an output that are compared in a whole run
+_FIRST = 64  # calls, after which fewer numbers are compared
+_FEWER = SAMPLED // 16
 
 
-class _Enough(BaseException):
+class Enough(BaseException):
     """Ends a calibration run after the first call of its network; no Exception, which a task's own code may catch."""
 
 
@@ -30,15 +34,12 @@ def first_outputs(
     found: list[Tensor] = []
 
     def few(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        def cast(leaf: Any) -> Any:
-            return leaf.to(dtype) if dtype and isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
-
-        taken: tuple[Any, Any] = tree_map(cast, _few((args, kwargs), rows))
+        taken: tuple[Any, Any] = tree_map(lambda leaf: _cast(leaf, dtype), _few((args, kwargs), rows))
         return taken
 
     def enough(_module: nn.Module, _args: object, output: Any) -> None:
         found.extend(leaves(output))
-        raise _Enough
+        raise Enough
 
     # `few` runs before and `enough` after hooks that watch the module
     hooks = (
@@ -46,15 +47,68 @@ def first_outputs(
         module.register_forward_hook(enough),
     )
     try:
-        with torch.no_grad(), contextlib.suppress(_Enough):
+        with torch.no_grad(), same_noise(task, module), contextlib.suppress(Enough):
             task.calibrate(module)
     finally:
         for hook in hooks:
             hook.remove()
-    if found:
-        return found
-    with torch.no_grad():
+    return found or _first_batch(task, module)
+
+
+def all_outputs(task: Task, module: nn.Module, *, dtype: torch.dtype | None = None) -> list[Tensor]:
+    """What a module returns in all calls of the calibration run: evenly spread numbers of each output, on the CPU.
+
+    Where a task never calls the module itself: as `first_outputs`.
+    """
+    found: list[Tensor] = []
+    calls = 0
+
+    def cast(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        taken: tuple[Any, Any] = tree_map(lambda leaf: _cast(leaf, dtype), (args, kwargs))
+        return taken
+
+    def keep(_module: nn.Module, _args: object, output: Any) -> None:
+        nonlocal calls
+        found.extend(_sampled(each, SAMPLED if calls < _FIRST else _FEWER) for each in leaves(output))
+        calls += 1
+
+    hooks = [module.register_forward_hook(keep)]
+    if dtype is not None:
+        hooks.append(module.register_forward_pre_hook(cast, with_kwargs=True))
+    try:
+        with torch.no_grad(), same_noise(task, module):
+            task.calibrate(module)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found if calls else _first_batch(task, module)
+
+
+def _first_batch(task: Task, module: nn.Module) -> list[Tensor]:
+    with torch.no_grad(), same_noise(task, module):
         return leaves(next(iter(task.batches(module, only=(0,)))))
+
+
+def _sampled(output: Tensor, most: int) -> Tensor:
+    """At most so many numbers of an output, and their copy: the next call may write to it."""
+    flat = output.detach().reshape(-1)
+    step = -(-flat.numel() // most) or 1
+    while step > 1 and math.gcd(step, flat.numel()) > 1:  # or the same columns of all rows
+        step += 1
+    return flat[::step].clone().cpu()
+
+
+def _cast(leaf: Any, dtype: torch.dtype | None) -> Any:
+    return leaf.to(dtype) if dtype and isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+@contextlib.contextmanager
+def same_noise(task: Task, module: nn.Module) -> Iterator[None]:
+    """Networks and samplers may draw noise: it is the same in every run, and the caller's generators stay."""
+    devices = {p.device.index or 0 for p in module.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(devices)):
+        torch.manual_seed(task.seed)
+        yield
 
 
 def _few(arguments: Any, rows: int | None) -> Any:

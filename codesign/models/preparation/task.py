@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from codesign.errors import InputError, nearest
-from codesign.models.preparation.changes import Change, Guard, Journal, kept
+from codesign.models.preparation.changes import Change, Guard, Journal, WholeGuard, kept
 from codesign.models.preparation.equalize import (
     ROUNDS,
     SETTLED,
@@ -21,9 +21,9 @@ from codesign.models.preparation.equalize import (
     unsettled,
 )
 from codesign.models.preparation.fold import Found, fold_backward, fold_forward
-from codesign.models.preparation.record import Record, Recorder
+from codesign.models.preparation.reach import Paths, Unreached, noticing, unreached
+from codesign.models.preparation.record import Record
 from codesign.models.preparation.rotate import folded, heads, streams, untie
-from codesign.models.preparation.running import first_outputs
 from codesign.models.preparation.types import STEPS, Match, Preparation, Step, Unmatched
 from codesign.models.streaming import reads_blocks
 from codesign.models.task import Task
@@ -39,9 +39,9 @@ def prepared(task: Task, steps: Sequence[Step]) -> Task:
     smooth    large activations into the weights that they meet
     rotate    residual stream and values of attention into a basis without outliers; folds gains first
 
-    Layer names stay, and so do the outputs: to 1e-4 of the largest one on the calibration data. What else was looked at
-    stands in ``task.preparation``. The fingerprint is a hash of the original's, the steps and this package's code, not
-    of the weights, whose last bits differ from machine to machine.
+    Layer names stay, and so do the outputs: to 1e-4 of the largest one in every call of the calibration run. What else
+    was looked at stands in ``task.preparation``. The fingerprint is a hash of the original's, the steps, the changes
+    that stay and this package's code, not of the weights, whose last bits differ from machine to machine.
 
     Raises InputError for an unknown step, and for a network that is streamed from disk.
     """
@@ -53,23 +53,39 @@ def prepared(task: Task, steps: Sequence[Step]) -> Task:
             f"{task.name}: a network that is read from disk block by block cannot be prepared: with more memory "
             "(memory_gib) it is loaded whole"
         )
-    identity = _identity(task, steps)
+    work = _checked(task, steps)
     made = copied(task)
-    try:
-        made.module = copy.deepcopy(task.module)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(f"{task.name}: its network cannot be copied, so it cannot be prepared: {error}") from error
-    work = _Work(task, made.module)
-    for step in steps:
-        work.take(step)
     made.module = work.module
-    made.identity = identity
     made.preparation = Preparation(tuple(steps), tuple(work.matches), tuple(work.unmatched), work.guard.accepted)
+    made.identity = _identity(task, made.preparation)
     return made
 
 
-def _identity(task: Task, steps: Sequence[Step]) -> str:
-    return hashlib.sha256("|".join([task.fingerprint(), *steps, _code()]).encode()).hexdigest()[:24]
+def _checked(task: Task, steps: Sequence[Step]) -> _Work:
+    """The work of all steps, compared with the original in a whole calibration run; where it differs, step by step."""
+    guard = Guard(task, _copy(task))
+    paths = Paths(task, guard.rows)
+    work = _Work(guard, paths).taken(steps)
+    if not work.matches:
+        return work
+    work.guard = whole = WholeGuard(task, work.module)
+    if whole.accepts()[0]:
+        return work
+    whole.module = _copy(task)
+    return _Work(whole, paths).taken(steps)
+
+
+def _copy(task: Task) -> nn.Module:
+    try:
+        return copy.deepcopy(task.module)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"{task.name}: its network cannot be copied, so it cannot be prepared: {error}") from error
+
+
+def _identity(task: Task, found: Preparation) -> str:
+    """Which changes stay may depend on rounding, and so on the machine."""
+    changes = (repr((each.step, each.what, each.modules)) for each in found.matches)
+    return hashlib.sha256("|".join([task.fingerprint(), *found.steps, _code(), *changes]).encode()).hexdigest()[:24]
 
 
 @functools.cache
@@ -82,12 +98,17 @@ def _code() -> str:
 class _Work:
     """A network, and what was done to it."""
 
-    def __init__(self, task: Task, module: nn.Module) -> None:
-        self.task, self.module = task, module
-        self.guard = Guard(task, module)
+    def __init__(self, guard: Guard, paths: Paths) -> None:
+        self.task, self.module = guard.task, guard.module
+        self.guard, self.paths = guard, paths
         self.matches: list[Match] = []
         self.unmatched: list[Unmatched] = []
         self._recorded: tuple[list[int], Record] | None = None
+
+    def taken(self, steps: Sequence[Step]) -> _Work:
+        for step in steps:
+            self.take(step)
+        return self
 
     def take(self, step: Step) -> None:
         if step == "fold":
@@ -104,13 +125,25 @@ class _Work:
         """The data flow of the network, watched again only if it holds other modules or parameters than before."""
         parts = [id(each) for each in (*self.module.modules(), *self.module.parameters())]
         if self._recorded is None or self._recorded[0] != parts:
-            with Recorder(self.module) as recorder:
-                first_outputs(self.task, self.module, rows=self.guard.rows)
-            self._recorded = parts, recorder.record  # which keeps the parts, and so their ids
+            self._recorded = parts, self.paths.record(self.module)  # which keeps the parts, and so their ids
         return self._recorded[1]
+
+    def _known(self, found: Found) -> Found:
+        """Without the changes that a parameter which never ran could notice."""
+        left = unreached(self._record(), self.module)
+        return [self._unnoticed(left, each) if isinstance(each, Change) else each for each in found]
+
+    @staticmethod
+    def _unnoticed(left: Unreached, change: Change) -> Change | Unmatched:
+        name = noticing(left, change.channels)
+        if name is None:
+            return change
+        reason = f"{name}, which calibration never runs, may read or write its {change.channels} channels"
+        return Unmatched(change.match.step, change.match.modules[0], reason)
 
     def _keep(self, found: Found) -> list[Change]:
         """Apply what was found, and note it; returns what stayed."""
+        found = self._known(found)
         changes = [each for each in found if isinstance(each, Change)]
         self.unmatched += [each for each in found if isinstance(each, Unmatched)]
         stayed, refused = kept(self.guard, changes)
@@ -140,7 +173,7 @@ class _Work:
             journal.put(place, key, nn.Parameter(tied.detach().clone(), requires_grad=tied.requires_grad))
         record = self._record()
         folds = fold_forward(record, "rotate")
-        expected = streams(record, folded(record, folds))
+        expected = self._known(streams(record, folded(record, folds)))
         if any(isinstance(each, Change) for each in expected):
             self._keep([each for each in folds if isinstance(each, Change)])
             self._keep(streams(self._record()))
