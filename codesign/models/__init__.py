@@ -82,7 +82,7 @@ def load_task(
     module = importlib.import_module(BUNDLED[spec])
     load: Callable[[], Task] = module.load
     task = load()
-    task.name = name or task.name
+    task.name, task.bundled = name or task.name, True
     folder = Path(str(module.__file__)).parent
     task.code = digest([file for file in folder.rglob("*.py") if file.name not in NOT_DECIDING], folder)
     return task

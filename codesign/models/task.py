@@ -87,6 +87,7 @@ class Task(abc.ABC):
     file: Path | None = None  # where it is written, if it is a user's own
     code: str = ""  # hash of the code of this task, besides that which all tasks share
     kept_bytes: int = 1 << 29  # of quantized weights that are kept from one evaluation to the next
+    bundled: bool = False  # whether it comes with codesign, so that its weights and data say what it is
     more_when_full: bool = True  # whether ``full`` runs or scores more than the deciding metric needs
     preparation: Preparation | None = None  # of its network, see `codesign.models.preparation`
     identity: str = ""  # the fingerprint, where the weights were computed and differ in last bits between machines

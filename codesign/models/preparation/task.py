@@ -53,12 +53,25 @@ def prepared(task: Task, steps: Sequence[Step]) -> Task:
             f"{task.name}: a network that is read from disk block by block cannot be prepared: with more memory "
             "(memory_gib) it is loaded whole"
         )
-    work = _checked(task, steps)
     made = copied(task)
-    made.module = work.module
-    made.preparation = Preparation(tuple(steps), tuple(work.matches), tuple(work.unmatched), work.guard.accepted)
+    if task.bundled:
+        module, made.preparation = _once(task, tuple(steps))
+        made.module = copy.deepcopy(module)
+    else:
+        made.module, made.preparation = _checked(task, steps).result(steps)
     made.identity = _identity(task, made.preparation)
     return made
+
+
+_made: dict[tuple[str, tuple[Step, ...]], tuple[nn.Module, Preparation]] = {}
+
+
+def _once(task: Task, steps: tuple[Step, ...]) -> tuple[nn.Module, Preparation]:
+    """The prepared network of a bundled task, made once in a process: it is loaded again and again."""
+    key = task.fingerprint(), steps
+    if key not in _made:
+        _made[key] = _checked(task, steps).result(steps)
+    return _made[key]
 
 
 def _checked(task: Task, steps: Sequence[Step]) -> _Work:
@@ -109,6 +122,11 @@ class _Work:
         for step in steps:
             self.take(step)
         return self
+
+    def result(self, steps: Sequence[Step]) -> tuple[nn.Module, Preparation]:
+        """The prepared network, and what was done to it."""
+        found = Preparation(tuple(steps), tuple(self.matches), tuple(self.unmatched), self.guard.accepted)
+        return self.module, found
 
     def take(self, step: Step) -> None:
         if step == "fold":

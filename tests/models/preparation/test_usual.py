@@ -11,7 +11,7 @@ from torch import nn
 
 from codesign.cli import main
 from codesign.errors import InputError
-from codesign.models import Task
+from codesign.models import Task, load_task
 from codesign.models.custom import CustomTask
 from codesign.models.preparation import USUAL_STEPS, prepared_by, steps_of
 from codesign.search import load_space
@@ -85,3 +85,13 @@ def test_a_space_says_how_its_network_is_prepared(tmp_path: Path, capsys: pytest
     path.write_text(SPACE.format(more=", prepare: fodl"))
     with pytest.raises(InputError, match=r"space.yaml:4: tasks.net.prepare: .*unknown step of preparation 'fodl'"):
         load_space(path)
+
+
+def test_a_bundled_network_is_prepared_once_and_each_task_has_its_own_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepared_by(load_task("rewrite"), ["fold"])
+    monkeypatch.setattr("codesign.models.preparation.task._checked", lambda *_: pytest.fail("prepared again"))
+    second = prepared_by(load_task("rewrite"), ["fold"])
+    assert second.fingerprint() == first.fingerprint()
+    assert second.preparation == first.preparation
+    pairs = list(zip(first.module.parameters(), second.module.parameters(), strict=True))
+    assert all(torch.equal(a, b) and a is not b for a, b in pairs)
