@@ -14,7 +14,7 @@ from codesign.quality.rounding.rows import is_transposed
 from codesign.quality.unchanged import Seen, seen, unchanged
 from codesign.workload import Product, ProductInterceptor
 
-_LEAST_SHRINKAGE = 0.01
+_DAMPING = 0.01  # of the mean of the diagonal
 _ROWS = 1 << 13  # most input rows that a call of a layer adds
 _FUNCTIONS = ("linear", "matmul", "mm", "addmm", "conv1d", "conv2d", "conv3d")
 
@@ -64,25 +64,26 @@ class Moments:
 
 
 def shrunk(moments: Tensor, rows: int) -> Tensor:
-    """Moments [G, K, K] of few rows, with less of what columns seem to share: that is chance, where rows are few.
+    """Moments [G, K, K] of few rows, made invertible, with less of what columns seem to share by chance.
 
-    Correlations are shrunk by the intensity of the oracle approximating shrinkage estimator (Chen et al., 2010, IEEE
-    Transactions on Signal Processing 58 (10), equation 23), but by 1 % at least, which makes them invertible. Inputs
-    that were always zero take 1 % of the median, so that their weights count.
+    Correlations are shrunk by the square of the intensity of the oracle approximating shrinkage estimator (Chen et
+    al., 2010, IEEE Transactions on Signal Processing 58 (10), equation 23): inputs without correlation as by the
+    estimator, those of networks, whose rank is low, hardly at all. Then 1 % of the mean of the diagonal is added to it,
+    as in GPTQ; of outliers that is much to the other inputs, whose errors make up for little then, as they should.
+    Inputs that were always zero take 1 % of the median, so that their weights count.
     """
     diagonal = moments.diagonal(dim1=1, dim2=2)
-    middle = diagonal.median(dim=1, keepdim=True).values
-    least = 0.01 * torch.where(middle > 0, middle, diagonal.mean(dim=1, keepdim=True))
-    diagonal = torch.maximum(diagonal, least.clamp_min(torch.finfo(torch.float32).tiny))
+    middle, mean = diagonal.median(dim=1, keepdim=True).values, diagonal.mean(dim=1, keepdim=True)
+    least = (0.01 * torch.where(middle > 0, middle, mean)).clamp_min(torch.finfo(torch.float32).tiny)
+    diagonal = torch.maximum(diagonal, least)
     root = diagonal.double().sqrt()
     correlations = moments.double() / root[:, :, None] / root[:, None, :]
     correlations.diagonal(dim1=1, dim2=2).fill_(1)
     k = moments.shape[1]
     squares = correlations.square().sum((1, 2))  # the trace is k
     shares = ((1 - 2 / k) * squares + k**2) / ((rows + 1 - 2 / k) * (squares - k)).clamp_min(1e-12)
-    shares = shares.clamp(_LEAST_SHRINKAGE, 1)
-    result = (moments * (1 - shares)[:, None, None]).float()
-    result.diagonal(dim1=1, dim2=2).copy_(diagonal)
+    result = (moments * (1 - shares.clamp(0, 1).square())[:, None, None]).float()
+    result.diagonal(dim1=1, dim2=2).copy_(diagonal + _DAMPING * torch.maximum(mean, least))
     return result
 
 
