@@ -50,7 +50,7 @@ class Op:
     name: str  # without underscores: "add" for add_, __add__ and __iadd__
     func: Callable[..., Any]
     args: tuple[Any, ...]  # floating-point tensors are a `Ref`
-    kwargs: dict[str, Any]
+    kwargs: Mapping[str, Any]
     reads: tuple[int, ...]  # values
     writes: tuple[int, ...]
     calls: tuple[int, ...]  # the running calls of modules, outermost first

@@ -33,7 +33,7 @@ def first_outputs(
     """
     found: list[Tensor] = []
 
-    def few(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    def few(_module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
         taken: tuple[Any, Any] = tree_map(lambda leaf: _cast(leaf, dtype), _few((args, kwargs), rows))
         return taken
 
@@ -63,7 +63,7 @@ def all_outputs(task: Task, module: nn.Module, *, dtype: torch.dtype | None = No
     found: list[Tensor] = []
     calls = 0
 
-    def cast(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    def cast(_module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
         taken: tuple[Any, Any] = tree_map(lambda leaf: _cast(leaf, dtype), (args, kwargs))
         return taken
 
