@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from codesign.errors import InputError, nearest
 from codesign.formats import Assignment, Format, LayerFormats, get_format
 from codesign.formats.assignment import NEAREST
+from codesign.formats.layout import memory_order
 from codesign.models.streaming import is_streamed
 from codesign.quality.ranges import Ranges, Site, sites
 from codesign.quality.rounding.chosen import ChosenWeights, Wanted
@@ -59,6 +60,11 @@ def quantize_tokens(x: Tensor, fmt: Format, axes: tuple[int, ...]) -> Tensor:
     """Fake-quantized activation with a scale for each index of the dimensions that are not in `axes`, from its data."""
     if len(axes) == 1:
         return fmt.fake_quantize(x, axis=axes[0])
+    order = memory_order(x)
+    if set(order[-len(axes) :]) == set(axes):  # an image of any memory order: nothing is copied
+        laid = x.permute(order)
+        found = fmt.fake_quantize(laid.flatten(-len(axes)), axis=-1).view(laid.shape)
+        return found.permute(sorted(range(x.ndim), key=order.__getitem__))
     ends = tuple(range(-len(axes), 0))
     moved = x.movedim(axes, ends)
     found = fmt.fake_quantize(moved.flatten(-len(axes)), axis=-1).reshape(moved.shape)
