@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,8 +14,6 @@ from codesign.workload import Product
 
 _EVEN, _LARGEST = 64, 16  # rows of a call: evenly spread ones, and those with the largest numbers
 _MOST = 320  # rows of a site
-_WIDE = 2048  # columns beyond which the products of two weights are left out
-_OUTPUTS = 1024  # of a layer that are looked at
 
 
 @dataclass
@@ -24,16 +22,16 @@ class LayerError:
 
     rows: list[Tensor] = field(default_factory=list)  # float32 [G, r, K]
     counts: list[Tensor] = field(default_factory=list)  # [r]
-    weight: Product | None = None  # of a weight that stays in memory; None: the operand's own error counts
+    squares: Tensor | None = None  # of each column's weights, [G, K]; None: the operand's own error counts
 
-    def add(self, product: Product, *, stationary: bool = False, weighs: bool = True) -> None:
-        """Add some rows of a call: of the product's input, or of its key or value. weighs: see `weight`."""
+    def add(self, product: Product, *, stationary: bool = False) -> None:
+        """Add some rows of a call: of the product's input, or of its key or value."""
         if sum(map(len, self.counts)) >= _MOST:
             return
         if product.kind in ("conv", "linear") and has_moments(product):
             rows = inputs_of(product)
-            if weighs and self.weight is None:
-                self.weight = replace(product, input=product.input.new_empty(0), stationary=product.stationary.detach())
+            if self.squares is None:
+                self.squares = rows_of(product).detach().float().flatten(2).square().sum(1)
         else:
             x, axis = product.input, product.input_axis
             if stationary:
@@ -59,30 +57,16 @@ class LayerError:
         if len(self.rows) > 1:
             self.rows, self.counts = [torch.cat(self.rows, dim=1)], [torch.cat(self.counts)]
         rows, shares = self.rows[0], self.counts[0].double() / self.counts[0].double().sum()
-        gram = None if self.weight is None else _gram(self.weight)
-        signal = _power(rows, gram)
+        signal = _power(rows, self.squares)
         signal = signal.clamp_min(1e-6 * float(signal.mean()) + torch.finfo(torch.float32).tiny)
 
         def error(change: Callable[[Tensor], Tensor]) -> float:
-            return float((_power(change(rows) - rows, gram) / signal).double().mean(0) @ shares)
+            return float((_power(change(rows) - rows, self.squares) / signal).double().mean(0) @ shares)
 
         return error
 
 
-def _power(rows: Tensor, gram: Tensor | None) -> Tensor:
-    """What rows [G, r, K] become in the output, squared, [G, r]."""
-    if gram is None:
-        return rows.square().sum(-1)
-    if gram.ndim == 2:
-        return (rows.square() * gram[:, None]).sum(-1)
-    return ((rows @ gram) * rows).sum(-1).clamp_min(0)
-
-
-def _gram(weight: Product) -> Tensor:
-    """[G, K, K] of the products of a weight's columns, or [G, K] of their squares if there are many."""
-    every = rows_of(weight).flatten(2)
-    some = torch.linspace(0, every.shape[1] - 1, min(every.shape[1], _OUTPUTS)).round().long()
-    outputs = every[:, some].float()
-    if outputs.shape[2] > _WIDE:
-        return outputs.square().sum(1)
-    return outputs.transpose(1, 2) @ outputs
+def _power(rows: Tensor, squares: Tensor | None) -> Tensor:
+    """What rows [G, r, K] become in the output, squared, [G, r]: as if the errors of columns were independent."""
+    found = rows.square() if squares is None else rows.square() * squares[:, None]
+    return found.sum(-1)

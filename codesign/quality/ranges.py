@@ -15,7 +15,6 @@ from torch.utils._pytree import tree_leaves
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Format, get_format
-from codesign.models.streaming import reads_blocks
 from codesign.models.task import Task
 from codesign.quality.histogram import Histogram
 from codesign.quality.layer_error import LayerError
@@ -83,7 +82,6 @@ class Ranges:
         self._fitted: dict[tuple[Site, str, RangeRule], Range] = {}
         self._rules: dict[str, RangeRule] = {}  # of formats, by rule auto
         self._trial = OutputTrial(task)
-        self._weighs = not reads_blocks(task.module)  # otherwise weights are gone when ranges are fitted
         self._calls = 0  # of the network
         self._given: Any = None  # the arguments of the last call, while it runs
         hook = task.module.register_forward_pre_hook(self._enter, with_kwargs=True)
@@ -111,7 +109,7 @@ class Ranges:
         if self.rule in ("output", "auto"):
             for site, stationary in ((first, False), (second, True)):
                 if site in self._seen and site is not None:
-                    self._seen[site].layer.add(product, stationary=stationary, weighs=self._weighs)
+                    self._seen[site].layer.add(product, stationary=stationary)
 
     def _record(self, site: Site, x: Tensor) -> None:
         if not x.numel():
