@@ -311,14 +311,12 @@ def _fronts(found: dict[str, Any]) -> list[str]:
     names = next(iter(next(iter(found.values())).values()))["names"]
     every = np.concatenate(list(points.values()))
     low, reference = every.min(axis=0), every.max(axis=0)
-    unit: Callable[[np.ndarray], np.ndarray] = lambda p: (p - low) / (reference - low)  # noqa: E731
+    scaled = {key: (values - low) / (reference - low) for key, values in points.items()}
     lines = []
     for seed in found:
         if {"with", "without"} - set(found[seed]):
             continue
-        volumes = {
-            v: float(moocore.hypervolume(unit(points[seed, v]), ref=np.full(len(names), 1.05))) for v in VARIANTS
-        }
+        volumes = {v: float(moocore.hypervolume(scaled[seed, v], ref=np.full(len(names), 1.05))) for v in VARIANTS}
         beaten = {
             v: float(
                 np.mean(

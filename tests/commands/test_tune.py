@@ -87,7 +87,7 @@ def test_an_interrupt_keeps_the_network_that_was_being_tuned(
         made.append(1)
         if len(made) > 10:
             raise KeyboardInterrupt
-        return steps(*args, **options)  # type: ignore[arg-type]
+        return steps(*args, **options)  # type: ignore[arg-type]  # as it was called
 
     monkeypatch.setattr(torch.optim.Adam, "step", interrupted)
     assert main(["tune", str(study), "--design", DESIGN, *TUNE]) == 130

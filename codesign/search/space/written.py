@@ -82,11 +82,6 @@ class TaskSpec(TaskOptions):
     def _known_pairs(cls, layers: dict[str, list[str]]) -> dict[str, list[str]]:
         return {glob: [_check_pair(p) for p in pairs] for glob, pairs in layers.items()}
 
-    @field_validator("prepare", mode="before")
-    @classmethod
-    def _one_step(cls, prepare: object) -> object:
-        return [prepare] if isinstance(prepare, str) else prepare
-
     @field_validator("prepare")
     @classmethod
     def _known_steps(cls, prepare: list[str]) -> list[str]:
@@ -120,10 +115,10 @@ class TaskSpec(TaskOptions):
             return ties
         return [[str(glob) if type(glob) is int else glob for glob in globs] for globs in ties]
 
-    @field_validator("formats", mode="before")
+    @field_validator("formats", "prepare", mode="before")
     @classmethod
-    def _one_or_many(cls, formats: object) -> object:
-        return [formats] if isinstance(formats, str) else formats
+    def _one_or_many(cls, written: object) -> object:
+        return [written] if isinstance(written, str) else written
 
     @field_validator("formats")
     @classmethod
