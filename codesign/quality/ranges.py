@@ -86,7 +86,7 @@ class Ranges:
         self._given: Any = None  # the arguments of the last call, while it runs
         hook = task.module.register_forward_pre_hook(self._enter, with_kwargs=True)
         observing = ProductInterceptor(task.module, self._observe, decompose=True)
-        with self._trial.watched(), torch.inference_mode(), observing:
+        with torch.inference_mode(), observing:
             try:
                 task.calibrate(task.module)
             finally:

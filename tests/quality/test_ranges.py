@@ -14,6 +14,7 @@ from codesign.models.custom import CustomTask
 from codesign.quality import Evaluator
 from codesign.quality.histogram import EXACT, Histogram
 from codesign.quality.layer_error import LayerError
+from codesign.quality.range_trial import OutputTrial
 from codesign.quality.ranges import Range, Ranges
 from codesign.workload import Product
 
@@ -315,3 +316,14 @@ def test_the_rule_by_outputs_needs_no_more_than_a_share_of_the_rows() -> None:
     assert float(error.counts[0].sum()) == pytest.approx(4096)
     assert error.relative()(lambda rows: rows) == 0
     assert error.relative()(lambda rows: 0 * rows) == pytest.approx(1)
+
+
+def test_runs_that_are_compared_draw_the_same_noise() -> None:
+    class Noisy(Sink):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x + torch.randn_like(x))
+
+    x = sinks()
+    state = torch.random.get_rng_state()
+    assert OutputTrial(CustomTask("noisy", Noisy(), x, x, None)).distance(lambda _: None) == 0
+    assert torch.equal(torch.random.get_rng_state(), state)

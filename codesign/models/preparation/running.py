@@ -56,9 +56,17 @@ def first_outputs(
 
 
 def all_outputs(task: Task, module: nn.Module, *, dtype: torch.dtype | None = None) -> list[Tensor]:
-    """What a module returns in all calls of the calibration run: evenly spread numbers of each output, on the CPU.
+    """What a module returns in the calibration run, as `called_outputs`.
 
     Where a task never calls the module itself: as `first_outputs`.
+    """
+    return called_outputs(task, module, dtype=dtype) or _first_batch(task, module)
+
+
+def called_outputs(task: Task, module: nn.Module, *, dtype: torch.dtype | None = None) -> list[Tensor]:
+    """What a module returns in all calls of the calibration run: evenly spread numbers of each output, on the CPU.
+
+    Empty where a task never calls the module itself. The run draws the same noise each time.
     """
     found: list[Tensor] = []
     calls = 0
@@ -81,7 +89,7 @@ def all_outputs(task: Task, module: nn.Module, *, dtype: torch.dtype | None = No
     finally:
         for hook in hooks:
             hook.remove()
-    return found if calls else _first_batch(task, module)
+    return found
 
 
 def _first_batch(task: Task, module: nn.Module) -> list[Tensor]:
