@@ -324,6 +324,7 @@ def test_runs_that_are_compared_draw_the_same_noise() -> None:
             return super().forward(x + torch.randn_like(x))
 
     x = sinks()
+    trial = OutputTrial(CustomTask("noisy", Noisy(), x, x, None))
     state = torch.random.get_rng_state()
-    assert OutputTrial(CustomTask("noisy", Noisy(), x, x, None)).distance(lambda _: None) == 0
+    assert trial.distance(lambda _: None) == 0
     assert torch.equal(torch.random.get_rng_state(), state)
