@@ -14,7 +14,7 @@ from codesign.formats import Assignment, Format, LayerFormats, get_format
 from codesign.formats.assignment import NEAREST
 from codesign.formats.layout import memory_order
 from codesign.models.streaming import is_streamed
-from codesign.quality.ranges import Ranges, Site, sites
+from codesign.quality.ranges import Range, Ranges, Site, sites
 from codesign.quality.rounding.chosen import ChosenWeights, Wanted
 from codesign.quality.unchanged import Seen, seen, unchanged
 from codesign.workload import Product, ProductInterceptor
@@ -189,10 +189,17 @@ class QuantizedNetwork:
 
         The result for a sample does not depend on the other samples of the batch.
         """
-        if fmt.per_token:
-            return quantize_tokens(x, fmt, axes)
-        amax = self.ranges.get(site, fmt) if fmt.takes_range else None
-        return fmt.fake_quantize(x, axis=axes[0] if fmt.is_block else None, amax=amax)
+        return _quantized(x, fmt, axes, self.range_of(site, fmt))
+
+    def range_of(self, site: Site, fmt: Format) -> Range | None:
+        """The calibrated range of an operand; None for a format whose scales come from the data."""
+        return self.ranges.get(site, fmt) if fmt.takes_range else None
+
+
+def _quantized(x: Tensor, fmt: Format, axes: tuple[int, ...], amax: Range | None) -> Tensor:
+    if fmt.per_token:
+        return quantize_tokens(x, fmt, axes)
+    return fmt.fake_quantize(x, axis=axes[0] if fmt.is_block else None, amax=amax)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
@@ -205,8 +212,8 @@ class _Handler:
     def __init__(self, network: QuantizedNetwork, assignment: Assignment) -> None:
         self._network = network
         self._layers: dict[str, LayerFormats] = dict(assignment.layers)
-        # q, k and v (or gate and up) read the same tensor: quantize it once
-        self._last: tuple[Seen, str, tuple[int, ...], Tensor] | None = None
+        # q, k and v (or gate and up) read the same tensor: where their ranges are the same, it is quantized once
+        self._last: tuple[Seen, str, tuple[int, ...], Range | None, Tensor] | None = None
 
     def __call__(self, product: Product) -> tuple[Tensor, Tensor]:
         layer = self._layers.get(product.layer)
@@ -227,8 +234,10 @@ class _Handler:
 
     def _input(self, x: Tensor, axes: tuple[int, ...], site: Site, name: str) -> Tensor:
         last = self._last
-        if last is not None and unchanged(last[0], x) and last[1:3] == (name, axes):
-            return last[3]
-        quantized = self._network.activation(x, site, get_format(name), axes)
-        self._last = (seen(x), name, axes, quantized)
+        fmt = get_format(name)
+        amax = self._network.range_of(site, fmt)
+        if last is not None and unchanged(last[0], x) and last[1:4] == (name, axes, amax):
+            return last[4]
+        quantized = _quantized(x, fmt, axes, amax)
+        self._last = (seen(x), name, axes, amax, quantized)
         return quantized
