@@ -238,6 +238,6 @@ class _Handler:
         amax = self._network.range_of(site, fmt)
         if last is not None and unchanged(last[0], x) and last[1:4] == (name, axes, amax):
             return last[4]
-        quantized = _quantized(x, fmt, axes, amax)
+        quantized = self._network.activation(x, site, fmt, axes)
         self._last = (seen(x), name, axes, amax, quantized)
         return quantized
