@@ -8,10 +8,11 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING, TypeAlias
 
 from codesign.errors import InputError, nearest
-from codesign.formats import kernel
+from codesign.formats import compiled, kernel
 from codesign.formats.elements import Element, FloatElement
 from codesign.formats.layout import Layout
 from codesign.formats.pack import pack_codes, unpack_codes
+from codesign.formats.reference import native
 from codesign.formats.scaling import Scaling
 from codesign.lazy import no_grad
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 else:
     from codesign.lazy import torch
 
+_KNOWN = 4096  # calibrated ranges whose scales a format remembers
 TOKEN = "_token"
 """Suffix of the formats whose activations are scaled per token."""
 
@@ -61,6 +63,15 @@ class Quantized:
         if self.scales is None or self.format.scaling is None:
             raise ValueError(f"{self.format.name} has no scales")
         return self.format.scaling.scale.encode(self.scales)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What follows from a calibrated range."""
+
+    ranges: kernel.Range
+    scales: kernel.Scales
+    constants: compiled.Constants | None
 
 
 @dataclass(frozen=True)
@@ -145,26 +156,44 @@ class Format:
         name = base if rule == self.rules[0] else f"{base}_{rule}"
         return replace(self, name=name, scaling=replace(self.scaling, rule=chosen))
 
-    @no_grad
-    def fake_quantize(self, x: Tensor, axis: int | None = None, amax: Amax | None = None) -> Tensor:
+    def fake_quantize(
+        self, x: Tensor, axis: int | None = None, amax: Amax | None = None, *, room: Tensor | None = None
+    ) -> Tensor:
         """`x` rounded to the format, bit-identical to ``quantize(x).dequantize()``: same shape, dtype and memory order.
 
-        NaN stays NaN, even if the format has none.
+        NaN stays NaN, even if the format has none. room: a contiguous tensor of x's dtype and at least its size, in
+        whose memory the result may be made; it may be `x` itself, where x is contiguous and not needed any more.
         """
+        found = self._known.get(amax) if type(amax) in (float, tuple) else None
+        if found is not None and axis is None and compiled.takes(x):
+            made = compiled.fake_whole(x, found.constants, room)
+            if made is not None:
+                return made
+        return self._fake_quantize(x, axis, amax, room)
+
+    @no_grad
+    def _fake_quantize(self, x: Tensor, axis: int | None, amax: Amax | None, room: Tensor | None) -> Tensor:
         axis = self._check(x, axis, amax)
-        if self.scaling is None:
-            return _narrowed(self._cast(x), x.dtype)
         if x.numel() == 0:
             return x.clone()
-        layout = Layout.of(x, axis, self.scaling.block)
-        groups, ranges = self._ranges(layout.group(x), layout, amax)
-        scales = kernel.pick_scales(ranges, self.element, self.scaling)
-        out = torch.empty_like(groups)
+        layout = Layout.of(x, axis, self.scaling.block) if self.scaling else Layout.of(x, None, None)
+        slabs = layout.slabs(x)
+        out = kernel.result(slabs, room)
+        if self.scaling is None:
+            assert isinstance(self.element, FloatElement)
+            kernel.cast(slabs, self.element, out)
+            return layout.restore(out)
+        if compiled.takes(x) and (amax is None or (self.is_block and type(amax) is float and 0 <= amax < inf)):
+            rule = compiled.scale_rule(self.element, self.scaling)
+            if compiled.fake_measured(slabs, layout.k, self.element, self.scaling, rule, amax, out):
+                return layout.restore(out)
+        slabs, ranges, scales = self._scales(slabs, layout, amax)
         limit = torch.finfo(x.dtype).max
         # rounding up may leave the dtype's range, but not from less than half of it
         largest = limit if not ranges.top < limit / 2 else None
-        kernel.fake(groups, scales, self.element, kernel.clips(ranges, self.element, self.scaling), out, largest)
-        return layout.ungroup(out)
+        clip = kernel.clips(ranges, self.element, self.scaling)
+        kernel.fake(slabs, scales, self.element, clip, out, largest, layout.k)
+        return layout.restore(out)
 
     @no_grad
     def quantize(self, x: Tensor, axis: int | None = None, amax: Amax | None = None) -> Quantized:
@@ -172,20 +201,22 @@ class Format:
         axis = self._check(x, axis, amax)
         if self.scaling is None:
             assert isinstance(self.element, FloatElement)
-            return Quantized(self, self.element.encode(self._cast(x).float()), None, None, None, axis, x.dtype)
+            values = native(x, self.element).float()
+            return Quantized(self, self.element.encode(values), None, None, None, axis, x.dtype)
         if not self.element.has_nan and bool(x.isnan().any()):
             raise InputError(f"the tensor contains NaN, which format '{self.name}' cannot hold")
         if x.numel() == 0:
             raise InputError(f"an empty tensor of shape {tuple(x.shape)} has no range to quantize")
         layout = Layout.of(x, axis, self.scaling.block)
-        groups, ranges = self._ranges(layout.group(x), layout, amax)
-        scales = kernel.pick_scales(ranges, self.element, self.scaling)
-        values = kernel.elements(groups, scales, self.element, kernel.clips(ranges, self.element, self.scaling))
+        slabs, ranges, scales = self._scales(layout.slabs(x), layout, amax)
+        clip = kernel.clips(ranges, self.element, self.scaling)
+        values = layout.restore(kernel.elements(slabs, scales, self.element, clip, layout.k))
         zero_points = None
         if scales.zero_point is not None:
-            values += scales.zero_point
-            zero_points = layout.ungroup_scales(self.element.encode(scales.zero_point))
-        codes = layout.ungroup(self.element.encode(values))
+            zero_points = layout.ungroup_scales(scales.zero_point)
+            values = values + self._spread(zero_points, layout.axis, values.shape)
+            zero_points = self.element.encode(zero_points)
+        codes = self.element.encode(values)
         return Quantized(self, codes, layout.ungroup_scales(scales.block), zero_points, scales.tensor, axis, x.dtype)
 
     @no_grad
@@ -196,8 +227,8 @@ class Format:
             return _narrowed(values, q.dtype)
         scales = q.scales if q.tensor_scale is None else q.scales * q.tensor_scale
         if q.zero_points is not None:
-            values = values - self._spread(self.element.decode(q.zero_points), q)
-        return _narrowed(values.mul_(self._spread(scales, q)), q.dtype)
+            values = values - self._spread(self.element.decode(q.zero_points), q.axis, q.shape)
+        return _narrowed(values.mul_(self._spread(scales, q.axis, q.shape)), q.dtype)
 
     def pack(self, codes: Tensor) -> Tensor:
         """Pack codes in row-major order into bytes (uint8, 1-D), little-endian: the low nibble is the first code."""
@@ -220,56 +251,73 @@ class Format:
             raise InputError(f"axis {axis} is outside of a tensor of {x.ndim} dimensions")
         return axis % x.ndim
 
-    def _cast(self, x: Tensor) -> Tensor:
-        assert isinstance(self.element, FloatElement)
-        assert self.element.native is not None
-        limit = min(self.element.max_value, torch.finfo(x.dtype).max)
-        native = self.element.native[0]
-        wide = x if x.dtype == native else x.float()
-        return wide.clamp(-limit, limit).to(native)
+    def _scales(self, slabs: Tensor, layout: Layout, amax: Amax | None) -> tuple[Tensor, kernel.Range, kernel.Scales]:
+        """The slabs as `_ranges` returns them, their ranges, and the scales of these."""
+        assert self.scaling is not None
+        if self.is_block or layout.axis is not None or not _are_numbers(amax):
+            slabs, ranges = self._ranges(slabs, layout, amax)
+            return slabs, ranges, kernel.pick_scales(ranges, self.element, self.scaling)
+        found = self._known.get(amax)
+        if found is None or found.scales.total.device != slabs.device:
+            with torch.inference_mode(False):  # these tensors outlive the caller's inference mode
+                ranges = self._ranges(slabs, layout, amax)[1]
+                scales = kernel.pick_scales(ranges, self.element, self.scaling)
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            found = self._known[amax] = _Known(ranges, scales, compiled.constants(scales, self.element))
+        return slabs, found.ranges, found.scales
 
-    def _ranges(self, groups: Tensor, layout: Layout, amax: Amax | None) -> tuple[Tensor, kernel.Range]:
-        """The groups and their measured or given ranges; infinities are clamped where ranges are measured."""
+    @cached_property
+    def _known(self) -> dict[object, _Known]:
+        """By calibrated range of a tensor; to find its scale takes longer than to round a small activation."""
+        return {}
+
+    def _ranges(self, slabs: Tensor, layout: Layout, amax: Amax | None) -> tuple[Tensor, kernel.Range]:
+        """The slabs and their measured or given ranges; infinities are clamped where ranges are measured."""
         symmetric = not self.has_zero_point
         if amax is None:
-            return kernel.measure(groups, symmetric)
+            return kernel.measure(slabs, symmetric, layout.k)
         if self.is_block:
             if not isinstance(amax, (int, float)) or not 0 <= amax < inf:
                 raise InputError(f"amax of format '{self.name}' must be a number, finite and not negative")
-            groups, ranges = kernel.measure(groups, symmetric)
-            return groups, replace(ranges, of_tensor=float(amax))
+            slabs, ranges = kernel.measure(slabs, symmetric, layout.k)
+            return slabs, replace(ranges, of_tensor=float(amax))
         if symmetric:
             if isinstance(amax, tuple):
                 raise InputError(f"amax of format '{self.name}' is one magnitude: it has no zero point")
-            high, least, top = self._bound(amax, groups, layout)
+            high, least, top = self._bound(amax, slabs, layout)
             if least < 0 or not isfinite(top):
                 raise InputError(f"amax of format '{self.name}' must be finite and not negative")
-            return groups, kernel.Range(high, None, False, top)
+            return slabs, kernel.Range(high, None, False, top)
         if not isinstance(amax, tuple) or len(amax) != 2:
             raise InputError(f"amax of format '{self.name}' is a pair (low, high): it has a zero point")
-        (low, bottom, _), (high, _, top) = (self._bound(bound, groups, layout) for bound in amax)
+        (low, bottom, _), (high, _, top) = (self._bound(bound, slabs, layout) for bound in amax)
         if not (isfinite(bottom) and isfinite(top) and bool((low <= high).all())):
             raise InputError(f"amax of format '{self.name}' must be finite (low, high) with low <= high")
-        return groups, kernel.Range(high.clamp_min(0), low.clamp_max(0), False, max(top, -bottom))
+        return slabs, kernel.Range(high.clamp_min(0), low.clamp_max(0), False, max(top, -bottom))
 
-    def _bound(self, bound: float | Tensor, groups: Tensor, layout: Layout) -> tuple[Tensor, float, float]:
+    def _bound(self, bound: float | Tensor, slabs: Tensor, layout: Layout) -> tuple[Tensor, float, float]:
         """One end of a calibrated range as [groups, 1, inner] or [1, 1, 1], with its minimum and maximum."""
         if not isinstance(bound, torch.Tensor):
             value = float(bound)
-            return torch.full((1, 1, 1), value, device=groups.device), value, value
+            return torch.full((1, 1, 1), value, device=slabs.device), value, value
         try:
-            given = layout.group_scales(bound.to(groups.device, torch.float32))
+            given = layout.group_scales(bound.to(slabs.device, torch.float32))
             return given, float(given.amin()), float(given.amax())
         except RuntimeError:
             shapes = f"{tuple(bound.shape)} does not broadcast to the scales {layout.scale_shape}"
             raise InputError(f"amax of shape {shapes} of format '{self.name}'") from None
 
-    def _spread(self, scales: Tensor, q: Quantized) -> Tensor:
+    def _spread(self, scales: Tensor, axis: int | None, shape: torch.Size) -> Tensor:
         """Scales of a block format repeated to one per element; other scales broadcast unchanged."""
-        if q.axis is None or self.scaling is None or self.scaling.block is None:
+        if axis is None or self.scaling is None or self.scaling.block is None:
             return scales
-        length = q.shape[q.axis]
-        return scales.repeat_interleave(min(self.scaling.block, length), dim=q.axis).narrow(q.axis, 0, length)
+        length = shape[axis]
+        return scales.repeat_interleave(min(self.scaling.block, length), dim=axis).narrow(axis, 0, length)
+
+
+def _are_numbers(amax: Amax | None) -> bool:
+    return type(amax) is float or (type(amax) is tuple and all(type(each) is float for each in amax))
 
 
 def datapath(name: str) -> str:
@@ -281,10 +329,6 @@ def datapath(name: str) -> str:
 
 
 def _narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """`values` cast to `dtype`, saturating, since rounding up may have left its range."""
+    """float32 `values` cast to `dtype`, saturating, since rounding up may have left its range."""
     limit = torch.finfo(dtype).max
-    if values.dtype != torch.float32:  # the result of a cast: at most 16 bits wide
-        if dtype in (values.dtype, torch.float32):
-            return values.to(dtype)
-        values = values.float()
     return values.clamp(-limit, limit).to(dtype)

@@ -1,17 +1,18 @@
-"""The quantizer of all scaled formats: measure ranges, choose scales, round scaled elements, tile by tile.
+"""The quantizer of all scaled formats: measure ranges, choose scales, round scaled elements.
 
 In every format an element is ``round(clamp(x / scale))`` with a true division and ties to even, and its dequantized
 value is ``element * scale`` in float32, rounded to x's dtype. `fake` includes the dequantization, `elements` does not.
+Slabs are those of `Layout`. What reads every number is done by `compiled` or `reference`, with equal results.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from codesign.formats.elements import Element, IntElement
-from codesign.formats.layout import tiles
-from codesign.formats.rounding import round_elements_
+from codesign.formats import compiled, reference
+from codesign.formats.elements import Element, FloatElement
 from codesign.formats.scaling import Scaling, asymmetric_scale, symmetric_scale
 
 if TYPE_CHECKING:
@@ -42,43 +43,25 @@ class Scales:
     zero_point: Tensor | None
 
 
-def measure(groups: Tensor, symmetric: bool) -> tuple[Tensor, Range]:
-    """The groups [groups, k, inner], infinities clamped to the dtype's largest number, and ranges without NaNs."""
-    low, high, top = _extremes(groups, symmetric)
+def measure(slabs: Tensor, symmetric: bool, k: int | None = None) -> tuple[Tensor, Range]:
+    """The slabs, infinities clamped to the dtype's largest number, and ranges without NaNs of groups of k neighbours
+    along the middle dimension; k None: all of them."""
+    k = k or slabs.shape[1]
+    low, high, top = _extremes(slabs, symmetric, k)
     if not top < float("inf"):  # also for NaN
-        largest = torch.finfo(groups.dtype).max
-        groups = groups.clamp(-largest, largest)
-        low, high, top = _extremes(groups.nan_to_num(nan=0.0), symmetric)
-    return groups, Range(high, low, True, top)
+        largest = torch.finfo(slabs.dtype).max
+        slabs = slabs.clamp(-largest, largest)
+        low, high, top = _extremes(slabs.nan_to_num(nan=0.0), symmetric, k)
+    return slabs, Range(high, low, True, top)
 
 
-def _extremes(groups: Tensor, symmetric: bool) -> tuple[Tensor | None, Tensor, float]:
+def _extremes(slabs: Tensor, symmetric: bool, k: int) -> tuple[Tensor | None, Tensor, float]:
+    backend = _backend(slabs)
     if symmetric:
-        high = absmax(groups).float()
+        high = backend.magnitudes(slabs, k)
         return None, high, float(high.amax())
-    low = groups.amin(1, keepdim=True).float().clamp_max_(0)
-    high = groups.amax(1, keepdim=True).float().clamp_min_(0)
+    low, high = backend.extremes(slabs, k)
     return low, high, float(torch.maximum(high.amax(), -low.amin()))
-
-
-def absmax(groups: Tensor) -> Tensor:
-    """Largest magnitude of each group: [groups, 1, inner]."""
-    count, k, inner = groups.shape
-    if count == 1 and inner == 1:
-        low, high = groups.aminmax()
-        return torch.maximum(high, -low).view(1, 1, 1)
-    if inner == 1 and k < 32 and k & (k - 1) == 0:
-        # torch reduces short rows one element at a time; halving them by elementwise maxima is twice as fast
-        return torch.cat([_halved(groups[row]) for row, _ in tiles(groups)])
-    return torch.maximum(groups.amax(1, keepdim=True), -groups.amin(1, keepdim=True))
-
-
-def _halved(groups: Tensor) -> Tensor:
-    y = groups.abs()
-    while y.shape[1] > 1:
-        half = y.shape[1] // 2
-        y = torch.maximum(y[:, :half], y[:, half:])
-    return y
 
 
 def pick_scales(ranges: Range, element: Element, scaling: Scaling) -> Scales:
@@ -98,52 +81,63 @@ def clips(ranges: Range, element: Element, scaling: Scaling) -> bool:
     return not (exact and ranges.measured)
 
 
-def elements(groups: Tensor, scales: Scales, element: Element, clip: bool) -> Tensor:
-    """Rounded elements as float32 values [groups, k, inner]; with a zero point, relative to it."""
-    out = torch.empty_like(groups, dtype=torch.float32)
-    _run(groups, scales, element, clip, out, rescale=False, largest=None)
+def elements(slabs: Tensor, scales: Scales, element: Element, clip: bool, k: int | None = None) -> Tensor:
+    """Rounded elements as float32 values, of the slabs' shape; with a zero point, relative to it."""
+    out = torch.empty_like(slabs, dtype=torch.float32)
+    _write(slabs, scales, element, clip, out, False, None, k)
     return out
 
 
-def fake(groups: Tensor, scales: Scales, element: Element, clip: bool, out: Tensor, largest: float | None) -> None:
-    """Write fake-quantized values to `out` (shape and dtype of `groups`), clamped to ±largest if given."""
-    _run(groups, scales, element, clip, out, rescale=True, largest=largest)
-
-
-def _run(
-    groups: Tensor, scales: Scales, element: Element, clip: bool, out: Tensor, rescale: bool, largest: float | None
+def fake(
+    slabs: Tensor,
+    scales: Scales,
+    element: Element,
+    clip: bool,
+    out: Tensor,
+    largest: float | None,
+    k: int | None = None,
 ) -> None:
-    wide = groups.dtype == torch.float32
-    copy = y = scratch = groups.new_empty(0, dtype=torch.float32)
-    single = scales.total.numel() == 1
-    for row, column in tiles(groups):
-        x, target = groups[row, column], out[row, column]
-        if scratch.shape != x.shape:
-            scratch = torch.empty_like(x, dtype=torch.float32, memory_format=torch.contiguous_format)
-            if not wide:
-                copy = torch.empty_like(scratch)
-            if out.dtype != torch.float32:
-                y = torch.empty_like(scratch)
-        if not wide:
-            x = copy.copy_(x)
-        values = target if out.dtype == torch.float32 else y
-        scale = scales.total.view(()) if single else scales.total[row]
-        torch.div(x, scale, out=values)
-        if scales.zero_point is not None:
-            _clamp_around(values, scales.zero_point.view(()) if single else scales.zero_point[row], element)
-        elif clip:
-            values.clamp_(element.min_value, element.max_value)
-        round_elements_(values, element, scratch)
-        if not isinstance(element, IntElement):
-            torch.copysign(values, x, out=values)
-        if rescale:
-            values.mul_(scale)
-            if largest is not None:
-                values.clamp_(-largest, largest)
-        if values is not target:
-            target.copy_(values)
+    """Write fake-quantized values to `out` (shape and dtype of `slabs`), clamped to ±largest if given."""
+    _write(slabs, scales, element, clip, out, True, largest, k)
 
 
-def _clamp_around(values: Tensor, zero_point: Tensor, element: Element) -> None:
-    torch.maximum(values, element.min_value - zero_point, out=values)
-    torch.minimum(values, element.max_value - zero_point, out=values)
+def cast(slabs: Tensor, element: FloatElement, out: Tensor) -> None:
+    """Write numbers rounded to an element of 16 or 32 bits, without a scale and saturating, to `out`."""
+    _backend(slabs).cast(slabs, element, out)
+
+
+def diffuse(x: Tensor, scales: Scales, element: Element, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Round the columns of `x` one after the other, and take from each that follows a share of the error.
+
+    The error of column j is (x_j - value_j) / weights_jj, and x_i loses weights_ji times that, for all i > j.
+
+    x: float32 [G, N, k], overwritten. scales: of its G * N rows. weights: float32 [G, k, k]. Returns elements, relative
+    to the zero point, the values that they stand for, and errors, all [G, N, k].
+    """
+    found: tuple[Tensor, Tensor, Tensor] = _backend(x).diffuse(x, scales.total, scales.zero_point, element, weights)
+    return found
+
+
+def result(slabs: Tensor, room: Tensor | None) -> Tensor:
+    """A tensor like `slabs` for a result, in the memory of `room` unless that is memory of `slabs` itself."""
+    if room is None or room.data_ptr() == slabs.data_ptr():  # numbers may be read again after something was written
+        return torch.empty_like(slabs)
+    return room.view(-1)[: slabs.numel()].view(slabs.shape)
+
+
+def _write(
+    slabs: Tensor,
+    scales: Scales,
+    element: Element,
+    clip: bool,
+    out: Tensor,
+    rescale: bool,
+    largest: float | None,
+    k: int | None,
+) -> None:
+    k = k or slabs.shape[1]
+    _backend(slabs).fake(slabs, k, scales.total, scales.zero_point, element, clip, out, rescale, largest)
+
+
+def _backend(x: Tensor) -> ModuleType:
+    return compiled if compiled.takes(x) else reference

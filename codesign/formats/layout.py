@@ -1,4 +1,4 @@
-"""Reshapes a tensor of any shape, axis and memory order into groups of elements that share a scale."""
+"""Reshapes a tensor of any shape, axis and memory order into slabs, in which neighbours share a scale."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from math import prod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 else:
-    from codesign.lazy import torch
+    pass
 
 _TILE = 1 << 19  # elements per tile of the elementwise passes, so that a tile stays in cache from pass to pass
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tensor of `shape` becomes [groups, k, inner], where the k elements of a group share a scale.
+    """How a tensor of `shape` becomes [outer, length, inner], where k neighbours along `length` share a scale.
 
-    A ragged last block is padded with zeros.
+    The last of them may be fewer. Scales are [outer * blocks, 1, inner].
     """
 
     shape: tuple[int, ...]
@@ -29,7 +28,7 @@ class Layout:
     outer: int  # product of the dimensions before `axis` in memory order
     length: int  # of `axis`
     blocks: int  # per slice along `axis`
-    k: int  # elements per block
+    k: int  # elements per block, of which the last may have fewer
     inner: int  # product of the dimensions after `axis` in memory order
     axis: int | None  # None: one group for the whole tensor
 
@@ -39,29 +38,19 @@ class Layout:
         return _layout(tuple(x.shape), memory_order(x), axis, block)
 
     @cached_property
-    def ragged(self) -> bool:
-        """Whether the last block along the axis is shorter than the others."""
-        return self.blocks * self.k != self.length
-
-    @cached_property
     def plain_order(self) -> bool:
         """Whether the memory order equals the order of the dimensions."""
         return self.order == tuple(range(len(self.shape)))
 
-    def group(self, x: Tensor) -> Tensor:
-        """`x`, of this layout's shape, as [groups, k, inner]; a view if the memory order allows it."""
+    def slabs(self, x: Tensor) -> Tensor:
+        """`x`, of this layout's shape, as [outer, length, inner]; a view if the memory order allows it."""
         if not self.plain_order:
             x = x.permute(self.order)
-        if self.ragged:
-            x = x.reshape(self.outer, self.length, self.inner)
-            x = torch.nn.functional.pad(x, (0, 0, 0, self.blocks * self.k - self.length))
-        return x.reshape(self.outer * self.blocks, self.k, self.inner).contiguous()
+        return x.reshape(self.outer, self.length, self.inner).contiguous()
 
-    def ungroup(self, groups: Tensor) -> Tensor:
-        """Inverse of `group`; padding is dropped."""
-        if self.ragged:
-            groups = groups.view(self.outer, self.blocks * self.k, self.inner)[:, : self.length].contiguous()
-        return self._restore(groups, self.length)
+    def restore(self, slabs: Tensor) -> Tensor:
+        """Inverse of `slabs`."""
+        return self._restore(slabs, self.length)
 
     def group_scales(self, scales: Tensor) -> Tensor:
         """`scales`, which broadcast to `scale_shape`, as [groups, 1, inner]."""

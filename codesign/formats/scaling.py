@@ -21,7 +21,7 @@ else:
 Granularity = Literal["slice", "token", "block"]
 Rule = Literal["floor", "rceil", "even", "absmax", "absmid", "absmin", "minmax"]
 
-_SMALLEST_NORMAL = 2.0**-126
+SMALLEST_NORMAL = 2.0**-126
 _SMALLEST_TENSOR_SCALE = 2.0**-117  # times 2**-9, the smallest E4M3 value, it is still a normal float32
 
 
@@ -87,14 +87,12 @@ def symmetric_scale(
     """
     if scaling.scale == E8M0:
         return _power_of_two(amax, element, scaling.rule), None
-    divisor = {
-        "absmax": element.max_value,
-        "absmid": (element.max_value - element.min_value) / 2,
-        "absmin": -element.min_value,
-    }[scaling.rule]
+    divisor = divisor_of(element, scaling.rule)
     if scaling.tensor_scale is not None:
         whole = amax.amax() if of_tensor is None else amax.new_full((), of_tensor)
-        return _two_level(amax, whole, divisor, scaling.scale)
+        tensor = tensor_scale(whole, element, scaling)
+        scale = (_divide(amax, divisor) / tensor).clamp_(scaling.scale.smallest, scaling.scale.max_value)
+        return round_to(scaling.scale, scale), tensor
     return _stored(_divide(amax, divisor), scaling.scale), None
 
 
@@ -117,16 +115,28 @@ def _divide(x: Tensor, divisor: float) -> Tensor:
 def _stored(scale: Tensor, element: FloatElement) -> Tensor:
     """`scale` rounded to its element type; 1 for a group of zeros, never 0 otherwise."""
     zero = scale == 0
-    scale = scale.clamp(max(element.smallest, _SMALLEST_NORMAL), element.max_value)
+    scale = scale.clamp(max(element.smallest, SMALLEST_NORMAL), element.max_value)
     if element != FP32:
         scale = round_to(element, scale)
     return scale.masked_fill_(zero, 1.0)
 
 
-def _two_level(amax: Tensor, whole: Tensor, divisor: float, element: FloatElement) -> tuple[Tensor, Tensor]:
-    tensor_scale = _divide(whole, divisor * element.max_value).clamp_min(_SMALLEST_TENSOR_SCALE)
-    scale = (_divide(amax, divisor) / tensor_scale).clamp_(element.smallest, element.max_value)
-    return round_to(element, scale), tensor_scale
+def divisor_of(element: Element, rule: Rule) -> float:
+    """What the largest magnitude is divided by, to find a scale by a rule that has no zero point."""
+    if rule == "absmid":
+        return (element.max_value - element.min_value) / 2
+    return -element.min_value if rule == "absmin" else element.max_value
+
+
+def tensor_scale(whole: Tensor, element: Element, scaling: Scaling) -> Tensor:
+    """The outer scale of two, of a tensor with the largest magnitude `whole`."""
+    largest = divisor_of(element, scaling.rule) * scaling.scale.max_value
+    return _divide(whole, largest).clamp_min(_SMALLEST_TENSOR_SCALE)
+
+
+def carry(element: Element) -> float:
+    """The multiple of a power of two from which on the rule ``even`` doubles it."""
+    return float(2.0**element.emax * (2 - 2.0 ** -(element.rounding_bits + 1)))
 
 
 def _power_of_two(amax: Tensor, element: Element, rule: Rule) -> Tensor:
@@ -140,6 +150,5 @@ def _power_of_two(amax: Tensor, element: Element, rule: Rule) -> Tensor:
     if rule == "rceil":
         scale = torch.where(amax > scale * element.max_value, scale * 2, scale).clamp_max_(2.0**127)
     elif rule == "even":
-        carry = 2.0**element.emax * (2 - 2.0 ** -(element.rounding_bits + 1))
-        scale = torch.where(amax >= scale * carry, scale * 2, scale).clamp_max_(2.0**127)
+        scale = torch.where(amax >= scale * carry(element), scale * 2, scale).clamp_max_(2.0**127)
     return scale.masked_fill_(amax == 0, 1.0)

@@ -1,0 +1,22 @@
+"""torch's own OpenMP, whose threads compute its products."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def libraries() -> tuple[ctypes.CDLL, ...]:
+    """What torch brings along; empty where it uses the system's, or another make of threads."""
+    spec = importlib.util.find_spec("torch")
+    folders = [] if spec is None or spec.submodule_search_locations is None else spec.submodule_search_locations
+    found = []
+    for path in sorted(path for folder in folders for path in Path(folder, "lib").glob("lib*omp*")):
+        try:
+            found.append(ctypes.CDLL(str(path)))
+        except OSError:
+            continue
+    return tuple(found)
