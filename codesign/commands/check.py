@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         ["quantized weights, at the most", human(found.kept_bytes, "B")],
         ["float outputs", human(found.output_bytes, "B")],
         ["activations of a batch", human(found.live_bytes, "B")],
+        ["quantized operands of one layer", human(found.room_bytes, "B")],
     ]
     print_table(f"memory of an evaluation, about {human(found.memory_bytes, 'B')}", ["of", "bytes"], memory)
     print(

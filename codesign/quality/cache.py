@@ -22,7 +22,7 @@ _TUNING = "tuning"  # of quality: it makes weights, which a result depends on by
 _MODELS = ("__init__", "batches", "custom", "distances", "losses", "streaming", "task", "user_task")
 _WORKLOAD = (
     *("attention", "completeness", "composite", "einsum", "functions"),
-    *("intercept", "naming", "shapes", "tracing", "types"),
+    *("intercept", "naming", "product", "rooms", "shapes", "tracing", "types"),
 )
 
 

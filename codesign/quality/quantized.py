@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from codesign.quality.ranges import Range, Ranges, Site, sites
 from codesign.quality.rounding.chosen import ChosenWeights, Wanted
 from codesign.quality.unchanged import Seen, seen, unchanged
 from codesign.workload import Product, ProductInterceptor
+from codesign.workload.rooms import Rooms
 
 
 def quantize_weight(weight: Tensor, fmt: Format, axis: int, *, kind: str = "conv", groups: int = 1) -> Tensor:
@@ -56,14 +58,17 @@ def summed_axes(product: Product) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (axis, *map(labels.a.index, taps)), (stationary_axis, *map(labels.b.index, taps))
 
 
-def quantize_tokens(x: Tensor, fmt: Format, axes: tuple[int, ...]) -> Tensor:
-    """Fake-quantized activation with a scale for each index of the dimensions that are not in `axes`, from its data."""
+def quantize_tokens(x: Tensor, fmt: Format, axes: tuple[int, ...], room: Tensor | None = None) -> Tensor:
+    """Fake-quantized activation with a scale for each index of the dimensions that are not in `axes`, from its data.
+
+    room: see `Format.fake_quantize`.
+    """
     if len(axes) == 1:
-        return fmt.fake_quantize(x, axis=axes[0])
+        return fmt.fake_quantize(x, axis=axes[0], room=room)
     order = memory_order(x)
     if set(order[-len(axes) :]) == set(axes):  # an image of any memory order: nothing is copied
         laid = x.permute(order)
-        found = fmt.fake_quantize(laid.flatten(-len(axes)), axis=-1).view(laid.shape)
+        found = fmt.fake_quantize(laid.flatten(-len(axes)), axis=-1, room=room).view(laid.shape)
         return found.permute(sorted(range(x.ndim), key=order.__getitem__))
     ends = tuple(range(-len(axes), 0))
     moved = x.movedim(axes, ends)
@@ -81,7 +86,7 @@ def quantized_weight(product: Product, fmt: Format) -> Tensor:
 def opened(module: nn.Module) -> Iterator[nn.Module]:
     """Within the context the float module runs by the kernels of `QuantizedNetwork.under`: what torch would fuse is
     computed product by product, so that a difference between the two is one of formats alone."""
-    with ProductInterceptor(module, lambda product: None, decompose=True):
+    with ProductInterceptor(module, lambda product: None, decompose=True, in_parts=True):
         yield module
 
 
@@ -153,7 +158,7 @@ class QuantizedNetwork:
                 for layer, formats in assignment.layers
                 if formats.weight is not None and formats.method != NEAREST
             )
-        with ProductInterceptor(self.module, _Handler(self, assignment), decompose=True):
+        with ProductInterceptor(self.module, _Handler(self, assignment), decompose=True, in_parts=True):
             yield self.module
 
     def forget(self) -> None:
@@ -183,27 +188,40 @@ class QuantizedNetwork:
         found = self.chosen.weight(product, fmt, method) if self.chosen is not None else None
         return quantized_weight(product, fmt) if found is None else found
 
-    def activation(self, x: Tensor, site: Site, fmt: Format, axes: tuple[int, ...]) -> Tensor:
+    def activation(
+        self, x: Tensor, site: Site, fmt: Format, axes: tuple[int, ...], room: Tensor | None = None
+    ) -> Tensor:
         """Fake-quantized operand: with the calibrated range of the tensor, in blocks along the first of `axes`, or with
         scales that each share all of `axes`, which are the operand's `summed_axes`.
 
-        The result for a sample does not depend on the other samples of the batch.
+        The result for a sample does not depend on the other samples of the batch. room: see `Format.fake_quantize`.
         """
-        return _quantized(x, fmt, axes, self.range_of(site, fmt))
+        amax = self.range_of(site, fmt)
+        if fmt.per_token:
+            return quantize_tokens(x, fmt, axes, room)
+        return fmt.fake_quantize(x, axis=axes[0] if fmt.is_block else None, amax=amax, room=room)
 
     def range_of(self, site: Site, fmt: Format) -> Range | None:
         """The calibrated range of an operand; None for a format whose scales come from the data."""
         return self.ranges.get(site, fmt) if fmt.takes_range else None
 
 
-def _quantized(x: Tensor, fmt: Format, axes: tuple[int, ...], amax: Range | None) -> Tensor:
-    if fmt.per_token:
-        return quantize_tokens(x, fmt, axes)
-    return fmt.fake_quantize(x, axis=axes[0] if fmt.is_block else None, amax=amax)
-
-
 def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and a.device == b.device and torch.equal(a, b)
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How the operands of a product are quantized: the input, and the weight or other stationary operand."""
+
+    fmt: Format
+    site: Site
+    axes: tuple[int, ...]
+    amax: Range | None
+    weight: Format
+    method: str
+    stationary_site: Site | None
+    stationary_axes: tuple[int, ...]
 
 
 class _Handler:
@@ -213,9 +231,25 @@ class _Handler:
         self._network = network
         self._layers: dict[str, LayerFormats] = dict(assignment.layers)
         # q, k and v (or gate and up) read the same tensor: where their ranges are the same, it is quantized once
-        self._last: tuple[Seen, str, tuple[int, ...], Range | None, Tensor] | None = None
+        self._last: tuple[Seen, tuple[Format, tuple[int, ...], Range | None], Tensor] | None = None
+        self._how: dict[tuple[str, str, int, int], _How] = {}
+        self._rooms = Rooms()
 
     def __call__(self, product: Product) -> tuple[Tensor, Tensor]:
+        key = (product.layer, product.kind, product.input.ndim, product.input_axis)
+        how = self._how.get(key)
+        if how is None or product.einsum is not None:
+            how = self._how[key] = self._looked_up(product)
+        network = self._network
+        if how.stationary_site is None:
+            stationary = network.weight(product, how.weight, how.method)
+        else:
+            x = product.stationary
+            room = self._room("stationary", x)
+            stationary = network.activation(x, how.stationary_site, how.weight, how.stationary_axes, room)
+        return self._input(product.input, how, product.spare), stationary
+
+    def _looked_up(self, product: Product) -> _How:
         layer = self._layers.get(product.layer)
         if layer is None:
             raise InputError(
@@ -223,21 +257,21 @@ class _Handler:
                 f"assignment: which layers run must not depend on the data{nearest(product.layer, self._layers)}"
             )
         pair = layer.pair(product.kind)
-        network = self._network
-        (site, stationary_site), (axes, stationary_axes) = sites(product), summed_axes(product)
-        fmt = get_format(pair.weight)
-        if stationary_site is None:
-            stationary = network.weight(product, fmt, layer.method)
-        else:
-            stationary = network.activation(product.stationary, stationary_site, fmt, stationary_axes)
-        return self._input(product.input, axes, site, pair.activation), stationary
+        fmt = get_format(pair.activation)
+        site, axes = sites(product), summed_axes(product)
+        amax = self._network.range_of(site[0], fmt)
+        return _How(fmt, site[0], axes[0], amax, get_format(pair.weight), layer.method, site[1], axes[1])
 
-    def _input(self, x: Tensor, axes: tuple[int, ...], site: Site, name: str) -> Tensor:
-        last = self._last
-        fmt = get_format(name)
-        amax = self._network.range_of(site, fmt)
-        if last is not None and unchanged(last[0], x) and last[1:4] == (name, axes, amax):
-            return last[4]
-        quantized = self._network.activation(x, site, fmt, axes)
-        self._last = (seen(x), name, axes, amax, quantized)
+    def _input(self, x: Tensor, how: _How, spare: bool) -> Tensor:
+        last, wanted = self._last, (how.fmt, how.axes, how.amax)
+        if last is not None and unchanged(last[0], x) and last[1] == wanted:
+            return last[2]
+        in_place = spare and how.amax is not None and not how.fmt.is_block and x.is_contiguous()
+        room = x if in_place else self._room("input", x)
+        quantized = self._network.activation(x, how.site, how.fmt, how.axes, room)
+        self._last = (seen(x), wanted, quantized)
         return quantized
+
+    def _room(self, operand: str, x: Tensor) -> Tensor | None:
+        """Memory for a quantized operand until the next product; None where gradients need what is in it."""
+        return None if torch.is_grad_enabled() else self._rooms.take(operand, (x.numel(),), x)

@@ -9,8 +9,9 @@ from codesign.workload.types import KINDS, Operator, Workload
 
 if TYPE_CHECKING:
     from codesign.workload.catalogue import workload_names
-    from codesign.workload.intercept import Product, ProductInterceptor
+    from codesign.workload.intercept import ProductInterceptor
     from codesign.workload.networks import named_workload
+    from codesign.workload.product import Product
     from codesign.workload.tracing import trace
 
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 _WHERE = {
-    "Product": "intercept",
+    "Product": "product",
     "ProductInterceptor": "intercept",
     "named_workload": "networks",
     "trace": "tracing",

@@ -22,7 +22,6 @@ Not intercepted
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,9 +31,9 @@ from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 
 from codesign.errors import InputError
-from codesign.workload.attention import Compute, attend, standins
+from codesign.workload.attention import Compute, attend, attend_in_parts, standins
 from codesign.workload.composite import OPENED, Reentered
-from codesign.workload.einsum import Contraction, contraction
+from codesign.workload.einsum import contraction
 from codesign.workload.functions import (
     SPARSE,
     UNSUPPORTED,
@@ -46,26 +45,8 @@ from codesign.workload.functions import (
     overloads,
 )
 from codesign.workload.naming import CallStack, Frame, WeightNames, numbered
-
-
-@dataclass(slots=True)
-class Product:
-    """One matrix product, before it runs."""
-
-    layer: str  # key of the Assignment
-    kind: str  # conv | linear | attention_qk | attention_pv
-    function: str  # conv2d, conv_transpose2d, linear, scaled_dot_product_attention, matmul, einsum, ...
-    input: Tensor  # the streamed operand; of a fused attention_pv, a meta tensor in place of the probabilities
-    stationary: Tensor  # the weight, key or value
-    input_axis: int = -1  # contraction axis of input
-    # contraction axis of stationary: 1 for a convolution's weight [out, in / groups, ...], 0 if transposed
-    stationary_axis: int = -1
-    groups: int = 1  # of a convolution
-    einsum: Contraction | None = None  # roles of the labels, if the product is an einsum
-    idle: int = 0  # elements of stationary that are not read: of experts without a row
-    rest: Arguments = ()  # of a convolution, what follows its weight: bias, stride, padding, dilation, groups
-    options: Mapping[str, Any] = field(default_factory=dict)  # the same by name
-
+from codesign.workload.product import Product
+from codesign.workload.rooms import Rooms
 
 Handler = Callable[[Product], tuple[Tensor, Tensor] | None]
 Observer = Callable[[Product, Tensor], None]
@@ -82,6 +63,7 @@ class ProductInterceptor(TorchFunctionMode):
             probabilities is ignored.
         strict: whether to refuse matrix products of an unsupported kind.
         names: tensors by qualified name that replace the module's parameters (`torch.func.functional_call`).
+        in_parts: whether the handler may receive the products of a decomposed call for a part of the batch at a time.
         alone: receives both operands and the result of each product that is not a layer.
 
     The context is re-entrant; hooks are removed at the end of the outermost ``with``.
@@ -99,10 +81,11 @@ class ProductInterceptor(TorchFunctionMode):
         decompose: bool | Callable[[str], bool] = False,
         strict: bool = False,
         names: Mapping[str, Tensor] | None = None,
+        in_parts: bool = False,
         alone: Callable[[Tensor, Tensor, Tensor], None] | None = None,
     ) -> None:
         super().__init__()
-        self._alone = alone
+        self._in_parts, self._alone = in_parts, alone
         self.module, self.handler, self.after, self.strict = module, handler, after, strict
         self._decompose: Callable[[str], bool] = decompose if callable(decompose) else lambda _: decompose
         self._calls = CallStack(module)
@@ -110,6 +93,7 @@ class ProductInterceptor(TorchFunctionMode):
         self._standins = dict(names or {})
         self._weights: WeightNames
         self._depth = 0
+        self._rooms = Rooms()
         self._table = self._dispatch_table()
 
     # ---- entering and leaving ---------------------------------------------------------------
@@ -203,7 +187,9 @@ class ProductInterceptor(TorchFunctionMode):
         layer = self._weight_name(w, computed=True)
         if layer is None or not x.numel():
             return func(x, w, *rest, **kwargs)
-        product = Product(layer, kind, func.__name__, x, w, input_axis, stationary_axis, groups, None, 0, rest, kwargs)
+        product = Product(
+            layer, kind, func.__name__, x, w, input_axis, stationary_axis, groups, None, 0, False, rest, kwargs
+        )
         if self.handler is not None:
             x, w = self.handler(product) or (x, w)
         output = func(x, w, *rest, **kwargs)
@@ -224,10 +210,12 @@ class ProductInterceptor(TorchFunctionMode):
             return self._run(Product(layer, "attention_qk", name, q, k), compute)
 
         def pv(p: Tensor, v: Tensor, compute: Compute) -> Tensor:
-            return self._run(Product(layer, "attention_pv", name, p, v, -1, -2), compute)
+            return self._run(Product(layer, "attention_pv", name, p, v, -1, -2, spare=not kept), compute)
 
+        kept = self.after is not None or torch.is_grad_enabled()  # scores and probabilities outlive the call
         if self._decompose(layer):
-            return attend(q, k, v, *args, **kwargs, qk=qk, pv=pv)
+            run = attend_in_parts if self._in_parts and not kept else attend
+            return run(q, k, v, *args, **kwargs, qk=qk, pv=pv, rooms=None if kept else self._rooms)
         scores = standins(q, k)
         operands: list[Tensor] = []
 

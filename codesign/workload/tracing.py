@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_leaves
 
 from codesign.errors import InputError
 from codesign.workload.completeness import Census, Unseen
-from codesign.workload.intercept import Product, ProductInterceptor
+from codesign.workload.intercept import ProductInterceptor
+from codesign.workload.product import Product
 from codesign.workload.shapes import ShapesOnly
 from codesign.workload.types import Operator, Workload
 from codesign.workload.vector import VectorWork

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from codesign.formats import Format
 from codesign.formats.format import Quantized
-from codesign.formats.kernel import Scales, elements
+from codesign.formats.kernel import Scales, diffuse, elements
 from codesign.quality.rounding.descent import descend
 from codesign.quality.rounding.scales import block_scales
 
@@ -85,15 +85,9 @@ def _compensated(work: Tensor, codes: Tensor, values: Tensor, block: _Block, inv
     """Round the columns of a block one after the other, and take the error of each to those that follow in `work`."""
     for first in range(block.first, block.last, _PANEL):
         last = min(first + _PANEL, block.last)
-        part = work[:, :, first:last]
-        errors = torch.empty_like(part)
-        for j in range(last - first):
-            column = part[:, :, j : j + 1]
-            found, meant = block.nearest(column, fmt)
-            codes[:, :, first + j], values[:, :, first + j] = found[:, :, 0], meant[:, :, 0]
-            error = (column - meant)[:, :, 0] / inverse[:, first + j, first + j, None]
-            part[:, :, j + 1 :] -= error.unsqueeze(2) * inverse[:, None, first + j, first + j + 1 : last]
-            errors[:, :, j] = error
+        part = work[:, :, first:last].clone()
+        found, meant, errors = diffuse(part, block.scales, fmt.element, inverse[:, first:last, first:last])
+        codes[:, :, first:last], values[:, :, first:last] = found, meant
         work[:, :, last:] -= errors @ inverse[:, first:last, last:]
 
 

@@ -41,8 +41,10 @@ class TrainedNetwork(QuantizedNetwork):
     def weight(self, product: Product, fmt: Format, method: str = NEAREST) -> Tensor:
         return _passed(product.stationary, quantized_weight(product, fmt), None)
 
-    def activation(self, x: Tensor, site: Site, fmt: Format, axes: tuple[int, ...]) -> Tensor:
-        rounded = super().activation(x.detach(), site, fmt, axes)
+    def activation(
+        self, x: Tensor, site: Site, fmt: Format, axes: tuple[int, ...], room: Tensor | None = None
+    ) -> Tensor:
+        rounded = super().activation(x.detach(), site, fmt, axes)  # its own memory: the backward pass needs it
         inside = None
         if fmt.takes_range and not fmt.is_block:  # other scales come from the data, which they hold
             found = self.ranges.get(site, fmt)
