@@ -67,7 +67,7 @@ class Evaluator:
     @functools.cached_property
     def network(self) -> QuantizedNetwork:
         """The network with calibrated ranges; created at first use: a resumed study may find all results cached."""
-        ranges = Ranges(self.quantized, self.ranges)
+        ranges = Ranges(self.quantized, self.ranges, self.cache)
         return QuantizedNetwork(self.quantized.module, ranges, self.task.kept_bytes, self.chosen)
 
     def __call__(self, assignment: Assignment, *, enough: float | None = None) -> Quality:

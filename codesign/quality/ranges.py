@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from codesign.errors import InputError, nearest
 from codesign.formats import Format, get_format
 from codesign.models.task import Task
+from codesign.quality.cache import ResultCache
 from codesign.quality.histogram import Histogram
 from codesign.quality.layer_error import LayerError
 from codesign.quality.range_trial import OutputTrial
@@ -29,6 +30,7 @@ DEFAULT_RULE: RangeRule = "auto"
 Range = float | tuple[float, float]  # a magnitude, or (low, high) for formats with a zero point
 
 _TRIED: tuple[RangeRule, ...] = ("minmax", "output", "mse")  # by rule auto; the first wins a tie
+_KIND = "range rule"  # of a result in the cache
 _PERCENTILE = 0.9999
 _COARSE = 2.0 ** (-torch.arange(33) / 4)  # coarse search of rule mse: shares of the full range, down to 1/256
 _FINE = 16  # shares of the fine search, between the neighbours of the best coarse one
@@ -71,12 +73,15 @@ class Ranges:
                   model lives on outliers that cost few layers much, which no layer sees alone
     Block formats, formats per token and casts need no range: their scales come from the data.
 
+    cache: where the rules that trials chose are kept, so that another process need not try again.
+
     Raises InputError if an operand holds NaN or infinity, naming the layer and the samples that hold it already, or if
     the run performs no matrix product.
     """
 
-    def __init__(self, task: Task, rule: RangeRule = DEFAULT_RULE) -> None:
+    def __init__(self, task: Task, rule: RangeRule = DEFAULT_RULE, cache: ResultCache | None = None) -> None:
         self.rule = check_rule(rule)
+        self._cache = cache
         self._name = task.name
         self._seen: dict[Site, _Observed] = {}
         self._fitted: dict[tuple[Site, str, RangeRule], Range] = {}
@@ -139,12 +144,18 @@ class Ranges:
         if self.rule != "auto" or fmt.is_block:
             return self.rule
         if fmt.name not in self._rules:
-            distances = {rule: self._trial.distance(partial(self._rounded, fmt, rule)) for rule in _TRIED}
-            told = any(each > 0 for each in distances.values()) and min(distances.values()) < math.inf
-            if not told:
-                log.warning("%s: no outputs in calibration tell ranges of %s apart: rule mse", self._name, fmt.name)
-            self._rules[fmt.name] = min(distances, key=distances.__getitem__) if told else "mse"
+            known = self._cache.get(fmt.name, _KIND) if self._cache is not None else None
+            self._rules[fmt.name] = known if known in _TRIED else self._tried(fmt)
+            if self._cache is not None and known not in _TRIED:
+                self._cache.put(fmt.name, _KIND, self._rules[fmt.name])
         return self._rules[fmt.name]
+
+    def _tried(self, fmt: Format) -> RangeRule:
+        distances = {rule: self._trial.distance(partial(self._rounded, fmt, rule)) for rule in _TRIED}
+        if any(each > 0 for each in distances.values()) and min(distances.values()) < math.inf:
+            return min(distances, key=distances.__getitem__)
+        log.warning("%s: no outputs in calibration tell ranges of %s apart: rule mse", self._name, fmt.name)
+        return "mse"
 
     def decide(self, names: Iterable[str]) -> None:
         """Find the rules of formats, which runs the network: not to be done while it runs."""

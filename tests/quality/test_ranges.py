@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from codesign.errors import InputError
 from codesign.formats import Assignment, Format, FormatPair, get_format
 from codesign.models.custom import CustomTask
 from codesign.quality import Evaluator
+from codesign.quality.cache import ResultCache
 from codesign.quality.histogram import EXACT, Histogram
 from codesign.quality.layer_error import LayerError
 from codesign.quality.range_trial import OutputTrial
@@ -328,3 +330,15 @@ def test_runs_that_are_compared_draw_the_same_noise() -> None:
     state = torch.random.get_rng_state()
     assert trial.distance(lambda _: None) == 0
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_another_process_finds_the_rules_that_trials_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(12, 4, 9, generator=torch.Generator().manual_seed(0))
+    fmt, task = get_format("int4"), linear_task(x)
+    cache = ResultCache(tmp_path, {"task": "a"})
+    found = Ranges(task, cache=cache).rule_of(fmt)
+    other = Ranges(task, cache=ResultCache(tmp_path, {"task": "another"}))
+    monkeypatch.setattr(OutputTrial, "distance", lambda *_: pytest.fail("tried again"))
+    assert Ranges(task, cache=cache).rule_of(fmt) == found
+    with pytest.raises(pytest.fail.Exception, match="tried again"):
+        other.rule_of(fmt)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from codesign.files import empty_beside
 from codesign.formats import Format, get_format
 from codesign.formats.assignment import NEAREST
 from codesign.formats.format import Quantized, datapath
-from codesign.models.streaming import present
+from codesign.models.streaming import present, reads_blocks
 from codesign.models.task import Task
 from codesign.quality.rounding.gptq import rounded
 from codesign.quality.rounding.moments import Moments, has_moments
@@ -68,9 +70,10 @@ class ChosenWeights:
             moments = Moments(self._task).of(waiting)
             if not moments:
                 break
-            for layer, found in moments.items():
-                for each in (each for each in missing if each.layer == layer):
-                    self._choose(each, products[layer], found)
+            ready = [each for each in missing if each.layer in moments]
+            with self._threads() as pool:  # weights do not depend on each other
+                layers = [each.layer for each in ready]
+                list(pool.map(self._choose, ready, map(products.get, layers), map(moments.get, layers)))
             waiting -= set(moments)
         for each in missing:
             if each.layer in waiting:
@@ -102,6 +105,12 @@ class ChosenWeights:
         quantized = self.get(product, fmt, method)
         return None if quantized is None else values_of(product, quantized)
 
+    def _threads(self) -> ThreadPoolExecutor:
+        """As many as there are cores, each of which computes with as many as the caller: sums keep their order."""
+        own = torch.get_num_threads()
+        count = 1 if reads_blocks(self._task.module) else max(1, (os.cpu_count() or 1) // own)
+        return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(own,))
+
     def _known(self, wanted: Wanted) -> bool:
         if wanted in self._found or wanted in self._stored:
             return True
@@ -113,7 +122,9 @@ class ChosenWeights:
             return True
         return False
 
-    def _choose(self, wanted: Wanted, product: Product, moments: Tensor) -> None:
+    def _choose(self, wanted: Wanted, product: Product | None, moments: Tensor | None) -> None:
+        assert product is not None
+        assert moments is not None
         with torch.no_grad(), present(self._task.module, product.stationary):
             rows = rows_of(product)
             quantized = rounded(rows, get_format(wanted.format), moments, wanted.method)
