@@ -31,7 +31,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from codesign.files import write_atomic
 from codesign.formats import Assignment, FormatPair
-from codesign.models import Task, TaskOptions, load_task
+from codesign.models import Task, load_task
 from codesign.models.preparation import prepared_by, steps_of
 from codesign.quality import Evaluator
 from codesign.quality.ranges import check_rule
@@ -99,15 +99,10 @@ def rows(name: str) -> list[Row]:
 
 
 def load(name: str) -> Task:
-    if name == "smollm2":
-        from examples.public.download import cache
-        from examples.public.smollm2 import directory
+    if name in ("span", "smollm2"):
+        from examples.public.tasks import public_task
 
-        data, calibration = (str(cache() / f"english-{part}.txt") for part in ("evaluation", "calibration"))
-        options = TaskOptions(data=data, calibration=calibration, sequences=8, length=128)
-        return load_task(f"transformers:{directory()}", name=name, options=options)
-    if name == "span":
-        return load_task("python:examples.public.span:task", name=name)
+        return public_task(name)
     return load_task(name)
 
 
