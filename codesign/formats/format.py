@@ -164,6 +164,8 @@ class Format:
         NaN stays NaN, even if the format has none. room: a contiguous tensor of x's dtype and at least its size, in
         whose memory the result may be made; it may be `x` itself, where x is contiguous and not needed any more.
         """
+        if room is not None and (room.dtype != x.dtype or room.numel() < x.numel()):
+            raise InputError(f"room of {room.numel()} {room.dtype} for {x.numel()} {x.dtype}")
         found = self._known.get(amax) if type(amax) in (float, tuple) else None
         if found is not None and axis is None and compiled.takes(x):
             made = compiled.fake_whole(x, found.constants, room)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ def attend(
 
     def scored(q: Tensor, k: Tensor) -> Tensor:
         q, k = q * factor, heads(k).transpose(-2, -1)  # the query, which is smaller than the scores, is scaled
-        if rooms is None or q.shape[:-2] != k.shape[:-2]:
+        if rooms is None or q.ndim < 3 or q.shape[:-2] != k.shape[:-2]:
             return torch.matmul(q, k)
         scores = rooms.take("scores", (*q.shape[:-1], k.shape[-1]), q)
         torch.bmm(q.flatten(0, -3), k.flatten(0, -3), out=scores.flatten(0, -3))
@@ -73,8 +74,8 @@ def attend_in_parts(
     **options: Any,
 ) -> Tensor:
     """`attend` for some samples of a batch after the other, so that their scores, at most `most`, stay in the cache."""
-    batch, of_one = query.shape[0], query[0].numel() // query.shape[-1] * key.shape[-2]
-    rows = max(1, most // max(of_one, 1))
+    batch = query.shape[0]
+    rows = max(1, most // max(prod(query.shape[1:-1]) * key.shape[-2], 1))
     if query.ndim != 4 or rows >= batch or not batch == key.shape[0] == value.shape[0]:
         return attend(query, key, value, attn_mask, *args, **options)
     parts = [slice(first, first + rows) for first in range(0, batch, rows)]
@@ -103,6 +104,7 @@ def _masked_softmax(scores: Tensor, mask: Tensor | None, spare: bool) -> Tensor:
 
 def _added(scores: Tensor, mask: Tensor, spare: bool) -> Tensor:
     fits = torch.broadcast_shapes(scores.shape, mask.shape) == scores.shape
+    fits = fits and torch.result_type(scores, mask) == scores.dtype
     return scores.add_(mask) if spare and fits else scores + mask
 
 

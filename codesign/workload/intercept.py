@@ -212,7 +212,8 @@ class ProductInterceptor(TorchFunctionMode):
         def pv(p: Tensor, v: Tensor, compute: Compute) -> Tensor:
             return self._run(Product(layer, "attention_pv", name, p, v, -1, -2, spare=not kept), compute)
 
-        kept = self.after is not None or torch.is_grad_enabled()  # scores and probabilities outlive the call
+        # whether scores and probabilities outlive the call, or change their types in it
+        kept = self.after is not None or torch.is_grad_enabled() or torch.is_autocast_enabled(q.device.type)
         if self._decompose(layer):
             run = attend_in_parts if self._in_parts and not kept else attend
             return run(q, k, v, *args, **kwargs, qk=qk, pv=pv, rooms=None if kept else self._rooms)

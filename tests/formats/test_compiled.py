@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from codesign.errors import InputError
 from codesign.formats import Format, compiled, format_names, get_format
 from codesign.formats.elements import E2M1, E2M3, E3M2, E4M3, E5M2, E8M0, FP16, FP32, FloatElement, IntElement
 from codesign.formats.format import Amax
@@ -194,3 +195,10 @@ def test_where_nothing_can_be_kept_on_disk_loops_are_compiled_anew(tmp_path: Pat
 
 def test_looking_formats_up_starts_without_numba() -> None:
     assert run("import sys, codesign\ncodesign.get_format('int8')\nprint('numba' in sys.modules)") == "False"
+
+
+def test_a_room_of_another_type_or_too_small_is_refused() -> None:
+    x = torch.randn(4, 8)
+    for room in (torch.empty(32, dtype=torch.bfloat16), torch.empty(31)):
+        with pytest.raises(InputError, match="room of"):
+            get_format("int8").fake_quantize(x, amax=1.0, room=room)

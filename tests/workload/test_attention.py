@@ -103,3 +103,34 @@ def test_a_room_grows_and_is_used_again() -> None:
     assert rooms.take("b", (2, 5), like).data_ptr() != first.data_ptr()
     assert rooms.take("a", (5, 5), like).shape == (5, 5)
     assert rooms.take("a", (2,), like.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (4, 6, 8), (0, 2, 6, 8), (2, 1, 6, 8)])
+def test_operands_of_any_rank_and_size(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    whole = attend(x, x, x, qk=plain, pv=plain)
+    assert torch.equal(attend_in_parts(x, x, x, most=10, rooms=Rooms(), qk=plain, pv=plain), whole)
+
+
+def test_a_mask_of_a_wider_type_widens_the_scores() -> None:
+    q, k, v = (x.bfloat16() for x in operands(2, 2, 2, 5, 5))
+    mask = torch.randn(5, 5, generator=torch.Generator().manual_seed(1))
+
+    def pv(p: Tensor, v: Tensor, compute: Compute) -> Tensor:
+        assert p.dtype == torch.float32
+        return compute(p, v.float())
+
+    whole = attend(q, k, v, mask, qk=plain, pv=pv)
+    assert torch.equal(attend(q, k, v, mask, rooms=Rooms(), qk=plain, pv=pv), whole)
+
+
+@torch.no_grad()
+def test_under_autocast_products_keep_their_types() -> None:
+    module, x = Attention(), torch.randn(2, 2, 16, 8, generator=torch.Generator().manual_seed(0))
+    found = []
+    for in_parts in (False, True):
+        handler = ProductInterceptor(module, lambda _: None, decompose=True, in_parts=in_parts)
+        with torch.autocast("cpu", torch.bfloat16), handler:
+            found.append(module(x))
+    assert found[0].dtype == found[1].dtype
+    assert torch.equal(*found)
