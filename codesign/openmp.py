@@ -7,6 +7,8 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
+_NAMES = ("libgomp*", "libomp*", "libiomp*")
+
 
 @cache
 def libraries() -> tuple[ctypes.CDLL, ...]:
@@ -14,7 +16,8 @@ def libraries() -> tuple[ctypes.CDLL, ...]:
     spec = importlib.util.find_spec("torch")
     folders = [] if spec is None or spec.submodule_search_locations is None else spec.submodule_search_locations
     found = []
-    for path in sorted(path for folder in folders for path in Path(folder, "lib").glob("lib*omp*")):
+    paths = [path for folder in folders for name in _NAMES for path in sorted(Path(folder, "lib").glob(name))]
+    for path in paths:
         try:
             found.append(ctypes.CDLL(str(path)))
         except OSError:

@@ -269,6 +269,9 @@ class Format:
             found = self._known[amax] = _Known(ranges, scales, compiled.constants(scales, self.element))
         return slabs, found.ranges, found.scales
 
+    def __getstate__(self) -> dict[str, object]:
+        return {key: value for key, value in vars(self).items() if key != "_known"}
+
     @cached_property
     def _known(self) -> dict[object, _Known]:
         """By calibrated range of a tensor; to find its scale takes longer than to round a small activation."""

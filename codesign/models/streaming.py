@@ -129,7 +129,7 @@ def _storage(tensor: Tensor) -> int:
 
 def is_streamed(module: nn.Module, tensor: Tensor) -> bool:
     """Whether a tensor is a weight, or a view of one, that a module holds only while its block runs."""
-    stream: Stream | None = vars(module).get(_ATTRIBUTE)  # a module's own getattr looks everywhere else first
+    stream: Stream | None = getattr(module, _ATTRIBUTE, None)
     return stream is not None and stream.holds(tensor)
 
 

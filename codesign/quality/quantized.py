@@ -232,22 +232,22 @@ class _Handler:
         self._layers: dict[str, LayerFormats] = dict(assignment.layers)
         # q, k and v (or gate and up) read the same tensor: where their ranges are the same, it is quantized once
         self._last: tuple[Seen, tuple[Format, tuple[int, ...], Range | None], Tensor] | None = None
-        self._how: dict[tuple[str, str, int, int], _How] = {}
+        self._how: dict[tuple[str, str, int, int, int, int], _How] = {}
         self._rooms = Rooms()
 
     def __call__(self, product: Product) -> tuple[Tensor, Tensor]:
-        key = (product.layer, product.kind, product.input.ndim, product.input_axis)
-        how = self._how.get(key)
-        if how is None or product.einsum is not None:
+        x, w = product.input, product.stationary
+        key = (product.layer, product.kind, x.ndim, product.input_axis, w.ndim, product.stationary_axis)
+        how = self._how.get(key) if product.einsum is None else self._looked_up(product)
+        if how is None:
             how = self._how[key] = self._looked_up(product)
         network = self._network
         if how.stationary_site is None:
             stationary = network.weight(product, how.weight, how.method)
         else:
-            x = product.stationary
-            room = self._room("stationary", x)
-            stationary = network.activation(x, how.stationary_site, how.weight, how.stationary_axes, room)
-        return self._input(product.input, how, product.spare), stationary
+            room = self._room("stationary", w)
+            stationary = network.activation(w, how.stationary_site, how.weight, how.stationary_axes, room)
+        return self._input(x, how, product.spare), stationary
 
     def _looked_up(self, product: Product) -> _How:
         layer = self._layers.get(product.layer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, cast, get_args
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from codesign.errors import InputError, nearest
+from codesign.errors import EnvironmentProblem, InputError, nearest
 from codesign.formats import Format, get_format
 from codesign.models.task import Task
 from codesign.quality.cache import ResultCache
@@ -147,7 +148,8 @@ class Ranges:
             known = self._cache.get(fmt.name, _KIND) if self._cache is not None else None
             self._rules[fmt.name] = known if known in _TRIED else self._tried(fmt)
             if self._cache is not None and known not in _TRIED:
-                self._cache.put(fmt.name, _KIND, self._rules[fmt.name])
+                with suppress(EnvironmentProblem):  # whoever keeps results there will say so
+                    self._cache.put(fmt.name, _KIND, self._rules[fmt.name])
         return self._rules[fmt.name]
 
     def _tried(self, fmt: Format) -> RangeRule:

@@ -110,9 +110,8 @@ def _added(scores: Tensor, mask: Tensor, spare: bool) -> Tensor:
 
 def _causal(scores: Tensor) -> Tensor:
     """What hides later keys: [L, S], 0 or minus infinity."""
-    if scores.is_meta:
-        return scores.new_zeros(scores.shape[-2:])
-    return _later(*scores.shape[-2:], scores.dtype, scores.device)
+    kept = type(scores) is Tensor and not scores.is_meta  # nothing of another kind (a FakeTensor) stays for others
+    return (_later if kept else _later.__wrapped__)(*scores.shape[-2:], scores.dtype, scores.device)
 
 
 @lru_cache(maxsize=4)

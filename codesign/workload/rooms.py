@@ -19,5 +19,6 @@ class Rooms:
         key, size = (name, like.dtype, like.device), prod(shape)
         room = self._rooms.get(key)
         if room is None or room.numel() < size:
-            room = self._rooms[key] = like.new_empty(size)
+            with torch.inference_mode(False):  # the next tensor may be computed outside of the caller's inference mode
+                room = self._rooms[key] = torch.empty(size, dtype=like.dtype, device=like.device)
         return room[:size].view(shape)

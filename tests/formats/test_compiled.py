@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -202,3 +203,37 @@ def test_a_room_of_another_type_or_too_small_is_refused() -> None:
     for room in (torch.empty(32, dtype=torch.bfloat16), torch.empty(31)):
         with pytest.raises(InputError, match="room of"):
             get_format("int8").fake_quantize(x, amax=1.0, room=room)
+
+
+def test_a_tensor_is_left_as_it_was() -> None:
+    """Its storage may still be resized, as networks that are larger than memory do."""
+    x = torch.randn(8, 64, requires_grad=True)
+    for name in ("int8", "mxfp4", "bf16"):
+        get_format(name).fake_quantize(x, -1)
+    get_format("int8").fake_quantize(x, amax=1.0)
+    x.untyped_storage().resize_(0)
+
+
+def test_a_negated_view_is_read_with_its_sign() -> None:
+    x = torch.randn(4, 8)
+    view = torch._neg_view(x)
+    for _ in range(2):
+        assert torch.equal(
+            get_format("int8").fake_quantize(view, amax=1.0), -get_format("int8").fake_quantize(x, amax=1.0)
+        )
+
+
+def test_a_tensor_without_numbers_has_calibrated_ranges_too() -> None:
+    assert get_format("int6").fake_quantize(torch.empty(4, 5, device="meta"), amax=1.5).shape == (4, 5)
+
+
+def test_a_used_format_is_copied_without_what_it_remembers() -> None:
+    fmt = get_format("int8")
+    fresh = len(pickle.dumps(fmt))
+    fmt.fake_quantize(torch.randn(4), amax=0.37)
+    assert len(pickle.dumps(fmt)) == fresh
+    assert pickle.loads(pickle.dumps(fmt)) == fmt
+
+
+def test_where_numba_compiles_nothing_torch_does_it() -> None:
+    assert run(SHOW, NUMBA_DISABLE_JIT="1").split()[0] == run(SHOW).split()[0]

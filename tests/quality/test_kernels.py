@@ -65,3 +65,37 @@ def test_both_kernels_choose_the_same_weights(name: str, groups: int) -> None:
         expected = rounded(weight, get_format(name), moments, "gptq")
     assert torch.equal(found.codes, expected.codes)
     assert torch.equal(found.dequantize(), expected.dequantize())
+
+
+class EitherWay(nn.Module):
+    """Attention by torch's function, and written as two products: keys lie along another dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = Inner()
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.inner(x, False) + self.inner(x, True)
+        return found
+
+
+class Inner(nn.Module):
+    def forward(self, x: Tensor, fused: bool) -> Tensor:
+        if fused:
+            return F.scaled_dot_product_attention(x, x, x)
+        return (x @ x.transpose(-1, -2) * x.shape[-1] ** -0.5).softmax(-1) @ x
+
+
+def test_products_of_one_layer_keep_their_own_dimensions() -> None:
+    x = torch.randn(8, 2, 48, 64, generator=torch.Generator().manual_seed(1))
+    task = CustomTask("either", EitherWay(), x, x)
+    evaluator = Evaluator(task, ranges="minmax")
+    formats = Assignment.uniform(task.workload(), "mxfp4")
+    with torch.no_grad(), evaluator.network.under(formats) as module:
+        both = module(x)
+    parts = []
+    for fused in (False, True):
+        with torch.no_grad(), evaluator.network.under(formats) as module:
+            parts.append(module.get_submodule("inner")(x, fused))
+    torch.testing.assert_close(both, parts[0] + parts[1])

@@ -134,3 +134,25 @@ def test_under_autocast_products_keep_their_types() -> None:
             found.append(module(x))
     assert found[0].dtype == found[1].dtype
     assert torch.equal(*found)
+
+
+class Inferred(nn.Module):
+    """One product in inference mode, the next one outside of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = Attention(), Attention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            x = self.first(x)
+        found: Tensor = self.second(x.clone())
+        return found
+
+
+@torch.no_grad()
+def test_a_room_outlives_inference_mode() -> None:
+    module, x = Inferred(), torch.randn(2, 2, 16, 8, generator=torch.Generator().manual_seed(0))
+    with ProductInterceptor(module, lambda _: None, decompose=True, in_parts=True):
+        found = module(x)
+    torch.testing.assert_close(found, module(x))

@@ -6,14 +6,12 @@ to tensors on other devices and where numba is not installed.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from itertools import pairwise
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +39,8 @@ _off = os.environ.get(VARIABLE) == "torch"
 
 def takes(x: Tensor) -> bool:
     """Whether these kernels quantize `x`."""
-    return (
-        not _off and x.device.type == "cpu" and type(x) in (torch.Tensor, torch.nn.Parameter) and _loops() is not None
-    )
+    plain = x.device.type == "cpu" and type(x) in (torch.Tensor, torch.nn.Parameter) and not x.is_neg()
+    return plain and not _off and _loops() is not None
 
 
 @contextmanager
@@ -60,22 +57,12 @@ def switched_off() -> Iterator[None]:
 @cache
 def _loops() -> ModuleType | None:
     try:
-        _without_old()
+        import numba
+
         from codesign.formats.compiled import loops
-    except ImportError:  # a Python for which numba has no wheel yet
+    except (ImportError, OSError):  # a Python for which numba has no wheel yet, or one that does not work here
         return None
-    return loops
-
-
-def _without_old() -> None:
-    """Give up what numba has kept of loops that were compiled before another file of this folder was changed: it looks
-    at the file of a loop alone."""
-    folder = Path(__file__).parent
-    changed = max(file.stat().st_mtime for file in folder.glob("*.py"))
-    with contextlib.suppress(OSError):
-        for kept in folder.glob("__pycache__/*.nbi"):
-            if kept.stat().st_mtime < changed:
-                kept.unlink()
+    return None if numba.config.DISABLE_JIT else loops
 
 
 def magnitudes(slabs: Tensor, k: int) -> Tensor:
@@ -150,6 +137,8 @@ Constants = tuple[Any, ...]
 
 def constants(scales: Scales, element: Element) -> Constants | None:
     """Those of a calibrated scale; None where results might leave the range of bfloat16 or float32."""
+    if scales.total.device.type != "cpu":
+        return None
     scale = float(scales.total)
     low, high = element.min_value, element.max_value
     if scales.zero_point is not None:
@@ -278,12 +267,26 @@ def _numbers(found: Any, size: int) -> Any:
     return (bits.astype(np.int32) << (32 - 8 * size)).view(np.float32)
 
 
+class _Numbers:
+    """A contiguous tensor's memory, for NumPy. `Tensor.numpy` would keep its storage from being resized ever again."""
+
+    __slots__ = ("__array_interface__", "_tensor")
+
+    def __init__(self, tensor: Tensor, kind: str) -> None:
+        self._tensor = tensor  # which keeps the memory
+        self.__array_interface__ = {
+            "data": (tensor.data_ptr(), False),
+            "shape": (tensor.numel(),),
+            "typestr": kind,
+            "version": 3,
+        }
+
+
 def _array(x: Tensor) -> Any:
     """A contiguous tensor's numbers in a row: float32, or the bits of bfloat16. No copy, but of float16."""
-    x = x.detach().view(-1)
     if x.dtype == torch.bfloat16:
-        return x.view(torch.uint16).numpy()
-    return x.float().numpy()
+        return np.asarray(_Numbers(x, np.dtype(np.uint16).str))
+    return np.asarray(_Numbers(x.float(), np.dtype(np.float32).str))
 
 
 def _target(out: Tensor) -> Any:
@@ -296,7 +299,7 @@ def _store(target: Any, out: Tensor) -> None:
 
 
 def _flat(x: Tensor) -> Any:
-    return x.detach().reshape(-1).numpy()
+    return _array(x.detach().contiguous())
 
 
 def _magic(element: Element) -> tuple[Any, Any]:

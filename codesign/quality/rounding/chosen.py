@@ -27,6 +27,9 @@ from codesign.quality.rounding.moments import Moments, has_moments
 from codesign.quality.rounding.rows import rows_of, values_of
 from codesign.workload import Product, ProductInterceptor
 
+_MOST_THREADS = 4
+_MANY_INPUTS = 4096
+
 
 @dataclass(frozen=True, order=True)
 class Wanted:
@@ -71,7 +74,9 @@ class ChosenWeights:
             if not moments:
                 break
             ready = [each for each in missing if each.layer in moments]
-            with self._threads() as pool:  # weights do not depend on each other
+            with self._threads(
+                len(ready), max(each.shape[-1] for each in moments.values())
+            ) as pool:  # weights do not depend on each other
                 layers = [each.layer for each in ready]
                 list(pool.map(self._choose, ready, map(products.get, layers), map(moments.get, layers)))
             waiting -= set(moments)
@@ -105,10 +110,15 @@ class ChosenWeights:
         quantized = self.get(product, fmt, method)
         return None if quantized is None else values_of(product, quantized)
 
-    def _threads(self) -> ThreadPoolExecutor:
-        """As many as there are cores, each of which computes with as many as the caller: sums keep their order."""
+    def _threads(self, weights: int, inputs: int) -> ThreadPoolExecutor:
+        """A few, each of which computes with as many threads as the caller: sums keep their order.
+
+        One where a weight has so many inputs that their moments take much memory, or weights are read block by block.
+        """
         own = torch.get_num_threads()
-        count = 1 if reads_blocks(self._task.module) else max(1, (os.cpu_count() or 1) // own)
+        count = max(1, min(_cores() // own, weights, _MOST_THREADS))
+        if inputs > _MANY_INPUTS or reads_blocks(self._task.module):
+            count = 1
         return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(own,))
 
     def _known(self, wanted: Wanted) -> bool:
@@ -201,3 +211,8 @@ def _sum(parts: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {part.dtype} {tuple(part.shape)}".encode())
         digest.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
