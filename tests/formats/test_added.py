@@ -39,6 +39,11 @@ assert MacUnit((FormatPair("fp7_e4m2", "fp7_e4m2"),), dot=4).energy_pj(FormatPai
 """
 
 
+@pytest.fixture(autouse=True)
+def kernels() -> None:
+    """Once is enough: other processes do the work."""
+
+
 def _run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     repository = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(repository)])}

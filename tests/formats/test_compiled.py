@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -37,9 +36,10 @@ def both(fmt: Format, x: Tensor, axis: int | None, amax: Amax | None = None) -> 
 
 
 def assert_same(found: Tensor, expected: Tensor) -> None:
-    """Bits, strides and dtype agree; any NaN is as good as another."""
+    """Bits, memory order and dtype agree; any NaN is as good as another."""
     assert found.dtype == expected.dtype
-    assert found.stride() == expected.stride()
+    steps = [zip(x.shape, x.stride(), strict=True) for x in (found, expected)]  # a dimension of one has no step
+    assert [step for size, step in steps[0] if size > 1] == [step for size, step in steps[1] if size > 1]
     assert torch.equal(found.isnan(), expected.isnan())
     assert torch.equal(bits_of(found.nan_to_num(nan=7.0)), bits_of(expected.nan_to_num(nan=7.0)))
 
@@ -91,7 +91,7 @@ def tensors(draw: st.DrawFn) -> Tensor:
     return x.to(draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16])))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(fmt=formats(), x=tensors(), data=st.data())
 def test_both_give_the_same_bits(fmt: Format, x: Tensor, data: st.DataObject) -> None:
     axes = st.integers(-x.ndim, x.ndim - 1)
@@ -99,7 +99,7 @@ def test_both_give_the_same_bits(fmt: Format, x: Tensor, data: st.DataObject) ->
     assert_same(*both(fmt, x, axis))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(fmt=formats().filter(lambda f: f.takes_range), x=tensors(), data=st.data())
 def test_both_give_the_same_bits_in_a_calibrated_range(fmt: Format, x: Tensor, data: st.DataObject) -> None:
     size = 2.0 ** data.draw(st.sampled_from([-130, -20, 0, 0, 1, 60, 127]))
@@ -182,16 +182,21 @@ print(float(get_format("mxfp4").fake_quantize(x, -1).sum()), "numba" in sys.modu
 """
 
 
-def test_a_variable_and_a_missing_numba_leave_everything_to_torch() -> None:
-    value, used = run(SHOW).split()
+@pytest.fixture(scope="module")
+def shown() -> list[str]:
+    return run(SHOW).split()
+
+
+def test_a_variable_and_a_missing_numba_leave_everything_to_torch(shown: list[str]) -> None:
+    value, used = shown
     assert used == "True"
     assert run(SHOW, CODESIGN_KERNELS="torch").split() == [value, "False"]
     assert run("import sys; sys.modules['numba'] = None\n" + SHOW).split()[0] == value
 
 
-def test_where_nothing_can_be_kept_on_disk_loops_are_compiled_anew(tmp_path: Path) -> None:
+def test_where_nothing_can_be_kept_on_disk_loops_are_compiled_anew(shown: list[str]) -> None:
     block = "import numba.core.caching as c\nc.CacheImpl._locator_classes = []\n"
-    assert run(block + SHOW) == run(SHOW)
+    assert run(block + SHOW).split() == shown
 
 
 def test_looking_formats_up_starts_without_numba() -> None:
@@ -235,5 +240,5 @@ def test_a_used_format_is_copied_without_what_it_remembers() -> None:
     assert pickle.loads(pickle.dumps(fmt)) == fmt
 
 
-def test_where_numba_compiles_nothing_torch_does_it() -> None:
-    assert run(SHOW, NUMBA_DISABLE_JIT="1").split()[0] == run(SHOW).split()[0]
+def test_where_numba_compiles_nothing_torch_does_it(shown: list[str]) -> None:
+    assert run(SHOW, NUMBA_DISABLE_JIT="1").split()[0] == shown[0]
