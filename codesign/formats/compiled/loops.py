@@ -151,8 +151,8 @@ def _magnitudes_of_groups(x: Any, most: Any, first: int, last: int, length: int,
     blocks, begin, place = _start(first, length, k)
     for g in range(np.uintp(first), np.uintp(last)):
         count, place = _next(place, blocks, length, k)
-        found = most[g]
-        for i in range(begin, begin + count):
+        found = magnitude(x[begin])
+        for i in range(begin + _ONE, begin + count):
             y = magnitude(x[i])
             found = y if y > found else found
         most[g] = found
@@ -179,11 +179,11 @@ def _extremes_of_groups(x: Any, lows: Any, highs: Any, first: int, last: int, le
     blocks, begin, place = _start(first, length, k)
     for g in range(np.uintp(first), np.uintp(last)):
         count, place = _next(place, blocks, length, k)
-        low, high = lows[g], highs[g]
-        for i in range(begin, begin + count):
+        low = high = order(x[begin])
+        for i in range(begin + _ONE, begin + count):
             y = order(x[i])
             low, high = (y if y < low else low), (y if y > high else high)
-        lows[g], highs[g] = low, high
+        lows[g], highs[g] = (low if low < lows[g] else lows[g]), (high if high > highs[g] else highs[g])
         begin += count
 
 
