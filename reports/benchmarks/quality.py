@@ -21,6 +21,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -39,6 +40,7 @@ from codesign.quality.ranges import Ranges
 
 PLAIN = ("int8:int8", "int4:fp8_e4m3", "fp8_e4m3:int8", "int4:int8", "int8:fp8_e4m3")
 BLOCK = ("mxfp8_e4m3:mxfp8_e4m3", "mxfp4:mxfp4", "int4_g32:int8", "nvfp4:nvfp4")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # where examples/ is
 LIMITS = {"plain": 1.15, "block": 1.35}
 LEAST_SPEEDUP, LEAST_PSNR_DB = 3.0, 60.0
 
