@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import pickle  # worker processes are sent formats with it; only its own bytes are read here
 import subprocess
 import sys
 
