@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from codesign.formats import compiled, reference
 from codesign.formats.elements import Element, FloatElement
+from codesign.formats.rounding import Rounding
 from codesign.formats.scaling import Scaling, asymmetric_scale, symmetric_scale
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def _write(
     k: int | None,
 ) -> None:
     k = k or slabs.shape[1]
-    _backend(slabs).fake(slabs, k, scales.total, scales.zero_point, element, clip, out, rescale, largest)
+    how = Rounding(element, scales.total, scales.zero_point, clip, rescale, largest)
+    _backend(slabs).fake(slabs, k, how, out)
 
 
 def _backend(x: Tensor) -> ModuleType:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from codesign.formats.elements import Element, FloatElement, IntElement
 from codesign.formats.layout import tiles
-from codesign.formats.rounding import round_elements_
+from codesign.formats.rounding import Rounding, round_elements_
 
 if TYPE_CHECKING:
     import torch
@@ -38,24 +38,14 @@ def extremes(slabs: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return groups.amin(1, keepdim=True).float().clamp_max_(0), groups.amax(1, keepdim=True).float().clamp_min_(0)
 
 
-def fake(
-    slabs: Tensor,
-    k: int,
-    scale: Tensor,
-    zero_point: Tensor | None,
-    element: Element,
-    clip: bool,
-    out: Tensor,
-    rescale: bool,
-    largest: float | None,
-) -> None:
-    """Write rounded elements to `out` (slabs' shape), multiplied by their scale if `rescale`, clamped to ±largest."""
+def fake(slabs: Tensor, k: int, how: Rounding, out: Tensor) -> None:
+    """Write rounded elements to `out` (slabs' shape)."""
     groups = _grouped(slabs, k)
     if slabs.shape[1] % k == 0:
-        _run(groups, scale, zero_point, element, clip, out.view(groups.shape), rescale, largest)
+        _run(groups, how, out.view(groups.shape))
         return
     found = torch.empty_like(groups, dtype=out.dtype)
-    _run(groups, scale, zero_point, element, clip, found, rescale, largest)
+    _run(groups, how, found)
     outer, length, inner = slabs.shape
     out.copy_(found.view(outer, -1, inner)[:, :length])
 
@@ -65,11 +55,12 @@ def diffuse(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(elements, values, errors) of `kernel.diffuse`."""
     elements, values, errors = (torch.empty_like(x) for _ in range(3))
+    how = Rounding(element, scale, zero_point, clip=True, rescale=False, largest=None)
     for j in range(x.shape[2]):
         column = x[:, :, j]
         rows = column.reshape(-1, 1, 1)
         found = torch.empty_like(rows)
-        fake(rows, 1, scale, zero_point, element, True, found, False, None)
+        fake(rows, 1, how, found)
         elements[:, :, j] = found.view(column.shape)
         values[:, :, j] = (found * scale).view(column.shape)
         errors[:, :, j] = (column - values[:, :, j]) / weights[:, j, j, None]
@@ -111,19 +102,11 @@ def _halved(groups: Tensor) -> Tensor:
     return y
 
 
-def _run(
-    groups: Tensor,
-    total: Tensor,
-    zero_point: Tensor | None,
-    element: Element,
-    clip: bool,
-    out: Tensor,
-    rescale: bool,
-    largest: float | None,
-) -> None:
+def _run(groups: Tensor, how: Rounding, out: Tensor) -> None:
     wide = groups.dtype == torch.float32
     copy = y = scratch = groups.new_empty(0, dtype=torch.float32)
-    single = total.numel() == 1
+    element, zero_point = how.element, how.zero_point
+    single = how.scale.numel() == 1
     for row, column in tiles(groups):
         x, target = groups[row, column], out[row, column]
         if scratch.shape != x.shape:
@@ -135,19 +118,19 @@ def _run(
         if not wide:
             x = copy.copy_(x)
         values = target if out.dtype == torch.float32 else y
-        scale = total.view(()) if single else total[row]
+        scale = how.scale.view(()) if single else how.scale[row]
         torch.div(x, scale, out=values)
         if zero_point is not None:
             _clamp_around(values, zero_point.view(()) if single else zero_point[row], element)
-        elif clip:
+        elif how.clip:
             values.clamp_(element.min_value, element.max_value)
         round_elements_(values, element, scratch)
         if not isinstance(element, IntElement):
             torch.copysign(values, x, out=values)
-        if rescale:
+        if how.rescale:
             values.mul_(scale)
-            if largest is not None:
-                values.clamp_(-largest, largest)
+            if how.largest is not None:
+                values.clamp_(-how.largest, how.largest)
         if values is not target:
             target.copy_(values)
 

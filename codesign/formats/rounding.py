@@ -7,6 +7,7 @@ subnormals, and with one constant for all numbers it rounds to integers.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from codesign.formats.elements import Element, FloatElement, IntElement
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 else:
     from codesign.lazy import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """What becomes of numbers that have scales."""
+
+    element: Element
+    scale: Tensor  # what they are divided by, float32 [groups, 1, inner] or of one element
+    zero_point: Tensor | None  # like scale
+    clip: bool  # whether they may lie outside of the element's range by more than rounding
+    rescale: bool  # whether results are multiplied by their scale
+    largest: float | None  # results are clamped to ± this; None: they are not
 
 
 def round_elements_(y: Tensor, element: Element, scratch: Tensor) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from codesign.formats.kernel import Scales
+    from codesign.formats.rounding import Rounding
 else:
     from codesign.lazy import torch
 
@@ -177,28 +178,18 @@ def _like(dtype: torch.dtype) -> Any:
     return {torch.float32: np.float32(0), torch.bfloat16: np.uint16(0)}.get(dtype)
 
 
-def fake(
-    slabs: Tensor,
-    k: int,
-    scale: Tensor,
-    zero_point: Tensor | None,
-    element: Element,
-    clip: bool,
-    out: Tensor,
-    rescale: bool,
-    largest: float | None,
-) -> None:
+def fake(slabs: Tensor, k: int, how: Rounding, out: Tensor) -> None:
     """As `reference.fake`."""
     loops = _loops()
     assert loops is not None
-    x, target = _array(slabs), _target(out)
-    low, high = (np.float32(element.min_value), np.float32(element.max_value)) if clip else (None, None)
+    x, target, element, zero_point = _array(slabs), _target(out), how.element, how.zero_point
+    low, high = (np.float32(element.min_value), np.float32(element.max_value)) if how.clip else (None, None)
     lows = highs = None
     if zero_point is not None:
         lows, highs = _flat(element.min_value - zero_point), _flat(element.max_value - zero_point)
         low, high = lows[0], highs[0]
-    numbers = (low, high, *_magic(element), rescale, None if largest is None else np.float32(largest))
-    scales = _flat(scale)
+    numbers = (low, high, *_magic(element), how.rescale, None if how.largest is None else np.float32(how.largest))
+    scales = _flat(how.scale)
     outer, length, inner = slabs.shape
     if scales.size == 1:
         _share(loops.fake_whole, x.size, x.size, (x, target), (scales[0], *numbers))

@@ -289,7 +289,7 @@ def _fake_measured(
 
 
 # ---- in threads: team and threads as in `share`; first, last: what is shared out ----------------
-# Each is written out: numba finds what it has kept by the function, and not where a loop is an argument or in a closure.
+# Each is written out: numba finds what it has kept by the function, not where a loop is an argument or in a closure.
 
 
 @compiled
