@@ -8,6 +8,7 @@ from codesign.commands.output import own_folder, print_json
 from codesign.commands.progress import WAIT_S, StageProgress
 from codesign.commands.rtl import rtl_text
 from codesign.export import export_design
+from codesign.export.networks import WrittenNetwork
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,6 +24,18 @@ def run(arguments: argparse.Namespace) -> int:
         for task, facts in written["tasks"].items():
             psnr = f"PSNR to the evaluated network {facts['psnr_db']:.1f} dB"
             print(f"{task}: {facts['path']} ({facts['layers']} layers, {psnr})")
+    elif "tasks" in written:
+        for task, facts in written["tasks"].items():
+            print(f"{task}: {_text(facts)}")
+            for deviation in facts["deviations"]:
+                print(f"  deviation: {deviation}")
     else:
         print("\n".join(f"{key}: {value}" for key, value in written.items()))
     return 0
+
+
+def _text(facts: WrittenNetwork) -> str:
+    """What became of a network, in a line."""
+    opened = f", opened again by {facts['opened_by']}" if facts["opened_by"] else ""
+    outputs = "" if facts["sqnr_db"] is None else f", outputs {facts['sqnr_db']:.1f} dB from those that were scored"
+    return f"{facts['path']} ({facts['layers']} layers{opened}: codes and scales equal{outputs})"

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal, Protocol, overload
 
 from codesign.export.bundle import WrittenNetworks, export_brevitas
+from codesign.export.networks import NetworkExporter
 from codesign.export.rtl import WrittenArray, export_rtl
 from codesign.plugins import by_name
 
@@ -23,7 +24,13 @@ class Exporter(Protocol):
     def __call__(self, study_dir: Path, design_id: str, out_dir: Path, /) -> Mapping[str, object]: ...
 
 
-OWN: Mapping[str, Exporter] = MappingProxyType({"brevitas": export_brevitas, "rtl": export_rtl})
+_NETWORKS = (
+    NetworkExporter("assignment", "codesign.export.plain:write_assignment"),
+    NetworkExporter("json", "codesign.export.plain:write_json"),
+)
+OWN: Mapping[str, Exporter] = MappingProxyType(
+    {"brevitas": export_brevitas, "rtl": export_rtl, **{each.name: each for each in _NETWORKS}}
+)
 
 
 @overload

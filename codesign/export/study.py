@@ -14,6 +14,7 @@ from codesign.quality import Evaluator
 from codesign.quality.ranges import RangeRule
 from codesign.search.space.loading import load_written
 from codesign.search.space.written import SpaceFile, TaskSpec
+from codesign.search.study.claim import space_folder
 from codesign.yamlio import load_yaml
 
 
@@ -27,6 +28,7 @@ class ChosenDesign:
     specs: dict[str, TaskSpec]  # task -> how it is loaded
     ranges: dict[str, RangeRule]  # task -> rule that clipped its activations when it was measured
     hardware: bool  # whether the study's space has hardware
+    base: Path  # from which the tasks' files are named
 
     @property
     def id(self) -> str:
@@ -35,7 +37,7 @@ class ChosenDesign:
 
     def load(self, name: str) -> Task:
         """A task, with the data that it was measured on."""
-        return load_written(self.specs[name], name, self.folder)
+        return load_written(self.specs[name], name, self.base)
 
     def evaluator(self, name: str, task: Task) -> Evaluator:
         """An evaluator of a task as the study had it, with the weights that were rounded for the study."""
@@ -68,4 +70,4 @@ def read_design(folder: Path, design_id: str) -> ChosenDesign:
         task: front.tasks[task].ranges if task in front.tasks else written[task].ranges for task in design.assignments
     }
     specs = {task: written[task] for task in design.assignments}
-    return ChosenDesign(design, front.study, folder, specs, ranges, front.hardware_given)
+    return ChosenDesign(design, front.study, folder, specs, ranges, front.hardware_given, space_folder(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from codesign.search.space.resolve import SearchSpace
 
 CLAIM = "study.json"  # the study that a folder belongs to
 DATABASE = "study.db"
+_FROM = "space_folder"  # of the file that `space` was read from, as seen from the study's folder; older claims lack it
 
 
 def check_folder(folder: Path, space: SearchSpace, storage: str | None = None) -> None:
@@ -52,6 +54,7 @@ def claim_folder(folder: Path, space: SearchSpace, storage: str | None = None) -
     """Write down that `folder` is that of the study; raises InputError if another one was faster."""
     make_folder(folder)
     written = {"study": space.spec.name, "storage": _shown(storage), "space": space.described()}
+    written[_FROM] = os.path.relpath(space.path.parent.resolve(), folder.resolve())
     if not write_new(folder / CLAIM, json.dumps(written, indent=1)):
         check_folder(folder, space, storage)
 
@@ -59,6 +62,12 @@ def claim_folder(folder: Path, space: SearchSpace, storage: str | None = None) -
 def claimed(folder: Path) -> dict[str, Any]:
     """The claim of a folder; {} if it has none."""
     return _read(folder) if (folder / CLAIM).exists() else {}
+
+
+def space_folder(folder: Path) -> Path:
+    """The folder from which a study's space names files: that of the file it was made from, or the study's own."""
+    found = (folder / str(claimed(folder).get(_FROM, "."))).resolve()
+    return found if found.is_dir() else folder
 
 
 def _read(folder: Path) -> dict[str, Any]:

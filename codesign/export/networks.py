@@ -1,0 +1,148 @@
+"""Exporting the networks of a design, each to a folder of its own, with what the foreign library makes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+from codesign.errors import CodesignError, EnvironmentProblem, InputError
+from codesign.export.origin import Origin
+from codesign.export.proof import Proof, provenance, write_provenance
+from codesign.export.scored import ScoredNetwork
+from codesign.export.study import ChosenDesign, read_design
+from codesign.formats import FormatPair
+from codesign.targets import Target, get_target
+from codesign.targets.target import check_layers
+
+Writer = Callable[[ScoredNetwork, Origin, Path], Proof]
+
+
+class WrittenNetwork(TypedDict):
+    """An exported network in the JSON of ``codesign export``."""
+
+    path: str  # its folder
+    layers: int  # quantized layers
+    opened_by: str  # the library that opened the files again
+    sqnr_db: float | None  # of its outputs against those of the scored network; None if it was not run
+    deviations: list[str]
+
+
+class WrittenNetworks(TypedDict):
+    """The exported networks of a design in the JSON of ``codesign export``."""
+
+    to: NotRequired[str]  # the exporter's name, which `export_design` adds
+    design: str
+    tasks: dict[str, WrittenNetwork]
+
+
+@dataclass(frozen=True)
+class NetworkExporter:
+    """Writes every network of a design; an `Exporter` for ``codesign export --to``.
+
+    What it writes is complete or absent: a network is written beside its folder, opened again by the foreign library
+    and compared with the scored one, and put in its place then.
+    """
+
+    name: str
+    writer: str  # module:function, a Writer, imported at first use
+    target: str | None = None  # whose rules it keeps, see `codesign.targets`
+    packages: tuple[str, ...] = ()  # modules that it imports
+    extra: str = ""  # of the package, which installs them
+
+    def __call__(self, study_dir: Path, design_id: str, out_dir: Path) -> WrittenNetworks:
+        """Write the networks of a design to ``out_dir/<task>``.
+
+        Raises:
+            InputError: unknown design; a layer that the target cannot hold, with those that can; a missing package.
+            CodesignError: what was written is not what was scored.
+            EnvironmentProblem: `out_dir` cannot be written.
+        """
+        self.require()
+        design = read_design(Path(study_dir), design_id)
+        written = {name: self._export(design, name, Path(out_dir)) for name in design.assignments}
+        return {"design": design.id, "tasks": written}
+
+    def require(self) -> None:
+        """Raise InputError, with what to install, unless the foreign library can be imported."""
+        for package in self.packages:
+            try:
+                importlib.import_module(package)
+            except ImportError as error:
+                install = f"pip install 'codesign[{self.extra}]'"
+                raise InputError(f"{package} is needed to export to {self.name} ({error}): {install}") from None
+
+    def write(self, network: ScoredNetwork, origin: Origin, folder: Path) -> WrittenNetwork:
+        """Check a network against the target's rules, and write it to `folder` with its ``PROVENANCE.json``."""
+        if self.target is not None:
+            check_network(get_target(self.target), network)
+        module, _, function = self.writer.partition(":")
+        writer: Writer = getattr(importlib.import_module(module), function)
+        with staged(folder) as stage:
+            proof = writer(network, origin, stage)
+            write_provenance(stage, provenance(origin, network, self.name, stage, proof))
+        return {
+            "path": str(folder),
+            "layers": len(network.layers),
+            "opened_by": proof.opened_by,
+            "sqnr_db": proof.sqnr_db,
+            "deviations": list(proof.deviations),
+        }
+
+    def _export(self, design: ChosenDesign, name: str, out_dir: Path) -> WrittenNetwork:
+        task = design.load(name)
+        origin = Origin(design.study, design.id, name, design.specs[name], design.base)
+        try:
+            network = ScoredNetwork(task, design.assignments[name], design.evaluator(name, task))
+            return self.write(network, origin, out_dir / name)
+        except InputError as error:
+            raise InputError(f"design '{design.id}', {name}: {error}") from None
+        except CodesignError as error:
+            raise type(error)(f"design '{design.id}', {name}: {error}") from None
+
+
+def check_network(target: Target, network: ScoredNetwork) -> None:
+    """Raise InputError with the first layer that a target cannot hold, and the targets that can."""
+    kinds = {"attention": "attention_qk"}
+    pairs: dict[str, FormatPair] = {}
+    for name, layer in network.layers.items():
+        pairs[name] = layer.formats.pair(kinds.get(layer.kind, layer.kind))
+        if layer.kind == "attention" and layer.formats.key != layer.formats.value:
+            raise InputError(f"layer '{name}': {target.name} holds keys and values in one format")
+    check_layers(target, {name: layer.rules for name, layer in network.layers.items()}, pairs)
+
+
+def deviations(target: Target, network: ScoredNetwork) -> tuple[str, ...]:
+    """What a target computes with other formats than were scored, in words."""
+    found: dict[tuple[str, str], int] = {}
+    for layer in network.layers.values():
+        pair = layer.formats.pair("attention_qk" if layer.kind == "attention" else layer.kind)
+        instead = target.approximation(layer.rules, pair)
+        if instead is not None:
+            key = pair.activation, instead
+            found[key] = found.get(key, 0) + 1
+    return tuple(
+        f"{target.name} rounds the activations of {count} layers to {instead}, scored in {scored}"
+        for (scored, instead), count in sorted(found.items())
+    )
+
+
+@contextlib.contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, which takes its place when the context ends without an error."""
+    stage = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+        if folder.exists():
+            shutil.rmtree(folder)
+        stage.replace(folder)
+    except OSError as error:
+        raise EnvironmentProblem(f"{folder}: cannot be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
