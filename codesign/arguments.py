@@ -317,10 +317,18 @@ def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign export reports/studies/phone --design d1a2b3c4 --to brevitas -o out"
-    p = _command(commands, "export", "export a design's networks to another tool, or its array as Verilog", example)
+    p = _command(
+        commands, "export", "export a design's networks for a runtime or tool, or its array as Verilog", example
+    )
     p.add_argument("study", type=Path, metavar="DIR", help="study folder")
     p.add_argument("--design", required=True, metavar="ID", help="id of a design in front.json")
-    p.add_argument("--to", required=True, metavar="TOOL", help="brevitas, rtl, or the name of an installed exporter")
+    p.add_argument(
+        "--to",
+        required=True,
+        metavar="TOOL",
+        help="assignment (formats and scales), json (every code), compressed-tensors (transformers, vLLM), gguf "
+        "(llama.cpp), onnx, torchao, brevitas, rtl, or the name of an installed exporter",
+    )
     p.add_argument("-o", "--out", type=folder, required=True, metavar="DIR", help=_FILES.format("the exported files"))
 
 

@@ -15,6 +15,7 @@ from codesign.formats import get_format
 from codesign.quality.forecast import forecast
 from codesign.search import SearchSpace, load_space
 from codesign.search.results.records import UNFOLDED, batch_norms, layer_table, task_facts
+from codesign.search.space.network import Network
 from codesign.search.space.sums import in_words
 from codesign.search.space.ties import first
 
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(_takes(facts["forecasts"][name]))
         if facts["preparations"][name] is not None:
             print_table(*_prepared(name, facts["preparations"][name]))
+        _say_target(name, facts["targets"][name])
     for name, layers in facts["layers"].items():
         rows = [
             [la["name"], la["kind"], human(la["macs"]), human(la["parameters"]), la["tied_to"] or str(la["choices"])]
@@ -66,6 +68,37 @@ def _measured_by(name: str, task: dict[str, Any]) -> str:
         f"{name}.quality is {task['metric']}{unit}, a loss: smaller is better. Activations' ranges: {task['ranges']}."
     )
     return f"{text} {UNFOLDED.format(task['batch_norms'])}" if task["batch_norms"] else text
+
+
+def _say_target(name: str, found: Mapping[str, Any]) -> None:
+    """Print what the target of a network forbids, and what it ties."""
+    if found["target"] is not None:
+        print(f"{name} is for {found['target']} ({found['about']}).")
+        rows = [[each["pair"], str(each["layers"]), each["first"], each["reason"]] for each in found["forbidden"]]
+        if rows:
+            print_table(f"{name}: what {found['target']} forbids", ["pair", "layers", "first", "why"], rows)
+    if found["tied"]:
+        print(
+            f"{name}: {len(found['tied'])} sets of layers are one matrix there, such as {', '.join(found['tied'][0])}."
+        )
+
+
+def _target(network: Network) -> dict[str, Any]:
+    """The target of a network, what it forbids by pair and reason, and what it ties."""
+    rules, layers = network.rules, network.layers
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for layer, pairs in rules.forbidden.items():
+        for pair, reason in pairs.items():
+            reasons.setdefault((pair, reason), []).append(layer)
+    return {
+        "target": None if rules.target is None else rules.target.name,
+        "about": None if rules.target is None else rules.target.about,
+        "forbidden": [
+            {"pair": pair, "reason": reason, "layers": len(names), "first": names[0]}
+            for (pair, reason), names in reasons.items()
+        ],
+        "tied": [[layers[place] for place in places] for places in rules.ties],
+    }
 
 
 def _takes(found: Mapping[str, float]) -> str:
@@ -119,6 +152,7 @@ def explained(space: SearchSpace) -> dict[str, Any]:
             name: None if network.task.preparation is None else asdict(network.task.preparation)
             for name, network in space.networks.items()
         },
+        "targets": {name: _target(network) for name, network in space.networks.items()},
         "budgets": {o.name: limit for o, limit in space.budgets},
         "accumulators": space.spec.chip.accumulator,
         "accumulator_sqnr_db": space.spec.accumulator_sqnr_db,

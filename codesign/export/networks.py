@@ -122,7 +122,7 @@ def deviations(target: Target, network: ScoredNetwork) -> tuple[str, ...]:
     found: dict[tuple[str, str], int] = {}
     for layer in network.layers.values():
         pair = layer.formats.pair("attention_qk" if layer.kind == "attention" else layer.kind)
-        instead = target.approximation(layer.rules, pair)
+        instead = target.instead(layer.rules, pair)
         if instead is not None:
             key = pair.activation, instead
             found[key] = found.get(key, 0) + 1

@@ -1,5 +1,5 @@
 """What runtimes can load: the formats, block sizes and fused layers of each deployment target, as data with sources."""
 
-from codesign.targets.target import Layer, Target, get_target, layers_of, target_names
+from codesign.targets.target import NONE, Layer, Target, check_target, get_target, layers_of, target_names
 
-__all__ = ["Layer", "Target", "get_target", "layers_of", "target_names"]
+__all__ = ["NONE", "Layer", "Target", "check_target", "get_target", "layers_of", "target_names"]

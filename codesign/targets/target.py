@@ -41,8 +41,9 @@ class Formats(Written):
     roles: list[str] = []  # of the layers; empty: all
     weights: list[str]  # formats of the weight, or of key and value; whatever rule or method found the scales
     activations: list[str]  # formats of the input, each of which goes with each weight, by its exact name
-    # activation -> what the runtime computes with instead: exported, told as a deviation, and never proposed
-    approximated: dict[str, str] = {}
+    # activation -> what the runtime computes with instead; both are exported and told as a deviation
+    finer: dict[str, str] = {}  # that loses less than what was scored: proposed by a search like `activations`
+    approximated: dict[str, str] = {}  # that may lose more: never proposed
     ragged: bool = False  # whether a last block may be shorter than the others
 
     @field_validator("weights", "activations")
@@ -90,10 +91,10 @@ class Target(Written):
             known = ", ".join(dict.fromkeys(name for row in rows for name in row.weights))
             what = "key and value" if layer.kind == "attention" else "weight"
             return f"{self.name} has no format '{weight}' for the {what} of this {layer.kind} layer; it has {known}"
-        taken = [row for row in fitting if activation in row.activations]
+        taken = [row for row in fitting if activation in row.activations or activation in row.finer]
         taken += [row for row in fitting if approximated and activation in row.approximated]
         if not taken:
-            known = ", ".join(dict.fromkeys(name for row in fitting for name in row.activations))
+            known = ", ".join(dict.fromkeys(name for row in fitting for name in (*row.activations, *row.finer)))
             return f"{self.name} has no activations '{activation}' with weights '{weight}'; it has {known}"
         block = _block(get_format(weight))
         if not any(row.ragged for row in taken) and any(run % block for run in layer.runs):
@@ -101,13 +102,14 @@ class Target(Written):
             return f"{self.name} needs whole blocks: {run} inputs are no multiple of the {block} of '{weight}'"
         return None
 
-    def approximation(self, layer: Layer, pair: FormatPair) -> str | None:
+    def instead(self, layer: Layer, pair: FormatPair) -> str | None:
         """What the runtime computes with in place of a pair's activations; None if with these."""
-        if self.refusal(layer, pair) is None:
-            return None
-        weight = _stem(pair.weight)
+        weight, activation = _stem(pair.weight), pair.activation
         rows = [row for row in self.formats if row.covers(layer) and weight in row.weights]
-        return next((row.approximated[pair.activation] for row in rows if pair.activation in row.approximated), None)
+        if any(activation in row.activations for row in rows):
+            return None
+        others = (each[activation] for row in rows for each in (row.finer, row.approximated) if activation in each)
+        return next(others, None)
 
     def fused(self, layers: Iterable[Layer]) -> list[tuple[str, ...]]:
         """The sets of two or more layers that the runtime holds as one, in the order of `layers`."""
@@ -158,6 +160,13 @@ def get_target(name: str) -> Target:
     if name not in target_names():
         raise InputError(f"unknown target '{name}'{nearest(name, (*target_names(), NONE))}")
     return load_yaml(_DATA / f"{name}.yaml", Target)
+
+
+def check_target(name: str) -> str:
+    """Return `name` if it is a target, ``none`` or empty; raises InputError with the nearest name otherwise."""
+    if name not in ("", NONE):
+        get_target(name)
+    return name
 
 
 def able(layer: Layer, pair: FormatPair) -> list[str]:

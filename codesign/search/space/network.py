@@ -10,6 +10,7 @@ import numpy as np
 from codesign.formats import Assignment, FormatPair
 from codesign.models import Task
 from codesign.quality.ranges import DEFAULT_RULE, RangeRule
+from codesign.search.space.targets import NO_RULES, TargetRules
 from codesign.search.space.ties import groups
 from codesign.workload import Workload
 
@@ -24,6 +25,7 @@ class Network:
     allowed: np.ndarray  # which pair a layer may take, bool [layers, pairs]; the same for all layers of a tie
     ties: tuple[tuple[int, ...], ...] = ()  # indices of layers that must take the same pair
     ranges: RangeRule = DEFAULT_RULE
+    rules: TargetRules = NO_RULES  # of its target
 
     @cached_property
     def layers(self) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from codesign.search.space.loading import load_written
 from codesign.search.space.network import Network
 from codesign.search.space.objectives import Objective, resolve_objective
 from codesign.search.space.sums import check_unit, longest_reductions
+from codesign.search.space.targets import target_rules
 from codesign.search.space.ties import first, resolve_ties
 from codesign.search.space.written import HardwareSpec, SpaceFile
 from codesign.workload import Workload
@@ -75,6 +76,8 @@ class SearchSpace:
         The section `search:` is left out, so that a study can be resumed with more evaluations.
         """
         spec = self.spec.model_dump(mode="json", exclude={"search"})
+        if not spec["target"]:
+            del spec["target"]
         for task in spec["tasks"].values():
             for key in ("workload", "formats", "assignment", "ties"):  # older spaces without these keys keep their hash
                 if not task[key]:
@@ -83,6 +86,7 @@ class SearchSpace:
                 ("ranges", DEFAULT_RULE),
                 ("unseen", "refuse"),
                 ("attention", ""),
+                ("target", ""),
                 ("methods", {}),
                 ("prepare", [USUAL]),
             ):
@@ -297,5 +301,6 @@ def _resolve_network(path: Path, name: str, spec: SpaceFile, choices: tuple[Form
         workload = task.workload()
     kinds = workload.layer_kinds()
     allowed = allowed_choices(path, name, spec, workload.layers, kinds, choices, rounds=not reads_blocks(task.module))
-    ties = resolve_ties(path, name, written.ties, workload.layers, allowed)
-    return Network(task, workload, choices, allowed, ties, written.ranges)
+    rules = target_rules(path, name, spec, workload, choices, allowed)
+    ties = resolve_ties(path, name, written.ties, workload.layers, allowed, rules.ties)
+    return Network(task, workload, choices, allowed, ties, written.ranges, rules)

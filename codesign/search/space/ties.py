@@ -31,13 +31,20 @@ def tied(layers: Sequence[str], patterns: Sequence[str]) -> list[tuple[int, ...]
 
 
 def resolve_ties(
-    path: Path, name: str, ties: Sequence[Sequence[str]], layers: Sequence[str], allowed: np.ndarray
+    path: Path,
+    name: str,
+    ties: Sequence[Sequence[str]],
+    layers: Sequence[str],
+    allowed: np.ndarray,
+    of_target: Sequence[tuple[int, ...]] = (),
 ) -> tuple[tuple[int, ...], ...]:
-    """The sets of tied layers. Restricts `allowed`, bool [layers, pairs], to pairs that all layers of a tie may take.
+    """The sets of tied layers, with those `of_target` that its runtime ties.
+
+    Restricts `allowed`, bool [layers, pairs], to pairs that all layers of a tie may take.
 
     Raises InputError with file and line on a pattern without a match, and on a tie that no pair suits.
     """
-    found: list[tuple[int, ...]] = []
+    found: list[tuple[int, ...]] = list(of_target)
     for i, patterns in enumerate(ties):
         line = line_of(path, "tasks", name, "ties", i)
         try:
@@ -57,8 +64,11 @@ def resolve_ties(
         allowed[group == g] = allowed[group == g].all(axis=0)
         if not allowed[group == g].any():
             names = ", ".join(layers[int(i)] for i in np.flatnonzero(group == g))
-            line = line_of(path, "tasks", name, "ties")
-            raise InputError(f"{path}:{line}: ties: no pair is allowed in all of {names}, by the same method")
+            key = "ties" if ties else "target"
+            raise InputError(
+                f"{path}:{line_of(path, 'tasks', name, key)}: {key}: no pair is allowed in all of {names}, by the same "
+                "method"
+            )
     return tuple(found)
 
 

@@ -19,6 +19,7 @@ from codesign.hardware.chip.memory_types import is_file
 from codesign.models.directories import TaskOptions, is_directory_task
 from codesign.models.preparation import USUAL, steps_of
 from codesign.quality.ranges import DEFAULT_RULE, RangeRule
+from codesign.targets import check_target
 from codesign.workload.completeness import Unseen
 from codesign.yamlio import Written, with_fields
 
@@ -40,6 +41,7 @@ def _check_word(word: str) -> str:
     return word if word == AUTO else check_method(word)
 
 
+_Target = Annotated[str, AfterValidator(check_target)]
 _OWNERS = {
     "layers": "task",
     "methods": "task",
@@ -48,6 +50,7 @@ _OWNERS = {
     "ranges": "task",
     "unseen": "task",
     "attention": "task",
+    "target": "task",
     "formats": "workload",
     "assignment": "workload",
 }
@@ -66,6 +69,7 @@ class TaskSpec(TaskOptions):
     ranges: RangeRule = DEFAULT_RULE  # rule that clips activations in plain formats
     unseen: Unseen = "refuse"  # what to do if many weights enter no product that is recognised
     attention: str = ""  # the pair of all attention products, if they are not searched
+    target: _Target = ""  # runtime that must load the network, if another than the space's
     workload: str = ""  # a named workload with its options, or that of a task
     formats: list[str] = []  # one uniform pair, or several to compare
     assignment: str = ""  # JSON file beside this one: layer -> {weight, activation}
@@ -250,6 +254,7 @@ class SpaceFile(Written):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=512)  # Optuna's databases hold no more
     tasks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], TaskSpec] = Field(min_length=1)
     pairs: list[str] = []  # weight:activation, the choices of every measured layer
+    target: _Target = ""  # runtime that must load the networks, see `codesign.targets`; none: any formats, nothing tied
     hardware: HardwareSpec | None = None  # None: formats alone are searched; no objective or budget may need a chip
     objectives: list[str] = Field(min_length=2)
     # name -> largest allowed value; of a quality also of either sign, or relative to the float network: "float + 0.1"
