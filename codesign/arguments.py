@@ -222,9 +222,6 @@ def _mac(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _unit_options(p)
     also = "further format pairs that the unit supports"
     p.add_argument("--also", nargs="+", default=[], metavar="WEIGHT:ACTIVATION", help=also)
-    p.add_argument("--node", type=float, default=7, metavar="NM", help="node in nm: 3 to 45, or 130 (default 7)")
-    model = "model of your own cell library, from codesign calibrate (default: a shipped one)"
-    p.add_argument("--model", type=Path, metavar="FILE", help=model)
 
 
 def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -240,6 +237,8 @@ def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p.add_argument("--dataflow", choices=["output", "weight"], help=dataflow)
     _unit_options(p)
     p.add_argument("-o", "--out", type=folder, required=True, metavar="DIR", help=_FILES.format("the Verilog files"))
+    name = "name of the unit's module and of its file (default: unit)"
+    p.add_argument("--name", metavar="MODULE", help=name)
     vectors = "number of operand pairs to test per mode (default: all, or a million)"
     p.add_argument("--vectors", type=positive, metavar="N", help=vectors)
     p.add_argument("--check", choices=["iverilog", "verilator"], help="run the testbench in this simulator")
@@ -248,9 +247,12 @@ def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _unit_options(p: argparse.ArgumentParser) -> None:
     accumulator = "auto (default), int32, fp32, fp16, exact, aligned25, ..."
     p.add_argument("--accumulator", default="auto", metavar="A", help=accumulator)
-    dot = "products per cycle, a power of two (default 1)"
+    dot = "products per cycle, up to 256 (default 1)"
     p.add_argument("--dot", type=positive, default=1, metavar="L", help=dot)
     p.add_argument("--clock", type=float, default=1.0, metavar="GHZ", help="clock to pipeline for (default 1 GHz)")
+    p.add_argument("--node", type=float, default=7, metavar="NM", help="node in nm: 3 to 45, or 130 (default 7)")
+    model = "model of your own cell library, from codesign calibrate (default: a shipped one)"
+    p.add_argument("--model", type=Path, metavar="FILE", help=model)
 
 
 def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

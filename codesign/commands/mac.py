@@ -39,6 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
     print_table(title, ["", "value", "low", "high"], rows)
     if len(unit.pairs) > 1:
         print(f"sharing: {100 * (result['sharing_overhead'] - 1):.0f} % over the largest unit of one of these pairs")
+    reached = result["reached_ghz"]
+    if reached < unit.clock_ghz:
+        print(
+            f"cut for {unit.clock_ghz:g} GHz, reaches {reached:.3g} GHz by the model: its longest step takes "
+            f"{unit.delay_ns.value:.3g} ns, which no further register shortens"
+        )
     for phrase in unit.extrapolation:
         print(f"{phrase}: an extrapolation")
     return 0
@@ -61,7 +67,8 @@ class _Unit(TypedDict):
     accumulator: str
     dot: int
     node_nm: float
-    clock_ghz: float
+    clock_ghz: float  # for which it is cut
+    reached_ghz: float  # by the model's central delay, at most clock_ghz
     model: str
     cuts: list[str]
     extrapolation: list[str]
@@ -85,6 +92,7 @@ def _described(unit: MacUnit) -> _Unit:
         "dot": unit.dot,
         "node_nm": unit.node_nm,
         "clock_ghz": unit.clock_ghz,
+        "reached_ghz": min(unit.clock_ghz, 1 / unit.delay_ns.value),
         "model": unit.model.name,
         "cuts": sorted(unit.rtl.cuts),
         "extrapolation": list(unit.extrapolation),

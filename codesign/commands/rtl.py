@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,41 @@ if TYPE_CHECKING:  # importing it loads networks, which a unit of format pairs d
     from codesign.export.rtl import WrittenArray
 
 _READ_ME = """\
-unit.v        the compute unit {name}: {pairs}, {accumulator}, dot-{lanes}
-checks.v      compares it with vectors_*.hex every clock; one checker per mode
-bench.v       clock for a Verilog simulator:  iverilog -g2005 -o bench.vvp bench.v checks.v unit.v && vvp -n bench.vvp
-main.cpp      clock for Verilator:  verilator --cc --exe --build -Wno-fatal --top-module checks main.cpp checks.v unit.v
-Each checker prints `CHECK mode N steps M wrong`; M is 0 if the unit is bit-exact.
+{module}.v
+    the compute unit {name}: {pairs}, {accumulator}, dot-{lanes}, pipelined for {clock:g} GHz at {node:g} nm;
+    by the model of {model}: {area:.4g} um2, shortest clock period {delay:.3g} ns
+checks.v
+    compares it with vectors_*.hex every clock; one checker per mode
+bench.v
+    clock for a Verilog simulator:
+    iverilog -g2005 -o bench.vvp bench.v checks.v {module}.v && vvp -n bench.vvp
+main.cpp
+    clock for Verilator:
+    verilator --cc --exe --build -Wno-fatal --top-module checks main.cpp checks.v {module}.v && obj_dir/Vchecks
+Each checker prints `CHECK mode N steps M wrong`; M is 0 if the unit is bit-exact. A simulation with a wrong result exits
+with 1.
 """
+
+
+# options of a unit of format pairs, with their defaults
+_OF_A_UNIT = {"accumulator": "auto", "dot": 1, "clock": 1.0, "node": 7, "model": None, "name": None, "vectors": None}
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# what Verilog and SystemVerilog keep for themselves of the words that somebody might call a unit, and names of the bench
+_RESERVED = {
+    "bench",
+    "checks",
+    "module",
+    "reg",
+    "wire",
+    "input",
+    "output",
+    "logic",
+    "bit",
+    "byte",
+    "int",
+    "real",
+    "cell",
+}
 
 
 class BenchFailed(CodesignError):
@@ -54,6 +84,15 @@ def rtl_text(facts: WrittenArray) -> str:
     return "\n".join(lines)
 
 
+def _module_name(written: str | None) -> str:
+    """The name of a unit's module; raises InputError if Verilog cannot take it."""
+    if written is None:
+        return "unit"
+    if not _IDENTIFIER.fullmatch(written) or written in _RESERVED or written.startswith("check_"):
+        raise InputError(f"--name {written}: no name for a module beside the bench (letters, digits and _)")
+    return written
+
+
 def _is_pair(text: str) -> bool:
     try:
         FormatPair.parse(text).checked()
@@ -73,11 +112,7 @@ def _array(arguments: argparse.Namespace) -> int:
         raise InputError(f"--design takes a study folder, and {study} is none")
     if not (study / "front.json").is_file():
         raise InputError(f"{study} is no study folder: it has no front.json")
-    given = [
-        f"--{name}"
-        for name, default in {"accumulator": "auto", "dot": 1, "clock": 1.0, "vectors": None}.items()
-        if getattr(arguments, name) != default
-    ]
+    given = [f"--{name}" for name, default in _OF_A_UNIT.items() if getattr(arguments, name) != default]
     if given:
         raise InputError(f"{given[0]} goes with format pairs: a design has its own unit")
     with own_folder(arguments.out, "rtl"):
@@ -110,19 +145,32 @@ def _unit(arguments: argparse.Namespace) -> int:
 def _written(arguments: argparse.Namespace) -> tuple[dict[str, object], int]:
     """Write the files of one unit; returns what is told of it, and the number of wrong results in the simulator."""
     pairs = tuple(FormatPair.parse(text) for text in arguments.pairs)
-    unit = MacUnit(pairs, arguments.accumulator, arguments.dot, clock_ghz=arguments.clock).rtl
-    built = build(unit, "unit")
-    checks = [
-        Check(built, "unit", verification(unit, mode, pairs=arguments.vectors)) for mode in range(len(unit.modes))
-    ]
+    name = _module_name(arguments.name)
+    priced = MacUnit(
+        pairs, arguments.accumulator, arguments.dot, arguments.node, arguments.clock, str(arguments.model or "")
+    )
+    unit, file = priced.rtl, f"{name}.v"
+    built = build(unit, name)
+    checks = [Check(built, name, verification(unit, mode, pairs=arguments.vectors)) for mode in range(len(unit.modes))]
     folder: Path = arguments.out
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "unit.v", built.text)
+    write_atomic(folder / file, built.text)
     write_checks(checks, folder)
     shown = ", ".join(map(str, unit.pairs))
     write_atomic(
         folder / "README.txt",
-        _READ_ME.format(name=unit.name, pairs=shown, accumulator=unit.accumulator, lanes=unit.lanes),
+        _READ_ME.format(
+            module=name,
+            name=unit.name,
+            pairs=shown,
+            accumulator=unit.accumulator,
+            lanes=unit.lanes,
+            clock=priced.clock_ghz,
+            node=priced.node_nm,
+            model=priced.model.name,
+            area=priced.area_um2.value,
+            delay=priced.delay_ns.value,
+        ),
     )
     wrong = 0
     result: dict[str, object] = {
@@ -130,12 +178,15 @@ def _written(arguments: argparse.Namespace) -> tuple[dict[str, object], int]:
         "folder": str(folder),
         "modes": [str(pair) for pair in unit.pairs],
         "products_per_cycle": [mode.products for mode in unit.modes],
+        "area_um2": priced.area_um2.to_dict(),
+        "delay_ns": priced.delay_ns.to_dict(),
+        "reached_ghz": min(priced.clock_ghz, 1 / priced.delay_ns.value),
         "latency": list(built.latency),
         "interleave": unit.interleave,
         "steps": [check.vectors.steps for check in checks],
     }
     if arguments.check:
-        verdicts = simulate(arguments.check, checks, {"unit.v": built.text}, folder)
+        verdicts = simulate(arguments.check, checks, {file: built.text}, folder)
         wrong = sum(verdict.wrong for verdict in verdicts)
         result |= {"simulator": arguments.check, "wrong": [verdict.wrong for verdict in verdicts]}
     return result, wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_mac_says_that_a_very_long_dot_is_an_extrapolation(capsys: pytest.Captur
         (["mac", "int8", "fp9"], "unknown format 'fp9'"),
         (["mac", "int8", "int8", "--node", "2"], "3 to 45"),
         (["mac", "bf16", "bf16", "--accumulator", "exact"], "take fp32"),
-        (["mac", "int8", "int8", "--dot", "3"], "power of two"),
+        (["mac", "int8", "int8", "--dot", "300"], "whole number"),
         (["rtl", "int8:fp9", "-o", "out"], "unknown format 'fp9'"),
         (["rtl", "fp8_e4m3", "--accumulator", "int32", "-o", "out"], "holds integers"),
     ],
@@ -79,3 +80,38 @@ def test_rtl_writes_a_unit_that_passes_its_own_bench(tmp_path: Path, capsys: pyt
     assert result["wrong"] == [0, 0]
     assert result["products_per_cycle"] == [8, 2]  # int4 four times as fast, in the order of names
     assert {"unit.v", "checks.v", "bench.v", "main.cpp", "README.txt"} <= {path.name for path in out.iterdir()}
+
+
+@pytest.mark.parametrize("simulator", ["iverilog", "verilator"])
+def test_a_bench_with_a_wrong_result_exits_with_one(tmp_path: Path, simulator: str) -> None:
+    needed(simulator)
+    asked = ["rtl", "int8", "--dot", "6", "--name", "mac6", "--vectors", "50", "--check", simulator]
+    assert main([*asked, "-o", str(tmp_path)]) == 0
+    bench = ["vvp", "-n", "bench.vvp"] if simulator == "iverilog" else ["obj_dir/Vchecks"]
+    assert subprocess.run(bench, cwd=tmp_path, check=False).returncode == 0
+    vectors = tmp_path / "vectors_0.hex"
+    lines = vectors.read_text().splitlines()
+    place = len(lines[20]) - 110 // 4  # within the expected sum, which stands above the operands
+    lines[20] = lines[20][:place] + ("5" if lines[20][place] != "5" else "a") + lines[20][place + 1 :]
+    vectors.write_text("\n".join(lines) + "\n")
+    done = subprocess.run(bench, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "1 wrong" in done.stdout
+
+
+def test_what_is_written_is_what_was_priced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--dot", "12", "--node", "130", "--clock", "0.2", "--json"]
+    assert main(["mac", "int8", "int8", *options]) == 0
+    priced = json.loads(capsys.readouterr().out)
+    assert main(["rtl", "int8", "--name", "mac12", "--vectors", "10", "-o", str(tmp_path), *options]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert [written[key] for key in ("area_um2", "delay_ns", "reached_ghz")] == [
+        priced[key] for key in ("area_um2", "delay_ns", "reached_ghz")
+    ]
+    assert "module mac12" in (tmp_path / "mac12.v").read_text()
+    assert f"{priced['area_um2']['value']:.4g} um2" in (tmp_path / "README.txt").read_text()
+
+
+def test_a_clock_that_no_cut_reaches_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mac", "fp8_e4m3", "fp8_e4m3", "--dot", "16"]) == 0
+    assert "cut for 1 GHz, reaches 0." in capsys.readouterr().out

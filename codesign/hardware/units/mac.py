@@ -17,6 +17,7 @@ from codesign.formats import FormatPair, get_format
 from codesign.hardware.arithmetic.accumulators import check_accumulator, resolve_accumulator
 from codesign.hardware.arithmetic.modes import Mode
 from codesign.hardware.arithmetic.operands import operands
+from codesign.hardware.arithmetic.overflow import Summing, fixed_bits, required_bits, worst_case_fits
 from codesign.hardware.rtl.emit.lanes import bricks
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.units.coefficients import Interval, at_nodes, table
@@ -37,8 +38,27 @@ def _check_multiplied(name: str) -> None:
 
 def check_dot(dot: float) -> None:
     """Raise InputError unless a unit may have this many lanes."""
-    if dot not in [1 << k for k in range(LONGEST_DOT.bit_length())]:
-        raise InputError(f"dot must be a power of two from 1 to {LONGEST_DOT}, not {dot}")
+    if dot not in range(1, LONGEST_DOT + 1):
+        raise InputError(f"dot must be a whole number from 1 to {LONGEST_DOT}, not {dot}")
+
+
+def check_step(mode: Mode, unit: Summing) -> None:
+    """Raise InputError if a step straddles blocks, or the accumulator cannot hold the sum of a single step."""
+    products, block = mode.products, mode.block
+    if block and products % block and block % products:
+        fitting = [lanes for lanes in range(1, LONGEST_DOT + 1) if block % lanes == 0 or lanes % block == 0]
+        lower = max(lanes for lanes in fitting if lanes < products)
+        higher = min((lanes for lanes in fitting if lanes > products), default=lower)
+        raise InputError(
+            f"a step of {products} products straddles the blocks of {block} of {mode.pair}: "
+            f"take {lower} or {higher} products per cycle"
+        )
+    if not worst_case_fits(mode.pair, unit.accumulator, products, fixed_bits(unit)):
+        kind = "int" if mode.is_integer else "exact"
+        raise InputError(
+            f"accumulator '{unit.accumulator}' cannot hold the sum of one step, {products} products of {mode.pair}: "
+            f"take {kind}{required_bits(mode.pair, products)} or wider"
+        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +73,7 @@ class MacUnit:
 
     pairs: tuple[FormatPair, ...]  # datapaths, at least one; also given as text ("int4_g32:int8"), or per token
     accumulator: str = "auto"  # auto, int<N>, fp32, fp16, exact, exact<N>, aligned<W> (see `accumulators`)
-    dot: int = 1  # products per cycle at rate 1, a power of two up to 256
+    dot: int = 1  # products per cycle at rate 1, up to 256; of a format in blocks a divisor or multiple of the block
     node_nm: float = 7  # 3 to 45 (scaled from 7 nm) or 130
     clock_ghz: float = DEFAULT_CLOCK_GHZ  # for which it is pipelined; longer steps are not split (see delay_ns)
     unit_model: str = ""  # path of a model written by `codesign calibrate`, whose library replaces the node's
@@ -75,7 +95,9 @@ class MacUnit:
         if not 0 < self.clock_ghz <= 20:
             raise InputError(f"clock_ghz must lie between 0 and 20, not {self.clock_ghz:g}")
         object.__setattr__(self, "_rates", _rates(pairs, self.accumulator, self.dot))
-        assert self.rtl.modes  # raises on an accumulator that cannot hold a pair
+        for mode in self.uncut.modes:  # raises on an accumulator that cannot hold a pair
+            check_step(mode, self)
+        assert self.rtl.modes
 
     def supports(self, pair: FormatPair) -> bool:
         return pair.datapath in self._rates

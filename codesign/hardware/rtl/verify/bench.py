@@ -27,7 +27,7 @@ int main(int argc, char** argv) {
   Vchecks top(&context);
   top.clk = 0;
   while (!context.gotFinish()) { top.clk = !top.clk; top.eval(); }
-  return 0;
+  return top.failed ? 1 : 0;
 }
 """
 
@@ -35,7 +35,11 @@ CLOCK = """\
 module bench;
   reg clk = 0;
   always #1 clk = ~clk;
-  checks all (.clk(clk));
+  wire done, failed;
+  checks all (.clk(clk), .done(done), .failed(failed));
+`ifdef __ICARUS__
+  always @(posedge clk) if (done && failed) $finish_and_return(1);
+`endif
 endmodule
 """
 
@@ -106,9 +110,15 @@ def write_checks(checks: Sequence[Checked], folder: Path) -> None:
     traces = [check.trace() for check in checks]
     text = [_checker(trace, index) for index, trace in enumerate(traces)]
     done = " & ".join(f"done_{i}" for i in range(len(checks)))
-    body = [f"  wire done_{i};\n  check_{i} check{i} (.clk(clk), .done(done_{i}));" for i in range(len(checks))]
-    finish = f"  always @(posedge clk) if ({done}) $finish;"
-    text.append("module checks (input clk);\n" + "\n".join([*body, finish]) + "\nendmodule\n")
+    failed = " | ".join(f"failed_{i}" for i in range(len(checks)))
+    body = [
+        f"  wire done_{i}, failed_{i};\n  check_{i} check{i} (.clk(clk), .done(done_{i}), .failed(failed_{i}));"
+        for i in range(len(checks))
+    ]
+    body += [f"  assign done = {done};", f"  assign failed = {failed};"]
+    body += ["`ifdef __ICARUS__", "  always @(posedge clk) if (done && !failed) $finish;", "`else"]
+    body += ["  always @(posedge clk) if (done) $finish;", "`endif"]
+    text.append("module checks (input clk, output done, output failed);\n" + "\n".join(body) + "\nendmodule\n")
     (folder / "checks.v").write_text("\n".join(text), encoding="utf-8")
     (folder / "bench.v").write_text(CLOCK, encoding="utf-8")
     (folder / "main.cpp").write_text(MAIN, encoding="utf-8")
@@ -129,7 +139,7 @@ def _checker(trace: Trace, index: int) -> str:
     care = "" if trace.compared is None else f"past[{top}] && "
     width = top + (trace.compared is not None)
     return f"""\
-module check_{index} (input clk, output reg done);
+module check_{index} (input clk, output reg done, output failed);
   reg [{width - 1}:0] steps [0:{steps - 1}];
   reg [31:0] now;
   reg [31:0] wrong;
@@ -138,6 +148,7 @@ module check_{index} (input clk, output reg done);
   wire [{trace.output_bits - 1}:0] found;
   wire differs = {care}found[{bits - 1}:0] !== past[{top - 1}:{low}];
   {trace.module} {f"#({parameters}) " if parameters else ""}dut (.clk(clk), {", ".join(ports)}, .{trace.output}(found));
+  assign failed = wrong != 0;
   initial begin
     $readmemh("vectors_{index}.hex", steps);
     now = 0;
