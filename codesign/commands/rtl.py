@@ -32,15 +32,15 @@ bench.v
 main.cpp
     clock for Verilator:
     verilator --cc --exe --build -Wno-fatal --top-module checks main.cpp checks.v {module}.v && obj_dir/Vchecks
-Each checker prints `CHECK mode N steps M wrong`; M is 0 if the unit is bit-exact. A simulation with a wrong result exits
-with 1.
+Each checker prints `CHECK mode N steps M wrong`; M is 0 if the unit is bit-exact. A simulation with a wrong result
+exits with 1.
 """
 
 
 # options of a unit of format pairs, with their defaults
 _OF_A_UNIT = {"accumulator": "auto", "dot": 1, "clock": 1.0, "node": 7, "model": None, "name": None, "vectors": None}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# what Verilog and SystemVerilog keep for themselves of the words that somebody might call a unit, and names of the bench
+# words that Verilog keeps for itself, of those that somebody might call a unit, and names of the bench
 _RESERVED = {
     "bench",
     "checks",

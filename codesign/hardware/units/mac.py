@@ -43,7 +43,10 @@ def check_dot(dot: float) -> None:
 
 
 def check_step(mode: Mode, unit: Summing) -> None:
-    """Raise InputError if a step straddles blocks, or the accumulator cannot hold the sum of a single step."""
+    """Raise InputError if a step straddles blocks, or a named accumulator cannot hold the sum of a single step.
+
+    ``auto`` is 32 bits wide for every integer pair; what a layer's sums need is checked where layers are known.
+    """
     products, block = mode.products, mode.block
     if block and products % block and block % products:
         fitting = [lanes for lanes in range(1, LONGEST_DOT + 1) if block % lanes == 0 or lanes % block == 0]
@@ -53,7 +56,7 @@ def check_step(mode: Mode, unit: Summing) -> None:
             f"a step of {products} products straddles the blocks of {block} of {mode.pair}: "
             f"take {lower} or {higher} products per cycle"
         )
-    if not worst_case_fits(mode.pair, unit.accumulator, products, fixed_bits(unit)):
+    if unit.accumulator != "auto" and not worst_case_fits(mode.pair, unit.accumulator, products, fixed_bits(unit)):
         kind = "int" if mode.is_integer else "exact"
         raise InputError(
             f"accumulator '{unit.accumulator}' cannot hold the sum of one step, {products} products of {mode.pair}: "

@@ -47,15 +47,15 @@ def test_floating_point_accumulators_never_wrap(pair: str, accumulator: str) -> 
 
 
 def test_the_refusal_names_layer_length_accumulator_and_the_width_that_would_do() -> None:
-    unit = MacUnit((P("int8"),), "int16", 4)
+    unit = MacUnit((P("int8"),), "int18", 4)
     with pytest.raises(
-        InputError, match=r"'int16' has 16 bits.*net layer 'fc'.*K = 300.*int8:int8; take int24 or fp32"
+        InputError, match=r"'int18' has 18 bits.*net layer 'fc'.*K = 300.*int8:int8; take int24 or fp32"
     ):
         check_overflow(unit, [Reduction("net", "fc", P("int8"), 300)])
 
 
 def test_a_pair_that_the_unit_lacks_does_not_count() -> None:
-    check_overflow(MacUnit((P("int4"),), "int16", 4), [Reduction("net", "fc", P("int8"), 300)])
+    check_overflow(MacUnit((P("int4"),), "int18", 4), [Reduction("net", "fc", P("int8"), 300)])
 
 
 def test_a_narrow_pair_uses_the_wide_accumulator_that_it_shares() -> None:

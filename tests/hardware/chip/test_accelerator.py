@@ -82,7 +82,7 @@ def test_a_preset_after_a_product_says_beside_every_field_where_it_is_from(name:
         ("accumulator: auto", "acumulator: auto", 3, "did you mean 'accumulator'"),
         ("lpddr5x_8533", "lpddr5x_8532", 8, "did you mean 'lpddr5x_8533'"),
         ('"int4_g32:int8"', '"itn8:int8"', 2, "itn8"),
-        ("dot: 16", "dot: 15", 4, "power of two"),
+        ("dot: 16", "dot: 257", 4, "whole number"),
         ("accumulator: auto", "accumulator: fp31", 3, "accumulator"),
         ("accumulator: auto", "flash: ufs4", 3, "did you mean 'ufs4.0'"),
         ("accumulator: auto", "codec: hufman", 3, "did you mean 'huffman'"),

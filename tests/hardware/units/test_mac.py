@@ -82,7 +82,7 @@ def test_a_unit_of_a_format_per_token_supports_the_plain_one() -> None:
 
 
 def test_area_grows_with_operand_width() -> None:
-    areas = [area(f"int{bits}", "int32", 16) for bits in range(2, 17)]
+    areas = [area(f"int{bits}", "int40", 16) for bits in range(2, 17)]
     assert areas == sorted(areas)
     assert len(set(areas)) == len(areas)
 
@@ -227,8 +227,10 @@ def test_a_smaller_node_is_smaller_and_thriftier() -> None:
         (["int8"], {"accumulator": "int33x"}, "unknown accumulator 'int33x'"),
         (["int8"], {"accumulator": "fp24"}, "unknown accumulator 'fp24'"),
         (["fp8_e4m3"], {"accumulator": "int32"}, "floating-point"),
-        (["int8"], {"dot": 12}, "power of two"),
-        (["int8"], {"dot": 0}, "power of two"),
+        (["int8"], {"dot": 300}, "whole number"),
+        (["int8"], {"dot": 0}, "whole number"),
+        (["mxfp4"], {"dot": 12}, "take 8 or 16"),
+        (["int8"], {"dot": 16, "accumulator": "int4"}, "take int19"),
         (["int8"], {"node_nm": 2}, "node_nm"),
         ([], {}, "at least one"),
     ],
