@@ -415,13 +415,13 @@ def test_every_reported_design_says_what_its_accumulator_loses(finished: Path) -
 
 
 def test_an_accumulator_that_a_layer_can_overflow_is_refused_with_its_line(space_file: Path) -> None:
-    text = changed(space_file, accumulator="[auto, int20]").read_text()
+    text = changed(space_file, accumulator="[auto, int19]").read_text()
     text = text.replace("[[int8], [fp8_e4m3], [mxfp4]]", "[[int8]]").replace(
         '"int4:int8", fp8_e4m3, mxfp4]', '"int4:int8"]'
     )
     space_file.write_text(text.replace("mxfp4]]", "int8]]"))
-    line = text.splitlines().index("  accumulator: [auto, int20]") + 1
-    with pytest.raises(InputError, match=rf"tiny.yaml:{line}: hardware.accumulator: .*'int20'.*K = \d+.*take int\d+"):
+    line = text.splitlines().index("  accumulator: [auto, int19]") + 1
+    with pytest.raises(InputError, match=rf"tiny.yaml:{line}: hardware.accumulator: .*'int19'.*K = \d+.*take int\d+"):
         load_space(space_file)
 
 

@@ -42,8 +42,16 @@ def check_dot(dot: float) -> None:
         raise InputError(f"dot must be a whole number from 1 to {LONGEST_DOT}, not {dot}")
 
 
+class StepError(InputError):
+    """A unit whose step no pair of it can have; axis: the one that should have another value."""
+
+    def __init__(self, text: str, axis: str) -> None:
+        super().__init__(text)
+        self.axis = axis
+
+
 def check_step(mode: Mode, unit: Summing) -> None:
-    """Raise InputError if a step straddles blocks, or a named accumulator cannot hold the sum of a single step.
+    """Raise StepError if a step straddles blocks, or a named accumulator cannot hold the sum of a single step.
 
     ``auto`` is 32 bits wide for every integer pair; what a layer's sums need is checked where layers are known.
     """
@@ -52,15 +60,17 @@ def check_step(mode: Mode, unit: Summing) -> None:
         fitting = [lanes for lanes in range(1, LONGEST_DOT + 1) if block % lanes == 0 or lanes % block == 0]
         lower = max(lanes for lanes in fitting if lanes < products)
         higher = min((lanes for lanes in fitting if lanes > products), default=lower)
-        raise InputError(
+        raise StepError(
             f"a step of {products} products straddles the blocks of {block} of {mode.pair}: "
-            f"take {lower} or {higher} products per cycle"
+            f"take {lower} or {higher} products per cycle",
+            "dot",
         )
     if unit.accumulator != "auto" and not worst_case_fits(mode.pair, unit.accumulator, products, fixed_bits(unit)):
         kind = "int" if mode.is_integer else "exact"
-        raise InputError(
+        raise StepError(
             f"accumulator '{unit.accumulator}' cannot hold the sum of one step, {products} products of {mode.pair}: "
-            f"take {kind}{required_bits(mode.pair, products)} or wider"
+            f"take {kind}{required_bits(mode.pair, products)} or wider",
+            "accumulator",
         )
 
 

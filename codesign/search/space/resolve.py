@@ -20,7 +20,7 @@ from codesign.hardware.arithmetic.overflow import resolved
 from codesign.hardware.chip.accelerator import ClockError, all_axes, check_node, check_value
 from codesign.hardware.chip.files import beside, memory_name
 from codesign.hardware.chip.memory_types import is_file
-from codesign.hardware.units.mac import MacUnit
+from codesign.hardware.units.mac import MacUnit, StepError
 from codesign.hardware.units.unit_model import load_model
 from codesign.models.directories import TaskOptions
 from codesign.models.preparation import USUAL
@@ -193,8 +193,9 @@ def _grid(path: Path, hardware: HardwareSpec, sets: Sequence[tuple[FormatPair, .
     try:
         return AcceleratorGrid.from_ranges(pair_sets=sets, node_nm=hardware.node_nm, unit_model=model, **ranges)
     except InputError as error:
-        key = "clock_mhz" if isinstance(error, ClockError) else ""
-        raise InputError(f"{path}:{line_of(path, 'hardware', key)}: {error}") from None
+        key = "clock_mhz" if isinstance(error, ClockError) else error.axis if isinstance(error, StepError) else ""
+        named = f"hardware.{key}: " if isinstance(error, StepError) else ""
+        raise InputError(f"{path}:{line_of(path, 'hardware', key)}: {named}{error}") from None
 
 
 def _ranges(path: Path, hardware: HardwareSpec) -> dict[str, list[Any]]:
