@@ -17,6 +17,7 @@ from codesign.export.proof import Proof, provenance, write_provenance
 from codesign.export.scored import ScoredNetwork
 from codesign.export.study import ChosenDesign, read_design
 from codesign.formats import FormatPair
+from codesign.models.directories.imports import calm
 from codesign.targets import Target, get_target
 from codesign.targets.target import check_layers
 
@@ -72,7 +73,8 @@ class NetworkExporter:
         """Raise InputError, with what to install, unless the foreign library can be imported."""
         for package in self.packages:
             try:
-                importlib.import_module(package)
+                with calm():
+                    importlib.import_module(package)
             except ImportError as error:
                 install = f"pip install 'codesign[{self.extra}]'"
                 raise InputError(f"{package} is needed to export to {self.name} ({error}): {install}") from None

@@ -36,6 +36,7 @@ class Proof:
     loss_db: float | None = None  # SQNR of the scored network against the float one on them: what formats cost
     deviations: tuple[str, ...] = ()  # what the foreign library computes differently, in words
     packages: tuple[str, ...] = ()  # whose versions count
+    layer_db: float | None = None  # least SQNR of a layer's output for the very input that it had; None: not compared
 
 
 def sqnr_db(output: Any, reference: Any) -> float:

@@ -27,6 +27,9 @@ class Exporter(Protocol):
 _NETWORKS = (
     NetworkExporter("assignment", "codesign.export.plain:write_assignment"),
     NetworkExporter("json", "codesign.export.plain:write_json"),
+    NetworkExporter(
+        "torchao", "codesign.export.torchao:write", target="torchao", packages=("torchao",), extra="torchao"
+    ),
 )
 OWN: Mapping[str, Exporter] = MappingProxyType(
     {"brevitas": export_brevitas, "rtl": export_rtl, **{each.name: each for each in _NETWORKS}}

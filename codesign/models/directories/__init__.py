@@ -14,6 +14,7 @@ from pathlib import Path
 from codesign.errors import EnvironmentProblem, InputError, nearest
 from codesign.models.custom import CustomTask
 from codesign.models.directories.data import placed
+from codesign.models.directories.imports import calm
 from codesign.models.directories.options import Phases, TaskOptions
 from codesign.sources import digest
 
@@ -48,6 +49,11 @@ def load_directory(
     if not path.exists():
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         raise InputError(f"task '{spec}': no directory '{path}'{nearest(path.name, beside)}")
+    with calm():
+        return _loaded(spec, library, path, name, options, base)
+
+
+def _loaded(spec: str, library: str, path: Path, name: str, options: TaskOptions | None, base: Path) -> CustomTask:
     try:
         import_module(library)
     except ImportError as error:
