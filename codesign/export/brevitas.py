@@ -9,7 +9,7 @@ products, which `ProductInterceptor` intercepts, pass through Brevitas' `QuantId
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,9 @@ from codesign.formats.format import datapath
 from codesign.quality.ranges import Ranges
 from codesign.workload import Product, ProductInterceptor
 
-OperandRanges = dict[str, dict[str, float]]  # layer -> operand (input, query, ...) -> largest magnitude
+# of the operands (input, query, ...) of a layer: the largest magnitude, or (low, high) of a format with a zero point
+Ends = Mapping[str, float | Sequence[float]]
+OperandRanges = dict[str, dict[str, float | Sequence[float]]]  # by layer
 
 _REPLACED: dict[type[nn.Module], str] = {
     nn.Linear: "QuantLinear",
@@ -69,11 +71,6 @@ def check_formats(assignment: Assignment) -> None:
     for layer, formats in assignment.layers:
         for role, name in formats.roles.items():
             fmt = get_format(datapath(name) if role == "weight" else name)  # as a weight, it is the plain format
-            if fmt.per_token and supported(get_format(fmt.datapath), role):
-                raise InputError(
-                    f"layer '{layer}': a scale per token is not exported to Brevitas, which would take '{name}' as "
-                    f"'{fmt.datapath}' with a calibrated range: another quality, to be measured first"
-                )
             if not supported(fmt, role):
                 which = f"a weight (method {formats.method})" if role == "weight" else "an activation"
                 known = ", ".join(supported_names(role)) + (", by every method" if role == "weight" else "")
@@ -87,13 +84,11 @@ def operand_ranges(assignment: Assignment, ranges: Ranges) -> OperandRanges:
         for operand in operands(formats):
             fmt = get_format(operand.format)
             if fmt.takes_range:
-                value = ranges.get((layer, operand.name), fmt)
-                assert isinstance(value, float)  # formats with a zero point have a pair, and are not supported
-                found.setdefault(layer, {})[operand.name] = value
+                found.setdefault(layer, {})[operand.name] = ranges.get((layer, operand.name), fmt)
     return found
 
 
-def build(module: nn.Module, assignment: Assignment, ranges: Mapping[str, Mapping[str, float]]) -> nn.Module:
+def build(module: nn.Module, assignment: Assignment, ranges: Mapping[str, Ends]) -> nn.Module:
     """A Brevitas network in eval mode; weights whose scales are given wait for them (`weights.give`, or a state).
 
     Args:
@@ -119,7 +114,7 @@ def build(module: nn.Module, assignment: Assignment, ranges: Mapping[str, Mappin
 # ---- convolutions and linear layers ------------------------------------------------------------------
 
 
-def _replace(network: nn.Module, layer: str, formats: LayerFormats, ranges: Mapping[str, float]) -> nn.Module:
+def _replace(network: nn.Module, layer: str, formats: LayerFormats, ranges: Ends) -> nn.Module:
     """`network` with a Brevitas layer at `layer`; the new layer if the network is that layer."""
     old = _submodule(network, layer)
     new = _layer(layer, old, formats, ranges)
@@ -130,7 +125,7 @@ def _replace(network: nn.Module, layer: str, formats: LayerFormats, ranges: Mapp
     return network
 
 
-def _layer(layer: str, old: nn.Module, formats: LayerFormats, ranges: Mapping[str, float]) -> nn.Module:
+def _layer(layer: str, old: nn.Module, formats: LayerFormats, ranges: Ends) -> nn.Module:
     import brevitas.nn as qnn
 
     if type(old) not in _REPLACED:
@@ -138,10 +133,12 @@ def _layer(layer: str, old: nn.Module, formats: LayerFormats, ranges: Mapping[st
         raise InputError(f"layer '{layer}': Brevitas has no counterpart of {type(old).__name__}; it has {known}")
     assert formats.weight is not None
     fmt = get_format(formats.activation)
+    # what a sum runs over: of a convolution's input all but the batch, since each pixel is in those of its neighbours
+    summed = (-1,) if isinstance(old, nn.Linear) else tuple(range(1 - old.get_parameter("weight").ndim, 0))
     quantizers = {
         "bias": old.bias is not None,
         "weight_quant": weight_quantizer(get_format(datapath(formats.weight)), given=takes_scales(formats)),
-        "input_quant": activation_quantizer(fmt, -1 if isinstance(old, nn.Linear) else 1, ranges.get("input")),
+        "input_quant": activation_quantizer(fmt, -1 if isinstance(old, nn.Linear) else 1, ranges.get("input"), summed),
     }
     kind = getattr(qnn, _REPLACED[type(old)])
     if isinstance(old, nn.Linear):
@@ -196,7 +193,7 @@ def _along(quantizer: nn.Module, x: Tensor, axis: int) -> Tensor:
     return quantized
 
 
-def _quantize_attention(network: nn.Module, layer: str, formats: LayerFormats, ranges: Mapping[str, float]) -> None:
+def _quantize_attention(network: nn.Module, layer: str, formats: LayerFormats, ranges: Ends) -> None:
     import brevitas.nn as qnn
 
     name, _, index = layer.partition("#")

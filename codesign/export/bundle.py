@@ -6,6 +6,8 @@ import contextlib
 import importlib.metadata
 import json
 import math
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -17,11 +19,14 @@ from torch import Tensor, nn
 
 from codesign.errors import CodesignError, EnvironmentProblem, InputError
 from codesign.export.brevitas import OperandRanges, build, check_formats, operand_ranges
+from codesign.export.origin import Origin
+from codesign.export.proof import PROVENANCE, Proof, provenance, sqnr_db, write_provenance
 from codesign.export.quantizers import require_brevitas
+from codesign.export.scored import ScoredNetwork
 from codesign.export.study import ChosenDesign, read_design
 from codesign.export.weights import give, given_weights
 from codesign.files import empty_beside, write_atomic
-from codesign.formats import Assignment, get_format
+from codesign.formats import Assignment, Format, get_format
 from codesign.formats.assignment import AssignmentError, parse_assignment
 from codesign.jsonio import read_json
 from codesign.models import Outputs, Task, load_task
@@ -44,6 +49,7 @@ class Exported:
     ranges: OperandRanges
     rule: RangeRule  # that gave the ranges
     psnr_db: float  # of its outputs against those of the measured network
+    sqnr_db: float  # of the same
 
 
 class WrittenNetwork(TypedDict):
@@ -82,11 +88,16 @@ def export_brevitas(study_dir: Path, design_id: str, out_dir: Path) -> WrittenNe
     exported = {}
     for name, assignment in design.assignments.items():
         task = design.load(name)
-        exported[name] = export_task(task, assignment, design.evaluator(name, task))
+        evaluator = design.evaluator(name, task)
+        exported[name] = task, evaluator, export_task(task, assignment, evaluator)
     facts: dict[str, WrittenNetwork] = {}
-    for name, result in exported.items():
+    for name, (task, evaluator, result) in exported.items():
         folder = Path(out_dir) / name
         _write(folder, result, design, name)
+        network = ScoredNetwork(task, result.assignment, evaluator)
+        origin = Origin(design.study, design.id, name, design.specs[name], design.base)
+        proof = Proof("brevitas", len(result.assignment), result.sqnr_db, packages=("brevitas", "safetensors"))
+        write_provenance(folder, provenance(origin, network, "brevitas", folder, proof))
         facts[name] = {"path": str(folder), "layers": len(result.assignment), "psnr_db": result.psnr_db}
     return {"design": design.id, "tasks": facts}
 
@@ -111,15 +122,18 @@ def export_task(
     fitted = operand_ranges(assignment, evaluator.network.ranges)
     network = build(task.module, assignment, fitted)
     give(network, given_weights(task.module, assignment, evaluator.chosen))
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        # Brevitas multiplies the tensors themselves where it cannot tell the scale of a product, and warns of it
+        warnings.filterwarnings("ignore", module="brevitas")
         outputs = task.run(network)
-    psnr_db = output_psnr_db(outputs, evaluator.outputs(assignment))
+    reference = evaluator.outputs(assignment)
+    psnr_db = output_psnr_db(outputs, reference)
     if not psnr_db >= LEAST_PSNR_DB:
         raise CodesignError(
             f"{task.name}: the Brevitas network differs from the measured one: "
             f"PSNR {psnr_db:.1f} dB, at least {LEAST_PSNR_DB:.0f} dB wanted; nothing was written"
         )
-    return Exported(network, assignment, fitted, evaluator.ranges, psnr_db)
+    return Exported(network, assignment, fitted, evaluator.ranges, psnr_db, sqnr_db(outputs, reference))
 
 
 def output_psnr_db(outputs: Outputs, reference: Outputs) -> float:
@@ -194,6 +208,7 @@ def _write(folder: Path, result: Exported, design: ChosenDesign, task: str) -> N
         "range_rule": result.rule,
         "scales": _scales(result),
     }
+    (folder / PROVENANCE).unlink(missing_ok=True)  # of an earlier export
     # safetensors cannot represent tied weights, which share memory: they are written once per name
     state = {name: tensor.detach().clone().contiguous() for name, tensor in result.network.state_dict().items()}
     _save_atomic(folder / WEIGHTS, state)
@@ -201,16 +216,23 @@ def _write(folder: Path, result: Exported, design: ChosenDesign, task: str) -> N
 
 
 def _scales(result: Exported) -> dict[str, dict[str, float]]:
-    """The scale of each calibrated activation: its range over the format's largest element."""
+    """The scale of each calibrated activation."""
     scales: dict[str, dict[str, float]] = {}
     for layer, operands in result.ranges.items():
         formats = result.assignment[layer]
         names = {"key": formats.key, "value": formats.value}
         scales[layer] = {
-            operand: amax / get_format(names.get(operand) or formats.activation).max_value or 1.0
+            operand: _scale(get_format(names.get(operand) or formats.activation), amax)
             for operand, amax in operands.items()
         }
     return scales
+
+
+def _scale(fmt: Format, amax: float | Sequence[float]) -> float:
+    if not isinstance(amax, Sequence):
+        return amax / fmt.max_value or 1.0
+    low, high = amax
+    return float(fmt.quantize(torch.zeros(1), amax=(low, high)).scales or 1.0)
 
 
 def _save_atomic(path: Path, state: dict[str, Tensor]) -> None:

@@ -7,45 +7,29 @@ Formats of Brevitas 0.13, configured here so that every rounded number is the sa
 ``mxfp8_* mxfp6_* mxfp4 mxint8``   groups of 32 along the contraction, power-of-two scale, rule floor
 ``bf16 fp16``                      minifloats without a scale; ``fp32`` is no quantizer
 
-Brevitas computes no groups with a float16 scale (``int4_g32``), no two-level scale (``nvfp4``) and no other rule for
-block scales. Weights have them all the same, with `GivenScales` that are part of the layer's state, and so have
-weights whose scales a method has chosen; activations do not. Brevitas' zero points are computed from other statistics
-(``..._zp``), and none of its quantizers for convolutions, linear layers and attention alike takes a scale per token
-from the data (``..._token``): these are not supported.
+Brevitas computes no groups with a float16 scale (``int4_g32``), no two-level scale (``nvfp4``), no other rule for
+block scales, zero points (``..._zp``) from other statistics, and a scale per token (``..._token``) in no quantizer for
+convolutions, linear layers and attention alike. It takes modules that do, see `given`: weights have the scales and zero
+points that were measured as part of the layer's state, activations those that were calibrated or, per token, those that
+the format takes from the data. Only activations in groups that Brevitas computes with other scales are not supported.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from codesign.errors import InputError
+from codesign.export.given import GivenScales, GivenZeroPoints, TokenScales, TokenZeroPoints, rounds_first
 from codesign.formats import FloatElement, Format, IntElement, LayerFormats, format_names, get_format
 from codesign.formats.assignment import NEAREST
 from codesign.formats.format import datapath
 
 Quantizer = Any  # a Brevitas injector class; the package carries no types
-
-
-class GivenScales(nn.Module):
-    """A scaling for a weight quantizer that takes the scales of the state, whatever the weight's statistics are.
-
-    value: float32, one for each output channel [N, 1, ...] or group [N, groups, 1, ...], in the shape that Brevitas
-    gives to scales of the layer's weight.
-    """
-
-    value: Tensor
-
-    def __init__(self, scaling_shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.register_buffer("value", torch.ones(scaling_shape))
-
-    def forward(self, x: Tensor, threshold: Tensor | None = None) -> Tensor:
-        return self.value
 
 
 def computed(fmt: Format) -> bool:
@@ -59,7 +43,7 @@ def computed(fmt: Format) -> bool:
 
 def supported(fmt: Format, role: str) -> bool:
     """Whether `fmt` can be exported to Brevitas for a role, ``weight`` or that of an activation."""
-    return computed(fmt) or (role == "weight" and not fmt.has_zero_point and not fmt.per_token)
+    return computed(fmt) or role == "weight" or not fmt.is_block
 
 
 @functools.cache
@@ -94,20 +78,32 @@ def weight_quantizer(fmt: Format, *, given: bool = False) -> Quantizer:
     return found.let(scaling_impl=GivenScales) if given else found
 
 
-def activation_quantizer(fmt: Format, group_axis: int, amax: float | None) -> Quantizer:
+def activation_quantizer(
+    fmt: Format, group_axis: int, amax: float | Sequence[float] | None, token_axes: tuple[int, ...] = (-1,)
+) -> Quantizer:
     """A quantizer for ``input_quant`` and `QuantIdentity`.
 
     Args:
         fmt: the format.
         group_axis: axis of the blocks of a block format, whose scales come from the data.
-        amax: calibrated range of a plain format; it becomes a parameter of the Brevitas module, and so part of its
-            state.
+        amax: calibrated range of a plain format, (low, high) if it has a zero point; it becomes part of the state of
+            the Brevitas module.
+        token_axes: dimensions of a token, see `TokenScales`.
     """
     base = _injector(fmt, weight=False)
     if base is None or fmt.is_cast:
         return base
     if fmt.is_block:
         return base.let(group_dim=group_axis)
+    if fmt.per_token:
+        own = {"zero_point_impl": TokenZeroPoints} if fmt.has_zero_point else {}
+        return base.let(scaling_impl=TokenScales, token_format=fmt, token_axes=token_axes, **own)
+    if fmt.has_zero_point:
+        low, high = (0.0, 0.0) if amax is None else (float(each) for each in amax)  # type: ignore[union-attr]
+        static = fmt.quantize(torch.zeros(1), amax=(low, high))
+        given = {"given_scale": float(static.scales), "given_zero_point": float(static.zero_points)}  # type: ignore[arg-type]
+        return base.let(scaling_impl=GivenScales, zero_point_impl=GivenZeroPoints, **given)
+    assert not isinstance(amax, Sequence)
     # an activation that was zero throughout calibration gets scale 1, as in codesign.formats
     return base.let(scaling_init=float(amax) if amax else fmt.max_value)
 
@@ -128,6 +124,8 @@ def _integer(fmt: Format, element: IntElement, weight: bool) -> Quantizer:
     from brevitas.quant.scaled_int import Int8ActPerTensorFloat, Int8WeightPerChannelFloat
 
     shape = {"bit_width": element.bits, "narrow_range": element.narrow}
+    if fmt.has_zero_point:
+        return _shifted(fmt, element, weight)
     if fmt.scaling is not None and fmt.scaling.block is not None:
         # Brevitas divides by 2**7 and so clips the top binade of each block. OCP Microscaling 5.3.4 has 6 fraction
         # bits, which is what the floor of the narrow range's 127 to a power of two gives.
@@ -136,6 +134,23 @@ def _integer(fmt: Format, element: IntElement, weight: bool) -> Quantizer:
     if weight:
         return Int8WeightPerChannelFloat.let(**shape)
     return Int8ActPerTensorFloat.let(scaling_impl_type=ScalingImplType.PARAMETER, **shape)
+
+
+def _shifted(fmt: Format, element: IntElement, weight: bool) -> Quantizer:
+    """Unsigned integers with a zero point, whose scales and zero points are given."""
+    from brevitas.quant.shifted_scaled_int import (
+        ShiftedUint8ActPerTensorFloat,
+        ShiftedUint8WeightGroupQuantFloat,
+        ShiftedUint8WeightPerChannelFloat,
+    )
+
+    shape = {"bit_width": element.bits, "int_quant": rounds_first()}
+    if not weight:
+        return ShiftedUint8ActPerTensorFloat.let(**shape)
+    given = {"scaling_impl": GivenScales, "zero_point_impl": GivenZeroPoints}
+    if fmt.scaling is not None and fmt.scaling.block is not None:
+        return ShiftedUint8WeightGroupQuantFloat.let(group_size=fmt.scaling.block, **given, **shape)
+    return ShiftedUint8WeightPerChannelFloat.let(**given, **shape)
 
 
 def _minifloat(fmt: Format, element: FloatElement, weight: bool) -> Quantizer:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from codesign.errors import InputError
-from codesign.export.quantizers import GivenScales, takes_scales
+from codesign.export.given import GivenScales, GivenZeroPoints
+from codesign.export.quantizers import takes_scales
 from codesign.formats import Assignment, Format, IntElement, get_format
 from codesign.formats.format import Quantized, datapath
 from codesign.quality.rounding import ChosenWeights
 
+_Given = TypeVar("_Given", GivenScales, GivenZeroPoints)
 ROOT = "root"  # codesign.workload's name of the module itself
 
 
@@ -42,12 +46,16 @@ def give(network: nn.Module, weights: dict[str, Quantized]) -> None:
     """Set the weights of a Brevitas network, and their scales, to `weights`."""
     for layer, quantized in weights.items():
         owner = network if layer == ROOT else network.get_submodule(layer)
-        weight, scaling = owner.get_parameter("weight"), _scaling(owner)
+        weight, scaling = owner.get_parameter("weight"), _given(owner, GivenScales)
         rows = quantized.dequantize().reshape(len(weight), -1, weight.shape[1])  # [N, T, C]
         weight.data = rows.transpose(1, 2).reshape(weight.shape).contiguous()
         scales = _scales(quantized)
         scales = scales.reshape(len(weight), -1, scales.shape[-1])  # [N, 1 or T, 1 or blocks]
         scaling.value.copy_(scales.transpose(1, 2).reshape(scaling.value.shape))
+        if quantized.zero_points is not None:
+            found = quantized.zero_points.to(torch.float32).reshape(scales.shape)
+            given = _given(owner, GivenZeroPoints)
+            given.value.copy_(found.transpose(1, 2).reshape(given.value.shape))
 
 
 def _nearest(weight: Tensor, fmt: Format) -> Quantized:
@@ -64,6 +72,6 @@ def _scales(quantized: Quantized) -> Tensor:
     return scales * 2.0**-element.fraction_bits if isinstance(element, IntElement) else scales
 
 
-def _scaling(layer: nn.Module) -> GivenScales:
-    (found,) = (part for part in layer.get_submodule("weight_quant").modules() if isinstance(part, GivenScales))
+def _given(layer: nn.Module, kind: type[_Given]) -> _Given:
+    (found,) = (part for part in layer.get_submodule("weight_quant").modules() if isinstance(part, kind))
     return found

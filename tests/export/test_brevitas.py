@@ -13,7 +13,7 @@ from torch import nn
 
 from codesign.errors import CodesignError, InputError
 from codesign.export import bundle, export_design, export_task, load_brevitas, output_psnr_db
-from codesign.export.quantizers import activation_quantizer, supported_names, weight_quantizer
+from codesign.export.quantizers import activation_quantizer, computed, supported_names, weight_quantizer
 from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
 from codesign.models.custom import CustomTask
 from codesign.quality import Evaluator
@@ -24,6 +24,8 @@ from tests.designs import design, write_front
 qnn = pytest.importorskip("brevitas.nn", reason="codesign[brevitas] is not installed")
 
 SCALED = [name for name in supported_names("activation") if name != "fp32"]
+MIXED = ("int8", "int4:fp8_e4m3", "mxfp4 + gptq", "int4_g32_zp:int8_zp")
+COMPUTED = [name for name in SCALED if computed(get_format(name))]
 
 
 def assign(evaluator: Evaluator, *pairs: str) -> Assignment:
@@ -53,7 +55,7 @@ def study(tmp_path: Path, tiny: CustomTask, evaluator: Evaluator, monkeypatch: p
     """A study folder with two designs of the tiny network, one of which Brevitas cannot hold."""
     folder = tmp_path / "study"
     designs = [
-        design("daaaa1111", {"tiny": assign(evaluator, "int8", "int4:fp8_e4m3", "mxfp4 + gptq").to_dict()}),
+        design("daaaa1111", {"tiny": assign(evaluator, *MIXED).to_dict()}),
         design("dbbbb2222", {"tiny": assign(evaluator, "int8", "nvfp4").to_dict()}),
     ]
     write_front(
@@ -68,7 +70,7 @@ def study(tmp_path: Path, tiny: CustomTask, evaluator: Evaluator, monkeypatch: p
     return folder
 
 
-@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("name", COMPUTED)
 def test_weights_are_rounded_as_ours_are(name: str) -> None:
     fmt = get_format(name)
     generator = torch.Generator().manual_seed(0)
@@ -86,15 +88,17 @@ def test_weights_are_rounded_as_ours_are(name: str) -> None:
         assert torch.equal(getattr(rounded, "value", rounded), quantize_weight(weight, fmt, 1))
 
 
-@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("name", [*SCALED, "int8_zp_token"])
 def test_activations_are_rounded_as_ours_are(name: str) -> None:
     fmt = get_format(name)
     generator = torch.Generator().manual_seed(0)
     for shape, axis in (((3, 5, 70), -1), ((2, 40, 6, 6), 1)):
         x = torch.randn(shape, generator=generator) * 3
-        quantizer = qnn.QuantIdentity(act_quant=activation_quantizer(fmt, axis, 5.0)).eval()
-        plain = not fmt.is_block and not fmt.is_cast
-        ours = fmt.fake_quantize(x, axis=axis if fmt.is_block else None, amax=5.0 if plain else None)
+        x.view(-1)[:40] = (torch.arange(40) - 20.5) * 9 / 255  # half-way between two codes of a range from -4 to 5
+        amax = (-4.0, 5.0) if fmt.has_zero_point else 5.0
+        quantizer = qnn.QuantIdentity(act_quant=activation_quantizer(fmt, axis, amax, (axis,))).eval()
+        along = axis if fmt.is_block or fmt.per_token else None
+        ours = fmt.fake_quantize(x, axis=along, amax=amax if fmt.takes_range else None)
         assert torch.equal(quantizer(x), ours)
 
 
@@ -121,11 +125,19 @@ def test_a_weight_rounded_by_a_method_keeps_its_codes_and_scales(
         assert torch.equal(rounded.value.reshape(rows.shape), rows)
 
 
-@pytest.mark.parametrize("pair", ["int4_g32:int8", "nvfp4:mxfp4", "mxfp4_rceil:mxfp4"])
+@pytest.mark.parametrize(
+    "pair",
+    ["int4_g32:int8", "nvfp4:mxfp4", "mxfp4_rceil:mxfp4", "int4_g32_zp:int8_zp + gptq", "int8_zp:int8_token"],
+)
 def test_a_weight_has_formats_whose_scales_brevitas_does_not_compute(
     tiny: CustomTask, evaluator: Evaluator, pair: str
 ) -> None:
     assert export_task(tiny, weights(evaluator, pair), evaluator).psnr_db > 100
+
+
+def test_attention_has_zero_points_and_scales_per_token(tiny: CustomTask, evaluator: Evaluator) -> None:
+    assert export_task(tiny, assign(evaluator, "int8_zp", "fp8_e4m3:int8_token"), evaluator).psnr_db > 60
+    assert export_task(tiny, assign(evaluator, "int8_token", "int4_zp:int8_zp"), evaluator).psnr_db > 60
 
 
 def test_mixed_network_equals_the_evaluated_one(tiny: CustomTask, evaluator: Evaluator) -> None:
@@ -155,21 +167,11 @@ def test_float_network_is_untouched(tiny: CustomTask, evaluator: Evaluator) -> N
     assert all(torch.equal(tensor, before[name]) for name, tensor in tiny.module.state_dict().items())
 
 
-def test_refusal_names_layer_format_and_method(tiny: CustomTask, evaluator: Evaluator) -> None:
+def test_refusal_names_layer_and_format(tiny: CustomTask, evaluator: Evaluator) -> None:
     layers = dict(assign(evaluator, "int8").layers)
-    layers["to_k"] = LayerFormats(activation="int8", weight="int4_zp", method="gptq")
-    said = r"layer 'to_k': Brevitas has no format 'int4_zp' for a weight \(method gptq\); it has .*int4_g32,.*mxfp4"
-    with pytest.raises(InputError, match=said):
-        export_task(tiny, Assignment.of(layers), evaluator)
     layers["to_k"] = LayerFormats(activation="int4_g32", weight="int8")
-    with pytest.raises(InputError, match=r"has no format 'int4_g32' for an activation; it has .*mxfp4"):
-        export_task(tiny, Assignment.of(layers), evaluator)
-
-
-def test_a_scale_per_token_is_refused_with_what_can_be_exported(tiny: CustomTask, evaluator: Evaluator) -> None:
-    layers = dict(assign(evaluator, "int8").layers)
-    layers["to_k"] = LayerFormats(activation="int8_token", weight="int8")
-    with pytest.raises(InputError, match=r"layer 'to_k': .* would take 'int8_token' as 'int8' with a calibrated range"):
+    said = r"layer 'to_k': Brevitas has no format 'int4_g32' for an activation; it has .*int8_zp,.*mxfp4.*int8_token"
+    with pytest.raises(InputError, match=said):
         export_task(tiny, Assignment.of(layers), evaluator)
 
 
@@ -195,7 +197,7 @@ def test_written_network_is_read_again(study: Path, tiny: CustomTask, evaluator:
     assert facts["psnr_db"] > 60
     assert facts["layers"] == len(evaluator.layers)
     network = load_brevitas(facts["path"])
-    assignment = assign(evaluator, "int8", "int4:fp8_e4m3", "mxfp4 + gptq")
+    assignment = assign(evaluator, *MIXED)
     with torch.inference_mode():
         assert output_psnr_db(tiny.run(network), evaluator.outputs(assignment)) > 60
 
@@ -228,10 +230,16 @@ def test_manifest_says_formats_ranges_and_versions(study: Path, evaluator: Evalu
     assert (manifest["design"], manifest["study"]) == ("daaaa1111", "small")
     assert set(manifest["formats"]) == set(evaluator.layers)
     assert manifest["brevitas"]
-    layer = next(iter(manifest["ranges"]))
-    operand, amax = next(iter(manifest["ranges"][layer].items()))
-    fmt = get_format(manifest["formats"][layer]["activation"])
-    assert manifest["scales"][layer][operand] == pytest.approx(amax / fmt.max_value)
+    for layer, operands in manifest["ranges"].items():
+        for operand, amax in operands.items():
+            formats = manifest["formats"][layer]
+            fmt = get_format(formats[operand] if operand in ("key", "value") else formats["activation"])
+            wanted = (amax[1] - amax[0]) / 255 if fmt.name == "int8_zp" else amax / fmt.max_value
+            assert manifest["scales"][layer][operand] == pytest.approx(wanted)
+    provenance = json.loads((path / "PROVENANCE.json").read_text())
+    assert provenance["proof"]["sqnr_db"] > 60
+    assert set(provenance["files"]) == {"manifest.json", "model.safetensors"}
+    assert provenance["layers"]["conv"]["sha256"]["codes"]
 
 
 def test_unknown_design_offers_the_nearest(study: Path, tmp_path: Path) -> None:
@@ -249,7 +257,10 @@ def test_network_that_differs_is_not_written(study: Path, tmp_path: Path, monkey
     real = bundle.operand_ranges
 
     def wrong(*args: Any) -> Any:
-        return {layer: {name: amax * 1.3 for name, amax in named.items()} for layer, named in real(*args).items()}
+        return {
+            layer: {name: amax if isinstance(amax, tuple) else amax * 1.3 for name, amax in named.items()}
+            for layer, named in real(*args).items()
+        }
 
     monkeypatch.setattr(bundle, "operand_ranges", wrong)
     with pytest.raises(CodesignError, match="differs from the measured one"):
