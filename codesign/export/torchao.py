@@ -1,7 +1,9 @@
 """A network with tensors of torchao in place of its weights, and lowered to ExecuTorch where that is installed.
 
 ``model.safetensors``  every parameter and buffer, in torchao's layout for safetensors (`torchao.prototype.safetensors`)
-``torchao.json``       the configuration of each module (`FqnToConfig`), as torchao and transformers write it
+``torchao.json``       the configuration of each module (`FqnToConfig`), as torchao writes it
+``config.json``        of a network from a directory of transformers or diffusers: what ``from_pretrained`` needs; the
+                       weights are ``diffusion_pytorch_model.safetensors`` there, if the directory is of diffusers
 ``model.pte``          the network for ExecuTorch with XNNPACK, if ``executorch`` can be imported
 
 `load_torchao` reads it again. The program of ``torch.export`` is not written: the .pt2 of this torch holds pickles. Who
@@ -25,12 +27,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from codesign.errors import InputError
-from codesign.export import executorch
+from codesign.export import executorch, torchao_directory
 from codesign.export.networks import deviations
 from codesign.export.origin import Origin
 from codesign.export.proof import Proof, check_sqnr, sqnr_db
 from codesign.export.scored import Call, ScoredLayer, ScoredNetwork
 from codesign.export.torchao_config import config_of
+from codesign.export.torchao_directory import library_of
 from codesign.export.torchao_tensors import PER_TOKEN, check_modules, check_tensor, quantized_layers, tensor_of
 from codesign.files import write_atomic
 from codesign.formats import get_format
@@ -59,10 +62,12 @@ def write(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
     with calm(), _no_warnings():
         from torchao.core.config import config_to_dict
 
-        save(network, folder / WEIGHTS)
+        library = library_of(network, origin)
+        save(network, folder / weights_file(library))
         content = {"schema_version": 1, "config": config_to_dict(config_of(network))}
         write_atomic(folder / CONFIG, json.dumps(content, indent=1) + "\n")
         module = load_torchao(folder, copy.deepcopy(network.module))
+        packages: tuple[str, ...] = ("torchao", "safetensors", *((library,) if library else ()))
         count = 0
         for layer in quantized_layers(network):
             check_tensor(network, layer, module.get_submodule(layer.name).weight)
@@ -72,9 +77,29 @@ def write(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
         least, found = compare_layers(network, module, calls)
         check_sqnr(found, min(EXACT_DB, loss - ROOM_DB), "torchao")
         told = list(deviations(get_target("torchao"), network)) + _saturation(network)
+        if library is not None:
+            told += _as_directory(network, library, origin, calls, folder, loss)
         told += executorch.write(network, module, calls, folder, loss - ROOM_DB)
-    packages = ("torchao", "safetensors", *executorch.packages(folder))
+    packages += executorch.packages(folder)
     return Proof("torchao", count, found, len(calls), loss, tuple(told), packages, least)
+
+
+def _as_directory(
+    network: ScoredNetwork, library: str, origin: Origin, calls: list[Call], folder: Path, loss: float
+) -> list[str]:
+    """Make a folder one that its library loads, and load it; what there is to say of it."""
+    reason = torchao_directory.refusal(network)
+    if reason is not None:
+        return [f"no directory of {library}: {reason}"]
+    torchao_directory.write_config(network, library, origin, folder)
+    found = compared(torchao_directory.opened(network, folder), calls)
+    check_sqnr(found, min(EXACT_DB, loss - ROOM_DB), f"{library} with torchao")
+    return torchao_directory.hint(library)
+
+
+def weights_file(library: str | None) -> str:
+    """The name of the weights in a folder, which the libraries have rules for."""
+    return torchao_directory.WEIGHTS.get(library or "", WEIGHTS)
 
 
 def save(network: ScoredNetwork, file: Path) -> None:
@@ -105,7 +130,8 @@ def load_torchao(folder: Path | str, module: nn.Module) -> nn.Module:
     """
     from torchao.prototype.safetensors.safetensors_support import unflatten_tensor_state_dict
 
-    file = Path(folder) / WEIGHTS
+    files = [Path(folder) / name for name in dict.fromkeys((WEIGHTS, *torchao_directory.WEIGHTS.values()))]
+    file = next((each for each in files if each.is_file()), files[0])
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterator
 
 # transformers and diffusers import torchao where it is installed. It tells, each time, which of its CUDA kernels do not
-# load on this machine, and torch warns of how torchao registers its enumerations.
-_LOGGERS = ("torchao", "torch.utils._pytree")
+# load on this machine, torch warns of how torchao registers its enumerations, and diffusers of classes that are gone.
+_LOGGERS = ("torchao", "torch.utils._pytree", "diffusers.quantizers.torchao")
 
 
 @contextlib.contextmanager
