@@ -21,6 +21,11 @@ from codesign.targets import get_target
 PROGRAM = "model.pte"
 
 
+def installed() -> bool:
+    """Whether ExecuTorch can be imported."""
+    return importlib.util.find_spec("executorch") is not None
+
+
 def packages(folder: Path) -> tuple[str, ...]:
     """The package that made the program of a folder, if it has one."""
     return ("executorch",) if (folder / PROGRAM).exists() else ()
@@ -32,7 +37,7 @@ def write(network: ScoredNetwork, module: nn.Module, calls: list[Call], folder: 
     module: the network with tensors of torchao, which is lowered for the shapes of the first of `calls`.
     least_db: SQNR of outputs, against the scored network, below which nothing is written.
     """
-    if importlib.util.find_spec("executorch") is None:
+    if not installed():
         return [f"no {PROGRAM}: executorch is not installed"]
     from codesign.export.networks import check_network
 

@@ -34,7 +34,14 @@ from codesign.export.proof import Proof, check_sqnr, sqnr_db
 from codesign.export.scored import Call, ScoredLayer, ScoredNetwork
 from codesign.export.torchao_config import config_of
 from codesign.export.torchao_directory import library_of
-from codesign.export.torchao_tensors import PER_TOKEN, check_modules, check_tensor, quantized_layers, tensor_of
+from codesign.export.torchao_tensors import (
+    PER_TOKEN,
+    cast_layers,
+    check_modules,
+    check_tensor,
+    quantized_layers,
+    tensor_of,
+)
 from codesign.files import write_atomic
 from codesign.formats import get_format
 from codesign.models.directories.imports import calm
@@ -110,6 +117,9 @@ def save(network: ScoredNetwork, file: Path) -> None:
     for layer in quantized_layers(network):
         assert layer.parameter is not None
         state[layer.parameter] = tensor_of(network, layer)
+    for layer in cast_layers(network):
+        assert layer.parameter is not None
+        state[layer.parameter] = network.values(layer.name).float()
     parts = {name: x for name, x in state.items() if "." in name}  # torchao splits names at a dot
     tensors, metadata = flatten_tensor_state_dict(parts)
     own = {

@@ -25,7 +25,6 @@ from codesign.formats import Format
 from codesign.formats.format import Quantized
 
 _LAYERS = (nn.Linear, nn.Conv2d)  # whose weights torchao's tensors dispatch
-_FLOAT = "fp32"
 PER_TOKEN = ("int8_zp_token", "int8_token")  # activations; the second ones are rounded as the first, see torchao.yaml
 
 
@@ -33,6 +32,13 @@ def quantized_layers(network: ScoredNetwork) -> Iterator[ScoredLayer]:
     """The layers whose weights become tensors of torchao."""
     for layer in network.layers.values():
         if layer.formats.weight is not None and not layer.weight_format.is_cast:
+            yield layer
+
+
+def cast_layers(network: ScoredNetwork) -> Iterator[ScoredLayer]:
+    """The layers whose weights are rounded to 16 bits, and kept as float32 numbers."""
+    for layer in network.layers.values():
+        if layer.formats.weight is not None and layer.weight_format.is_cast and layer.weight_format.name != "fp32":
             yield layer
 
 
@@ -44,6 +50,9 @@ def check_modules(network: ScoredNetwork) -> None:
             what = "no module of its own" if owner is None else f"a {type(owner).__name__}"
             known = " and ".join(kind.__name__ for kind in _LAYERS)
             raise InputError(f"layer '{layer.name}' is {what}, and torchao takes weights of {known}")
+    for layer in cast_layers(network):
+        if _owner(network, layer) is None:
+            raise InputError(f"layer '{layer.name}' is no module of its own, whose weight could be rounded alone")
 
 
 def _owner(network: ScoredNetwork, layer: ScoredLayer) -> nn.Module | None:
@@ -140,7 +149,7 @@ def _float8(q: Quantized, operand: Operand, dtype: torch.dtype) -> Tensor:
 
     kernel, matmul = KernelPreference.TORCH, Float8MMConfig()
     activations = None
-    if operand.format.name != _FLOAT:
+    if not operand.format.is_cast:
         activations = QuantizeTensorToFloat8Kwargs(
             float8_type(operand.format), PerRow(), matmul, kernel_preference=kernel
         )
