@@ -55,8 +55,8 @@ CALLS = 2
 # become the other one, and saturates calibrated int8 at -128.
 EXACT_DB, ROUNDED_DB = 90.0, 40.0
 # A later layer rounds what differs by then: the outputs of the networks are apart by no more than rounding itself, the
-# scored network from the float one, with room for two roundings of the same size.
-ROOM_DB = 3.0
+# scored network from the float one, with room for two roundings of the same size (3 dB) and for chance.
+ROOM_DB = 6.0
 
 
 def write(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
