@@ -27,6 +27,7 @@ class Exporter(Protocol):
 _NETWORKS = (
     NetworkExporter("assignment", "codesign.export.plain:write_assignment"),
     NetworkExporter("json", "codesign.export.plain:write_json"),
+    NetworkExporter("gguf", "codesign.export.gguf:write", target="llama.cpp", packages=("gguf",), extra="transformers"),
 )
 OWN: Mapping[str, Exporter] = MappingProxyType(
     {"brevitas": export_brevitas, "rtl": export_rtl, **{each.name: each for each in _NETWORKS}}
