@@ -88,9 +88,8 @@ def write(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
     told = (*deviations(get_target("llama.cpp"), network), *_own_deviations(network, model, untold))
     if not installed():
         return Proof("gguf", layers, deviations=(*told, "llama.cpp did not run it here"), packages=("gguf",))
-    return check_outputs(
-        network, path, Proof("llama.cpp", layers, deviations=told, packages=("gguf", "llama-cpp-python"))
-    )
+    proof = Proof("llama.cpp", layers, deviations=told, packages=("gguf", "llama-cpp-python"))
+    return check_outputs(network, path, proof, most=model.window)
 
 
 # ---- its tensors --------------------------------------------------------------------------------
