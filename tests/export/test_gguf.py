@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,16 @@ def network(folder: Path) -> ScoredNetwork:
 @pytest.fixture(scope="module")
 def mixed(folder: Path, network: ScoredNetwork) -> WrittenNetwork:
     return export(network, folder, "llama", "mixed")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_random_legal_design_loads(folder: Path, network: ScoredNetwork, seed: int) -> None:
+    drawn, pairs = random.Random(seed), {}
+    for name, layer in network.layers.items():
+        row = drawn.choice([each for each in get_target("llama.cpp").formats if layer.kind in each.kinds])
+        pairs[name] = f"{drawn.choice(row.weights)}:{drawn.choice([*row.activations, *row.finer])}"
+    pairs = dict(sorted(pairs.items(), reverse=True))  # the attention's name is the beginning of its projections'
+    assert export(scored(network.task, pairs), folder, "llama", "drawn")["layers"] == len(pairs)
 
 
 def test_a_mixed_design_has_a_type_for_each_tensor(mixed: WrittenNetwork) -> None:
