@@ -30,6 +30,7 @@ _NETWORKS = (
     NetworkExporter(
         "torchao", "codesign.export.torchao:write", target="torchao", packages=("torchao",), extra="torchao"
     ),
+    NetworkExporter("gguf", "codesign.export.gguf:write", target="llama.cpp", packages=("gguf",), extra="transformers"),
 )
 OWN: Mapping[str, Exporter] = MappingProxyType(
     {"brevitas": export_brevitas, "rtl": export_rtl, **{each.name: each for each in _NETWORKS}}

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from codesign.errors import InputError, nearest
 from codesign.formats import Format, FormatPair, get_format
@@ -45,6 +45,7 @@ class Formats(Written):
     finer: dict[str, str] = {}  # that loses less than what was scored: proposed by a search like `activations`
     approximated: dict[str, str] = {}  # that may lose more: never proposed
     ragged: bool = False  # whether a last block may be shorter than the others
+    multiple: PositiveInt = 1  # of which a layer's inputs are, where that is more than a block
 
     @field_validator("weights", "activations")
     @classmethod
@@ -97,9 +98,10 @@ class Target(Written):
             known = ", ".join(dict.fromkeys(name for row in fitting for name in (*row.activations, *row.finer)))
             return f"{self.name} has no activations '{activation}' with weights '{weight}'; it has {known}"
         block = _block(get_format(weight))
-        if not any(row.ragged for row in taken) and any(run % block for run in layer.runs):
-            run = next(run for run in sorted(layer.runs) if run % block)
-            return f"{self.name} needs whole blocks: {run} inputs are no multiple of the {block} of '{weight}'"
+        whole = min(1 if row.ragged else max(block, row.multiple) for row in taken)
+        if any(run % whole for run in layer.runs):
+            run = next(run for run in sorted(layer.runs) if run % whole)
+            return f"{self.name} needs whole blocks: {run} inputs are no multiple of the {whole} of '{weight}'"
         return None
 
     def instead(self, layer: Layer, pair: FormatPair) -> str | None:
