@@ -27,6 +27,13 @@ class Exporter(Protocol):
 _NETWORKS = (
     NetworkExporter("assignment", "codesign.export.plain:write_assignment"),
     NetworkExporter("json", "codesign.export.plain:write_json"),
+    NetworkExporter(
+        "compressed-tensors",
+        "codesign.export.compressed_tensors:write",
+        target="vllm",
+        packages=("compressed_tensors", "transformers"),
+        extra="compressed-tensors",
+    ),
 )
 OWN: Mapping[str, Exporter] = MappingProxyType(
     {"brevitas": export_brevitas, "rtl": export_rtl, **{each.name: each for each in _NETWORKS}}
