@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,10 +17,9 @@ from codesign.models.directories.safety import check_inside
 SHARD_BYTES = 5_000_000_000
 _KEPT = (".json", ".jinja", ".md", ".model", ".spm", ".tiktoken", ".txt")  # of tokenizers, processors, configurations
 _WEIGHTS = (".safetensors",)
-_INDEX = ".safetensors.index.json"
+_INDEX = ".safetensors.index"  # in the name of what says which shard holds a weight
 _MOST_BYTES = 256 << 20  # of one file that holds no weights
 _DEEPEST = 4  # folders in folders
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def copy_files(source: Path, target: Path) -> list[str]:
@@ -48,7 +46,7 @@ def _copied(folder: Path, target: Path, root: Path, suffixes: tuple[str, ...], *
             if deep and len(path.relative_to(root).parts) <= _DEEPEST:
                 yield from _copied(path, target / path.name, root, suffixes, deep=True)
             continue
-        if path.suffix not in suffixes or (path.name.endswith(_INDEX) and ".safetensors" not in suffixes):
+        if path.suffix not in suffixes or (_INDEX in path.name and _WEIGHTS[0] not in suffixes):
             continue
         size = path.stat().st_size
         if path.suffix not in _WEIGHTS and size > _MOST_BYTES:
@@ -59,13 +57,20 @@ def _copied(folder: Path, target: Path, root: Path, suffixes: tuple[str, ...], *
 
 
 def write_shards(
-    folder: Path, tensors: Iterable[tuple[str, Tensor]], stem: str = "model", most: int = SHARD_BYTES
+    folder: Path,
+    tensors: Iterable[tuple[str, Tensor]],
+    stem: str = "model",
+    *,
+    variant: str | None = None,
+    most: int = SHARD_BYTES,
 ) -> list[Path]:
     """Write tensors to ``STEM.safetensors``, or in shards of at most `most` bytes with their index; the files.
 
-    No more than a shard is in memory.
+    No more than a shard is in memory. variant: what diffusers has in the names besides, such as fp16.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    index_name = f"{stem}.safetensors.index{f'.{variant}' if variant else ''}.json"
+    stem = f"{stem}.{variant}" if variant else stem
     shards: list[list[str]] = []
     part: dict[str, Tensor] = {}
     size = total = 0
@@ -93,12 +98,5 @@ def write_shards(
         places |= dict.fromkeys(names, file.name)
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
-        write_atomic(folder / f"{stem}{_INDEX}", json.dumps(index, indent=1) + "\n")
+        write_atomic(folder / index_name, json.dumps(index, indent=1) + "\n")
     return files
-
-
-def stem_of(folder: Path, default: str) -> str:
-    """What the weights of a directory are called, without a variant or the number of a shard."""
-    for file in sorted(folder.glob("*.safetensors")):
-        return _SHARD.sub("", file.name.removesuffix(".safetensors")).partition(".")[0]
-    return default

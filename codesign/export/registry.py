@@ -34,6 +34,9 @@ _NETWORKS = (
         packages=("compressed_tensors", "transformers"),
         extra="compressed-tensors",
     ),
+    NetworkExporter(
+        "diffusers", "codesign.export.diffusers_directory:write", packages=("diffusers",), extra="diffusers"
+    ),
 )
 OWN: Mapping[str, Exporter] = MappingProxyType(
     {"brevitas": export_brevitas, "rtl": export_rtl, **{each.name: each for each in _NETWORKS}}

@@ -20,7 +20,7 @@ _SIDES = ("sample_size", "image_size", "height", "width")
 _LONGEST_SIDE = 1 << 16
 _MOST_STEPS = 1_000_000  # of training, for which a scheduler keeps tables
 _LARGEST = 2**31 - 1  # of any size; float limits such as 1e30 are no sizes
-_INDEX = ".safetensors.index.json"
+_INDEX = ".safetensors.index"
 _MOST_HEADER = 100 << 20  # bytes of the header of a safetensors file, the library's own limit
 _MORE = 2  # times as many weights as the files hold: tied ones, and what a library fills in
 
@@ -38,7 +38,7 @@ def check_directory(folder: Path, parts: bool = False) -> None:
                 check_directory(path)
         elif path.suffix == ".safetensors":
             elements_of(path)
-        elif path.name.endswith(_INDEX):
+        elif _INDEX in path.name and path.suffix == ".json":
             _check_index(path)
         elif path.name in ("tokenizer_config.json", "preprocessor_config.json"):
             check_code(path, read_json(path))

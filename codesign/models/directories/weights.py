@@ -40,7 +40,7 @@ def load_weights(cls: Any, config: Any, folder: Path, gguf: str, memory_gib: flo
         empty = _empty(cls, config)
         with reading(folder):
             return streamed(empty, folder, None if _of_diffusers(cls) else converted_sources(empty, folder))
-    more: dict[str, object] = {"gguf_file": gguf} if gguf else {"use_safetensors": True, "variant": _variant(folder)}
+    more: dict[str, object] = {"gguf_file": gguf} if gguf else {"use_safetensors": True, "variant": variant_of(folder)}
     if _of_diffusers(cls):
         more["torch_dtype"] = torch.float32
     else:
@@ -80,7 +80,7 @@ def _of_diffusers(cls: Any) -> bool:
     return str(cls.__module__).partition(".")[0] == "diffusers"
 
 
-def _variant(folder: Path) -> str | None:
+def variant_of(folder: Path) -> str | None:
     """The variant that a file's name says, such as fp16, where there is no file without one."""
     stems = [_SHARD.sub("", file.name.removesuffix(".safetensors")) for file in sorted(folder.glob("*.safetensors"))]
     found = [stem.partition(".")[2] for stem in stems]
