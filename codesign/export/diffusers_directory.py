@@ -40,9 +40,7 @@ def write(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
     source = origin.directory
     cls: Any = type(network.module)
     if origin.library != "diffusers" or source is None or not str(cls.__module__).startswith("diffusers."):
-        raise InputError(
-            f"'{origin.spec.task}' is no denoiser of a diffusers directory: its {cls.__name__} goes elsewhere"
-        )
+        raise InputError(f"'{origin.spec.task}' gives no network of a diffusers directory, but a {cls.__name__}")
     part = ""
     if (source / INDEX).is_file():
         part = pipeline(source).denoiser().folder.name
