@@ -21,9 +21,10 @@ from torch import Tensor
 
 from codesign.models.directories.data import read_text, windows
 from examples.public.download import cache
+from examples.public.smollm2 import PROMPT, written
 
-PROMPT = "Rewrite this politely: I will not come to your meeting, it is a waste of my time."
 SEQUENCES, LENGTH = 8, 128  # as examples/public/deploy.yaml and search_spaces/public.yaml have them
+NEW_TOKENS = 40
 
 Logits = Callable[[Tensor], Tensor]  # of tokens [1, n], [1, n, vocabulary]
 
@@ -46,19 +47,14 @@ def scored_windows(tokenizer: Any, text: Path, sequences: int = SEQUENCES, lengt
 
 
 def of_directory(folder: Path, text: Path, dtype: torch.dtype | str = "auto") -> dict[str, Any]:
-    """Perplexity of a compressed-tensors or plain directory in transformers, and 40 tokens that it writes."""
+    """Perplexity of a directory in transformers, quantized or not, and what it writes."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, **options)
     module: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options).eval()
     found = perplexity(lambda ids: module(input_ids=ids, use_cache=False).logits, scored_windows(tokenizer, text))
-    asked = tokenizer.apply_chat_template(
-        [{"role": "user", "content": PROMPT}], add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
-    with torch.no_grad():
-        written = module.generate(**asked, max_new_tokens=40, do_sample=False)
-    answer = tokenizer.decode(written[0, asked["input_ids"].shape[1] :], skip_special_tokens=True)
+    answer = written(module, tokenizer, PROMPT, chat=tokenizer.chat_template is not None, tokens=NEW_TOKENS)
     return {"perplexity": found, "dtype": str(module.dtype).removeprefix("torch."), "text": answer.strip()}
 
 

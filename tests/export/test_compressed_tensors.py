@@ -26,11 +26,14 @@ from codesign.models.custom import CustomTask
 from codesign.models.directories import TaskOptions
 from codesign.quality import Evaluator
 from codesign.targets import get_target
+from examples.public import perplexity
 from tests.export.networks import export, scored
 from tests.models.directories.networks import TEXT_FILE, write_network
 
 pytest.importorskip("compressed_tensors", reason="codesign[compressed-tensors] is not installed")
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+SEQUENCES, LENGTH = 2, 16
 MIXED = {
     "q_proj": "int8",
     "k_proj": "int8",
@@ -55,7 +58,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def llama(directory: Path) -> Evaluator:
-    options = TaskOptions(data=str(directory.parent / "words.txt"), sequences=2, length=16)
+    text = str(directory.parent / "words.txt")
+    options = TaskOptions(data=text, calibration=text, sequences=SEQUENCES, length=LENGTH)
     return Evaluator(load_task(f"transformers:{directory}", options=options))
 
 
@@ -66,8 +70,6 @@ def written(network: ScoredNetwork, directory: Path, folder: Path) -> dict[str, 
 
 
 def test_a_mixed_design_is_a_transformers_directory_again(llama: Evaluator, directory: Path, tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     folder = tmp_path / "out"
     found = written(scored(llama, MIXED, "int8_g32:int8_token"), directory, folder)
     assert found["proof"]["layers"] == 15  # type: ignore[index]
@@ -80,6 +82,24 @@ def test_a_mixed_design_is_a_transformers_directory_again(llama: Evaluator, dire
     module = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
     prompt = torch.arange(8)[None]
     assert module.generate(prompt, max_new_tokens=4, do_sample=False).shape == (1, 12)
+
+
+def test_the_perplexity_of_a_directory_is_the_one_that_was_scored(
+    llama: Evaluator, directory: Path, tmp_path: Path
+) -> None:
+    network = scored(llama, {}, "int4_g32:fp32")
+    written(network, directory, tmp_path / "out")
+    tokens = perplexity.scored_windows(
+        AutoTokenizer.from_pretrained(directory), directory.parent / "words.txt", SEQUENCES, LENGTH
+    )
+    module = AutoModelForCausalLM.from_pretrained(tmp_path / "out", local_files_only=True)
+    found = perplexity.perplexity(lambda ids: module(input_ids=ids).logits, tokens)
+    wanted, other = (
+        next(each.value for each in llama.metrics(each.assignment) if each.metric == "perplexity")
+        for each in (network, scored(llama, {}, "int8"))
+    )
+    assert found == pytest.approx(wanted, rel=1e-4)
+    assert found != pytest.approx(other, rel=1e-4)
 
 
 def test_formats_of_four_and_eight_bits_in_blocks_are_held(llama: Evaluator, directory: Path, tmp_path: Path) -> None:
