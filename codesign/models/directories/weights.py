@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -99,7 +100,8 @@ def _empty(cls: Any, config: Any) -> nn.Module:
 def _weights_of(cls: Any, config: Any) -> int:
     """How many weights a network has, found without memory for them; 0 if it cannot be made so."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             module = cls.from_config(config) if _of_diffusers(cls) else cls._from_config(deepcopy(config))
     except NotImplementedError:  # it looks at numbers that it makes
         return 0
