@@ -46,7 +46,8 @@ def _copied(folder: Path, target: Path, root: Path, suffixes: tuple[str, ...], *
             if deep and len(path.relative_to(root).parts) <= _DEEPEST:
                 yield from _copied(path, target / path.name, root, suffixes, deep=True)
             continue
-        if path.suffix not in suffixes or (_INDEX in path.name and _WEIGHTS[0] not in suffixes):
+        index_of_nothing = ".index." in path.name and not (_INDEX in path.name and _WEIGHTS[0] in suffixes)
+        if path.suffix not in suffixes or index_of_nothing:
             continue
         size = path.stat().st_size
         if path.suffix not in _WEIGHTS and size > _MOST_BYTES:

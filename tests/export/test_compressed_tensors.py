@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,17 @@ def test_a_head_that_is_quantized_is_no_longer_tied(llama: Evaluator, directory:
     ]
     assert ties == [True, False]
     assert "lm_head.weight" not in load_file(tmp_path / "tied" / "model.safetensors")
+
+
+def test_a_large_network_is_written_in_shards(
+    llama: Evaluator, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporter, "write_shards", partial(exporter.write_shards, most=100_000))
+    written(scored(llama, {}, "int8_g32:fp32"), directory, tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
+    files = sorted(tmp_path.glob("out/*.safetensors"))
+    assert {file.name for file in files} == set(index["weight_map"].values())
+    assert len(files) > 2
 
 
 PAIRS = [
