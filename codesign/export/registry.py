@@ -31,6 +31,16 @@ _NETWORKS = (
         "torchao", "codesign.export.torchao:write", target="torchao", packages=("torchao",), extra="torchao"
     ),
     NetworkExporter("gguf", "codesign.export.gguf:write", target="llama.cpp", packages=("gguf",), extra="transformers"),
+    NetworkExporter(
+        "compressed-tensors",
+        "codesign.export.compressed_tensors:write",
+        target="vllm",
+        packages=("compressed_tensors", "transformers"),
+        extra="compressed-tensors",
+    ),
+    NetworkExporter(
+        "diffusers", "codesign.export.diffusers_directory:write", packages=("diffusers",), extra="diffusers"
+    ),
 )
 OWN: Mapping[str, Exporter] = MappingProxyType(
     {"brevitas": export_brevitas, "rtl": export_rtl, **{each.name: each for each in _NETWORKS}}

@@ -23,6 +23,7 @@ from codesign.models.directories.diffusers_files import INDEX, Network, Pipeline
 from codesign.models.directories.diffusion_data import BATCH, SamplerData
 from codesign.models.directories.image_metrics import metrics
 from codesign.models.directories.options import TaskOptions
+from codesign.models.directories.safety import check_directory
 from codesign.models.directories.sampler import LCM_STEPS, NOISE, STEPS, Sampler, check_sampled, nested
 from codesign.models.directories.weights import machine_memory
 from codesign.workload import Workload
@@ -39,6 +40,7 @@ def load(path: Path, name: str, options: TaskOptions, base: Path) -> CustomTask:
             raise InputError(f"{key}: goes with text, and '{path}' holds a network of images")
     if path.is_file():
         raise InputError(f"'{path}' is a file; give the directory that holds {INDEX} or config.json")
+    check_directory(path, parts=(path / INDEX).is_file())
     if (path / INDEX).is_file():
         return _load_pipeline(pipeline(path), name, options, base)
     if not (path / "config.json").is_file():

@@ -14,6 +14,7 @@ from torch import nn
 from codesign.errors import InputError, nearest
 from codesign.files import read_text
 from codesign.jsonio import parse_json, read_json
+from codesign.models.directories.safety import check_code, check_counts
 from codesign.models.directories.weights import load_weights, reading
 
 INDEX = "model_index.json"
@@ -110,6 +111,7 @@ class Pipeline:
         if not file.is_file():
             raise InputError(f"'{file.parent}' holds no {file.name}")
         written = parse_json(read_text(file), str(file), finite=False)  # DPM solvers write -Infinity
+        check_counts(file, written)
         wanted = str(written.get("_class_name", "")) if isinstance(written, Mapping) else ""
         known = [each for each in dir(diffusers) if each.endswith("Scheduler")]
         if wanted not in known:
@@ -137,8 +139,8 @@ def network(folder: Path) -> Network:
         kind = "a network of transformers" if isinstance(written, Mapping) and "model_type" in written else "no network"
         hint = f": give transformers:{folder}" if kind.endswith("transformers") else " of diffusers"
         raise InputError(f"'{file}' has no _class_name, it is {kind}{hint}")
-    if written.get("auto_map"):
-        raise InputError(f"'{folder}' brings code of its own (auto_map in config.json), which is not run")
+    check_code(file, written)
+    check_counts(file, written)
     name = _renamed(written)
     cls = getattr(diffusers, name, None)
     if not (inspect.isclass(cls) and issubclass(cls, nn.Module)):

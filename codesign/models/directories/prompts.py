@@ -13,6 +13,7 @@ from codesign.errors import InputError, nearest
 from codesign.jsonio import read_json
 from codesign.models.directories.data import read_text
 from codesign.models.directories.diffusers_files import Network, Pipeline, quiet
+from codesign.models.directories.safety import check_code, check_counts
 from codesign.models.directories.weights import load_weights, reading
 
 PROMPTS = (
@@ -141,8 +142,8 @@ def _text_network(folder: Path) -> tuple[Any, Any]:
 
     file = folder / "config.json"
     written = read_json(file) if file.is_file() else {}
-    if written.get("auto_map"):
-        raise InputError(f"'{folder}' brings code of its own (auto_map in config.json), which is not run")
+    check_code(file, written)
+    check_counts(file, written)
     names = written.get("architectures") or [""]
     cls = getattr(transformers, str(names[0]), None)
     if cls is None:

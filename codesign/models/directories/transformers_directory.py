@@ -20,6 +20,7 @@ from codesign.models.directories import image_metrics, text_metrics
 from codesign.models.directories.data import Split
 from codesign.models.directories.generation import language_work, show_texts
 from codesign.models.directories.options import Phases, TaskOptions
+from codesign.models.directories.safety import check_code, check_counts, check_directory
 from codesign.models.directories.weights import load_weights, reading
 from codesign.models.losses import Loss, Metric
 
@@ -66,6 +67,8 @@ def load(path: Path, name: str, options: TaskOptions, base: Path) -> CustomTask:
     """The task of a directory, or of one GGUF file in it, see `load_directory`."""
     with _quiet():
         folder, gguf = _place(path)
+        if not gguf:
+            check_directory(folder)
         kind = _kind(folder, gguf)
         module = load_weights(kind.cls, kind.config, folder, gguf, options.memory_gib)
     _check(kind, options)
@@ -141,8 +144,8 @@ def _kind(folder: Path, gguf: str) -> Kind:
     written = read_json(file)
     if not isinstance(written, Mapping):
         raise InputError(f"'{file}': expected a mapping of keys to values, found {type(written).__name__}")
-    if written.get("auto_map"):
-        raise InputError(f"'{folder}' brings code of its own (auto_map in config.json), which is not run")
+    check_code(file, written)
+    check_counts(file, written)
     if done := written.get("quantization_config"):
         how = done.get("quant_method", "") if isinstance(done, Mapping) else done
         raise InputError(f"'{file}': its weights are quantized already ({how}): give the network that they come from")
@@ -278,6 +281,8 @@ def _tokenizer(folder: Path, gguf: str) -> Any:
         raise InputError(
             f"'{folder}' holds no tokenizer: add its files, or give 'data' as an .npz or .safetensors of input_ids"
         )
+    if not gguf:
+        check_directory(place)
     more = {"gguf_file": gguf} if gguf else {}
     with reading(place), _quiet():
         return AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False, **more)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import nn
 
 from codesign.errors import CodesignError, EnvironmentProblem, InputError
 from codesign.models.directories.conversion import converted_sources
+from codesign.models.directories.safety import check_size
 from codesign.models.streaming import streamed, weightless
 
 GIB = 1 << 30
@@ -29,13 +32,16 @@ def load_weights(cls: Any, config: Any, folder: Path, gguf: str, memory_gib: flo
         other = any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth"))
         why = "only weights in pickles, which may run code: save it with safe_serialization" if other else "no weights"
         raise InputError(f"'{folder}' holds {why} (wanted: .safetensors)")
+    if not gguf:
+        with reading(folder):
+            check_size(folder, _weights_of(cls, config), cls.__name__)
     size = sum(each.stat().st_size for each in folder.glob("*.safetensors"))  # in float32 up to twice as much
     limit = memory_gib * GIB if memory_gib else _SHARE * machine_memory()
     if not gguf and 2 * size > limit and _float32_bytes(cls, config) > limit:
         empty = _empty(cls, config)
         with reading(folder):
             return streamed(empty, folder, None if _of_diffusers(cls) else converted_sources(empty, folder))
-    more: dict[str, object] = {"gguf_file": gguf} if gguf else {"use_safetensors": True, "variant": _variant(folder)}
+    more: dict[str, object] = {"gguf_file": gguf} if gguf else {"use_safetensors": True, "variant": variant_of(folder)}
     if _of_diffusers(cls):
         more["torch_dtype"] = torch.float32
     else:
@@ -75,7 +81,7 @@ def _of_diffusers(cls: Any) -> bool:
     return str(cls.__module__).partition(".")[0] == "diffusers"
 
 
-def _variant(folder: Path) -> str | None:
+def variant_of(folder: Path) -> str | None:
     """The variant that a file's name says, such as fp16, where there is no file without one."""
     stems = [_SHARD.sub("", file.name.removesuffix(".safetensors")) for file in sorted(folder.glob("*.safetensors"))]
     found = [stem.partition(".")[2] for stem in stems]
@@ -89,6 +95,17 @@ def _empty(cls: Any, config: Any) -> nn.Module:
             cls.from_config(config) if _of_diffusers(cls) else cls._from_config(config, dtype=torch.float32)
         )
     return found.eval()
+
+
+def _weights_of(cls: Any, config: Any) -> int:
+    """How many weights a network has, found without memory for them; 0 if it cannot be made so."""
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = cls.from_config(config) if _of_diffusers(cls) else cls._from_config(deepcopy(config))
+    except NotImplementedError:  # it looks at numbers that it makes
+        return 0
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _float32_bytes(cls: Any, config: Any) -> int:

@@ -134,7 +134,7 @@ CASES = {
     "a tokenizer with too many tokens": Case(few_tokens, "its network has 100"),
     "weights in pickles": Case(pickled, "only weights in pickles"),
     "no weights": Case(lambda f: without(f, "model.safetensors"), "holds no weights"),
-    "weights that are cut off": Case(cut, "cannot be read"),
+    "weights that are cut off": Case(cut, "is no whole safetensors file"),
     "a weight is missing": Case(lacking, "holds no 'model.layers.1.mlp.up_proj.weight' (1 weights"),
     "config.json is cut off": Case(lambda f: (f / "config.json").write_text('{"a": ') and {}, "broken JSON"),
     "config.json is a list": Case(lambda f: (f / "config.json").write_text("[1]") and {}, "expected a mapping"),
