@@ -105,10 +105,13 @@ def written(told: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("study", type=Path)
+    parser.add_argument("study", type=Path, nargs="?", default=Path("reports/studies/deploy"))
     parser.add_argument("--design", help="id of a design")
     parser.add_argument("--only", nargs="+", choices=list(RUNTIMES), default=list(RUNTIMES))
     asked = parser.parse_args()
+    if not asked.study.is_dir():
+        print(f"no study in {asked.study}: codesign search examples/public/deploy.yaml --out {asked.study}")
+        return
     front = load_study(asked.study).front
     design = front.design(asked.design) if asked.design else chosen(list(front))
     path = HERE / "deployment.json"
