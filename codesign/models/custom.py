@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from codesign.errors import InputError, nearest
-from codesign.models.batches import Batch, Batches, arrays, lengths, rows, samples
+from codesign.models.batches import Batch, Batches, arrays, lengths, samples
+from codesign.models.batches import rows as rows_of
 from codesign.models.distances import divergence, mean_squares
 from codesign.models.losses import Function, Loss, Metric, spans_decades, squared_error
 from codesign.models.task import Example, Outputs, Part, Samples, Scale, Task
@@ -221,20 +222,28 @@ class CustomTask(Task):
 
     def part(self) -> Part | None:
         """The first third of the samples; None with a loss that may close over labels of all samples."""
+        total = self.sample_count()
+        smaller = self.some(range(total // 3)) if total >= _LEAST_WHOLE else None
+        return None if smaller is None else Part(smaller, np.arange(total // 3), total // 3 / total)
+
+    def sample_count(self) -> int:
+        """Samples of all batches; 0 of a single one with a loss that may close over labels of all its samples."""
         batches = list(self.evaluation)
-        counts = [self._samples(batch) for batch in batches]
-        total = sum(counts)
-        if total < _LEAST_WHOLE or (len(batches) == 1 and self.loss.function is not squared_error):
+        if len(batches) == 1 and self.loss.function is not squared_error:
+            return 0
+        return sum(self._samples(batch) for batch in batches)
+
+    def some(self, rows: Sequence[int]) -> CustomTask | None:
+        if not self.sample_count():
             return None
-        wanted, taken = total // 3, list[Batch]()
-        for batch, count in zip(batches, counts, strict=True):
-            left = wanted - sum(counts[: len(taken)])
-            if left <= 0:
-                break
-            inputs, labels = (rows(each, slice(left), count) for each in (batch.inputs, batch.labels))
-            taken.append(Batch(inputs, labels))
-        smaller = self._with(taken)
-        return Part(smaller, np.arange(wanted), wanted / total)
+        wanted, before, taken = torch.tensor(rows), 0, list[Batch]()
+        for batch in self.evaluation:
+            count = self._samples(batch)
+            own = wanted[(wanted >= before) & (wanted < before + count)] - before
+            before += count
+            if len(own):
+                taken.append(Batch(*(rows_of(each, own, count) for each in (batch.inputs, batch.labels))))
+        return self._with(taken)
 
     def _with(self, evaluation: list[Batch]) -> CustomTask:
         """The same task with other evaluation data, scored on the same scale."""
@@ -257,7 +266,7 @@ class CustomTask(Task):
             return self._work(self)
         batch = self.evaluation.first()
         count = self._samples(batch)
-        first = self._traced(rows(batch.inputs, slice(1), count), "warn")
+        first = self._traced(rows_of(batch.inputs, slice(1), count), "warn")
         if not first.unread:
             return first
         whole = self._traced(batch.inputs, self.unseen)

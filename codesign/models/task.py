@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -170,6 +170,17 @@ class Task(abc.ABC):
         ``truth``, in the same order.
         """
         return {}
+
+    def sample_count(self) -> int:
+        """How many samples the deciding metric has; 0 if `some` cannot take them apart."""
+        return 0
+
+    def some(self, rows: Sequence[int]) -> Task | None:
+        """The same network with some evaluation samples only; None if they cannot be taken apart.
+
+        rows: of the ``Samples.values`` of the deciding metric, ascending.
+        """
+        return None
 
     def part(self) -> Part | None:
         """About a third of the deciding samples, to reject hopeless assignments early; None if all are needed."""

@@ -13,7 +13,7 @@ import copy
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,8 @@ _USERS = {
     "workload": "forward pass of one sample",
     "data_arrays": "data",
     "part": "part",
+    "some": "part",
+    "sample_count": "data",
     "found_scale": "metric",
     "examples": "examples",
 }
@@ -104,7 +106,14 @@ def _watched(task: Task, spec: str) -> Task:
         found = part()
         return None if found is None else replace(found, task=_watched(found.task, spec))
 
-    task.part = watched_part  # type: ignore[method-assign]  # as the methods above
+    some = task.some
+
+    @functools.wraps(some)
+    def watched_some(rows: Sequence[int]) -> Task | None:
+        found = some(rows)
+        return None if found is None else _watched(found, spec)
+
+    task.part, task.some = watched_part, watched_some  # type: ignore[method-assign]  # as the methods above
     vars(task)[_WATCHED] = spec
     return task
 

@@ -112,7 +112,7 @@ class Evaluator:
     def batches(self, assignment: Assignment, *, full: bool = False, task: Task | None = None) -> Iterator[Outputs]:
         """`outputs` batch by batch; task: the one that runs, if it is a part of this evaluator's."""
         self.check(assignment)
-        yield from _steps(lambda: self.network.under(assignment), task or self.task, self.quantized.module, full)
+        yield from steps(lambda: self.network.under(assignment), task or self.task, self.quantized.module, full)
 
     def reference(self, *, full: bool = False) -> list[Outputs]:
         """Outputs of the float network for every batch, computed once, by the same kernels as the quantized network."""
@@ -126,7 +126,7 @@ class Evaluator:
         return self._floating(self.task)
 
     def _floating(self, task: Task, *, full: bool = False) -> Iterator[Outputs]:
-        yield from _steps(lambda: opened(task.module), task, task.module, full)
+        yield from steps(lambda: opened(task.module), task, task.module, full)
 
     def check(self, assignment: Assignment) -> None:
         """Raise InputError unless `assignment` covers exactly this network's layers, with known formats."""
@@ -192,10 +192,10 @@ class Evaluator:
         return qualities
 
 
-def _steps(
-    context: Callable[[], AbstractContextManager[nn.Module]], task: Task, module: nn.Module, full: bool
+def steps(
+    context: Callable[[], AbstractContextManager[object]], task: Task, module: nn.Module, full: bool
 ) -> Iterator[Outputs]:
-    """The outputs of a module on a task's batches, each computed within the context; between them it is left."""
+    """Outputs of a module on a task's batches, each computed within the context; between them it is left."""
     steps = task.batches(module, full=full)
     while True:
         with torch.no_grad(), context():

@@ -16,6 +16,7 @@ class Contraction:
     m: str  # rows
     n: str  # columns
     k: str  # contracted
+    out: str  # labels of the result
 
     def axes(self) -> tuple[int, int]:
         """The innermost contracted axis of `a`, and the axis of `b` with the same label."""
@@ -24,7 +25,7 @@ class Contraction:
 
     def swapped(self) -> Contraction:
         """The same product with the operands exchanged."""
-        return Contraction(self.b, self.a, self.batch, self.n, self.m, self.k)
+        return Contraction(self.b, self.a, self.batch, self.n, self.m, self.k, self.out)
 
 
 @lru_cache(maxsize=1024)
@@ -53,6 +54,7 @@ def contraction(equation: str, a_ndim: int, b_ndim: int) -> Contraction | None:
         m="".join(c for c in a if c not in b),
         n="".join(c for c in b if c not in a),
         k="".join(c for c in a if c in b and c not in out),
+        out=out,
     )
 
 

@@ -22,6 +22,7 @@ Not intercepted
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -48,15 +49,17 @@ from codesign.workload.naming import CallStack, Frame, WeightNames, numbered
 from codesign.workload.product import Product
 from codesign.workload.rooms import Rooms
 
-Handler = Callable[[Product], tuple[Tensor, Tensor] | None]
+Handler = Callable[[Product], tuple[Tensor, Tensor] | Tensor | None]
 Observer = Callable[[Product, Tensor], None]
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class ProductInterceptor(TorchFunctionMode):
     """Context manager in which `handler` is called before each matrix product of `module`.
 
     Args:
-        handler: receives a `Product`; returns the operands ``(input, stationary)`` to use instead, or None.
+        handler: receives a `Product`; returns the operands ``(input, stationary)`` to use instead, or the function's
+            result, bias and scale included (of an attention only if it is decomposed), or None.
         after: receives each product and its output.
         decompose: whether to compute `F.scaled_dot_product_attention` as two products (a flag, or a predicate on the
             layer name), so that the handler receives the probabilities; if it stays fused, a replacement for the
@@ -150,10 +153,11 @@ class ProductInterceptor(TorchFunctionMode):
         if not (product.input.numel() and product.stationary.numel()):
             return compute(product.input, product.stationary)
         replaced = self.handler(product) if self.handler is not None else None
-        output = compute(*(replaced or (product.input, product.stationary)))
+        if not isinstance(replaced, Tensor):
+            replaced = compute(*(replaced or (product.input, product.stationary)))
         if self.after is not None:
-            self.after(product, output)
-        return output
+            self.after(product, replaced)
+        return replaced
 
     # ---- one method for each kind of function ------------------------------------------------
 
@@ -190,12 +194,12 @@ class ProductInterceptor(TorchFunctionMode):
         product = Product(
             layer, kind, func.__name__, x, w, input_axis, stationary_axis, groups, None, 0, False, rest, kwargs
         )
-        if self.handler is not None:
-            x, w = self.handler(product) or (x, w)
-        output = func(x, w, *rest, **kwargs)
+        replaced = self.handler(product) if self.handler is not None else None
+        if not isinstance(replaced, Tensor):
+            replaced = func(*(replaced or (x, w)), *rest, **kwargs)
         if self.after is not None:
-            self.after(product, output)
-        return output
+            self.after(product, replaced)
+        return replaced
 
     def _attention(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         (q, k, v), args, kwargs = leading(args, kwargs, ("query", "key", "value"))
@@ -207,7 +211,7 @@ class ProductInterceptor(TorchFunctionMode):
         frame.attention += 2
 
         def qk(q: Tensor, k: Tensor, compute: Compute) -> Tensor:
-            return self._run(Product(layer, "attention_qk", name, q, k), compute)
+            return self._run(Product(layer, "attention_qk", name, q, k, rest=args, options=kwargs), compute)
 
         def pv(p: Tensor, v: Tensor, compute: Compute) -> Tensor:
             return self._run(Product(layer, "attention_pv", name, p, v, -1, -2, spare=not kept), compute)
@@ -235,7 +239,7 @@ class ProductInterceptor(TorchFunctionMode):
     def _matmul_add(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Tensor:
         names = ("batch1", "batch2") if func.__name__ == "baddbmm" else ("mat1", "mat2")
         (c, a, b), args, kwargs = leading(args, kwargs, ("input", *names))
-        return self._two_operands(func, a, b, lambda a, b: func(c, a, b, *args, **kwargs))
+        return self._two_operands(func, a, b, lambda a, b: func(c, a, b, *args, **kwargs), (c, *args), kwargs)
 
     def _grouped(self, func: Callable[..., Any], args: Arguments, kwargs: Mapping[str, Any]) -> Any:
         """Rows [T, K] by a bank of experts [E, K, N]: a linear layer, whose rows each meet one expert."""
@@ -250,7 +254,15 @@ class ProductInterceptor(TorchFunctionMode):
         product = Product(layer, "linear", "grouped_mm", x, w, -1, -2, idle=idle)
         return self._run(product, lambda x, w: func(x, w, *rest, **kwargs))
 
-    def _two_operands(self, func: Callable[..., Any], a: Tensor, b: Tensor, compute: Compute) -> Tensor:
+    def _two_operands(
+        self,
+        func: Callable[..., Any],
+        a: Tensor,
+        b: Tensor,
+        compute: Compute,
+        rest: Arguments = (),
+        options: Any = _NONE,
+    ) -> Tensor:
         """a @ b: a linear layer if one operand is a weight, else one of the products of an attention.
 
         A product of two parameters (LoRA's factors), or inside a parametrization, makes a weight and is no layer.
@@ -274,9 +286,10 @@ class ProductInterceptor(TorchFunctionMode):
             if outer:
                 return self._left_alone(a, b, compute)
             if right:
-                return self._run(Product(right, "linear", function, a, b, -1, -2), compute)
+                return self._run(Product(right, "linear", function, a, b, -1, -2, rest=rest, options=options), compute)
             assert left is not None
-            return self._run(Product(left, "linear", function, b, a, -2, -1), lambda b, a: compute(a, b))
+            swapped = Product(left, "linear", function, b, a, -2, -1, rest=rest, options=options)
+            return self._run(swapped, lambda b, a: compute(a, b))
         found = self._half_of_attention(outer)
         if found is None:
             return self._left_alone(a, b, compute)
@@ -285,8 +298,9 @@ class ProductInterceptor(TorchFunctionMode):
             frame.scores = (a.shape[-2], b.shape[-1])
         elif frame.scores == (b.shape[-1], b.shape[-2]) and a.shape[-2] != b.shape[-1]:
             # v^T p^T, as in the original latent-diffusion code: the probabilities are the right operand
-            return self._run(Product(layer, kind, function, b, a, -2, -1), lambda b, a: compute(a, b))
-        return self._run(Product(layer, kind, function, a, b, -1, -2), compute)
+            swapped = Product(layer, kind, function, b, a, -2, -1, rest=rest, options=options)
+            return self._run(swapped, lambda b, a: compute(a, b))
+        return self._run(Product(layer, kind, function, a, b, -1, -2, rest=rest, options=options), compute)
 
     def _left_alone(self, a: Tensor, b: Tensor, compute: Compute) -> Tensor:
         result = compute(a, b)

@@ -28,5 +28,7 @@ class Product:
     einsum: Contraction | None = None  # roles of the labels, if the product is an einsum
     idle: int = 0  # elements of stationary that are not read: of experts without a row
     spare: bool = False  # whether nothing else reads `input`, so that its memory may be used for another
-    rest: Arguments = ()  # of a convolution, what follows its weight: bias, stride, padding, dilation, groups
+    # other arguments of the function: of a convolution or linear layer what follows the weight (bias, stride, ...), of
+    # scaled_dot_product_attention what follows the value, of addmm and baddbmm what is added, and then the others
+    rest: Arguments = ()
     options: Mapping[str, Any] = field(default_factory=dict)  # the same by name

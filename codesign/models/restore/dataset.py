@@ -59,7 +59,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.task)
 
-    def __getitem__(self, rows: slice) -> Batch:
+    def __getitem__(self, rows: slice | Tensor) -> Batch:
         return Batch(self.clean[rows], self.degraded[rows], self.mask[rows], self.task[rows])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,10 +83,20 @@ class RestoreTask(Task):
         """A Rademacher probe over all pixels: E[(grad . delta)^2] is the mean squared error over images and tasks."""
         return rademacher(outputs["images"], generator)
 
+    def sample_count(self) -> int:
+        """Crops that decide."""
+        return min(DECIDING_CROPS, len(self._held_out) // len(TASKS))
+
+    def some(self, rows: Sequence[int]) -> RestoreTask:
+        """With some crops."""
+        images = (torch.tensor(rows)[:, None] * len(TASKS) + torch.arange(len(TASKS))).flatten()
+        smaller = copy.copy(self)
+        smaller._held_out, smaller._noise = self._held_out[images], self._noise[:, images]
+        return smaller
+
     def part(self) -> Part:
         """The first crops."""
-        smaller, images = copy.copy(self), slice(_PART_CROPS * len(TASKS))
-        smaller._held_out, smaller._noise = self._held_out[images], self._noise[:, images]
+        smaller = self.some(range(_PART_CROPS))
         return Part(smaller, np.arange(_PART_CROPS), _PART_CROPS / DECIDING_CROPS)
 
     def workload(self) -> Workload:

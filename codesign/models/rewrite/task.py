@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -85,6 +85,7 @@ class RewriteTask(Task):
         self.module = module.eval()
         self.config, self.data, self.seed = config, data, seed
         self._deciding = Forced.of(data.prose[:DECIDING_PROSE], data.rewrites.take(np.arange(DECIDING_REWRITES)))
+        self._prose = DECIDING_PROSE  # windows of prose among the rows of `_deciding`
         no_rewrites = data.rewrites.take(np.arange(0))
         self._more_prose = Forced.of(data.prose[DECIDING_PROSE:], no_rewrites)
         self._calibration = Forced.of(data.calibration_prose, data.calibration_rewrites).tokens
@@ -120,16 +121,17 @@ class RewriteTask(Task):
         ours, float_ = outputs["log_probs"].detach(), reference["log_probs"].detach()
         divergence = (float_.exp() * (float_ - ours)).sum(dim=1)
         agrees = (ours.argmax(1) == float_.argmax(1)).float()
-        losses = rows.sums(rows.losses(ours))[:DECIDING_PROSE]
-        prose_counts = counts[:DECIDING_PROSE]
+        losses = rows.sums(rows.losses(ours))[: self._prose]
+        prose_counts = counts[: self._prose]
         if full:
             losses = np.concatenate([losses, outputs["prose_losses"].numpy()])
             prose_counts = np.concatenate([prose_counts, self._more_prose.counts])
         samples = [
             ratio_of_sums("kl_to_float", "nats/token", "minimize", rows.sums(divergence), counts),
             ratio_of_sums("top1_agreement", "", "maximize", rows.sums(agrees), counts),
-            perplexity(losses, prose_counts),
         ]
+        if len(losses):
+            samples.append(perplexity(losses, prose_counts))
         if full:
             written = texts(outputs["generated"])
             samples += [exact_match(written, self._targets), chrf(written, self._targets)]
@@ -139,12 +141,23 @@ class RewriteTask(Task):
         """The score of a sampled label for each token, as the deciding metric is a KL divergence."""
         return sampled_label(outputs["log_probs"], generator)
 
+    def sample_count(self) -> int:
+        """Windows of prose, and messages, that decide."""
+        return DECIDING_PROSE + DECIDING_REWRITES
+
+    def some(self, rows: Sequence[int]) -> RewriteTask:
+        """With some windows of prose, which come first, and some messages."""
+        every = np.asarray(rows, np.int64)
+        prose, rewrites = every[every < DECIDING_PROSE], every[every >= DECIDING_PROSE] - DECIDING_PROSE
+        smaller = copy.copy(self)
+        smaller._deciding = Forced.of(self.data.prose[prose], self.data.rewrites.take(rewrites))
+        smaller._prose = len(prose)
+        return smaller
+
     def part(self) -> Part:
         """The first windows of prose and the first messages."""
-        smaller, rewrites = copy.copy(self), np.arange(_PART_REWRITES)
-        smaller._deciding = Forced.of(self.data.prose[:_PART_PROSE], self.data.rewrites.take(rewrites))
-        rows = np.concatenate([np.arange(_PART_PROSE), DECIDING_PROSE + rewrites])
-        return Part(smaller, rows, len(rows) / (DECIDING_PROSE + DECIDING_REWRITES))
+        rows = np.concatenate([np.arange(_PART_PROSE), DECIDING_PROSE + np.arange(_PART_REWRITES)])
+        return Part(self.some(rows.tolist()), rows, len(rows) / (DECIDING_PROSE + DECIDING_REWRITES))
 
     def workload(self) -> Workload:
         """One message: a prefill of PROMPT_TOKENS, then NEW_TOKENS decode passes with the mean context length."""

@@ -120,14 +120,20 @@ def inputs_of(product: Product) -> Tensor:
     return _patches(x, product, spatial)
 
 
-def _patches(x: Tensor, product: Product, spatial: int) -> Tensor:
-    """[N, C, ...] -> [G, rows, T * C]."""
+def windows(x: Tensor, product: Product) -> Tensor:
+    """What each output of a convolution reads of [N, C, ...], a view [N, *positions, *taps, C]; padding reads zeros."""
     taps = product.stationary.shape[2:]
+    spatial = len(taps)
     stride, dilation = (_sizes(product, name, spatial) for name in ("stride", "dilation"))
     x = F.pad(x, [side for pair in reversed(_padding(product, dilation)) for side in pair])
     for axis, (tap, step, wide) in enumerate(zip(taps, stride, dilation, strict=True), start=2):
-        x = x.unfold(axis, wide * (tap - 1) + 1, step)[..., ::wide]  # a view
-    patches = x.permute(0, *range(2, 2 + 2 * spatial), 1)  # [N, *positions, *taps, C]
+        x = x.unfold(axis, wide * (tap - 1) + 1, step)[..., ::wide]
+    return x.permute(0, *range(2, 2 + 2 * spatial), 1)
+
+
+def _patches(x: Tensor, product: Product, spatial: int) -> Tensor:
+    """[N, C, ...] -> [G, rows, T * C]."""
+    taps, patches = product.stationary.shape[2:], windows(x, product)
     lead = patches.shape[: 1 + spatial]
     taken = _spread(lead.numel())
     every = len(taken) == lead.numel()

@@ -29,6 +29,13 @@ def available(simulator: str) -> bool:
     return shutil.which(simulator) is not None
 
 
+def version(simulator: str) -> str:
+    """The first line of what a simulator says of its version."""
+    flag = {"iverilog": "-V"}.get(simulator, "--version")
+    said = subprocess.run([simulator, flag], capture_output=True, text=True, check=False).stdout
+    return (said.strip().splitlines() or ["unknown version"])[0].strip()
+
+
 def simulate(
     simulator: str, checks: Sequence[Checked], sources: Mapping[str, str], folder: Path, limit_s: float = 1800
 ) -> list[Verdict]:

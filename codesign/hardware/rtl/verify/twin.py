@@ -120,8 +120,8 @@ class Twin:
         self, weight: Array, activation: Array, weight_scale: Array | None, activation_scale: Array | None
     ) -> Terms:
         mode = self.mode
-        w_sig, w_exp = _decode(weight, mode.weight, self._wide)
-        a_sig, a_exp = _decode(activation, mode.activation, self._wide)
+        w_sig, w_exp = _decode(weight, mode.weight, self.wide)
+        a_sig, a_exp = _decode(activation, mode.activation, self.wide)
         product, exponent = w_sig * a_sig, w_exp + a_exp
         steps, batch = product.shape[0], product.shape[2:]
         shape = (steps, mode.groups, mode.products // mode.groups, *batch)
@@ -131,16 +131,18 @@ class Twin:
             terms = self._scaled(terms, weight_scale, activation_scale)
         if mode.groups == 1:
             return Terms(terms.significand[:, 0], terms.exponent[:, 0])
-        width = mode.field + (shape[2] - 1).bit_length() + mode.scale_bits
-        return self._aligned(terms.significand, terms.exponent, width - self._spare, GROUP_WINDOW, axis=1)
+        return self._aligned(terms.significand, terms.exponent, self.group_bits, GROUP_WINDOW, axis=1)
 
     @property
-    def _spare(self) -> int:
+    def group_bits(self) -> int:
+        """Bits of the magnitude of a group's sum, with its scales."""
+        mode = self.mode
         # a two's complement integer sum has its sign within the product's bits
-        return 1 if self.mode.is_integer else 0
+        spare = 1 if mode.is_integer else 0
+        return mode.field + (mode.products // mode.groups - 1).bit_length() + mode.scale_bits - spare
 
     @property
-    def _wide(self) -> bool:
+    def wide(self) -> bool:
         """Whether sums need Python integers: they exceed int64, or the float64 from which a result is rounded."""
         mode = self.mode
         width = mode.field + (mode.products // mode.groups - 1).bit_length() + mode.scale_bits
@@ -175,7 +177,7 @@ class Twin:
                 continue
             assert codes is not None, "a block format needs its scales"
             codes = np.repeat(codes, self.mode.groups // codes.shape[1], axis=1)
-            sig, exp = _decode_float(codes, side.scale, self._wide)
+            sig, exp = decode(codes, side.scale, self.wide)
             significand = significand * sig
             exponent = exponent + exp - side.scale.bias - side.scale.mantissa_bits
         return Terms(significand, np.broadcast_to(exponent, significand.shape))
@@ -199,10 +201,11 @@ def _decode(codes: Array, side: Side, wide: bool) -> tuple[Array, Array]:
     """(signed significand, effective exponent) of codes."""
     if side.element is None:
         return _sized(codes, wide), np.zeros((1,) * codes.ndim, np.int64)
-    return _decode_float(codes, side.element, wide)
+    return decode(codes, side.element, wide)
 
 
-def _decode_float(codes: Array, element: FloatElement, wide: bool) -> tuple[Array, Array]:
+def decode(codes: Array, element: FloatElement, wide: bool = False) -> tuple[Array, Array]:
+    """(signed significand, effective exponent) of bit patterns of a minifloat; wide: as Python integers."""
     mantissa = element.mantissa_bits
     codes = np.asarray(codes).astype(np.int64)
     field = codes >> mantissa & (1 << element.exponent_bits) - 1
