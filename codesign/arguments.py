@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from codesign import __version__
-from codesign.commands.values import above_zero, duration, folder, positive, seed, steps, whole
+from codesign.commands.values import above_zero, certify_options, duration, folder, positive, seed, steps, whole
 
 
 class Parser(argparse.ArgumentParser):
@@ -398,32 +398,9 @@ def _tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def _certify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = (
-        "codesign certify reports/studies/phone --design d1a2b3c4 || "
-        "codesign certify reports/studies/phone --design d1a2b3c4 --task rewrite --samples 8 -o certificate || "
+        "codesign certify reports/studies/phone --design d1a2b3c4 --task rewrite -o certificate || "
         "codesign certify reports/studies/phone --check certificate/certificate.json"
     )
-    more = (
-        "Every matrix product is computed from codes in the unit's accumulator and order of sums, as its Verilog does; "
-        "the task's metrics are measured again, and drawn tiles are simulated in iverilog and verilator where they are "
-        "installed. The record holds every hash. With --check, another machine computes hashes, tiles and some outputs "
-        "again."
-    )
+    more = "Products are computed from codes as the Verilog does, drawn tiles are simulated; the record has every hash."
     summary = "run a design's networks in the arithmetic of its unit, or check the record of it"
-    p = _command(commands, "certify", summary, example, more)
-    p.add_argument("study", type=Path, metavar="STUDY", help="study folder")
-    p.add_argument("--design", metavar="ID", help="id of a design in front.json")
-    p.add_argument("--check", type=Path, metavar="FILE", help="check this certificate.json in place of making one")
-    p.add_argument("--task", metavar="NAME", help="the network to certify, if not all of the design")
-    out = _FILES.format("certificate.json and its arrays") + " (default: STUDY/certified/ID)"
-    p.add_argument("-o", "--out", type=folder, metavar="DIR", help=out)
-    samples = "evaluation samples to run (default: all that decide)"
-    p.add_argument("--samples", type=positive, metavar="N", help=samples)
-    tiles = "layers of each mode of the unit and kind of product of which tiles are simulated (default 2)"
-    p.add_argument("--tiles", type=positive, default=2, metavar="N", help=tiles)
-    vector = (
-        "what rounds the results of products, norms and softmax: bf16, as it is costed (default), or float, as scored"
-    )
-    p.add_argument("--vector", choices=["bf16", "float"], default="bf16", help=vector)
-    p.add_argument(
-        "--seed", type=seed, default=0, metavar="S", help="seed of what is drawn, 0 to 4294967295 (default 0)"
-    )
+    certify_options(_command(commands, "certify", summary, example, more))

@@ -38,6 +38,11 @@ def _certify(arguments: argparse.Namespace) -> int:
     else:
         for name, task in made.tasks.items():
             _print(made, name, task)
+        for each in made.simulations:
+            print(f"{each.tiles} tiles of {each.mode} in {each.simulator}: {each.wrong} of {each.compared} rows differ")
+        for name, version in made.simulators.items():
+            if name not in {each.simulator for each in made.simulations}:
+                print(f"{name}: {version}")
         print(f"{out / CERTIFICATE}: codesign certify {arguments.study} --check {out / CERTIFICATE}")
     if made.wrong:
         raise CertificateFailed(f"{made.wrong} results of drawn tiles of {made.design} differ; see {out / CERTIFICATE}")
@@ -52,13 +57,8 @@ def _print(made: Certificate, name: str, task: CertifiedTask) -> None:
         "(difference: paired, 95 %)"
     )
     print_table(title, ["metric", "scored", "certified", "difference", "unit"], [_row(each) for each in task.metrics])
-    print(f"{len(task.tiles)} tiles: {sum(tile.twin_differs for tile in task.tiles)} results differ from the twin's")
-    for simulator, version in made.simulators.items():
-        compared, wrong = (
-            sum(getattr(tile, what).get(simulator, 0) for tile in task.tiles) for what in ("compared", "wrong")
-        )
-        ran = any(simulator in tile.compared for tile in task.tiles)
-        print(f"  {simulator}: {f'{wrong} of {compared} rows of results differ' if ran else version}")
+    differ = sum(tile.twin_differs for tile in task.tiles)
+    print(f"{len(task.tiles)} tiles drawn: {differ} results differ from the twin's")
 
 
 def _row(each: Compared) -> list[str]:

@@ -36,6 +36,14 @@ def test_replaced_inputs_reach_the_product(module: nn.Module, x: Tensor) -> None
     torch.testing.assert_close(doubled, 2 * module(x))
 
 
+def test_a_handler_may_give_the_result_itself() -> None:
+    module, seen = nn.Linear(4, 3), list[Tensor]()
+    given = torch.randn(2, 3)
+    with ProductInterceptor(module, lambda product: given, after=lambda product, result: seen.append(result)):
+        assert torch.equal(module(torch.randn(2, 4)), given)
+    assert torch.equal(seen[0], given)
+
+
 def test_a_replaced_weight_reaches_the_product_and_leaves_the_parameter() -> None:
     module, x = SmallNet().eval(), torch.randn(2, 3, 8, 8)
     weight = module.head.weight.detach().clone()

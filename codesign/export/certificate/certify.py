@@ -26,6 +26,7 @@ from codesign.export.certificate.record import (
     Compared,
     LayerFacts,
     OutputFacts,
+    Simulation,
     TileFacts,
     write_certificate,
 )
@@ -81,7 +82,8 @@ def certify_design(
             runs[name] = _certified(design, name, chip, options, progress)
         except InputError as error:
             raise InputError(f"design '{design.id}', {name}: {error}") from None
-    tiles = {name: tile_facts(cells, run.tiles, options.simulators, progress, name) for name, run in runs.items()}
+    drawn = [tile for run in runs.values() for tile in run.tiles]
+    simulations = simulate_tiles(cells, drawn, options.simulators, progress)
     stored: Stored = {}
     outputs: dict[str, np.ndarray] = {}
     for name, run in runs.items():
@@ -103,7 +105,10 @@ def certify_design(
         simulators=simulator_versions(options.simulators),
         versions=versions(),
         machine=machine(),
-        tasks={name: run.facts.model_copy(update={"tiles": tiles[name]}) for name, run in runs.items()},
+        tasks={
+            name: run.facts.model_copy(update={"tiles": tile_facts(cells, run.tiles)}) for name, run in runs.items()
+        },
+        simulations=simulations,
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     )
     make_folder(folder)
@@ -250,17 +255,8 @@ def layer_facts(network: UnitNetwork, layer: ScoredLayer) -> LayerFacts:
     )
 
 
-def tile_facts(
-    cells: Cells, tiles: Sequence[Tile], simulators: Collection[str], progress: Progress, name: str
-) -> tuple[TileFacts, ...]:
-    """The drawn tiles, computed again by the twin and by each simulator that is installed."""
-    again = by_twin(cells, tiles)
-    verdicts = {}
-    usable = [each for each in simulators if available(each)] if tiles else []
-    for i, simulator in enumerate(usable):
-        progress(f"simulate {name}", i, len(usable), f"{len(tiles)} tiles in {simulator}")
-        with tempfile.TemporaryDirectory() as scratch:
-            verdicts[simulator] = simulated(cells, tiles, simulator, Path(scratch))
+def tile_facts(cells: Cells, tiles: Sequence[Tile]) -> tuple[TileFacts, ...]:
+    """The drawn tiles, computed again by the twin."""
     return tuple(
         TileFacts(
             layer=tile.layer,
@@ -269,12 +265,28 @@ def tile_facts(
             shape=(*tile.results.shape, tile.weight.codes.shape[-1]),
             operands=tile.operands_sha256,
             results=tile.results_sha256,
-            twin_differs=tile.differing(again[i]),
-            compared={each: found[i].steps for each, found in verdicts.items()},
-            wrong={each: found[i].wrong for each, found in verdicts.items()},
+            twin_differs=tile.differing(again),
         )
-        for i, tile in enumerate(tiles)
+        for tile, again in zip(tiles, by_twin(cells, tiles), strict=True)
     )
+
+
+def simulate_tiles(
+    cells: Cells, tiles: Sequence[Tile], simulators: Collection[str], progress: Progress
+) -> tuple[Simulation, ...]:
+    """The drawn tiles in each simulator that is installed."""
+    found = []
+    usable = [each for each in simulators if available(each)] if tiles else []
+    for i, simulator in enumerate(usable):
+        progress("simulate", i, len(usable), f"{len(tiles)} tiles in {simulator}")
+        with tempfile.TemporaryDirectory() as scratch:
+            verdicts = simulated(cells, tiles, simulator, Path(scratch))
+        for mode, verdict in verdicts.items():
+            count = sum(tile.mode == mode for tile in tiles)
+            pair = str(cells.unit.pairs[mode])
+            compared, wrong = verdict.steps, verdict.wrong
+            found.append(Simulation(simulator=simulator, mode=pair, tiles=count, compared=compared, wrong=wrong))
+    return tuple(found)
 
 
 def design_sha256(design: ChosenDesign) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from codesign.export.certificate.certify import (
     layer_facts,
     machine,
     rtl_sha256,
+    simulate_tiles,
     tile_facts,
     versions,
 )
@@ -51,7 +52,9 @@ class Finding:
     detail: str = ""
 
 
-def check_certificate(study: Path, path: Path, progress: Progress) -> list[Finding]:
+def check_certificate(
+    study: Path, path: Path, progress: Progress, simulators: Collection[str] = SIMULATORS
+) -> list[Finding]:
     """Compare a certificate with what this machine makes of the same design.
 
     Computed again: all hashes of the design, its Verilog and its codes and scales; the drawn tiles, by the twin and in
@@ -78,10 +81,17 @@ def check_certificate(study: Path, path: Path, progress: Progress) -> list[Findi
     if not all(each.equal for each in found):
         return found
     tiles, outputs = (_arrays(path.parent / name, files) for name in (TILES, DRAWN))
+    drawn: list[Tile] = []
     for name, facts in certificate.tasks.items():
         if name not in design.assignments:
             raise InputError(f"{path}: design {design.id} has no task '{name}'")
-        found += _tiles(cells, certificate, name, tiles, progress)
+        own = _stored(cells, facts, name, tiles)
+        found += _tiles(cells, facts, name, own)
+        drawn += own
+    for each in simulate_tiles(cells, drawn, simulators, progress):
+        what = f"{each.tiles} tiles of {each.mode} in {each.simulator}"
+        found.append(Finding(what, each.wrong == 0, f"{each.wrong} of {each.compared} rows of results differ"))
+    for name, facts in certificate.tasks.items():
         found += _network(design, certificate, name, facts, outputs, progress)
     return found
 
@@ -103,26 +113,24 @@ def _arrays(path: Path, files: Mapping[str, bytes]) -> Arrays:
     return arrays
 
 
-def _tiles(cells: Cells, certificate: Certificate, name: str, arrays: Arrays, progress: Progress) -> Iterator[Finding]:
-    """The tiles of a task, from their codes on."""
-    written = certificate.tasks[name].tiles
+def _stored(cells: Cells, facts: CertifiedTask, name: str, arrays: Arrays) -> list[Tile]:
+    """The tiles of a task."""
     pairs = [str(pair) for pair in cells.unit.pairs]
-    tiles = []
-    for i, facts in enumerate(written):
-        if facts.mode not in pairs:
-            raise InputError(f"the unit has no mode '{facts.mode}' for a tile of layer '{facts.layer}'")
-        tiles.append(Tile.of(facts.layer, facts.kind, pairs.index(facts.mode), f"{name}.{i}", arrays))
-    again = tile_facts(cells, tiles, SIMULATORS, progress, name)
-    same = [_known(mine) == _known(theirs) for mine, theirs in zip(again, written, strict=True)]
-    rows = f"{sum(same)} of {len(same)} tiles"
-    yield Finding(f"{name}: operands and results of tiles", all(same), rows)
+    found = []
+    for i, each in enumerate(facts.tiles):
+        if each.mode not in pairs:
+            raise InputError(f"the unit has no mode '{each.mode}' for a tile of layer '{each.layer}'")
+        found.append(Tile.of(each.layer, each.kind, pairs.index(each.mode), f"{name}.{i}", arrays))
+    return found
+
+
+def _tiles(cells: Cells, facts: CertifiedTask, name: str, tiles: Sequence[Tile]) -> Iterator[Finding]:
+    """The tiles of a task by the twin, from their codes on."""
+    again = tile_facts(cells, tiles)
+    same = [_known(mine) == _known(theirs) for mine, theirs in zip(again, facts.tiles, strict=True)]
+    yield Finding(f"{name}: operands and results of tiles", all(same), f"{sum(same)} of {len(same)} tiles")
     wrong = sum(tile.twin_differs for tile in again)
     yield Finding(f"{name}: tiles in the twin", wrong == 0, f"{wrong} results differ")
-    for simulator in SIMULATORS:
-        ran = [tile for tile in again if simulator in tile.compared]
-        if ran:
-            wrong, compared = (sum(getattr(t, what)[simulator] for t in ran) for what in ("wrong", "compared"))
-            yield Finding(f"{name}: tiles in {simulator}", wrong == 0, f"{wrong} of {compared} rows of results differ")
 
 
 def _known(facts: TileFacts) -> tuple[object, ...]:

@@ -55,7 +55,7 @@ class LayerFacts(JsonModel):
 
 
 class TileFacts(JsonModel):
-    """A drawn tile, and its results in every simulator."""
+    """A drawn tile."""
 
     layer: Text
     kind: Text
@@ -64,8 +64,16 @@ class TileFacts(JsonModel):
     operands: Sha256
     results: Sha256
     twin_differs: Annotated[Count, Field(description="results of the network that are not the twin's")]
-    compared: Annotated[dict[str, Count], Field(description="rows of results compared, by simulator")]
-    wrong: Annotated[dict[str, Count], Field(description="of them, with a bit that differs from the twin's")]
+
+
+class Simulation(JsonModel):
+    """The drawn tiles of one mode in one simulator."""
+
+    simulator: Text
+    mode: Text
+    tiles: AtLeastOne
+    compared: Annotated[Count, Field(description="rows of results")]
+    wrong: Annotated[Count, Field(description="of them, with a bit that differs from the twin's")]
 
 
 class OutputFacts(JsonModel):
@@ -110,13 +118,14 @@ class Certificate(JsonModel):
     versions: dict[str, str]
     machine: Text
     tasks: Annotated[dict[str, CertifiedTask], Field(min_length=1)]
+    simulations: Annotated[tuple[Simulation, ...], Field(strict=False)]
     files: dict[str, Sha256]
 
     @property
     def wrong(self) -> int:
         """Results of the drawn tiles that differ, in the twin or a simulator."""
         tiles = [tile for task in self.tasks.values() for tile in task.tiles]
-        return sum(tile.twin_differs + sum(tile.wrong.values()) for tile in tiles)
+        return sum(tile.twin_differs for tile in tiles) + sum(each.wrong for each in self.simulations)
 
 
 _FORM = TypeAdapter(Certificate)

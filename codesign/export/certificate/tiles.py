@@ -16,13 +16,11 @@ from codesign.export.certificate.network import Multiplied, UnitNetwork
 from codesign.hardware.chip.accelerator import Accelerator
 from codesign.hardware.rtl.emit.array import Array as Cells
 from codesign.hardware.rtl.emit.array import array
-from codesign.hardware.rtl.verify.array_bench import ArrayCheck, Matrices
+from codesign.hardware.rtl.verify.array_bench import ArrayCheck, InTurn, Matrices
 from codesign.hardware.rtl.verify.products import Codes, Products
 from codesign.hardware.rtl.verify.simulate import Verdict, simulate
 from codesign.hardware.rtl.verify.twin import Array, Floats
 from codesign.hardware.rtl.verify.vectors import twin_of
-
-_SPAN = 2  # tiles of the simulated corner in each direction
 
 Stored = dict[str, Array]
 
@@ -108,7 +106,7 @@ class Draw:
         values = ran.values.numpy()
         batch, m, n = values.shape
         b = int(random.integers(batch))
-        at_m, at_n = (np.sort(random.permutation(size)[: _SPAN * most]) for size, most in ((m, rows), (n, columns)))
+        at_m, at_n = (np.sort(random.permutation(size)[:most]) for size, most in ((m, rows), (n, columns)))
         self.tiles.append(
             Tile(
                 ran.layer,
@@ -146,10 +144,14 @@ def by_twin(cells: Cells, tiles: Sequence[Tile]) -> list[Floats]:
     return [products[tile.mode].by_twin(tile.weight, tile.activation)[0] for tile in tiles]
 
 
-def simulated(cells: Cells, tiles: Sequence[Tile], simulator: str, folder: Path) -> list[Verdict]:
-    """One verdict for each tile: how many rows of results were compared with the twin's, and how many differ."""
-    checks = [ArrayCheck(cells, tile.mode, _matrices(cells, tile)) for tile in tiles]
-    return simulate(simulator, checks, sources_of(cells), folder)
+def simulated(cells: Cells, tiles: Sequence[Tile], simulator: str, folder: Path) -> dict[int, Verdict]:
+    """For each mode that has tiles: how many rows of results were compared with the twin's, and how many differ."""
+    modes = sorted({tile.mode for tile in tiles})
+    checks = [
+        InTurn(tuple(ArrayCheck(cells, mode, _matrices(cells, tile)) for tile in tiles if tile.mode == mode))
+        for mode in modes
+    ]
+    return dict(zip(modes, simulate(simulator, checks, sources_of(cells), folder), strict=True))
 
 
 def _matrices(cells: Cells, tile: Tile) -> Matrices:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -120,6 +120,23 @@ class ArrayCheck:
     @cached_property
     def _made(self) -> Trace:
         return _Schedule(self).trace()
+
+
+@dataclass(frozen=True)
+class InTurn:
+    """Checks in one mode of one array, one after the other on the same cells: a simulator compiles them once."""
+
+    checks: tuple[ArrayCheck, ...]
+
+    def trace(self) -> Trace:
+        traces = [check.trace() for check in self.checks]
+        # a trace ends when its last result has left
+        return replace(
+            traces[0],
+            inputs=np.concatenate([trace.inputs for trace in traces]),
+            expected=np.concatenate([trace.expected for trace in traces]),
+            compared=np.concatenate([trace.compared for trace in traces if trace.compared is not None]),
+        )
 
 
 class _Schedule:
