@@ -39,7 +39,8 @@ def _certify(arguments: argparse.Namespace) -> int:
         for name, task in made.tasks.items():
             _print(made, name, task)
         for each in made.simulations:
-            print(f"{each.tiles} tiles of {each.mode} in {each.simulator}: {each.wrong} of {each.compared} rows differ")
+            rows = f"{each.wrong} of {each.compared} rows of results differ"
+            print(f"{each.tiles} tiles in {each.simulator}: {rows}")
         for name, version in made.simulators.items():
             if name not in {each.simulator for each in made.simulations}:
                 print(f"{name}: {version}")

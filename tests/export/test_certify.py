@@ -145,8 +145,9 @@ def test_the_command_certifies_and_checks(
     assert main(["certify", str(study), *options]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["wrong"] == 0
-    assert {(each["simulator"], each["mode"]) for each in printed["simulations"]} == {("iverilog", p) for p in PAIRS}
-    assert all(each["compared"] > 0 for each in printed["simulations"])
+    (simulation,) = printed["simulations"]
+    assert (simulation["simulator"], simulation["tiles"], simulation["wrong"]) == ("iverilog", 5, 0)
+    assert simulation["compared"] >= 5
     assert printed["simulators"]["verilator"] == "not installed"
     record = out / CERTIFICATE
     record.write_text(record.read_text().replace(printed["design_sha256"], "0" * 64))

@@ -89,7 +89,7 @@ def check_certificate(
         found += _tiles(cells, facts, name, own)
         drawn += own
     for each in simulate_tiles(cells, drawn, simulators, progress):
-        what = f"{each.tiles} tiles of {each.mode} in {each.simulator}"
+        what = f"{each.tiles} tiles in {each.simulator}"
         found.append(Finding(what, each.wrong == 0, f"{each.wrong} of {each.compared} rows of results differ"))
     for name, facts in certificate.tasks.items():
         found += _network(design, certificate, name, facts, outputs, progress)

@@ -67,10 +67,9 @@ class TileFacts(JsonModel):
 
 
 class Simulation(JsonModel):
-    """The drawn tiles of one mode in one simulator."""
+    """The drawn tiles in one simulator."""
 
     simulator: Text
-    mode: Text
     tiles: AtLeastOne
     compared: Annotated[Count, Field(description="rows of results")]
     wrong: Annotated[Count, Field(description="of them, with a bit that differs from the twin's")]

@@ -144,14 +144,10 @@ def by_twin(cells: Cells, tiles: Sequence[Tile]) -> list[Floats]:
     return [products[tile.mode].by_twin(tile.weight, tile.activation)[0] for tile in tiles]
 
 
-def simulated(cells: Cells, tiles: Sequence[Tile], simulator: str, folder: Path) -> dict[int, Verdict]:
-    """For each mode that has tiles: how many rows of results were compared with the twin's, and how many differ."""
-    modes = sorted({tile.mode for tile in tiles})
-    checks = [
-        InTurn(tuple(ArrayCheck(cells, mode, _matrices(cells, tile)) for tile in tiles if tile.mode == mode))
-        for mode in modes
-    ]
-    return dict(zip(modes, simulate(simulator, checks, sources_of(cells), folder), strict=True))
+def simulated(cells: Cells, tiles: Sequence[Tile], simulator: str, folder: Path) -> Verdict:
+    """How many rows of the tiles' results were compared with the twin's, and how many differ."""
+    checks = InTurn(tuple(ArrayCheck(cells, tile.mode, _matrices(cells, tile)) for tile in tiles))
+    return simulate(simulator, [checks], sources_of(cells), folder)[0]
 
 
 def _matrices(cells: Cells, tile: Tile) -> Matrices:

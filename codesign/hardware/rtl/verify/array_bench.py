@@ -124,18 +124,34 @@ class ArrayCheck:
 
 @dataclass(frozen=True)
 class InTurn:
-    """Checks in one mode of one array, one after the other on the same cells: a simulator compiles them once."""
+    """Checks of one array, one after the other on the same cells, in any modes: a simulator compiles them once."""
 
     checks: tuple[ArrayCheck, ...]
 
     def trace(self) -> Trace:
         traces = [check.trace() for check in self.checks]
-        # a trace ends when its last result has left
+        latency = min(trace.latency for trace in traces)
+        expected, compared = [], []
+        for trace in traces:  # each ends when its last result has left, so that it may be compared later
+            later = trace.latency - latency
+            assert trace.compared is not None
+            assert not trace.compared[len(trace.compared) - later :].any()
+            expected.append(np.roll(trace.expected, later, axis=0))
+            compared.append(np.roll(trace.compared, later))
+        inputs, fields = [trace.inputs for trace in traces], traces[0].fields
+        width = (len(self.checks[0].cells.unit.modes) - 1).bit_length()
+        if width:
+            fields = (*fields, ("mode", width))
+            modes = [np.full((len(each), 1), check.mode) for each, check in zip(inputs, self.checks, strict=True)]
+            inputs = [np.hstack([x, to_bits(mode, width, width)]) for x, mode in zip(inputs, modes, strict=True)]
         return replace(
             traces[0],
-            inputs=np.concatenate([trace.inputs for trace in traces]),
-            expected=np.concatenate([trace.expected for trace in traces]),
-            compared=np.concatenate([trace.compared for trace in traces if trace.compared is not None]),
+            fields=fields,
+            inputs=np.concatenate(inputs),
+            expected=np.concatenate(expected),
+            compared=np.concatenate(compared),
+            latency=latency,
+            constants={},
         )
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from codesign.formats import FormatPair, get_format
+from codesign.hardware.rtl.emit.array import array
+from codesign.hardware.rtl.emit.unit import Unit
+from codesign.hardware.rtl.verify.array_bench import ArrayCheck, InTurn, Matrices
+from codesign.hardware.rtl.verify.bench import Trace
 from codesign.hardware.rtl.verify.codes import OperandCodes
 from codesign.hardware.rtl.verify.products import Codes, Products
+from codesign.hardware.rtl.verify.simulate import simulate
 from codesign.hardware.rtl.verify.twin import Floats, Twin
+from tests.programs import needed
 
 CASES = [
     ("int8", "auto", 4),  # exact
@@ -65,3 +74,29 @@ def test_sums_beyond_24_and_53_bits_stay_exact() -> None:
     narrow = Twin(FormatPair.parse("int8"), "int32", 4)
     odd = np.full((1, 1, 3001), 127)
     assert Products(narrow)(Codes(odd), Codes(odd)).item() == 3001 * 127**2
+
+
+class Given:
+    """A check whose trace was changed."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    def trace(self) -> Trace:
+        return self._trace
+
+
+def test_products_in_turn_in_two_modes_are_compared_to_the_last_bit(tmp_path: Path) -> None:
+    needed("iverilog")
+    cells = array(Unit((FormatPair.parse("fp8_e4m3"), FormatPair.parse("int8")), "auto", 2), 2, 2, "output")
+    draw = np.random.default_rng(0).integers
+    checks = [ArrayCheck(cells, mode, Matrices(draw(0, 64, (5, 2, 2)), draw(0, 64, (5, 2, 2)))) for mode in (0, 1, 0)]
+    trace = InTurn(tuple(checks)).trace()
+    assert trace.compared is not None
+    compared = np.flatnonzero(trace.compared)
+    expected = trace.expected.copy()
+    expected[compared[[0, len(compared) // 2, -1]], 0] ^= 1  # of every product
+    sources = {"array.v": cells.text, "unit.v": cells.built.text}
+    right, wrong = (Given(each) for each in (trace, replace(trace, expected=expected)))
+    verdicts = simulate("iverilog", [right, wrong], sources, tmp_path)
+    assert [(each.steps, each.wrong) for each in verdicts] == [(len(compared), 0), (len(compared), 3)]
