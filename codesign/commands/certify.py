@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from codesign.commands.output import own_folder, print_json, print_table
+from codesign.commands.output import print_json, print_table, say_new_parents
 from codesign.commands.progress import StageProgress
 from codesign.errors import CodesignError, InputError
 from codesign.export.certificate.certify import DRAWN, TILES, Options, certify_design
 from codesign.export.certificate.check import check_certificate
 from codesign.export.certificate.record import CERTIFICATE, Certificate, CertifiedTask, Compared
 from codesign.export.study import read_design
+from codesign.folders import check_own, mark
 
 _COMMAND = "certify"
 
@@ -31,8 +32,14 @@ def _certify(arguments: argparse.Namespace) -> int:
     design = read_design(arguments.study, arguments.design)
     out = arguments.out or arguments.study / "certified" / design.id
     options = Options(arguments.samples, arguments.tiles, arguments.vector, arguments.seed)
-    with own_folder(out, _COMMAND, (CERTIFICATE, TILES, DRAWN)), StageProgress(silent=arguments.json) as progress:
-        made = certify_design(design, out, options, progress, arguments.task)
+    check_own(out, _COMMAND, (CERTIFICATE, TILES, DRAWN))
+    if arguments.out:
+        say_new_parents(out, "the files")
+    try:
+        with StageProgress(silent=arguments.json) as progress:
+            made = certify_design(design, out, options, progress, arguments.task)
+    finally:
+        mark(out, _COMMAND)
     if arguments.json:
         print_json({**made.model_dump(mode="json", exclude_none=True), "folder": str(out), "wrong": made.wrong})
     else:

@@ -129,12 +129,12 @@ class _Run:
 
 def _certified(design: ChosenDesign, name: str, chip: Accelerator, options: Options, progress: Progress) -> _Run:
     stage = f"certify {name}"
-    progress(stage, 0, 1, "loading the network")
+    progress(f"prepare {name}", 0, 3, "loading the network")
     task = design.load(name)
     scored = ScoredNetwork(task, design.assignments[name], design.evaluator(name, task))
     count = task.sample_count()
     rows, part = _chosen(task, count, options.samples)
-    progress(stage, 0, 1, "running the float network")
+    progress(f"prepare {name}", 1, 3, "running the float network")
     total = 0
 
     def see(_: object) -> None:
@@ -145,7 +145,7 @@ def _certified(design: ChosenDesign, name: str, chip: Accelerator, options: Opti
         return ProductInterceptor(scored.module, see, decompose=True, in_parts=True)
 
     reference = list(steps(counting, part, part.module, False))
-    progress(stage, 0, total, "running the scored network")
+    progress(f"prepare {name}", 2, 3, "running the scored network")
     before = list(scored.evaluator.batches(scored.assignment, task=part))
     done = 0
 
@@ -155,6 +155,7 @@ def _certified(design: ChosenDesign, name: str, chip: Accelerator, options: Opti
         progress(stage, min(done, total), total, "in the unit's arithmetic")
 
     network = UnitNetwork(scored, chip.unit.rtl, options.vector, tick=tick)
+    progress(stage, 0, total, "in the unit's arithmetic")
     network.watch = draw = Draw(network, chip, options.tiles, options.seed)
     started = time.monotonic()
     after = list(steps(network.under, part, part.module, False))

@@ -64,6 +64,8 @@ class UnitNetwork:
         self._products = [Products(twin_of(unit, mode, 1)) for mode in range(len(unit.pairs))]
         self._weights: dict[str, Coded] = {}
         self._vector: VectorUnit | None = None
+        with scored.evaluator.network.under(scored.assignment):
+            pass  # rounds the weights of all layers in one pass over the calibration data, not in one for each
 
     def mode_of(self, layer: str, kind: str) -> int:
         """The mode of the unit that multiplies a layer; raises InputError if it has none."""
