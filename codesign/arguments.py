@@ -397,10 +397,4 @@ def _tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _certify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = (
-        "codesign certify reports/studies/phone --design d1a2b3c4 --task rewrite -o certificate || "
-        "codesign certify reports/studies/phone --check certificate/certificate.json"
-    )
-    more = "Products are computed from codes as the Verilog does, drawn tiles are simulated; the record has every hash."
-    summary = "run a design's networks in the arithmetic of its unit, or check the record of it"
-    certify_options(_command(commands, "certify", summary, example, more))
+    certify_options(lambda *words: _command(commands, *words))

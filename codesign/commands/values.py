@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,8 +84,15 @@ def task_options(written: Sequence[str]) -> TaskOptions | None:
     return parse_yaml(Path("--set"), "\n".join(lines) + "\n", TaskOptions)
 
 
-def certify_options(p: argparse.ArgumentParser) -> None:
-    """The options of ``codesign certify``."""
+def certify_options(command: Callable[[str, str, str, str], argparse.ArgumentParser]) -> None:
+    """The options of ``codesign certify``; command: makes the parser of a name, a summary, examples, and more."""
+    p = command(
+        "certify",
+        "run a design's networks in the arithmetic of its unit, or check the record of it",
+        "codesign certify reports/studies/phone --design d1a2b3c4 --task rewrite -o certificate || "
+        "codesign certify reports/studies/phone --check certificate/certificate.json",
+        "Products are computed from codes as the Verilog does, drawn tiles are simulated; the record has every hash.",
+    )
     p.add_argument("study", type=Path, metavar="STUDY", help="study folder")
     p.add_argument("--design", metavar="ID", help="id of a design in front.json")
     p.add_argument("--check", type=Path, metavar="FILE", help="check this certificate.json in place of making one")

@@ -18,6 +18,7 @@ Every matrix product of both networks in one mixed design, computed by the softw
 that its Verilog would read, in the accumulator's own width, order and rounding. *scored*: fake quantization, as the
 search measured it. *float*: the twin's products, everything else in float32. *bf16*: results of products, norms,
 softmax and other operations on activations rounded to bfloat16 after each operation, as the vector unit is costed.
+`study/` is a search of 12 evaluations, of whose front it keeps this design alone.
 Differences are paired over the same samples, with 95 % intervals. `codesign certify` wrote the numbers, this table
 comes from `reports/certificates/summary.py`.
 """

@@ -67,6 +67,8 @@ def check_certificate(
     Raises InputError if the certificate or the study cannot be read.
     """
     certificate = read_certificate(path)
+    if set(certificate.files) != {TILES, DRAWN}:
+        raise InputError(f"{path}: files: expected {TILES} and {DRAWN}, found {', '.join(certificate.files)}")
     files = {name: _read(path.parent / name) for name in certificate.files}
     design = read_design(study, certificate.design)
     cells = cells_of(chip_of(design))
@@ -104,8 +106,6 @@ def _read(path: Path) -> bytes:
 
 
 def _arrays(path: Path, files: Mapping[str, bytes]) -> Arrays:
-    if path.name not in files:
-        raise InputError(f"{path}: not among the files of the certificate")
     try:
         arrays: Arrays = load(files[path.name])
     except SafetensorError as error:
@@ -158,6 +158,8 @@ def _network(
     detail = f"first '{other[0]}'" if other else f"{len(layers)} layers"
     yield Finding(f"{name}: formats, codes and scales", not other, detail)
     progress(f"check {name}", 1, 2, "running the drawn samples in the unit's arithmetic")
+    if not set(facts.drawn.rows) <= set(range(task.sample_count())):
+        raise InputError(f"{name}: the certificate drew samples {facts.drawn.rows} of {task.sample_count()}")
     again = drawn_outputs(network, task, facts.drawn.rows)
     what = f"{name}: outputs of drawn samples"
     if {key: sha256(x) for key, x in again.items()} == facts.drawn.sha256:
