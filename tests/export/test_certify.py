@@ -224,3 +224,35 @@ def test_every_kind_of_layer_computes_what_was_scored(pair: str, module: nn.Modu
 
 def _kinds(weight: str | None) -> tuple[str, ...]:
     return ("linear",) if weight is not None else ("attention_qk", "attention_pv")
+
+
+class Timed(nn.Module):
+    """Sinusoids of a time step, a layer, and vector work behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.table = nn.Linear(32, 8), torch.empty(0)
+
+    def forward(self, t: Tensor) -> Tensor:
+        self.table = torch.sin(1000 * t[:, None] * torch.linspace(0, 1, 32))
+        y = self.layer(self.table)
+        y += y.softmax(-1).sqrt()
+        return y[:, :3]
+
+
+def test_the_vector_unit_rounds_what_depends_on_a_product_and_no_table() -> None:
+    t = torch.rand(5, generator=torch.Generator().manual_seed(0))
+    module = Timed()
+    task = CustomTask("timed", module, t, t, None)
+    assignment = Assignment.uniform(task.workload(), "int8")
+    scored = ScoredNetwork(task, assignment, Evaluator(task, ranges="minmax"))
+    network = UnitNetwork(scored, Unit((FormatPair("int8", "int8"),), "auto", 4))
+    with torch.no_grad():
+        module(t)
+        table = module.table
+        with network.under():
+            found = module(t)
+            outside = found * (1 / 3)
+    assert torch.equal(module.table, table)
+    assert torch.equal(found, found.to(torch.bfloat16).float())
+    assert not torch.equal(outside, outside.to(torch.bfloat16).float())
