@@ -27,6 +27,13 @@ class Exporter(Protocol):
 _NETWORKS = (
     NetworkExporter("assignment", "codesign.export.plain:write_assignment"),
     NetworkExporter("json", "codesign.export.plain:write_json"),
+    NetworkExporter(
+        "onnx",
+        "codesign.export.onnx.write:write_onnx",
+        target="onnxruntime",
+        packages=("onnx", "onnxruntime", "onnxscript"),
+        extra="onnx",
+    ),
 )
 OWN: Mapping[str, Exporter] = MappingProxyType(
     {"brevitas": export_brevitas, "rtl": export_rtl, **{each.name: each for each in _NETWORKS}}
