@@ -12,7 +12,8 @@ Value = Any  # onnx_ir.Value: the library is imported where it is used
 
 
 class Builder:
-    """Inserts nodes of ONNX's own operators before the node `at`, and names them after what they belong to."""
+    """Inserts nodes of ONNX's own operators before the node `at`, or at the end, and names them after what they belong
+    to."""
 
     def __init__(self, graph: Any) -> None:
         self.graph = graph
@@ -32,7 +33,10 @@ class Builder:
         node.outputs[0].name = f"{name}_out"
         node.outputs[0].dtype = ir.DataType.FLOAT if dtype is None else dtype
         node.outputs[0].shape = shape
-        self.graph.insert_before(self.at, node)
+        if self.at is None:
+            self.graph.append(node)
+        else:
+            self.graph.insert_before(self.at, node)
         return node.outputs[0]
 
     def tensor(self, name: str, array: NDArray[Any], dtype: Any = None) -> Value:
@@ -40,7 +44,9 @@ class Builder:
         import onnx_ir as ir
 
         tensor = ir.tensor(array, dtype=dtype, name=name)
-        value = ir.Value(name=name, shape=ir.Shape(list(tensor.shape)), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        value = ir.Value(
+            name=name, shape=ir.Shape(list(tensor.shape)), type=ir.TensorType(tensor.dtype), const_value=tensor
+        )
         self.graph.register_initializer(value)
         return value
 
