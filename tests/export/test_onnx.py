@@ -30,7 +30,10 @@ ir = pytest.importorskip("onnx_ir", reason="codesign[onnx] is not installed")
 
 TARGET = get_target("onnxruntime")
 PAIRS = ("int8", "int4_g32:int8", "fp8_e4m3", "mxfp4:int8_token", "nvfp4:fp32", "int4_g128:fp32+gptq", "int8:fp32")
+WEIGHTS = ("int8:fp32", "int4_g32:fp32", "fp8_e4m3:fp32", "mxfp4:fp32", "nvfp4:fp32")
 EXACT_DB = 100.0  # of outputs that differ by the order of float32 sums
+# of those in which a number next to the middle between two codes took the other one, as it may on another processor
+ROUNDED_DB = 25.0
 
 
 def scored(task: Task, attention: str = "fp32", pairs: tuple[str, ...] = PAIRS) -> ScoredNetwork:
@@ -130,7 +133,7 @@ def test_a_convolution_and_an_attention_in_mixed_formats_come_back(tiny: CustomT
     written = export(network, tmp_path / "tiny")
     assert written["opened_by"] == "onnxruntime"
     assert written["sqnr_db"] is not None
-    assert written["sqnr_db"] > EXACT_DB
+    assert written["sqnr_db"] > ROUNDED_DB
     held = onnx.load(tmp_path / "tiny" / "model.onnx")
     types = {each.name: onnx.TensorProto.DataType.Name(each.data_type) for each in held.graph.initializer}
     named = {"int8": "INT8", "int4_g32": "INT4", "fp8_e4m3": "FLOAT8E4M3FN", "mxfp4": "UINT4", "nvfp4": "UINT4"}
@@ -160,7 +163,7 @@ def test_a_format_without_a_type_in_onnx_is_refused_by_its_layer(tiny: CustomTas
 
 
 def test_the_bundled_language_model_comes_back_for_any_batch_and_length(tmp_path: Path) -> None:
-    network = scored(load_task("rewrite"))
+    network = scored(load_task("rewrite"), pairs=WEIGHTS)
     written = export(network, tmp_path / "rewrite")
     assert written["sqnr_db"] is not None
     assert written["sqnr_db"] > EXACT_DB
@@ -180,8 +183,9 @@ def test_a_directory_of_transformers_comes_back(tmp_path: Path) -> None:
     options = TaskOptions(data=str(tmp_path / "words.txt"), sequences=2, length=16)
     task = load_directory(f"transformers:{tmp_path / 'llama'}", name="net", options=options)
     written = export(scored(task, "int8"), tmp_path / "net")
+    assert written["layers"] == 17
     assert written["sqnr_db"] is not None
-    assert written["sqnr_db"] > EXACT_DB
+    assert written["sqnr_db"] > ROUNDED_DB
 
 
 def test_a_denoiser_of_diffusers_comes_back(tmp_path: Path) -> None:
@@ -189,6 +193,6 @@ def test_a_denoiser_of_diffusers_comes_back(tmp_path: Path) -> None:
     from tests.models.directories.diffusers_tiny import PIPELINES, prompt_file, task_of
 
     task = task_of(PIPELINES["stable_diffusion"](tmp_path / "sd"), data=str(prompt_file(tmp_path / "prompts.txt")))
-    written = export(scored(task), tmp_path / "net")
+    written = export(scored(task, pairs=WEIGHTS), tmp_path / "net")
     assert written["sqnr_db"] is not None
     assert written["sqnr_db"] > EXACT_DB

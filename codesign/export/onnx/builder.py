@@ -45,7 +45,7 @@ class Builder:
 
         tensor = ir.tensor(array, dtype=dtype, name=name)
         value = ir.Value(
-            name=name, shape=ir.Shape(list(tensor.shape)), type=ir.TensorType(tensor.dtype), const_value=tensor
+            name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
         )
         self.graph.register_initializer(value)
         return value
