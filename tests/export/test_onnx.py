@@ -128,13 +128,20 @@ def test_every_activation_of_the_target_is_rounded_as_in_the_evaluation() -> Non
         assert torch.equal(found, wanted[name]), name
 
 
-def test_a_convolution_and_an_attention_in_mixed_formats_come_back(tiny: CustomTask, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def exported(tiny: CustomTask, tmp_path_factory: pytest.TempPathFactory) -> tuple[ScoredNetwork, WrittenNetwork]:
     network = scored(tiny, "int8")
-    written = export(network, tmp_path / "tiny")
+    return network, export(network, tmp_path_factory.mktemp("onnx") / "tiny")
+
+
+def test_a_convolution_and_an_attention_in_mixed_formats_come_back(
+    exported: tuple[ScoredNetwork, WrittenNetwork],
+) -> None:
+    network, written = exported
     assert written["opened_by"] == "onnxruntime"
     assert written["sqnr_db"] is not None
     assert written["sqnr_db"] > ROUNDED_DB
-    held = onnx.load(tmp_path / "tiny" / "model.onnx")
+    held = onnx.load(Path(written["path"]) / "model.onnx")
     types = {each.name: onnx.TensorProto.DataType.Name(each.data_type) for each in held.graph.initializer}
     named = {"int8": "INT8", "int4_g32": "INT4", "fp8_e4m3": "FLOAT8E4M3FN", "mxfp4": "UINT4", "nvfp4": "UINT4"}
     for name, layer in network.layers.items():
@@ -142,18 +149,18 @@ def test_a_convolution_and_an_attention_in_mixed_formats_come_back(tiny: CustomT
             assert types[f"{name}.weight.codes"] == named[layer.formats.weight]
 
 
-def test_a_code_that_differs_in_the_file_is_found(tiny: CustomTask, tmp_path: Path) -> None:
+def test_a_code_that_differs_in_the_file_is_found(
+    exported: tuple[ScoredNetwork, WrittenNetwork], tmp_path: Path
+) -> None:
     from codesign.export.onnx.proof import check_weights
 
-    network = scored(tiny)
-    export(network, tmp_path / "tiny")
-    path = tmp_path / "tiny" / "model.onnx"
-    held = onnx.load(path)
+    network, written = exported
+    held = onnx.load(Path(written["path"]) / "model.onnx")
     codes = next(each for each in held.graph.initializer if each.name == "conv.weight.codes")
     codes.raw_data = bytes([codes.raw_data[0] ^ 1]) + codes.raw_data[1:]
-    onnx.save(held, path)
+    onnx.save(held, tmp_path / "model.onnx")
     with pytest.raises(CodesignError, match="layer 'conv': 1 of 288 codes differ"):
-        check_weights(path, network)
+        check_weights(tmp_path / "model.onnx", network)
 
 
 def test_a_format_without_a_type_in_onnx_is_refused_by_its_layer(tiny: CustomTask, tmp_path: Path) -> None:
@@ -190,9 +197,9 @@ def test_a_directory_of_transformers_comes_back(tmp_path: Path) -> None:
 
 def test_a_denoiser_of_diffusers_comes_back(tmp_path: Path) -> None:
     pytest.importorskip("diffusers")
-    from tests.models.directories.diffusers_tiny import PIPELINES, prompt_file, task_of
+    from tests.models.directories.diffusers_tiny import task_of, unconditional
 
-    task = task_of(PIPELINES["stable_diffusion"](tmp_path / "sd"), data=str(prompt_file(tmp_path / "prompts.txt")))
+    task = task_of(unconditional(tmp_path / "unet"))
     written = export(scored(task, pairs=WEIGHTS), tmp_path / "net")
     assert written["sqnr_db"] is not None
     assert written["sqnr_db"] > EXACT_DB
