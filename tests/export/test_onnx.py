@@ -169,6 +169,7 @@ def test_a_format_without_a_type_in_onnx_is_refused_by_its_layer(tiny: CustomTas
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_bundled_language_model_comes_back_for_any_batch_and_length(tmp_path: Path) -> None:
     network = scored(load_task("rewrite"), pairs=WEIGHTS)
     written = export(network, tmp_path / "rewrite")
@@ -195,6 +196,7 @@ def test_a_directory_of_transformers_comes_back(tmp_path: Path) -> None:
     assert written["sqnr_db"] > ROUNDED_DB
 
 
+@pytest.mark.slow
 def test_a_denoiser_of_diffusers_comes_back(tmp_path: Path) -> None:
     pytest.importorskip("diffusers")
     from tests.models.directories.diffusers_tiny import task_of, unconditional
