@@ -41,6 +41,13 @@ _NETWORKS = (
     NetworkExporter(
         "diffusers", "codesign.export.diffusers_directory:write", packages=("diffusers",), extra="diffusers"
     ),
+    NetworkExporter(
+        "onnx",
+        "codesign.export.onnx.write:write_onnx",
+        target="onnxruntime",
+        packages=("onnx", "onnxruntime", "onnxscript"),
+        extra="onnx",
+    ),
 )
 OWN: Mapping[str, Exporter] = MappingProxyType(
     {"brevitas": export_brevitas, "rtl": export_rtl, **{each.name: each for each in _NETWORKS}}

@@ -147,14 +147,15 @@ class ScoredNetwork:
             if len(found) < most:
                 found.append(Call(*(tree_map(_copied, each) for each in (args, kwargs, output))))
 
-        hook = self.module.register_forward_hook(keep, with_kwargs=True)
-        try:
-            with torch.no_grad(), self.evaluator.network.under(self.assignment) as module:
+        # within the context: to enter it may run the network on calibration data, for ranges and for GPTQ
+        with torch.no_grad(), self.evaluator.network.under(self.assignment) as module:
+            hook = module.register_forward_hook(keep, with_kwargs=True)
+            try:
                 for _ in self.task.batches(module):
                     if len(found) >= most:
                         break
-        finally:
-            hook.remove()
+            finally:
+                hook.remove()
         return found
 
     def hashes(self, layer: str) -> dict[str, str]:

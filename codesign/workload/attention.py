@@ -97,7 +97,7 @@ def _masked_softmax(scores: Tensor, mask: Tensor | None, spare: bool) -> Tensor:
         mask = torch.zeros(mask.shape, dtype=scores.dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
     probabilities = _softmax(_added(scores, mask, spare), spare)
     seen = visible.any(-1, keepdim=True)
-    if seen.is_meta or bool(seen.all()):
+    if not torch.compiler.is_exporting() and (seen.is_meta or bool(seen.all())):  # a graph must not depend on data
         return probabilities
     return probabilities.masked_fill(~seen, 0.0)
 

@@ -69,6 +69,14 @@ def test_calls_hold_real_inputs_and_the_scored_outputs(network: ScoredNetwork) -
     assert not torch.equal(network.module(*call.args, **call.kwargs), call.output)
 
 
+def test_calls_are_those_of_the_evaluation_also_where_weights_are_still_to_be_rounded(tiny: CustomTask) -> None:
+    evaluator = Evaluator(tiny)
+    network = ScoredNetwork(tiny, mixed(evaluator), evaluator)
+    first, second = (network.calls(1)[0] for _ in range(2))
+    assert torch.equal(first.args[0], second.args[0])
+    assert torch.equal(first.output, second.output)
+
+
 def test_static_scales_are_those_of_fake_quantization(network: ScoredNetwork) -> None:
     found = [operand for layer in network.layers.values() for operand in layer.operands.values() if operand.scale]
     assert found
