@@ -54,6 +54,7 @@ def parser_of_commands() -> argparse.ArgumentParser:
         _export,
         _transfer,
         _tune,
+        _doctor,
     ):
         add(commands)
     return parser
@@ -393,3 +394,8 @@ def _tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     rate = "learning rate of Adam, times the root mean square of each weight (default 0.003)"
     p.add_argument("--lr", type=above_zero, default=0.003, metavar="R", help=rate)
     p.add_argument("--seed", type=seed, default=0, metavar="S", help="seed, 0 to 4294967295 (default 0)")
+
+
+def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "show which extras, tools and devices are there, and what to install for the others"
+    _command(commands, "doctor", summary, "codesign doctor || codesign doctor --json")
