@@ -55,6 +55,7 @@ def parser_of_commands() -> argparse.ArgumentParser:
         _transfer,
         _tune,
         _certify,
+        _doctor,
     ):
         add(commands)
     return parser
@@ -330,7 +331,7 @@ def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         required=True,
         metavar="TOOL",
         help="assignment (formats and scales), json (every code), compressed-tensors (transformers, vLLM), gguf "
-        "(llama.cpp), onnx, torchao, brevitas, rtl, or the name of an installed exporter",
+        "(llama.cpp), onnx, torchao (and ExecuTorch), diffusers, brevitas, rtl, or the name of an installed exporter",
     )
     p.add_argument("-o", "--out", type=folder, required=True, metavar="DIR", help=_FILES.format("the exported files"))
 
@@ -398,3 +399,8 @@ def _tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def _certify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     certify_options(lambda *words: _command(commands, *words))
+
+
+def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "show which extras, tools and devices are there, and what to install for the others"
+    _command(commands, "doctor", summary, "codesign doctor || codesign doctor --json")

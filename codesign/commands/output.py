@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -26,27 +28,57 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1))
 
 
-_NARROWEST = 8  # characters of a column; on a narrower terminal each row is a list
+_GAP = "  "  # between the columns of plain text
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table on stdout, with the first column left-aligned and the others right-aligned.
+    """Print a table on stdout, with columns of numbers right-aligned, all others left-aligned.
 
-    On a narrow terminal each row is a list of its cells.
+    Framed where a terminal is wide enough, plain aligned text in a pipe or file, whatever its width; on a narrower
+    terminal each row is a list of its cells. No cell is broken.
     """
     console = Console(markup=False, emoji=False, highlight=False)  # names are printed as they are
-    if console.width < _NARROWEST * len(columns):
-        print(title)
-        for row in rows:
-            cells = zip(columns, row, strict=True)
-            print("- " + "\n  ".join(f"{column}: {cell}" if column else cell for column, cell in cells))
-        return
-    table = Table(title=title, title_justify="left")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    listed = [list(map(str, row)) for row in rows]
+    widths = [max(map(cell_len, cells)) for cells in zip(columns, *listed, strict=True)]
+    left = [i == 0 or not all(map(_is_number, cells)) for i, cells in enumerate(zip(*listed, strict=True))]
+    plain = sum(widths) + len(_GAP) * (len(widths) - 1)
+    if console.is_terminal:
+        if plain > console.width:
+            _print_lists(title, columns, listed)
+            return
+        if sum(widths) + 3 * len(widths) + 1 <= console.width:
+            table = Table(title=title, title_justify="left")
+            for column, lefty in zip(columns, left or [True] * len(columns), strict=True):
+                table.add_column(column, justify="left" if lefty else "right", no_wrap=True)
+            for row in listed:
+                table.add_row(*row)
+            console.print(table)
+            return
+    print(title)
+    for row in [list(columns), ["-" * width for width in widths], *listed]:
+        cells = [_padded(*each) for each in zip(row, widths, left or [True] * len(row), strict=True)]
+        print(_GAP.join(cells).rstrip())
+    print()
+
+
+def _print_lists(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    print(title)
     for row in rows:
-        table.add_row(*row)
-    console.print(table)
+        cells = zip(columns, row, strict=True)
+        print("- " + "\n  ".join(f"{column}: {cell}" if column else cell for column, cell in cells))
+
+
+_NUMBER = re.compile(r"$|[-+<>~]?\d|inf|nan", re.IGNORECASE)
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell begins as a number does, or is empty."""
+    return _NUMBER.match(cell.strip()) is not None
+
+
+def _padded(cell: str, width: int, left: bool) -> str:
+    space = " " * (width - cell_len(cell))
+    return cell + space if left else space + cell
 
 
 def human(value: float, unit: str = "") -> str:

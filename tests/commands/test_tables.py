@@ -16,12 +16,48 @@ def test_markup_in_names_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_narrow_terminal_gets_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("COLUMNS", "19")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the output for a terminal
     print_table("formats", ["", "bits", "largest"], [["int8", "8", "127"], ["mxfp4", "4.25", "6"]])
     assert capsys.readouterr().out.splitlines() == [
         *("formats", "- int8", "  bits: 8", "  largest: 127"),
         *("- mxfp4", "  bits: 4.25", "  largest: 6"),
     ]
+
+
+WIDE = [["mxfp8_e4m3", "8.25 bits of a number, a share of its scale included"], ["int8", "8"]]
+
+
+def test_a_table_in_a_pipe_is_plain_text_that_no_width_breaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "19")
+    print_table("formats", ["format", "bits"], [["mxfp8_e4m3", "8.25"], ["x" * 200, "4"]])
+    title, head, rule, first, second, _ = capsys.readouterr().out.splitlines()
+    assert title == "formats"
+    assert head.split() == ["format", "bits"]
+    assert rule.split() == ["-" * 200, "-" * 4]
+    assert first.split() == ["mxfp8_e4m3", "8.25"]
+    assert second == f"{'x' * 200}     4"
+
+
+def test_columns_of_numbers_are_aligned_on_the_right(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("t", ["name", "a number", "a text"], [["x", "1.25 mm", "bits"], ["y", "-3", "a"]])
+    assert capsys.readouterr().out.splitlines()[3:5] == ["x      1.25 mm  bits", "y           -3  a"]
+
+
+@pytest.mark.parametrize("width", [30, 60, 70, 100])
+def test_no_cell_is_broken_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the output for a terminal
+    print_table("formats", ["format", "bits"], WIDE)
+    printed = capsys.readouterr().out
+    for row in WIDE:
+        for cell in row:
+            assert cell in printed
+    assert ("│" in printed) == (width >= 70)
 
 
 def test_the_time_left_is_that_of_the_steps_so_far() -> None:
