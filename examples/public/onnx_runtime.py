@@ -3,7 +3,9 @@
     python -m examples.public.onnx_runtime DIR    # the folder of an exported SmolLM2; needs onnxruntime
 
 Without a folder, SmolLM2-135M is exported first, to build/public/smollm2-onnx: int4_g32 rounded by GPTQ in the MLPs,
-int8 elsewhere with activations scaled per token, attention in float32.
+int8 elsewhere with activations scaled per token, attention in float32. Scored: perplexity 35.51, KL 0.0787; in ONNX
+Runtime 1.32: perplexity 35.20, KL 0.0790, 214 MB. (Of such rounded activations, a change of 1e-6 in the embeddings
+alone moves the perplexity by 1 to 2 %: the windows are 8 x 128 tokens.)
 """
 
 from __future__ import annotations
@@ -118,7 +120,7 @@ def main() -> None:
             exporter = OWN["onnx"]
             assert isinstance(exporter, NetworkExporter)
             print(exporter.write(network, origin, folder), flush=True)
-            said = {each.name: each.value for each in evaluator.metrics(network.assignment)}
+            said = {each.metric: each.value for each in evaluator.metrics(network.assignment)}
             print(f"scored: perplexity {said['perplexity']:.3f}, KL {said['kl']:.5f}", flush=True)
         found = deployed(folder, evaluator)
         print(f"onnxruntime: perplexity {found.perplexity:.3f}, KL {found.kl:.5f}")

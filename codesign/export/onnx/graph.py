@@ -73,7 +73,7 @@ def marked_graph(network: ScoredNetwork, calls: Sequence[Call]) -> Marked:
     outputs = _unique([_key(path) or "output" for path, leaf in _flat(calls[0].output) if isinstance(leaf, Tensor)])
     wrapped = _Positional(module, [leaf for _, leaf in leaves], spec, places, _marker(network))
     tensors = [leaves[place][1] for place in places]
-    with _quiet(), torch.no_grad():
+    with _explained(), _quiet(), torch.no_grad():
         dynamic = True
         try:
             program = _traced(wrapped, *_example(tensors))
@@ -203,6 +203,21 @@ def _unique(names: Sequence[str]) -> list[str]:
         plain = f"output_{plain}" if plain.isdigit() else plain
         found.append(plain if plain not in found else f"{plain}_{len(found)}")
     return found
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """What torch raises of a module that it cannot write as a graph is one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # its exporter raises whatever its steps do
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+        raise InputError(f"torch cannot write this network as an ONNX graph: {lines[0][:200]}") from error
 
 
 @contextlib.contextmanager
