@@ -21,6 +21,7 @@ from codesign.models.streaming import present
 from codesign.quality import Evaluator
 from codesign.quality.quantized import summed_axes
 from codesign.quality.ranges import Range, Site, sites
+from codesign.quality.rounding.chosen import Wanted
 from codesign.quality.rounding.rows import rows_of, values_of, weight_of
 from codesign.targets import Layer, layers_of
 from codesign.workload import Product, ProductInterceptor
@@ -109,6 +110,12 @@ class ScoredNetwork:
         self.evaluator = evaluator
         self.module: nn.Module = evaluator.quantized.module  # the float network, as it was prepared
         self.layers = self._layers()
+        # all in one run of the calibration data: one by one, each layer would take a run of its own
+        evaluator.chosen.find(
+            Wanted.of(name, layer.formats.weight, layer.formats.method)
+            for name, layer in self.layers.items()
+            if layer.formats.weight is not None
+        )
 
     def weight(self, layer: str) -> Quantized:
         """The rounded weight of a layer as a matrix: codes [N, K] of a linear layer, [N, T, C] of a convolution.
