@@ -12,6 +12,7 @@ from codesign.export.certificate.check import check_certificate
 from codesign.export.certificate.record import CERTIFICATE, Certificate, CertifiedTask, Compared
 from codesign.export.study import read_design
 from codesign.folders import check_own, mark
+from codesign.hardware.rtl.verify.simulate import SIMULATORS, available
 
 _COMMAND = "certify"
 
@@ -88,6 +89,9 @@ def _check(arguments: argparse.Namespace) -> int:
         for each in found:
             detail = f" ({each.detail})" if each.detail else ""
             print(f"{'equal    ' if each.equal else 'NOT EQUAL'}  {each.what}{detail}")
+        for name in SIMULATORS:
+            if not available(name):
+                print(f"not run    tiles in {name}, which is not installed")
     if not equal:
         wrong = next(each for each in found if not each.equal)
         raise CertificateFailed(f"{arguments.check}: not equal: {wrong.what}")

@@ -44,7 +44,7 @@ def write(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
     part = ""
     if (source / INDEX).is_file():
         part = pipeline(source).denoiser().folder.name
-        copy_parts(source, folder, part)
+        copy_parts(source, folder, part, left_out=(QUANTIZED,))  # the codes of the export that `source` may be
     else:
         copy_files(source, folder)
     place = folder / part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -22,24 +22,34 @@ _MOST_BYTES = 256 << 20  # of one file that holds no weights
 _DEEPEST = 4  # folders in folders
 
 
-def copy_files(source: Path, target: Path) -> list[str]:
-    """Copy the files of a directory that are no weights: tokenizers and configurations, never code; their names."""
-    return sorted(_copied(source, target, source, _KEPT, deep=False))
+def copy_files(source: Path, target: Path, left_out: Collection[str] = ()) -> list[str]:
+    """Copy the files of a directory that are no weights: tokenizers and configurations, never code; their names.
+
+    left_out: names of files that are not copied.
+    """
+    return sorted(_copied(source, target, source, _KEPT, deep=False, left_out=left_out))
 
 
-def copy_parts(source: Path, target: Path, without: str) -> list[str]:
-    """Copy a pipeline's directory, weights in safetensors included, but of the part `without` no weights."""
+def copy_parts(source: Path, target: Path, without: str, left_out: Collection[str] = ()) -> list[str]:
+    """Copy a pipeline's directory, weights in safetensors included, but of the part `without` no weights.
+
+    left_out: names of folders that are not copied.
+    """
     found = list(_copied(source, target, source, _KEPT, deep=False))
     for part in sorted(each for each in source.iterdir() if each.is_dir() and not each.name.startswith(".")):
+        if part.name in left_out:
+            continue
         suffixes = _KEPT if part.name == without else (*_KEPT, *_WEIGHTS)
         found += _copied(part, target / part.name, source, suffixes, deep=part.name != without)
     return sorted(found)
 
 
-def _copied(folder: Path, target: Path, root: Path, suffixes: tuple[str, ...], *, deep: bool) -> Iterable[str]:
+def _copied(
+    folder: Path, target: Path, root: Path, suffixes: tuple[str, ...], *, deep: bool, left_out: Collection[str] = ()
+) -> Iterable[str]:
     """Paths, from `root`, of what was copied; raises InputError for a link out of `root`, or a file of absurd size."""
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path.name in left_out:
             continue
         check_inside(path, root)
         if path.is_dir():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from codesign.errors import CodesignError
+from codesign.export.directories import copy_files
 from codesign.export.origin import Origin
 from codesign.export.scored import ScoredNetwork
 from codesign.export.torchao_config import config_of
@@ -20,19 +20,6 @@ from codesign.files import write_atomic
 
 CONFIG = "config.json"
 WEIGHTS = {"transformers": "model.safetensors", "diffusers": "diffusion_pytorch_model.safetensors"}
-_BESIDE = (  # what transformers reads beside the weights
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-    "generation_config.json",
-    "preprocessor_config.json",
-)
 
 
 def library_of(network: ScoredNetwork, origin: Origin) -> str | None:
@@ -55,7 +42,10 @@ def hint(library: str) -> list[str]:
 
 
 def write_config(network: ScoredNetwork, library: str, origin: Origin, folder: Path) -> None:
-    """Write ``config.json`` with torchao's configuration of each module, and copy what stands beside the weights."""
+    """Write ``config.json`` with torchao's configuration of each module, and copy what stands beside the weights.
+
+    What the folder holds already is not overwritten.
+    """
     if library == "diffusers":
         from diffusers import TorchAoConfig
 
@@ -73,10 +63,9 @@ def write_config(network: ScoredNetwork, library: str, origin: Origin, folder: P
     config.dtype = torch.float32
     if _unties(network):
         config.tie_word_embeddings = False
-    config.save_pretrained(folder)
     if origin.directory is not None and origin.directory.is_dir():
-        for name in _BESIDE:
-            _copy(origin.directory, name, folder)
+        copy_files(origin.directory, folder, left_out=[each.name for each in folder.iterdir()])
+    config.save_pretrained(folder)
 
 
 def opened(network: ScoredNetwork, folder: Path) -> nn.Module:
@@ -99,10 +88,3 @@ def _unties(network: ScoredNetwork) -> bool:
         owners[id(parameter)] = owners.get(id(parameter), 0) + 1
     names = [layer.parameter for layer in quantized_layers(network) if layer.parameter is not None]
     return any(owners[id(network.module.get_parameter(name))] > 1 for name in names)
-
-
-def _copy(directory: Path, name: str, folder: Path) -> None:
-    """Copy a file of a directory, unless it is a link to one outside of it."""
-    source = directory / name
-    if source.is_file() and source.resolve().is_relative_to(directory.resolve()):
-        shutil.copyfile(source, folder / name)

@@ -222,23 +222,30 @@ class CustomTask(Task):
 
     def part(self) -> Part | None:
         """The first third of the samples; None with a loss that may close over labels of all samples."""
-        total = self.sample_count()
-        smaller = self.some(range(total // 3)) if total >= _LEAST_WHOLE else None
-        return None if smaller is None else Part(smaller, np.arange(total // 3), total // 3 / total)
+        counted = self._counted()
+        total = sum(count for _, count in counted)
+        if not counted or total < _LEAST_WHOLE:
+            return None
+        return Part(self._taken(counted, range(total // 3)), np.arange(total // 3), total // 3 / total)
 
     def sample_count(self) -> int:
         """Samples of all batches; 0 of a single one with a loss that may close over labels of all its samples."""
-        batches = list(self.evaluation)
-        if len(batches) == 1 and self.loss.function is not squared_error:
-            return 0
-        return sum(self._samples(batch) for batch in batches)
+        return sum(count for _, count in self._counted())
 
     def some(self, rows: Sequence[int]) -> CustomTask | None:
-        if not self.sample_count():
-            return None
+        counted = self._counted()
+        return self._taken(counted, rows) if counted else None
+
+    def _counted(self) -> list[tuple[Batch, int]]:
+        """Batches with their samples, for which the network may have to run; none if they cannot be taken apart."""
+        batches = list(self.evaluation)
+        if len(batches) == 1 and self.loss.function is not squared_error:
+            return []
+        return [(batch, self._samples(batch)) for batch in batches]
+
+    def _taken(self, counted: Sequence[tuple[Batch, int]], rows: Sequence[int]) -> CustomTask:
         wanted, before, taken = torch.tensor(rows), 0, list[Batch]()
-        for batch in self.evaluation:
-            count = self._samples(batch)
+        for batch, count in counted:
             own = wanted[(wanted >= before) & (wanted < before + count)] - before
             before += count
             if len(own):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from safetensors.numpy import load, save
 from torch import Tensor, nn
 
 from codesign.cli import main
-from codesign.export.certificate.certify import TILES, Options, certify_design
+from codesign.export.certificate.certify import DRAWN, TILES, Options, certify_design
 from codesign.export.certificate.check import check_certificate
 from codesign.export.certificate.network import UnitNetwork
 from codesign.export.certificate.record import CERTIFICATE, Certificate
+from codesign.export.certificate.tiles import sha256
 from codesign.export.scored import ScoredNetwork
 from codesign.export.study import read_design
 from codesign.formats import Assignment, FormatPair
@@ -118,6 +121,60 @@ def test_a_flipped_bit_of_a_result_is_found(study: Path, certified: Certificate,
     assert not found["tiny: tiles in the twin"]
     assert not found["tiny: operands and results of tiles"]
     assert found["tiny: formats, codes and scales"]
+
+
+def changed(study: Path, folder: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Path:
+    """A certificate whose record, and drawn outputs, somebody edited with the hashes of its files."""
+    for name in (TILES, DRAWN):
+        (folder / name).write_bytes((study.parent / "mixed" / name).read_bytes())
+    record = json.loads((study.parent / "mixed" / CERTIFICATE).read_text())
+    outputs = load((folder / DRAWN).read_bytes())
+    change(record, outputs)
+    (folder / DRAWN).write_bytes(save(outputs))
+    record["files"][DRAWN] = hashlib.sha256((folder / DRAWN).read_bytes()).hexdigest()
+    (folder / CERTIFICATE).write_text(json.dumps(record))
+    return folder
+
+
+def test_an_edited_quality_or_unit_is_found(study: Path, certified: Certificate, tmp_path: Path) -> None:
+    def change(record: dict[str, Any], _: object) -> None:
+        record["tasks"]["tiny"]["metrics"][0]["certified"]["value"] -= 0.5
+
+    found = checked(study, changed(study, tmp_path, change))
+    assert [what for what, equal in found.items() if not equal] == ["tiny: differences of qualities"]
+    found = checked(study, changed(study, tmp_path, lambda record, _: record.update(accumulator="fp16")))
+    assert [what for what, equal in found.items() if not equal] == ["unit"]
+
+
+def test_samples_that_the_seed_does_not_draw_are_found(study: Path, certified: Certificate, tmp_path: Path) -> None:
+    def change(record: dict[str, Any], _: object) -> None:
+        record["tasks"]["tiny"]["drawn"]["rows"] = [0]
+
+    assert not checked(study, changed(study, tmp_path, change))["tiny: draw of samples"]
+
+
+def test_outputs_of_another_machine_are_those_of_its_record(
+    study: Path, certified: Certificate, tmp_path: Path
+) -> None:
+    def change(record: dict[str, Any], outputs: dict[str, Any], far: bool = False) -> None:
+        record["machine"] = "another"
+        ((name, x),) = outputs.items()
+        outputs[name] = np.nextafter(x, np.float32(1)) + np.float32(far)
+        key = name.removeprefix("tiny.")
+        record["tasks"]["tiny"]["drawn"]["sha256"][key] = sha256(outputs[name])
+
+    def unsaid(record: dict[str, Any], outputs: dict[str, Any]) -> None:
+        change(record, outputs)
+        record["tasks"]["tiny"]["drawn"]["sha256"] = {}
+        outputs.clear()
+
+    def replaced(record: dict[str, Any], outputs: dict[str, Any]) -> None:
+        change(record, outputs)
+        outputs.update({name: np.nextafter(x, np.float32(1)) for name, x in outputs.items()})
+
+    changes = {change: True, partial(change, far=True): False, unsaid: False, replaced: False}
+    for each, equal in changes.items():
+        assert checked(study, changed(study, tmp_path, each))["tiny: outputs of drawn samples"] is equal
 
 
 def test_a_changed_weight_is_found(study: Path, certified: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:

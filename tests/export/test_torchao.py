@@ -138,8 +138,11 @@ def test_the_bundled_language_model_comes_back(tmp_path: Path) -> None:
 def test_a_transformers_directory_is_one_again(tmp_path: Path) -> None:
     import transformers
 
-    source = tmp_path / "llama"
+    source = tmp_path / "snapshots" / "llama"
     write_network(source, "llama")
+    (tmp_path / "blobs").mkdir()  # as in the cache of the hub
+    (source / "tokenizer.json").rename(tmp_path / "blobs" / "a1")
+    (source / "tokenizer.json").symlink_to("../../blobs/a1")
     (tmp_path / "words.txt").write_text(TEXT_FILE)
     options = TaskOptions(data=str(tmp_path / "words.txt"), sequences=2, length=16)
     task = load_directory(f"transformers:{source}", name="llama", options=options)

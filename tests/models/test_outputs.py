@@ -174,3 +174,21 @@ def test_a_part_of_batches_is_their_first_third() -> None:
     assert len(part.rows) == 18
     found = sum(len(outputs["output"]) for outputs in part.task.batches(task.module))
     assert found == 18
+
+
+def test_the_network_runs_once_for_each_batch_to_find_a_part() -> None:
+    class Tabled(nn.Module):
+        calls = 0
+
+        def forward(self, x: Tensor, table: Tensor) -> Tensor:
+            self.calls += 1
+            return x @ table
+
+    module, table = Tabled(), torch.ones(4, 3)  # of whose rows there are fewer than samples: the output tells them
+    data = [Batch((torch.full((6, 4), float(i)), table)) for i in range(4)]
+    task = CustomTask("net", module, data[:1], data, None)
+    before = module.calls
+    part = task.part()
+    assert part is not None
+    assert module.calls - before == len(data) + 1  # and one for the scale of the metric
+    assert [len(outputs["output"]) for outputs in part.task.batches(module)] == [6, 2]

@@ -161,7 +161,7 @@ def _certified(design: ChosenDesign, name: str, chip: Accelerator, options: Opti
     after = list(steps(network.under, part, part.module, False))
     seconds = time.monotonic() - started
     network.watch = network.tick = None
-    drawn = _drawn(rows, options.seed)
+    drawn = drawn_of(rows, options.seed)
     found = drawn_outputs(network, task, drawn)
     samples = {each.name: each for each in part.scored(before, reference)}
     compared = tuple(
@@ -198,7 +198,7 @@ def _chosen(task: Task, count: int, most: int | None) -> tuple[tuple[int, ...], 
     return some, part
 
 
-def _drawn(rows: Sequence[int], seed: int) -> tuple[int, ...]:
+def drawn_of(rows: Sequence[int], seed: int) -> tuple[int, ...]:
     """Samples that a check runs again; none where all have to run."""
     random = np.random.default_rng(seed)
     count = min(_MOST_DRAWN, -(-len(rows) // _DRAWN_SHARE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from codesign.export.certificate.certify import (
     Progress,
     chip_of,
     design_sha256,
+    drawn_of,
     drawn_outputs,
     layer_facts,
     machine,
@@ -38,6 +40,7 @@ from codesign.hardware.rtl.verify.simulate import SIMULATORS
 from codesign.quality.evaluator import steps
 from codesign.quality.quantized import opened
 
+_ROUNDED = 1e-9  # of a value
 _MARGIN_DB = 3.0  # by which another machine's outputs are nearer to the certified than those are to the float network's
 
 Arrays = Mapping[str, np.ndarray]
@@ -58,7 +61,8 @@ def check_certificate(
     """Compare a certificate with what this machine makes of the same design.
 
     Computed again: all hashes of the design, its Verilog and its codes and scales; the drawn tiles, by the twin and in
-    the simulators that are installed; the outputs of the drawn samples.
+    the simulators that are installed; the outputs of the drawn samples. The qualities of all samples are not: for them
+    the whole network has to be certified again. That a difference is one of its two values is checked.
 
     Where software and instructions of the processor are those of the certificate, the outputs have to be equal bit for
     bit. Elsewhere float operations may differ in their last bits, and so may codes: then the outputs have to be nearer
@@ -71,9 +75,13 @@ def check_certificate(
         raise InputError(f"{path}: files: expected {TILES} and {DRAWN}, found {', '.join(certificate.files)}")
     files = {name: _read(path.parent / name) for name in certificate.files}
     design = read_design(study, certificate.design)
-    cells = cells_of(chip_of(design))
+    chip = chip_of(design)
+    cells = cells_of(chip)
+    unit = (cells.unit.name, chip.accumulator, chip.dot)
+    named = (certificate.unit, certificate.accumulator, certificate.dot)
     found = [
         Finding("design", design_sha256(design) == certificate.design_sha256, certificate.design),
+        Finding("unit", unit == named, certificate.unit),
         Finding("Verilog sources", rtl_sha256(cells) == certificate.rtl, ", ".join(certificate.rtl)),
         *(
             Finding(name, hashlib.sha256(content).hexdigest() == certificate.files[name])
@@ -157,6 +165,17 @@ def _network(
     other = [layer for layer in {**facts.layers, **layers} if layers.get(layer) != facts.layers.get(layer)]
     detail = f"first '{other[0]}'" if other else f"{len(layers)} layers"
     yield Finding(f"{name}: formats, codes and scales", not other, detail)
+    differences = (each.certified.value - each.scored.value - each.difference for each in facts.metrics)
+    sizes = (max(abs(each.certified.value), abs(each.scored.value)) for each in facts.metrics)
+    same = all(abs(wrong) <= _ROUNDED * size for wrong, size in zip(differences, sizes, strict=True))
+    yield Finding(
+        f"{name}: differences of qualities", same, f"of {len(facts.metrics)}; the qualities are not run again"
+    )
+    if facts.drawn.rows != drawn_of(facts.certified.rows, certificate.seed):
+        yield Finding(
+            f"{name}: draw of samples", False, f"{list(facts.drawn.rows)} are not drawn by {certificate.seed}"
+        )
+        return
     progress(f"check {name}", 1, 2, "running the drawn samples in the unit's arithmetic")
     if not set(facts.drawn.rows) <= set(range(task.sample_count())):
         raise InputError(f"{name}: the certificate drew samples {facts.drawn.rows} of {task.sample_count()}")
@@ -165,7 +184,10 @@ def _network(
     if {key: sha256(x) for key, x in again.items()} == facts.drawn.sha256:
         yield Finding(what, True, "bit for bit")
         return
-    wanted = {key: outputs[f"{name}.{key}"] for key in facts.drawn.sha256 if f"{name}.{key}" in outputs}
+    wanted = {key: outputs[f"{name}.{key}"] for key in again if f"{name}.{key}" in outputs}
+    if {key: sha256(x) for key, x in wanted.items()} != facts.drawn.sha256:
+        yield Finding(what, False, f"those in {DRAWN} are not the certificate's")
+        return
     near = sqnr_db(*(_tensors(each) for each in (again, wanted)))
     if (certificate.versions, certificate.machine) == (versions(), machine()):
         yield Finding(what, False, f"SQNR {near:.1f} dB, by the same software")
@@ -176,7 +198,7 @@ def _network(
     noise = sqnr_db(_tensors(wanted), _tensors({k: torch.cat([e[k].flatten() for e in floats]) for k in floats[0]}))
     yield Finding(
         what,
-        near >= noise + _MARGIN_DB,
+        math.isfinite(near) and near >= noise + _MARGIN_DB,
         f"SQNR {near:.1f} dB against those of {certificate.machine} (formats cost {noise:.1f} dB): "
         "float operations differ in their last bits",
     )

@@ -20,8 +20,10 @@ _SIDES = ("sample_size", "image_size", "height", "width")
 _LONGEST_SIDE = 1 << 16
 _MOST_STEPS = 1_000_000  # of training, for which a scheduler keeps tables
 _LARGEST = 2**31 - 1  # of any size; float limits such as 1e30 are no sizes
+_NO_SIZES = re.compile(r"(?:\w+_)?(?:seed|model_max_length|parameters|params)")  # may be larger than any size
 _INDEX = ".safetensors.index"
 _MOST_HEADER = 100 << 20  # bytes of the header of a safetensors file, the library's own limit
+_MOST_IN_BYTE = 2  # elements, of 4 bits
 _MORE = 2  # times as many weights as the files hold: tied ones, and what a library fills in
 
 
@@ -31,11 +33,15 @@ def check_directory(folder: Path, parts: bool = False) -> None:
     parts: whether it is a pipeline's, whose parts lie in folders of their own. Code that no configuration names is
     never read. The cache of the Hugging Face hub links to its own blobs.
     """
+    _check_folder(folder, folder, parts)
+
+
+def _check_folder(folder: Path, root: Path, parts: bool) -> None:
     for path in sorted(folder.iterdir()):
-        check_inside(path, folder)
+        check_inside(path, root)
         if path.is_dir():
             if parts and not path.name.startswith("."):
-                check_directory(path)
+                _check_folder(path, root, parts=False)
         elif path.suffix == ".safetensors":
             elements_of(path)
         elif _INDEX in path.name and path.suffix == ".json":
@@ -47,12 +53,17 @@ def check_directory(folder: Path, parts: bool = False) -> None:
 
 
 def check_inside(path: Path, root: Path) -> None:
-    """Raise InputError if a path in the directory `root` is a link that leads out of it."""
+    """Raise InputError if a path in the directory `root` is a link that leads out of it.
+
+    root: may be a snapshot in the cache of the Hugging Face hub, or a folder in one, whose files are links to blobs.
+    """
     if path == root or not path.is_symlink():
         return
     real, inside = Path(os.path.realpath(path)), Path(os.path.realpath(root))
-    blobs = inside.parent.parent / "blobs"
-    hub = inside.parent.name == "snapshots" and real.parent == blobs
+    hub = any(
+        each.parent.name == "snapshots" and real.parent == each.parent.parent / "blobs"
+        for each in (inside, *inside.parents)
+    )
     if not (hub or real.is_relative_to(inside)):
         raise InputError(f"'{path}' is a link out of its directory, which is not followed: copy the file there")
 
@@ -66,6 +77,8 @@ def check_code(file: Path, written: Any) -> None:
 def check_counts(file: Path, written: Any) -> None:
     """Raise InputError for a configuration whose sizes nobody could mean, before anything is made of it."""
     for key, value in _numbers(written):
+        if _NO_SIZES.fullmatch(key):
+            continue
         limit = _LARGEST
         if _MODULES.fullmatch(key):
             limit = _MOST_MODULES
@@ -90,6 +103,8 @@ def check_size(folder: Path, wanted: int, name: str) -> None:
 def elements_of(file: Path) -> int:
     """How many numbers a safetensors file holds; raises InputError if it is none, or not whole."""
     try:
+        if file.exists() and not file.is_file():  # to open a pipe would wait for its writer
+            raise ValueError("it is a device or a pipe")
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
             if length > _MOST_HEADER:
@@ -99,9 +114,20 @@ def elements_of(file: Path) -> int:
         end = 8 + length + max((int(each["data_offsets"][1]) for each in tensors), default=0)
         if file.stat().st_size != end:
             raise ValueError(f"it has {file.stat().st_size:,} bytes, its header says {end:,}")
-        return sum(prod(each["shape"]) for each in tensors)
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error) as error:
+        return sum(map(_elements, tensors))
+    except RecursionError:
+        raise InputError(f"'{file}' is no whole safetensors file: its header nests too deeply") from None
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, struct.error) as error:
         raise InputError(f"'{file}' is no whole safetensors file: {str(error).splitlines()[0]}") from None
+
+
+def _elements(tensor: Mapping[str, Any]) -> int:
+    """Elements of a tensor of a header; raises ValueError if its bytes cannot hold them."""
+    begin, end = (int(each) for each in tensor["data_offsets"])
+    found: int = prod(tensor["shape"])
+    if not 0 <= found <= _MOST_IN_BYTE * (end - begin):
+        raise ValueError(f"a tensor of {found:,} numbers in {end - begin:,} bytes")
+    return found
 
 
 def _check_index(file: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from codesign.errors import InputError
 from codesign.export.directories import copy_files, copy_parts
 from codesign.models.directories import TaskOptions, load_directory
-from codesign.models.directories.safety import check_directory
+from codesign.models.directories.safety import check_counts, check_directory, elements_of
 from tests.models.directories.diffusers_tiny import PIPELINES
 from tests.models.directories.networks import TEXT_FILE
 
@@ -146,6 +148,56 @@ def test_the_links_of_the_hubs_cache_are_followed(written: Callable[[str], Path]
     check_directory(snapshot)
     assert "tokenizer.json" in copy_files(snapshot, tmp_path / "out")
     assert not (tmp_path / "out" / "tokenizer.json").is_symlink()
+
+
+def test_the_links_of_a_pipeline_in_the_hubs_cache_are_followed(pipeline: Path, tmp_path: Path) -> None:
+    snapshot, blobs = tmp_path / "snapshots" / "abc", tmp_path / "blobs"
+    shutil.copytree(pipeline, snapshot)
+    blobs.mkdir()
+    for i, file in enumerate(sorted(each for each in snapshot.rglob("*") if each.is_file())):
+        shutil.move(file, blobs / str(i))
+        file.symlink_to(os.path.relpath(blobs / str(i), file.parent))
+    check_directory(snapshot, parts=True)
+    check_directory(snapshot / "unet")
+    (snapshot / "unet" / "more.json").symlink_to(tmp_path / "outside")
+    for folder, parts in ((snapshot, True), (snapshot / "unet", False)):
+        with pytest.raises(InputError, match="is a link out of its directory"):
+            check_directory(folder, parts)
+
+
+HEADERS = {
+    "nests too deeply": b"[" * 200_000,
+    "infinity": b'{"a": {"shape": [1], "data_offsets": [0, Infinity]}}',
+    "1,000,000,000 numbers in 0 bytes": b'{"a": {"shape": [1000000000], "data_offsets": [0, 0]}}',
+    "-5 numbers": b'{"a": {"shape": [-5], "data_offsets": [0, 0]}}',
+}
+
+
+@pytest.mark.parametrize("says", HEADERS)
+def test_a_header_that_cannot_be_is_refused_in_one_line(says: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(struct.pack("<Q", len(HEADERS[says])) + HEADERS[says])
+    with pytest.raises(InputError, match=f"no whole safetensors file: .*{says}"):
+        elements_of(file)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="a device or a pipe"):
+        check_directory(tmp_path)
+
+
+def test_large_numbers_that_are_no_sizes_are_taken() -> None:
+    check_counts(Path("config.json"), {"seed": 2**32 - 1, "model_max_length": 10**30, "num_parameters": 7 * 10**9})
+
+
+def test_the_codes_of_an_earlier_export_are_not_copied(pipeline: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    shutil.copytree(pipeline, folder)
+    (folder / "quantized").mkdir()
+    (folder / "quantized" / "codes.json").write_text("{}")
+    assert "unet/config.json" in copy_parts(folder, tmp_path / "out", "unet", left_out=("quantized",))
+    assert not (tmp_path / "out" / "quantized").exists()
 
 
 def test_what_is_copied_is_neither_code_nor_elsewhere(pipeline: Path, tmp_path: Path) -> None:
