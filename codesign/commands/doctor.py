@@ -130,7 +130,9 @@ def _row(package: Package) -> list[str]:
 
 
 def _short(package: Package) -> str:
-    return f"{package.name} {package.found or 'missing'}" + ("" if package.fits or not package.found else " (too old)")
+    return f"{package.name} {package.found or 'missing'}" + (
+        "" if package.fits or not package.found else " (not fitting)"
+    )
 
 
 def _problem(package: Package) -> str:

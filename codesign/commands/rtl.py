@@ -40,22 +40,20 @@ exits with 1.
 # options of a unit of format pairs, with their defaults
 _OF_A_UNIT = {"accumulator": "auto", "dot": 1, "clock": 1.0, "node": 7, "model": None, "name": None, "vectors": None}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# words that Verilog keeps for itself, of those that somebody might call a unit, and names of the bench
-_RESERVED = {
-    "bench",
-    "checks",
-    "module",
-    "reg",
-    "wire",
-    "input",
-    "output",
-    "logic",
-    "bit",
-    "byte",
-    "int",
-    "real",
-    "cell",
-}
+# words of Verilog (IEEE 1364-2005, Annex B), names of the bench, and words of SystemVerilog that Verilator keeps
+_WORDS = """
+always and assign automatic begin buf bufif0 bufif1 case casex casez cell cmos config deassign default defparam design
+disable edge else end endcase endconfig endfunction endgenerate endmodule endprimitive endspecify endtable endtask
+event for force forever fork function generate genvar highz0 highz1 if ifnone incdir include initial inout input
+instance integer join large liblist library localparam macromodule medium module nand negedge nmos nor noshowcancelled
+not notif0 notif1 or output parameter pmos posedge primitive pull0 pull1 pulldown pullup pulsestyle_ondetect
+pulsestyle_onevent rcmos real realtime reg release repeat rnmos rpmos rtran rtranif0 rtranif1 scalared showcancelled
+signed small specify specparam strong0 strong1 supply0 supply1 table task time tran tranif0 tranif1 tri tri0 tri1
+triand trior trireg unsigned use uwire vectored wait wand weak0 weak1 while wire wor xnor xor bench checks bit byte
+int shortint longint logic shortreal string void class enum struct union typedef package interface program do return
+break continue const import export extends final unique priority static this super new null type var
+"""
+_RESERVED = frozenset(_WORDS.split())
 
 
 class BenchFailed(CodesignError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
+from safetensors import SafetensorError
+
 from codesign.errors import CodesignError, EnvironmentProblem, InputError
 from codesign.export.origin import Origin
-from codesign.export.proof import Proof, provenance, write_provenance
+from codesign.export.proof import PROVENANCE, Proof, provenance, write_provenance
 from codesign.export.scored import ScoredNetwork
 from codesign.export.study import ChosenDesign, read_design
 from codesign.formats import FormatPair
@@ -60,7 +63,8 @@ class NetworkExporter:
         """Write the networks of a design to ``out_dir/<task>``.
 
         Raises:
-            InputError: unknown design; a layer that the target cannot hold, with those that can; a missing package.
+            InputError: unknown design; a layer that the target cannot hold, with those that can; a missing package; a
+                folder ``out_dir/<task>`` that holds anything but an earlier export by the same exporter.
             CodesignError: what was written is not what was scored.
             EnvironmentProblem: `out_dir` cannot be written.
         """
@@ -85,7 +89,7 @@ class NetworkExporter:
             check_network(get_target(self.target), network)
         module, _, function = self.writer.partition(":")
         writer: Writer = getattr(importlib.import_module(module), function)
-        with staged(folder) as stage:
+        with staged(folder, self.name) as stage:
             proof = writer(network, origin, stage)
             write_provenance(stage, provenance(origin, network, self.name, stage, proof))
         return {
@@ -135,16 +139,58 @@ def deviations(target: Target, network: ScoredNetwork) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which takes its place when the context ends without an error."""
-    stage = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
+def staged(folder: Path, to: str) -> Iterator[Path]:
+    """A new folder beside `folder`, which takes its place when the context ends without an error.
+
+    Raises InputError, before anything is written, as `check_replaceable`; EnvironmentProblem if a file cannot be
+    written.
+    """
+    check_replaceable(folder, to)
+    name = f".{folder.name}.{secrets.token_hex(8)}"
+    stage, former = folder.with_name(name), folder.with_name(f"{name}.former")
     try:
         stage.mkdir(parents=True)
         yield stage
+        check_replaceable(folder, to)  # an export takes a while
         if folder.exists():
-            shutil.rmtree(folder)
-        stage.replace(folder)
-    except OSError as error:
-        raise EnvironmentProblem(f"{folder}: cannot be written ({error.strerror or error})") from None
+            folder.replace(former)
+        try:
+            stage.replace(folder)
+        except OSError:
+            if former.exists():
+                former.replace(folder)
+            raise
+    except EnvironmentProblem:
+        raise
+    except (OSError, SafetensorError) as error:
+        named = getattr(error, "filename", None)
+        if named is not None and stage not in Path(str(named)).parents:  # what was to be read
+            raise EnvironmentProblem(f"{named}: {getattr(error, 'strerror', None) or error}") from error
+        text = getattr(error, "strerror", None) or error
+        raise EnvironmentProblem(f"{folder}: cannot be written ({text})") from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(former, ignore_errors=True)
+
+
+def check_replaceable(folder: Path, to: str) -> None:
+    """Raise InputError unless `folder` is new or empty, or holds what the exporter `to` wrote and nothing else."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not folder.is_dir() or folder.is_symlink():
+        raise InputError(f"{folder}: is no folder; give another --out")
+    held = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
+    held = {name for name in held if not Path(name).name.startswith(".")}
+    if not held:
+        return
+    try:
+        found = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        owner, known = str(found["to"]), {PROVENANCE, *found["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        owner, known = "", set()
+    others = sorted(held - known)
+    if others:
+        raise InputError(f"{folder}: holds other files than an export ({others[0]}); give another --out")
+    if owner != to:
+        raise InputError(f"{folder}: holds the export to {owner}; give another --out")

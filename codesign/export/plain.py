@@ -18,6 +18,7 @@ from codesign.export.scored import Operand, ScoredLayer, ScoredNetwork
 from codesign.files import write_atomic
 from codesign.formats import read_assignment
 from codesign.formats.format import Quantized
+from codesign.models.streaming import weights_of
 
 ASSIGNMENT, SCALES = "assignment.json", "scales.safetensors"
 RECORD, CODES, FLOATS = "layers.json", "codes.safetensors", "float.safetensors"
@@ -65,10 +66,16 @@ def write_json(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
                 "parameter_shape": list(layer.product.stationary.shape),
                 "sha256": network.hashes(name),
             }
+            if layer.parameter is not None:
+                record["weight"] |= _place(layer.product.stationary)
         records.append(record)
     save_file(_own(tensors), folder / CODES)
     quantized_names = {layer.parameter for layer in network.layers.values()}
-    rest = {name: x for name, x in network.module.state_dict().items() if name not in quantized_names}
+    rest = {
+        name: x
+        for name, x in weights_of(network.module)  # of a network that is read block by block, too
+        if name not in quantized_names and isinstance(x, Tensor)
+    }
     save_file(_own(rest), folder / FLOATS)
     content = {"schema_version": 1, "network": origin.spec.task, "layers": records}
     write_atomic(folder / RECORD, json.dumps(content, indent=1) + "\n")
@@ -78,6 +85,8 @@ def write_json(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
                 quantized = network.weight(name)
                 codes = quantized.format.unpack(opened.get_tensor(f"{name}.codes"), tuple(quantized.shape))
                 check_equal(name, "codes", codes, quantized.codes)
+                for part, x in _parts(quantized).items():
+                    check_equal(name, part, opened.get_tensor(f"{name}.{part}"), x)
     return Proof("safetensors", _weights(network), packages=("safetensors",))
 
 
@@ -94,6 +103,15 @@ def _record(layer: ScoredLayer) -> dict[str, Any]:
         for operand in layer.operands.values()
     }
     return found
+
+
+def _place(weight: Tensor) -> dict[str, Any]:
+    """Where a weight lies in its parameter, in elements: several layers may be parts of one, as q, k and v are."""
+    whole = weight if weight._base is None else weight._base
+    return {
+        "parameter_strides": list(weight.stride()),
+        "parameter_offset": weight.storage_offset() - whole.storage_offset(),
+    }
 
 
 def _static(operand: Operand) -> dict[str, float]:

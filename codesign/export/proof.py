@@ -77,7 +77,7 @@ def check_equal(layer: str, what: str, found: Tensor, wanted: Tensor) -> None:
 
 def check_sqnr(found: float, least: float, opened_by: str) -> None:
     """Raise CodesignError if outputs are further from those of the scored network than a library's sums explain."""
-    if not found >= least:
+    if not (found >= least and math.isfinite(found)):  # nothing is as far from itself as all wrong
         raise CodesignError(
             f"{opened_by} computes something else than was scored: SQNR {found:.1f} dB, at least {least:.0f} dB "
             "wanted; nothing was written"

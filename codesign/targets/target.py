@@ -76,6 +76,7 @@ class Target(Written):
     source: str  # where the rules are documented
     # rows of roles; layers of one parent with the roles of a row are one matrix in the runtime, and share a pair
     fuses: list[list[str]] = []
+    experts_alike: bool = False  # whether all matrices of all experts of a layer share a pair
     formats: list[Formats] = Field(min_length=1)  # of a layer all rows that cover it
 
     def refusal(self, layer: Layer, pair: FormatPair, *, approximated: bool = False) -> str | None:
@@ -115,7 +116,8 @@ class Target(Written):
 
     def fused(self, layers: Iterable[Layer]) -> list[tuple[str, ...]]:
         """The sets of two or more layers that the runtime holds as one, in the order of `layers`."""
-        return fused(self.fuses, layers)
+        layers = list(layers)
+        return fused(self.fuses, layers) + (experts_of(layers) if self.experts_alike else [])
 
 
 def fused(fuses: Iterable[Iterable[str]], layers: Iterable[Layer]) -> list[tuple[str, ...]]:
@@ -126,6 +128,16 @@ def fused(fuses: Iterable[Iterable[str]], layers: Iterable[Layer]) -> list[tuple
         for place, row in enumerate(rows):
             if layer.role in row:
                 found[place, layer.name.rpartition(".")[0]].append(layer.name)
+    return [tuple(names) for names in found.values() if len(names) > 1]
+
+
+def experts_of(layers: Iterable[Layer]) -> list[tuple[str, ...]]:
+    """The sets of two or more layers that are matrices of the experts of one mixture."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for layer in layers:
+        mixture, inside, _ = f".{layer.name}".rpartition(".experts.")
+        if inside:
+            found[mixture].append(layer.name)
     return [tuple(names) for names in found.values() if len(names) > 1]
 
 

@@ -163,6 +163,22 @@ def test_a_code_that_differs_in_the_file_is_found(
         check_weights(tmp_path / "model.onnx", network)
 
 
+@pytest.mark.parametrize("factor", [1.02, None])
+def test_an_activation_that_is_rounded_otherwise_or_not_at_all_is_found(
+    tiny: CustomTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float | None
+) -> None:
+    from codesign.export.onnx import activations
+
+    right = activations._static
+
+    def wrong(build: Any, operand: Any, scale: float, x: Any, multiplied: bool) -> Any:
+        return x if factor is None else right(build, operand, scale * factor, x, multiplied)
+
+    monkeypatch.setattr(activations, "_static", wrong)
+    with pytest.raises(CodesignError, match="not rounded in the file" if factor is None else "numbers of its"):
+        export(scored(tiny, "fp32", ("int8",)), tmp_path / "tiny")
+
+
 def test_a_format_without_a_type_in_onnx_is_refused_by_its_layer(tiny: CustomTask, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="layer 'conv': onnxruntime has no format 'mxfp6_e2m3'"):
         export(scored(tiny, pairs=("mxfp6_e2m3:fp32",)), tmp_path / "tiny")

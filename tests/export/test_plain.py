@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from codesign.cli import main
-from codesign.errors import CodesignError, InputError
+from codesign.errors import CodesignError, EnvironmentProblem, InputError
 from codesign.export.networks import NetworkExporter
 from codesign.export.origin import Origin
 from codesign.export.plain import ASSIGNMENT, CODES, FLOATS, RECORD, SCALES
@@ -20,10 +21,13 @@ from codesign.export.proof import PROVENANCE, Proof, check_equal, check_sqnr, sq
 from codesign.export.registry import OWN
 from codesign.export.scored import ScoredNetwork
 from codesign.formats import Assignment, FormatPair, get_format, read_assignment
+from codesign.models import load_task
 from codesign.models.custom import CustomTask
+from codesign.models.directories import TaskOptions
 from codesign.quality import Evaluator
 from codesign.search.space.written import TaskSpec
 from tests.designs import design, write_front
+from tests.models.directories.networks import TEXT_FILE, write_network
 
 PAIRS = ("int8", "int4_g32:int8+gptq", "nvfp4", "fp8_e4m3:fp8_e4m3_token", "bf16", "int4_g32_zp:int8_zp", "mxfp4")
 ORIGIN = Origin("study", "d00000001", "tiny", TaskSpec(task="python:tests.tiny:task"), Path())
@@ -114,6 +118,27 @@ def test_a_record_and_its_codes_give_the_network_that_was_scored(network: Scored
     assert set(state) < set(network.module.state_dict())
 
 
+def test_a_network_that_is_read_block_by_block_is_recorded_as_one_in_memory(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="language models are those of transformers (pip)")
+    write_network(tmp_path / "llama", "llama")
+    (tmp_path / "words.txt").write_text(TEXT_FILE)
+    found = []
+    for memory_gib in (1e-6, None):
+        options = TaskOptions(data="words.txt", sequences=2, length=16, memory_gib=memory_gib)
+        task = load_task("transformers:llama", search_path=tmp_path, options=options)
+        evaluator = Evaluator(task)
+        pairs = {
+            name: FormatPair.parse("fp32" if kind == "attention" else "int8:fp32")
+            for name, kind in evaluator.layers.items()
+        }
+        network = ScoredNetwork(task, Assignment.of_pairs(pairs, evaluator.layers), evaluator)
+        found.append(write("json", network, tmp_path / f"out{memory_gib}"))
+    for name in (CODES, FLOATS):
+        streamed, whole = (load_file(folder / name) for folder in found)
+        assert streamed.keys() == whole.keys()
+        assert all(torch.equal(streamed[key], whole[key]) for key in whole)
+
+
 def test_provenance_tells_hashes_versions_and_the_proof(network: ScoredNetwork, tmp_path: Path) -> None:
     folder = write("json", network, tmp_path / "tiny")
     told = json.loads((folder / PROVENANCE).read_text())
@@ -132,6 +157,35 @@ def test_numbers_that_differ_are_no_export() -> None:
         check_sqnr(20.0, 40.0, "elsewhere")
 
 
+def test_outputs_that_are_not_finite_are_no_export_whatever_is_asked_of_them() -> None:
+    with pytest.raises(CodesignError, match="SQNR -inf"):
+        check_sqnr(float("-inf"), float("-inf"), "x")
+
+
+def test_a_record_says_where_the_parts_of_one_parameter_lie(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(8, 4, 16)
+    task = CustomTask("parts", Fused(), x[:4], x[4:], None)
+    evaluator = Evaluator(task)
+    pairs = dict.fromkeys(evaluator.layers, FormatPair.parse("int8"))
+    folder = write("json", ScoredNetwork(task, Assignment.of_pairs(pairs, evaluator.layers), evaluator), tmp_path / "x")
+    weights = [each["weight"] for each in json.loads((folder / RECORD).read_text())["layers"]]
+    assert [each["parameter"] for each in weights] == ["both", "both"]
+    assert [(each["parameter_offset"], each["parameter_strides"]) for each in weights] == [(0, [16, 1]), (128, [16, 1])]
+
+
+class Fused(torch.nn.Module):
+    """Two layers whose weights are one parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = torch.nn.Parameter(torch.randn(16, 16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = (torch.nn.functional.linear(x, each) for each in self.both.split(8))
+        return torch.cat([a, b], -1)
+
+
 def test_sqnr_is_that_of_the_worst_output() -> None:
     y = torch.ones(100)
     assert sqnr_db({"a": y, "b": y * 1.1}, {"a": y, "b": y}) == pytest.approx(20, abs=1e-3)
@@ -142,10 +196,37 @@ def test_sqnr_is_that_of_the_worst_output() -> None:
 def test_a_writer_that_fails_leaves_the_earlier_export_as_it_was(network: ScoredNetwork, tmp_path: Path) -> None:
     folder = write("json", network, tmp_path / "tiny")
     before = sorted(path.name for path in tmp_path.rglob("*"))
-    halfway = NetworkExporter("half", "tests.export.test_plain:breaking")
+    halfway = NetworkExporter("json", "tests.export.test_plain:breaking")
     with pytest.raises(CodesignError, match="wrong"):
         halfway.write(network, ORIGIN, folder)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_a_folder_is_replaced_only_by_the_exporter_that_wrote_it(network: ScoredNetwork, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "weights.bin").write_text("years of work")
+    with pytest.raises(InputError, match=r"other files than an export \(weights.bin\)"):
+        write("assignment", network, tmp_path / "mine")
+    folder = write("assignment", network, write("assignment", network, tmp_path / "tiny"))
+    with pytest.raises(InputError, match="holds the export to assignment; give another --out"):
+        write("json", network, folder)
+    (folder / "notes.md").write_text("what I found")
+    with pytest.raises(InputError, match=r"other files than an export \(notes.md\)"):
+        write("assignment", network, folder)
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "tiny"}
+    assert (tmp_path / "mine" / "weights.bin").read_text() == "years of work"
+    assert (folder / ASSIGNMENT).is_file()
+
+
+def test_a_full_disk_is_told_in_one_line(network: ScoredNetwork, tmp_path: Path) -> None:
+    exporter = NetworkExporter("full", "tests.export.test_plain:full")
+    with pytest.raises(EnvironmentProblem, match=r"tiny: cannot be written \(.*No space left on device"):
+        exporter.write(network, ORIGIN, tmp_path / "tiny")
+    assert not list(tmp_path.iterdir())
+
+
+def full(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
 
 def breaking(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:

@@ -132,3 +132,10 @@ def test_explain_shows_what_a_target_forbids_and_ties(tmp_path: Path, capsys: py
     assert "net is for vllm" in out
     assert "what vllm forbids" in out
     assert "4 sets of layers are one matrix there, such as 0.self_attn.q_proj, 0.self_attn.k_proj" in out
+
+
+def test_a_target_is_refused_where_the_formats_are_given(tmp_path: Path) -> None:
+    given = (Path(__file__).parents[2] / "search_spaces" / "sd15_hardware.yaml").read_text()
+    (tmp_path / "space.yaml").write_text(given.replace("\ntasks:", "\ntarget: vllm\ntasks:", 1))
+    with pytest.raises(InputError, match=r"target: .*means nothing where the formats of every task are given"):
+        load_space(tmp_path / "space.yaml")

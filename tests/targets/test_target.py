@@ -80,6 +80,13 @@ def test_layers_that_vllm_holds_as_one_matrix_need_one_format() -> None:
         check_layers(target, layers, dict(zip(layers, (one, other, other), strict=True)))
 
 
+def test_experts_of_one_layer_share_a_format_in_vllm() -> None:
+    names = [f"model.layers.{n}.mlp.experts.{e}.{p}_proj" for n in (0, 1) for e in (0, 1) for p in ("up", "down")]
+    layers = [layer(name, f"ff_{name.rpartition('.')[2].removesuffix('_proj')}") for name in names]
+    assert get_target("vllm").fused(layers) == [tuple(names[:4]), tuple(names[4:])]
+    assert get_target("torchao").fused(layers) == []
+
+
 def test_a_refused_layer_is_named_with_the_targets_that_can_hold_it() -> None:
     pair = FormatPair("mxfp4", "int8_g32_absmax")
     with pytest.raises(InputError, match=r"layer 'model.layers.0.mlp.up_proj'.*llama.cpp can hold it"):

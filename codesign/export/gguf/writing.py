@@ -124,8 +124,10 @@ def _shares_embedding(network: ScoredNetwork, layer: str | None, tensor: Tensor)
 
     llama.cpp rounds activations to the type of the tensor that they meet, so that its type has to be the head's.
     """
-    if layer is None or network.module.get_parameter(EMBEDDING) is not network.module.get_parameter(HEAD):
-        return layer is None
+    if network.module.get_parameter(EMBEDDING) is not network.module.get_parameter(HEAD):
+        return False
+    if layer is None:
+        return True
     fmt = network.layers[layer].weight_format
     return fmt.is_cast and kind_of(fmt) == narrowest(tensor)
 

@@ -10,7 +10,7 @@ import torch
 from codesign.errors import InputError
 from codesign.export.networks import deviations
 from codesign.export.onnx.graph import OPSET, Interface, marked_graph
-from codesign.export.onnx.proof import check_weights, compared
+from codesign.export.onnx.proof import check_roundings, check_weights, compared
 from codesign.export.onnx.qdq import quantize
 from codesign.export.origin import Origin
 from codesign.export.proof import Proof, check_sqnr
@@ -48,6 +48,7 @@ def write_onnx(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
     _describe(marked.model, origin)
     path = save(marked.model, folder)
     layers = check_weights(path, network)
+    check_roundings(path, network)
     found = compared(path, marked.interface, network, calls)
     rounds = any(o.format.name != "fp32" for layer in network.layers.values() for o in layer.operands.values())
     least = min(LEAST_ROUNDED_DB, found.loss_db) if rounds else LEAST_EXACT_DB

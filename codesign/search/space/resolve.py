@@ -269,7 +269,10 @@ def _resolve_tasks(
 
 def _refuse_measuring(path: Path, spec: SpaceFile) -> None:
     """Raise InputError if a space with given formats has keys about choosing and measuring formats."""
-    for section, keys in {("search",): ("evaluations", "batch"), (): ("pairs", "accumulator_sqnr_db")}.items():
+    for section, keys in {
+        ("search",): ("evaluations", "batch"),
+        (): ("pairs", "accumulator_sqnr_db", "target"),
+    }.items():
         written = (spec.search if section else spec).model_fields_set
         for key in keys:
             if key in written:
