@@ -256,13 +256,14 @@ def test_a_study_finds_what_its_space_names_from_its_own_folder(
 ) -> None:
     spaces = tmp_path / "spaces"
     spaces.mkdir()
+    (spaces / "space.yaml").touch()
     (spaces / "beside.py").write_text("from tests.tiny import untrained as task\n")
     layers = Evaluator(tiny).layers
     assignment = Assignment.of_pairs(dict.fromkeys(layers, FormatPair.parse("mxint8")), layers).to_dict()
     space = "name: small\ntasks:\n  tiny: {task: 'python:beside:task'}\npairs: [int8]\nobjectives: [a, b]\n"
     study = write_front(tmp_path / "study", [design("d00000001", {"tiny": assignment})], space)
     (study / "study.json").write_text(
-        json.dumps({"study": "small", "storage": None, "space": {}, "space_folder": "../spaces"})
+        json.dumps({"study": "small", "storage": None, "space": {}, "space_file": "../spaces/space.yaml"})
     )
     out = tmp_path / "out"
     assert main(["export", str(study), "--design", "d00000001", "--to", "assignment", "-o", str(out)]) == 0

@@ -19,7 +19,7 @@ from codesign.search.space.resolve import SearchSpace
 
 CLAIM = "study.json"  # the study that a folder belongs to
 DATABASE = "study.db"
-_FROM = "space_folder"  # of the file that `space` was read from, as seen from the study's folder; older claims lack it
+_FROM = "space_file"  # that `space` was read from, as seen from the study's folder; older claims lack it
 
 
 def check_folder(folder: Path, space: SearchSpace, storage: str | None = None) -> None:
@@ -54,7 +54,7 @@ def claim_folder(folder: Path, space: SearchSpace, storage: str | None = None) -
     """Write down that `folder` is that of the study; raises InputError if another one was faster."""
     make_folder(folder)
     written = {"study": space.spec.name, "storage": _shown(storage), "space": space.described()}
-    written[_FROM] = os.path.relpath(space.path.parent.resolve(), folder.resolve())
+    written[_FROM] = os.path.relpath(space.path.resolve(), folder.resolve())
     if not write_new(folder / CLAIM, json.dumps(written, indent=1)):
         check_folder(folder, space, storage)
 
@@ -65,9 +65,13 @@ def claimed(folder: Path) -> dict[str, Any]:
 
 
 def space_folder(folder: Path) -> Path:
-    """The folder from which a study's space names files: that of the file it was made from, or the study's own."""
-    found = (folder / str(claimed(folder).get(_FROM, "."))).resolve()
-    return found if found.is_dir() else folder
+    """The folder from which a study's space names files: that of the file it was made from, or the study's own.
+
+    Of a study that was moved without that file, it is the study's own.
+    """
+    written = claimed(folder).get(_FROM)
+    found = (folder / str(written)).resolve()
+    return found.parent if written is not None and found.is_file() else folder
 
 
 def _read(folder: Path) -> dict[str, Any]:
