@@ -31,7 +31,7 @@ from codesign.export.compressed_schemes import (
     packed,
     scheme_of,
 )
-from codesign.export.directories import copy_files, write_shards
+from codesign.export.directories import copy_files, is_untied, write_shards
 from codesign.export.layerwise import Seen, check_layers, ends, seen
 from codesign.export.origin import Origin
 from codesign.export.proof import Proof, check_equal, check_sqnr, sqnr_db
@@ -166,7 +166,7 @@ def _write_directory(network: ScoredNetwork, source: Path, folder: Path) -> Proo
     write_shards(folder, found.tensors())
     written.pop("torch_dtype", None)
     written |= {"dtype": _name(found.computed_in), "quantization_config": found.config()}
-    if found.untied:
+    if found.untied or is_untied(network.module):
         written["tie_word_embeddings"] = False
     _write_config(folder, written)
     calls, inputs = _scored(found)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from codesign.errors import InputError
 from codesign.files import write_atomic
@@ -20,6 +20,17 @@ _WEIGHTS = (".safetensors",)
 _INDEX = ".safetensors.index"  # in the name of what says which shard holds a weight
 _MOST_BYTES = 256 << 20  # of one file that holds no weights
 _DEEPEST = 4  # folders in folders
+
+
+def is_untied(module: nn.Module) -> bool:
+    """Whether a network of transformers no longer shares the weight that its configuration says it shares.
+
+    A preparation that folds gains into the head gives it a weight of its own.
+    """
+    get_head, get_embedding = (getattr(module, f"get_{part}_embeddings", None) for part in ("output", "input"))
+    head, embedding = get_head() if get_head else None, get_embedding() if get_embedding else None
+    mine, theirs = getattr(head, "weight", None), getattr(embedding, "weight", None)
+    return mine is not None and theirs is not None and mine is not theirs
 
 
 def copy_files(source: Path, target: Path, left_out: Collection[str] = ()) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from codesign.errors import CodesignError
-from codesign.export.directories import copy_files
+from codesign.export.directories import copy_files, is_untied
 from codesign.export.origin import Origin
 from codesign.export.scored import ScoredNetwork
 from codesign.export.torchao_config import config_of
@@ -61,7 +61,7 @@ def write_config(network: ScoredNetwork, library: str, origin: Origin, folder: P
     config: Any = copy.deepcopy(network.module.config)
     config.quantization_config = Config(quant_type=config_of(network))
     config.dtype = torch.float32
-    if _unties(network):
+    if _unties(network) or is_untied(network.module):
         config.tie_word_embeddings = False
     if origin.directory is not None and origin.directory.is_dir():
         copy_files(origin.directory, folder, left_out=[each.name for each in folder.iterdir()])

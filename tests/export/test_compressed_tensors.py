@@ -5,6 +5,7 @@ Each export compares codes, scales and outputs itself, and fails otherwise; here
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,11 +21,13 @@ from codesign.errors import CodesignError, InputError
 from codesign.export import compressed_tensors as exporter
 from codesign.export.compressed_deviations import TARGET, least_db
 from codesign.export.compressed_schemes import scheme_of
+from codesign.export.directories import is_untied
 from codesign.export.scored import ScoredNetwork
 from codesign.formats import get_format
 from codesign.models import load_task
 from codesign.models.custom import CustomTask
 from codesign.models.directories import TaskOptions
+from codesign.models.preparation import prepared_by
 from codesign.quality import Evaluator
 from codesign.targets import get_target
 from examples.public import perplexity
@@ -121,6 +124,14 @@ def test_a_head_that_is_quantized_is_no_longer_tied(llama: Evaluator, directory:
     ]
     assert ties == [True, False]
     assert "lm_head.weight" not in load_file(tmp_path / "tied" / "model.safetensors")
+
+
+def test_a_prepared_network_keeps_a_head_of_its_own(llama: Evaluator, directory: Path, tmp_path: Path) -> None:
+    prepared = Evaluator(prepared_by(copy.deepcopy(llama.task), ["fold", "rotate"]))
+    assert is_untied(prepared.task.module)
+    assert not is_untied(llama.task.module)
+    written(scored(prepared, {}, "int4_g32:fp32"), directory, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["tie_word_embeddings"] is False
 
 
 def test_a_large_network_is_written_in_shards(
