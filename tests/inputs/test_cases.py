@@ -68,4 +68,5 @@ def test_a_bad_input_is_one_line(name: str, base: Path, tmp_path: Path, capsys: 
 
 
 # what a search says before it fails, and other commands where they take over two seconds
-PROGRESS = ("metrics tried: ", "evaluations: ", "accelerators: ", "space: ", "evaluate: ", "cost: ", "export: ")
+PROGRESS = ("metrics tried: ", "evaluations: ", "accelerators: ", "space: ", "evaluate: ", "cost: ")
+PROGRESS += ("export: ", "formats: ", "certify: ", "check: ")

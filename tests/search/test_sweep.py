@@ -212,8 +212,8 @@ def test_a_mistake_is_one_line_with_its_place(
     assert old in SPACE
     space_file.write_text(SPACE.replace(old, new, 1))
     assert main(["validate", str(space_file)]) == 2
-    error = capsys.readouterr().err.strip()
-    assert len(error.splitlines()) == 1, error
+    lines = capsys.readouterr().err.strip().splitlines()
+    (error,) = (line for line in lines if not line.startswith("space: "))  # on a slow machine it says what it does
     assert re.search(f"given.yaml:{pattern}", error), error
 
 
