@@ -15,7 +15,7 @@ import json
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,20 +150,22 @@ def tried(target: Target, task: Task, spec: TaskSpec, pair: FormatPair, folder: 
     }
 
 
-def measured(target: Target, known: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Network -> what became of every pair, of those that are not `known`."""
+def measured(target: Target, known: dict[str, list[dict[str, Any]]]) -> Iterator[None]:
+    """Add to `known`, network -> what became of pairs, those that it lacks, and yield where it may be written down."""
     for name, make in NETWORKS.items():
-        if name in known:
+        found = known.setdefault(name, [])
+        there = {(each["weight"], each["activation"]) for each in found}
+        missing = [FormatPair(w, a) for w in WEIGHTS for a in ACTIVATIONS if (w, a) not in there]
+        if not missing:
             continue
         with tempfile.TemporaryDirectory() as folder:
             task, spec = make(Path(folder))
-            found = []
-            for weight in WEIGHTS:
-                for activation in ACTIVATIONS:
-                    found.append(tried(target, task, spec, FormatPair(weight, activation), Path(folder)))
-                    if found[-1]["result"] != "refused":
-                        print(target.name, name, weight, activation, found[-1]["result"], flush=True)
-            yield name, found
+            for pair in missing:
+                found.append(tried(target, task, spec, pair, Path(folder)))
+                if found[-1]["result"] != "refused":
+                    print(target.name, name, pair, found[-1]["result"], flush=True)
+                    yield
+        yield
 
 
 def cell(found: dict[str, Any]) -> str:
@@ -193,13 +195,15 @@ def written(results: dict[str, Any]) -> str:
         )
         for network, found in target["networks"].items():
             held = [each for each in found if each["result"] != "refused"]
+            if not found:
+                continue
             if not held:
                 lines.append(f"{network}: refused ({found[0]['reason']}).\n")
                 continue
             columns = [a for a in ACTIVATIONS if any(each["activation"] == a for each in held)]
             rows = [w for w in WEIGHTS if any(each["weight"] == w for each in held)]
             cells = {(each["weight"], each["activation"]): cell(each) for each in found}
-            listed = [[weight, *(cells[weight, each] for each in columns)] for weight in rows]
+            listed = [[weight, *(cells.get((weight, each), "") for each in columns)] for weight in rows]
             lines.append(table([network, *columns], listed) + "\n")
             told = dict.fromkeys(text for each in held for text in each.get("deviations", ()))
             lines += [f"- {text}" for text in told] + [""]
@@ -218,11 +222,10 @@ def main() -> None:
             packages = dict.fromkeys(("codesign", "torch", target.package, *exporter.packages))
             versions = {package.replace("_", "-"): version_of(package.replace("_", "-")) for package in packages}
             told = results.setdefault(name, {"networks": {}})
-            told |= {"exporter": target.exporter, "about": target.about}
+            told |= {"exporter": target.exporter, "about": target.about, "package": target.package}
             if told.get("versions") != versions:
                 told |= {"versions": versions, "networks": {}}
-            for network, found in measured(target, told["networks"]):
-                told["networks"][network] = found
+            for _ in measured(target, told["networks"]):
                 path.write_text(json.dumps({"machine": platform.machine(), "targets": results}, indent=1) + "\n")
                 (HERE / "exports.md").write_text(written(results))
 
