@@ -99,9 +99,12 @@ def activation_quantizer(
         own = {"zero_point_impl": TokenZeroPoints} if fmt.has_zero_point else {}
         return base.let(scaling_impl=TokenScales, token_format=fmt, token_axes=token_axes, **own)
     if fmt.has_zero_point:
-        low, high = (0.0, 0.0) if amax is None else (float(each) for each in amax)  # type: ignore[union-attr]
+        assert amax is None or isinstance(amax, Sequence)
+        low, high = (0.0, 0.0) if amax is None else map(float, amax)
         static = fmt.quantize(torch.zeros(1), amax=(low, high))
-        given = {"given_scale": float(static.scales), "given_zero_point": float(static.zero_points)}  # type: ignore[arg-type]
+        assert static.scales is not None
+        assert static.zero_points is not None
+        given = {"given_scale": float(static.scales), "given_zero_point": float(static.zero_points)}
         return base.let(scaling_impl=GivenScales, zero_point_impl=GivenZeroPoints, **given)
     assert not isinstance(amax, Sequence)
     # an activation that was zero throughout calibration gets scale 1, as in codesign.formats

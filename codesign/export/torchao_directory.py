@@ -49,7 +49,8 @@ def write_config(network: ScoredNetwork, library: str, origin: Origin, folder: P
     if library == "diffusers":
         from diffusers import TorchAoConfig
 
-        content = {key: value for key, value in network.module.config.items() if key != "_name_or_path"}  # type: ignore[union-attr, operator]
+        written: Any = network.module.config
+        content = {key: value for key, value in written.items() if key != "_name_or_path"}
         content |= {
             "_class_name": type(network.module).__name__,
             "quantization_config": TorchAoConfig(quant_type=config_of(network)).to_dict(),

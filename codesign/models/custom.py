@@ -364,7 +364,7 @@ def _evaluating(module: nn.Module) -> nn.Module:
     """The module in eval mode; a program of torch.export, which refuses to be put there, stays as it was exported."""
     try:
         return module.eval()
-    except NotImplementedError:
+    except NotImplementedError:  # of torch.export's programs: they say by this that they have no modes
         for inner in module.modules():
             inner.training = False
         return module

@@ -41,11 +41,11 @@ class VectorUnit(TorchDispatchMode):
             self._module.register_forward_pre_hook(lambda *_: self._set(True)),
             self._module.register_forward_hook(lambda *_: self._set(False), always_call=True),
         ]
-        super().__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call]  # not annotated in torch 2.13
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        super().__exit__(*exc)  # type: ignore[no-untyped-call]
+        super().__exit__(*exc)  # type: ignore[no-untyped-call]  # not annotated in torch 2.13
         for hook in self._hooks:
             hook.remove()
         self._set(False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
+import pickle  # what a hostile directory holds; nothing here reads one
 import shutil
 import struct
 from collections.abc import Callable
