@@ -38,6 +38,7 @@ from codesign.export.proof import Proof, check_equal, check_sqnr, sqnr_db
 from codesign.export.scored import Call, ScoredNetwork
 from codesign.files import write_atomic
 from codesign.jsonio import read_json
+from codesign.models.directories.imports import quiet_transformers
 from codesign.models.streaming import present
 
 CONFIG = "config.json"
@@ -327,16 +328,5 @@ def _least(module: nn.Module, calls: list[Call]) -> float:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the libraries' progress bars and warnings."""
-    from transformers.utils import logging
-
-    theirs: Any = logging
-    before, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
-    theirs.set_verbosity(theirs.ERROR)
-    theirs.disable_progress_bar()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        theirs.set_verbosity(before)
-        if bars:
-            theirs.enable_progress_bar()
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+        yield

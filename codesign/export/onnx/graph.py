@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch.utils._pytree import tree_flatten_with_path, tree_unflatten
 
 from codesign.errors import InputError
 from codesign.export.scored import Call, ScoredNetwork
+from codesign.models.directories.imports import errors_alone
 from codesign.models.streaming import is_streamed
 from codesign.quality.ranges import sites
 from codesign.workload import Product, ProductInterceptor
@@ -223,14 +223,7 @@ def _explained() -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torch prints of its steps."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    before = [each.level for each in loggers]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    loggers = errors_alone("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+    with loggers, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        for each in loggers:
-            each.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for each, level in zip(loggers, before, strict=True):
-                each.setLevel(level)
+        yield

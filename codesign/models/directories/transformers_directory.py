@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from codesign.models.directories import data as sources
 from codesign.models.directories import image_metrics, text_metrics
 from codesign.models.directories.data import Split
 from codesign.models.directories.generation import language_work, show_texts
+from codesign.models.directories.imports import quiet_transformers
 from codesign.models.directories.options import Phases, TaskOptions
 from codesign.models.directories.safety import check_code, check_counts, check_directory
 from codesign.models.directories.weights import load_weights, reading
@@ -65,7 +65,7 @@ class Kind:
 
 def load(path: Path, name: str, options: TaskOptions, base: Path) -> CustomTask:
     """The task of a directory, or of one GGUF file in it, see `load_directory`."""
-    with _quiet():
+    with quiet_transformers():
         folder, gguf = _place(path)
         if not gguf:
             check_directory(folder)
@@ -164,23 +164,6 @@ def _near(name: str) -> str:
     return nearest(name, [each for each in dir(transformers) if "For" in each or each.endswith("Model")])
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's progress bars and warnings."""
-    from transformers.utils import logging
-
-    theirs: Any = logging
-    before, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
-    theirs.set_verbosity(theirs.ERROR)
-    theirs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        theirs.set_verbosity(before)
-        if bars:
-            theirs.enable_progress_bar()
-
-
 # ---- its data -----------------------------------------------------------------------------------
 
 
@@ -215,7 +198,7 @@ def _texts(
     what = f"'{given}'" if given else "the default text (Python's language reference)"
 
     def ids(text: str) -> list[int]:
-        with _quiet():
+        with quiet_transformers():
             found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         return found
 
@@ -284,7 +267,7 @@ def _tokenizer(folder: Path, gguf: str) -> Any:
     if not gguf:
         check_directory(place)
     more = {"gguf_file": gguf} if gguf else {}
-    with reading(place), _quiet():
+    with reading(place), quiet_transformers():
         return AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False, **more)
 
 
