@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import NoReturn
 
 from codesign import __version__
 from codesign.commands.values import above_zero, certify_options, duration, folder, positive, seed, steps, whole
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that says its errors in JSON too."""
-
-    json = False  # of all parsers of a command line
-
-    def error(self, message: str) -> NoReturn:
-        if Parser.json:
-            print(json.dumps({"error": message, "exit_code": 2}))
-        super().error(message)
+from codesign.parsers import Formatter, Parser, add_command
 
 
 def parser_of_commands() -> argparse.ArgumentParser:
@@ -31,7 +19,7 @@ def parser_of_commands() -> argparse.ArgumentParser:
         "  codesign cost --workload sd15-unet --accelerator phone-npu-medium --formats int8\n\n"
         "exit codes: 0 success; 1 done, but look at it (a worse study, a failed check); 2 wrong input; "
         "3 the environment failed; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP",
-        formatter_class=_Formatter,
+        formatter_class=Formatter,
     )
     parser.add_argument("--version", action="version", version=f"codesign {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -70,31 +58,6 @@ _QUALITY = (
 _FILES = "folder for {}: a new or empty one, or one that this command wrote"
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Wraps the description; the examples stay one to a line."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if text.startswith("examples:"):
-            return text
-        return argparse.HelpFormatter._fill_text(self, text, width, indent)
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, example: str, more: str = ""
-) -> argparse.ArgumentParser:
-    description = f"{summary[0].upper()}{summary[1:]}. {more}".strip()
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=summary,
-        description=description,
-        epilog="\n  ".join(("examples:", *example.split(" || "))),
-        formatter_class=_Formatter,
-    )
-    parser.add_argument("--json", action="store_true", help="machine-readable result on stdout")
-    parser.add_argument("--traceback", action="store_true", help="show the Python traceback of an error as well")
-    return parser
-
-
 def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = (
         "codesign search search_spaces/phone.yaml --out reports/studies/phone --evaluations 200 || "
@@ -102,7 +65,7 @@ def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "codesign search space.yaml --out study --sampler tpe"
     )
     summary = "search formats and hardware together; write the front and a report"
-    p = _command(commands, "search", summary, example, _QUALITY)
+    p = add_command(commands, "search", summary, example, _QUALITY)
     p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
     out = "study folder: a new or empty one, or that of this study (default: reports/studies/NAME)"
     p.add_argument("--out", type=folder, metavar="DIR", help=out)
@@ -128,7 +91,7 @@ def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign worker --storage postgresql://user@host/codesign --study phone"
     summary = "measure candidates of a running search, on any machine, until the study ends"
-    p = _command(commands, "worker", summary, example)
+    p = add_command(commands, "worker", summary, example)
     p.add_argument("--storage", metavar="URL", help="the search's --storage (default: $CODESIGN_STORAGE)")
     p.add_argument("--study", required=True, metavar="NAME", help="name of the study: the search space's name")
     p.add_argument("--cache", type=Path, metavar="DIR", help="folder of cached results (default: no cache)")
@@ -137,7 +100,7 @@ def _worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign status reports/studies/phone || codesign status --storage postgresql://user@host/codesign"
     summary = "show where a study stands: who leads it, what is done, waits or failed, and its workers"
-    p = _command(commands, "status", summary, example)
+    p = add_command(commands, "status", summary, example)
     p.add_argument("folder", type=Path, nargs="?", metavar="STUDY", help="study folder")
     p.add_argument("--storage", metavar="URL", help="the search's --storage (default: $CODESIGN_STORAGE, or STUDY's)")
     p.add_argument("--study", metavar="NAME", help="name of the study, if the storage holds several")
@@ -149,7 +112,7 @@ def _check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "codesign check diffusers:lcm-dreamshaper/unet --set data=inputs.npz || codesign check restore"
     )
     summary = "show what codesign makes of a network: layers, weights that no layer reads, memory and time"
-    p = _command(commands, "check", summary, example, "Nothing is quantized; one batch of the float network is run.")
+    p = add_command(commands, "check", summary, example, "Nothing is quantized; one batch of the float network is run.")
     p.add_argument("task", metavar="TASK", help=_TASKS)
     _task_options(p)
 
@@ -167,7 +130,7 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "codesign evaluate --task restore --formats int8 || "
         "codesign evaluate --task transformers:smollm2 --set length=128 --formats mxfp8_e4m3"
     )
-    p = _command(commands, "evaluate", "measure the quality of one network under an assignment", example, _QUALITY)
+    p = add_command(commands, "evaluate", "measure the quality of one network under an assignment", example, _QUALITY)
     p.add_argument("--task", required=True, metavar="NAME", help=_TASKS)
     _task_options(p)
     _formats_or_assignment(p)
@@ -187,7 +150,7 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign cost --workload sd15-unet --accelerator phone-npu-medium --formats int8"
-    p = _command(commands, "cost", "show area, latency, energy and memory traffic of a network on a chip", example)
+    p = add_command(commands, "cost", "show area, latency, energy and memory traffic of a network on a chip", example)
     named = (
         "a bundled task, or a named workload with its options: sd15-unet:image=768,steps=20 (see codesign workloads)"
     )
@@ -201,13 +164,13 @@ def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def _workloads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign workloads || codesign workloads sd15-pipeline:image=768x512,steps=4 llama3.2-1b:context=4096"
-    p = _command(commands, "workloads", "list named workloads: parameters, MACs and options", example)
+    p = add_command(commands, "workloads", "list named workloads: parameters, MACs and options", example)
     p.add_argument("names", nargs="*", metavar="NAME[:OPTION=VALUE,...]", help="workloads to show (default: all)")
 
 
 def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign formats int8 fp8_e4m3 mxfp4 || codesign formats --all --plot formats.svg"
-    p = _command(commands, "formats", "compare formats: bits, range, SQNR on real tensors, MAC area", example)
+    p = add_command(commands, "formats", "compare formats: bits, range, SQNR on real tensors, MAC area", example)
     p.add_argument("names", nargs="*", metavar="NAME", help="formats to compare (default: the common ones)")
     p.add_argument("--all", action="store_true", help="compare every format")
     p.add_argument("--plot", type=Path, metavar="FILE", help="plot SQNR against area: .svg, .png or .pdf")
@@ -218,7 +181,7 @@ def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _mac(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign mac int8 int8 --dot 16 --node 7 --json"
-    p = _command(commands, "mac", "show area, delay and energy of one compute unit, with their intervals", example)
+    p = add_command(commands, "mac", "show area, delay and energy of one compute unit, with their intervals", example)
     p.add_argument("weight", metavar="WEIGHT", help="format of the weights")
     p.add_argument("activation", metavar="ACTIVATION", help="format of the activations")
     _unit_options(p)
@@ -231,7 +194,7 @@ def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "codesign rtl reports/studies/phone --design d1a2b3c4 -o out || codesign rtl int4_g32:int8 --dot 16 -o out"
     )
     summary = "write a design's array, or one compute unit, as Verilog with a self-checking testbench"
-    p = _command(commands, "rtl", summary, example)
+    p = add_command(commands, "rtl", summary, example)
     pairs = "a study folder (with --design), or the pairs of one unit, a mode each; int8 alone is int8:int8"
     p.add_argument("pairs", nargs="+", metavar="STUDY|WEIGHT:ACTIVATION", help=pairs)
     p.add_argument("--design", metavar="ID", help="id of a design in the study's front.json")
@@ -262,7 +225,7 @@ def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "codesign calibrate --liberty cells_tt.lib -o calibration/mylib --units 20 || "
         "codesign calibrate --liberty cells_tt.lib -o calibration/mylib"
     )
-    p = _command(commands, "calibrate", "fit the model of compute units to a cell library", example)
+    p = add_command(commands, "calibrate", "fit the model of compute units to a cell library", example)
     p.add_argument("--liberty", type=Path, nargs="+", required=True, metavar="FILE", help=".lib or .lib.gz files")
     p.add_argument(
         "-o",
@@ -291,27 +254,27 @@ def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign validate search_spaces/phone.yaml"
-    p = _command(commands, "validate", "check a search space; errors name file, line and key", example)
+    p = add_command(commands, "validate", "check a search space; errors name file, line and key", example)
     p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
 
 
 def _explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign explain search_spaces/phone.yaml"
     summary = "show what a search space resolves to: its layers, choices, accelerators and size"
-    p = _command(commands, "explain", summary, example)
+    p = add_command(commands, "explain", summary, example)
     p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
 
 
 def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign report reports/studies/phone"
-    p = _command(commands, "report", "write report.html and report.md of a study again", example)
+    p = add_command(commands, "report", "write report.html and report.md of a study again", example)
     p.add_argument("study", type=Path, metavar="DIR", help="study folder")
 
 
 def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign diff reports/studies/monday reports/studies/tuesday -o message.md || codesign diff nightly"
     summary = "compare two studies; exit code 0: same or better, 1: worse, 2: not comparable"
-    p = _command(commands, "diff", summary, example)
+    p = add_command(commands, "diff", summary, example)
     old = "folder of the study to compare with, or of an earlier run of one: STUDY/earlier/TIME"
     p.add_argument("old", type=Path, metavar="OLD", help=old)
     new = "folder of the new study; without it, OLD is compared with its own last earlier run"
@@ -321,7 +284,7 @@ def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign export reports/studies/phone --design d1a2b3c4 --to brevitas -o out"
-    p = _command(
+    p = add_command(
         commands, "export", "export a design's networks for a runtime or tool, or its array as Verilog", example
     )
     p.add_argument("study", type=Path, metavar="DIR", help="study folder")
@@ -364,7 +327,7 @@ def _formats_or_assignment(p: argparse.ArgumentParser) -> None:
 def _transfer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign transfer reports/studies/phone --design d1a2b3c4 --task rewrite -o rules.yaml --to llama3.2-1b"
     summary = "summarise a design's formats by role of the layer, and cost another network in them"
-    p = _command(commands, "transfer", summary, example)
+    p = add_command(commands, "transfer", summary, example)
     p.add_argument("study", type=Path, metavar="DIR", help="study folder")
     p.add_argument("--design", required=True, metavar="ID", help="id of a design in front.json")
     p.add_argument("--task", metavar="NAME", help="the network of the design to take formats from, if it has several")
@@ -383,7 +346,7 @@ def _tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "The float network is the teacher; it is run on calibration data (rewrite: on training text), never on "
         "evaluation data. Ctrl-C keeps the best weights so far."
     )
-    p = _command(commands, "tune", "train a design's weights in its formats for some minutes", example, more)
+    p = add_command(commands, "tune", "train a design's weights in its formats for some minutes", example, more)
     p.add_argument("study", type=Path, metavar="STUDY", help="study folder")
     p.add_argument("--design", required=True, metavar="ID", help="id of a design in front.json")
     p.add_argument("--task", metavar="NAME", help="the network to tune, if not all of the design")
@@ -398,9 +361,9 @@ def _tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _certify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    certify_options(lambda *words: _command(commands, *words))
+    certify_options(lambda *words: add_command(commands, *words))
 
 
 def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     summary = "show which extras, tools and devices are there, and what to install for the others"
-    _command(commands, "doctor", summary, "codesign doctor || codesign doctor --json")
+    add_command(commands, "doctor", summary, "codesign doctor || codesign doctor --json")

@@ -13,9 +13,10 @@ import traceback
 from collections.abc import Sequence
 
 from codesign import __version__
-from codesign.arguments import Parser, parser_of_commands
+from codesign.arguments import parser_of_commands
 from codesign.errors import CodesignError
 from codesign.hidden import hidden
+from codesign.parsers import Parser
 from codesign.signals import Stopped, exit_code, stoppable
 
 FAULT = 70  # exit code of an exception that nobody foresaw (EX_SOFTWARE of sysexits.h)
