@@ -22,7 +22,6 @@ Not intercepted
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -51,7 +50,6 @@ from codesign.workload.rooms import Rooms
 
 Handler = Callable[[Product], tuple[Tensor, Tensor] | Tensor | None]
 Observer = Callable[[Product, Tensor], None]
-_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class ProductInterceptor(TorchFunctionMode):
@@ -255,13 +253,7 @@ class ProductInterceptor(TorchFunctionMode):
         return self._run(product, lambda x, w: func(x, w, *rest, **kwargs))
 
     def _two_operands(
-        self,
-        func: Callable[..., Any],
-        a: Tensor,
-        b: Tensor,
-        compute: Compute,
-        rest: Arguments = (),
-        options: Any = _NONE,
+        self, func: Callable[..., Any], a: Tensor, b: Tensor, compute: Compute, rest: Arguments = (), options: Any = ()
     ) -> Tensor:
         """a @ b: a linear layer if one operand is a weight, else one of the products of an attention.
 
@@ -286,9 +278,11 @@ class ProductInterceptor(TorchFunctionMode):
             if outer:
                 return self._left_alone(a, b, compute)
             if right:
-                return self._run(Product(right, "linear", function, a, b, -1, -2, rest=rest, options=options), compute)
+                return self._run(
+                    Product(right, "linear", function, a, b, -1, -2, rest=rest, options=dict(options)), compute
+                )
             assert left is not None
-            swapped = Product(left, "linear", function, b, a, -2, -1, rest=rest, options=options)
+            swapped = Product(left, "linear", function, b, a, -2, -1, rest=rest, options=dict(options))
             return self._run(swapped, lambda b, a: compute(a, b))
         found = self._half_of_attention(outer)
         if found is None:
@@ -298,9 +292,9 @@ class ProductInterceptor(TorchFunctionMode):
             frame.scores = (a.shape[-2], b.shape[-1])
         elif frame.scores == (b.shape[-1], b.shape[-2]) and a.shape[-2] != b.shape[-1]:
             # v^T p^T, as in the original latent-diffusion code: the probabilities are the right operand
-            swapped = Product(layer, kind, function, b, a, -2, -1, rest=rest, options=options)
+            swapped = Product(layer, kind, function, b, a, -2, -1, rest=rest, options=dict(options))
             return self._run(swapped, lambda b, a: compute(a, b))
-        return self._run(Product(layer, kind, function, a, b, -1, -2, rest=rest, options=options), compute)
+        return self._run(Product(layer, kind, function, a, b, -1, -2, rest=rest, options=dict(options)), compute)
 
     def _left_alone(self, a: Tensor, b: Tensor, compute: Compute) -> Tensor:
         result = compute(a, b)
