@@ -34,7 +34,7 @@ from codesign.export.compressed_schemes import (
 from codesign.export.directories import copy_files, is_untied, write_shards
 from codesign.export.layerwise import Seen, check_layers, ends, seen
 from codesign.export.origin import Origin
-from codesign.export.proof import Proof, check_equal, check_sqnr, sqnr_db
+from codesign.export.proof import Proof, check_equal, check_sqnr, least_sqnr_db
 from codesign.export.scored import Call, ScoredNetwork
 from codesign.files import write_atomic
 from codesign.jsonio import read_json
@@ -178,7 +178,7 @@ def _write_directory(network: ScoredNetwork, source: Path, folder: Path) -> Proo
         proof = _compared(found, module, calls, inputs, "transformers")
         if found.computed_in != torch.float32:
             del module
-            default = _least(_from_pretrained(network, folder, None), calls)
+            default = least_sqnr_db(_from_pretrained(network, folder, None), calls)
             said = (
                 f"opened in {_name(found.computed_in)}, as its config.json says, its outputs agree to {default:.1f} dB"
             )
@@ -285,9 +285,7 @@ def _decompress(module: nn.Module, compressor: Any) -> None:
 def _check(found: _Checkpoint, held: Mapping[str, Tensor]) -> None:
     """Raise CodesignError unless the opened network holds the codes, scales and floats that were scored."""
     network = found.network
-    for name, layer in network.layers.items():
-        if layer.formats.weight is None:
-            continue
+    for name, layer in network.weighted.items():
         if name in found.schemes:
             prefix = f"{found.paths[name]}."
             own = {key.removeprefix(prefix): x for key, x in held.items() if key.startswith(prefix)}
@@ -312,17 +310,10 @@ def _compared(
     network = found.network
     opened_by = " and ".join((*packages, NAME))
     check_layers(module, found.paths, inputs, {name: least_db(network, name, found.schemes[name]) for name in inputs})
-    least, loss = _least(module, calls), _least(network.module, calls)
+    least, loss = least_sqnr_db(module, calls), least_sqnr_db(network.module, calls)
     check_sqnr(least, min(EXACT_DB, loss - LOSS_DB), opened_by)
-    weights = sum(layer.formats.weight is not None for layer in network.layers.values())
     said = deviations_of(network, found.schemes)
-    return Proof(opened_by, weights, least, len(calls), loss, said, (NAME, "safetensors", *packages))
-
-
-def _least(module: nn.Module, calls: list[Call]) -> float:
-    """The least SQNR of a module's outputs against those of the scored network."""
-    with torch.no_grad():
-        return min(sqnr_db(module(*call.args, **call.kwargs), call.output) for call in calls)
+    return Proof(opened_by, len(network.weighted), least, len(calls), loss, said, (NAME, "safetensors", *packages))
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ from codesign.errors import InputError
 from codesign.export.directories import copy_files, copy_parts, write_shards
 from codesign.export.origin import Origin
 from codesign.export.plain import write_json
-from codesign.export.proof import Proof, check_equal, check_sqnr, sqnr_db
-from codesign.export.scored import Call, ScoredNetwork
+from codesign.export.proof import Proof, check_equal, check_sqnr, least_sqnr_db
+from codesign.export.scored import ScoredNetwork
 from codesign.formats import Assignment, LayerFormats
 from codesign.models.directories.diffusers_files import INDEX, pipeline, quiet
 from codesign.models.directories.weights import variant_of
@@ -79,7 +79,7 @@ def _weight(network: ScoredNetwork, name: str) -> Tensor:
 def _compared(network: ScoredNetwork, module: nn.Module) -> Proof:
     alone = copy.copy(network)
     alone.assignment = Assignment.of({name: _weights_only(layer.formats) for name, layer in network.layers.items()})
-    same, calls = _least(module, alone.calls()), network.calls()
+    same, calls = least_sqnr_db(module, alone.calls()), network.calls()
     check_sqnr(same, _SAME_DB, "diffusers")
     quantized = sum(any(not each.format.is_cast for each in x.operands.values()) for x in network.layers.values())
     said = [f"weights only, as floats of the values that were scored; their codes are in {QUANTIZED}/"]
@@ -87,17 +87,11 @@ def _compared(network: ScoredNetwork, module: nn.Module) -> Proof:
         said.append(
             f"the inputs of {quantized} layers are not rounded; without rounding outputs agree to {same:.0f} dB"
         )
-    weights = sum(layer.formats.weight is not None for layer in network.layers.values())
-    least, loss = _least(module, calls), _least(network.module, calls)
-    return Proof("diffusers", weights, least, len(calls), loss, tuple(said), ("diffusers", "safetensors"))
+    least, loss = least_sqnr_db(module, calls), least_sqnr_db(network.module, calls)
+    return Proof("diffusers", len(network.weighted), least, len(calls), loss, tuple(said), ("diffusers", "safetensors"))
 
 
 def _weights_only(formats: LayerFormats) -> LayerFormats:
     """The formats of a layer with floats as inputs."""
     stationary = None if formats.key is None else _FLOAT
     return replace(formats, activation=_FLOAT, key=stationary, value=stationary)
-
-
-def _least(module: nn.Module, calls: list[Call]) -> float:
-    with torch.no_grad():
-        return min(sqnr_db(module(*call.args, **call.kwargs), call.output) for call in calls)

@@ -83,9 +83,7 @@ def run(program: bytes, call: Call) -> list[Tensor]:
 
 
 def _groups(network: ScoredNetwork) -> str:
-    grouped = sum(
-        layer.formats.weight is not None and layer.weight_format.is_block for layer in network.layers.values()
-    )
+    grouped = sum(layer.weight_format.is_block for layer in network.weighted.values())
     return f"; XNNPACK holds the scales of groups of {grouped} layers in bfloat16" if grouped else ""
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from codesign.errors import CodesignError
 from codesign.export.origin import Origin
 from codesign.export.proof import Proof, check_equal
-from codesign.export.scored import Operand, ScoredLayer, ScoredNetwork
+from codesign.export.scored import Operand, ScoredLayer, ScoredNetwork, hashes_of
 from codesign.files import write_atomic
 from codesign.formats import read_assignment
 from codesign.formats.format import Quantized
@@ -43,7 +43,7 @@ def write_assignment(network: ScoredNetwork, origin: Origin, folder: Path) -> Pr
         raise CodesignError(f"{ASSIGNMENT}: not the assignment that was written")
     for name, x in load_file(folder / SCALES).items():
         check_equal(name, "scales", x, scales[name])
-    return Proof("safetensors", _weights(network), packages=("safetensors",))
+    return Proof("safetensors", len(network.weighted), packages=("safetensors",))
 
 
 def write_json(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
@@ -64,7 +64,7 @@ def write_json(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
                 "shape": list(quantized.shape),
                 "parameter": layer.parameter,
                 "parameter_shape": list(layer.product.stationary.shape),
-                "sha256": network.hashes(name),
+                "sha256": hashes_of(quantized),
             }
             if layer.parameter is not None:
                 record["weight"] |= _place(layer.product.stationary)
@@ -80,14 +80,13 @@ def write_json(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
     content = {"schema_version": 1, "network": origin.spec.task, "layers": records}
     write_atomic(folder / RECORD, json.dumps(content, indent=1) + "\n")
     with safe_open(folder / CODES, framework="pt") as opened:
-        for name, layer in network.layers.items():
-            if layer.formats.weight is not None:
-                quantized = network.weight(name)
-                codes = quantized.format.unpack(opened.get_tensor(f"{name}.codes"), tuple(quantized.shape))
-                check_equal(name, "codes", codes, quantized.codes)
-                for part, x in _parts(quantized).items():
-                    check_equal(name, part, opened.get_tensor(f"{name}.{part}"), x)
-    return Proof("safetensors", _weights(network), packages=("safetensors",))
+        for name in network.weighted:
+            quantized = network.weight(name)
+            codes = quantized.format.unpack(opened.get_tensor(f"{name}.codes"), tuple(quantized.shape))
+            check_equal(name, "codes", codes, quantized.codes)
+            for part, x in _parts(quantized).items():
+                check_equal(name, part, opened.get_tensor(f"{name}.{part}"), x)
+    return Proof("safetensors", len(network.weighted), packages=("safetensors",))
 
 
 def _record(layer: ScoredLayer) -> dict[str, Any]:
@@ -127,7 +126,3 @@ def _parts(quantized: Quantized) -> dict[str, Tensor]:
 def _own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous tensors that share no memory, as safetensors wants them."""
     return {name: x.detach().clone().contiguous() for name, x in tensors.items()}
-
-
-def _weights(network: ScoredNetwork) -> int:
-    return sum(layer.formats.weight is not None for layer in network.layers.values())

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from codesign.errors import CodesignError
 from codesign.export.origin import Origin
-from codesign.export.scored import ScoredNetwork
+from codesign.export.scored import Call, ScoredNetwork
 from codesign.files import write_atomic
 
 SCHEMA_VERSION = 1
@@ -66,6 +66,12 @@ def _sqnr_db(x: Tensor, y: Tensor) -> float:
     return min(EQUAL_DB, 10 * math.log10(signal / noise))
 
 
+def least_sqnr_db(module: nn.Module, calls: Iterable[Call]) -> float:
+    """The least `sqnr_db` of a module's outputs against those of the scored network, on its inputs."""
+    with torch.no_grad():
+        return min(sqnr_db(module(*call.args, **call.kwargs), call.output) for call in calls)
+
+
 def check_equal(layer: str, what: str, found: Tensor, wanted: Tensor) -> None:
     """Raise CodesignError unless the foreign library holds the very numbers `wanted`."""
     if found.shape != wanted.shape:
@@ -88,9 +94,8 @@ def provenance(origin: Origin, network: ScoredNetwork, to: str, folder: Path, pr
     """The content of ``PROVENANCE.json``: where a file comes from, what it holds, and how it was checked."""
     task, assignment = network.task, network.assignment
     layers = {name: {"formats": layer.formats.to_dict()} for name, layer in network.layers.items()}
-    for name, layer in network.layers.items():
-        if layer.formats.weight is not None:
-            layers[name] |= {"sha256": network.hashes(name)}
+    for name in network.weighted:
+        layers[name] |= {"sha256": network.hashes(name)}
     packages = dict.fromkeys(("codesign", "torch", *proof.packages))
     return {
         "schema_version": SCHEMA_VERSION,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_map
 
 from codesign.errors import InputError
 from codesign.formats import Assignment, Format, LayerFormats, get_format
-from codesign.formats.assignment import NEAREST
 from codesign.formats.format import Quantized, datapath
 from codesign.models import Task
 from codesign.models.streaming import present
@@ -117,6 +116,11 @@ class ScoredNetwork:
             if layer.formats.weight is not None
         )
 
+    @property
+    def weighted(self) -> dict[str, ScoredLayer]:
+        """The layers that have a weight."""
+        return {name: layer for name, layer in self.layers.items() if layer.formats.weight is not None}
+
     def weight(self, layer: str) -> Quantized:
         """The rounded weight of a layer as a matrix: codes [N, K] of a linear layer, [N, T, C] of a convolution.
 
@@ -166,19 +170,8 @@ class ScoredNetwork:
         return found
 
     def hashes(self, layer: str) -> dict[str, str]:
-        """SHA-256 of a weight's packed codes and, where there are any, its scales, zero points and outer scale."""
-        q = self.weight(layer)
-        found = {"codes": _digest(q.format.pack(q.codes))}
-        for name in ("scales", "zero_points", "tensor_scale"):
-            part = getattr(q, name)
-            if part is not None:
-                found[name] = _digest(part)
-        return found
-
-    @cached_property
-    def static(self) -> bool:
-        """Whether an activation has a scale that was calibrated."""
-        return any(operand.range is not None for layer in self.layers.values() for operand in layer.operands.values())
+        """`hashes_of` the rounded weight of a layer."""
+        return hashes_of(self.weight(layer))
 
     def _layers(self) -> dict[str, ScoredLayer]:
         rules = layers_of(self.task.workload())
@@ -236,16 +229,14 @@ class ScoredNetwork:
         return self.module.get_parameter(wanted).detach() if wanted in names.values() else None
 
 
-def scored_networks(design: Any, *names: str) -> Iterator[ScoredNetwork]:
-    """The networks of a chosen design, `names` or all, each loaded when it is asked for."""
-    for name in names or design.assignments:
-        task = design.load(name)
-        yield ScoredNetwork(task, design.assignments[name], design.evaluator(name, task))
-
-
-def nearest_only(formats: LayerFormats) -> bool:
-    """Whether a layer's weight is rounded to the nearest, so that others can round it alike."""
-    return formats.method == NEAREST
+def hashes_of(q: Quantized) -> dict[str, str]:
+    """SHA-256 of a weight's packed codes and, where there are any, its scales, zero points and outer scale."""
+    found = {"codes": _digest(q.format.pack(q.codes))}
+    for name in ("scales", "zero_points", "tensor_scale"):
+        part = getattr(q, name)
+        if part is not None:
+            found[name] = _digest(part)
+    return found
 
 
 def _shaped(q: Quantized, shape: torch.Size, *, linear: bool) -> Quantized:

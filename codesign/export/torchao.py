@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -30,7 +29,7 @@ from codesign.errors import InputError
 from codesign.export import executorch, torchao_directory
 from codesign.export.networks import deviations
 from codesign.export.origin import Origin
-from codesign.export.proof import Proof, check_sqnr, sqnr_db
+from codesign.export.proof import Proof, check_sqnr, least_sqnr_db, sqnr_db
 from codesign.export.scored import Call, ScoredLayer, ScoredNetwork
 from codesign.export.torchao_config import config_of
 from codesign.export.torchao_directory import library_of
@@ -80,7 +79,7 @@ def write(network: ScoredNetwork, origin: Origin, folder: Path) -> Proof:
             check_tensor(network, layer, module.get_submodule(layer.name).weight)
             count += 1
         calls = network.calls(CALLS)
-        loss = compared(network.module, calls)
+        loss = least_sqnr_db(network.module, calls)
         least, found = compare_layers(network, module, calls)
         check_sqnr(found, min(EXACT_DB, loss - ROOM_DB), "torchao")
         told = list(deviations(get_target("torchao"), network)) + _saturation(network)
@@ -99,7 +98,7 @@ def _as_directory(
     if reason is not None:
         return [f"no directory of {library}: {reason}"]
     torchao_directory.write_config(network, library, origin, folder)
-    found = compared(torchao_directory.opened(network, folder), calls)
+    found = least_sqnr_db(torchao_directory.opened(network, folder), calls)
     check_sqnr(found, min(EXACT_DB, loss - ROOM_DB), f"{library} with torchao")
     return torchao_directory.hint(library)
 
@@ -157,12 +156,6 @@ def load_torchao(folder: Path | str, module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-def compared(module: nn.Module, calls: list[Call]) -> float:
-    """The least SQNR of a module's outputs against those of the scored network."""
-    with torch.no_grad():
-        return min(sqnr_db(module(*call.args, **call.kwargs), call.output) for call in calls)
-
-
 def compare_layers(network: ScoredNetwork, module: nn.Module, calls: list[Call]) -> tuple[float | None, float]:
     """The least SQNR of a layer of torchao for its input, and that of the network's outputs.
 
@@ -182,7 +175,7 @@ def compare_layers(network: ScoredNetwork, module: nn.Module, calls: list[Call])
         for layer in quantized_layers(network)
     ]
     try:
-        found = compared(module, calls)
+        found = least_sqnr_db(module, calls)
     finally:
         for hook in hooks:
             hook.remove()

@@ -30,15 +30,15 @@ PER_TOKEN = ("int8_zp_token", "int8_token")  # activations; the second ones are 
 
 def quantized_layers(network: ScoredNetwork) -> Iterator[ScoredLayer]:
     """The layers whose weights become tensors of torchao."""
-    for layer in network.layers.values():
-        if layer.formats.weight is not None and not layer.weight_format.is_cast:
+    for layer in network.weighted.values():
+        if not layer.weight_format.is_cast:
             yield layer
 
 
 def cast_layers(network: ScoredNetwork) -> Iterator[ScoredLayer]:
     """The layers whose weights are rounded to 16 bits, and kept as float32 numbers."""
-    for layer in network.layers.values():
-        if layer.formats.weight is not None and layer.weight_format.is_cast and layer.weight_format.name != "fp32":
+    for layer in network.weighted.values():
+        if layer.weight_format.is_cast and layer.weight_format.name != "fp32":
             yield layer
 
 
