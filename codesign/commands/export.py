@@ -20,10 +20,6 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(written)
     elif arguments.to == "rtl":
         print(f"{arguments.out}: {rtl_text(written)}")
-    elif arguments.to == "brevitas":
-        for task, facts in written["tasks"].items():
-            psnr = f"PSNR to the evaluated network {facts['psnr_db']:.1f} dB"
-            print(f"{task}: {facts['path']} ({facts['layers']} layers, {psnr})")
     elif "tasks" in written:
         for task, facts in written["tasks"].items():
             print(f"{task}: {_text(facts)}")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from codesign.errors import CodesignError, EnvironmentProblem, InputError
 from codesign.export.brevitas import OperandRanges, build, check_formats, operand_ranges
-from codesign.export.origin import Origin
+from codesign.export.networks import WrittenNetwork, written
 from codesign.export.proof import PROVENANCE, Proof, provenance, sqnr_db, write_provenance
 from codesign.export.quantizers import require_brevitas
 from codesign.export.scored import ScoredNetwork
@@ -52,20 +52,18 @@ class Exported:
     sqnr_db: float  # of the same
 
 
-class WrittenNetwork(TypedDict):
-    """A network in the JSON of ``codesign export``."""
+class WrittenBrevitas(WrittenNetwork):
+    """A Brevitas network in the JSON of ``codesign export``."""
 
-    path: str  # its folder
-    layers: int  # number of quantized layers
     psnr_db: float  # of its outputs against those of the measured network
 
 
 class WrittenNetworks(TypedDict):
-    """The networks of a design in the JSON of ``codesign export``."""
+    """The Brevitas networks of a design in the JSON of ``codesign export``."""
 
     to: NotRequired[str]  # the exporter's name, which `export_design` adds
     design: str
-    tasks: dict[str, WrittenNetwork]
+    tasks: dict[str, WrittenBrevitas]
 
 
 def export_brevitas(study_dir: Path, design_id: str, out_dir: Path) -> WrittenNetworks:
@@ -90,15 +88,15 @@ def export_brevitas(study_dir: Path, design_id: str, out_dir: Path) -> WrittenNe
         task = design.load(name)
         evaluator = design.evaluator(name, task)
         exported[name] = task, evaluator, export_task(task, assignment, evaluator)
-    facts: dict[str, WrittenNetwork] = {}
+    facts: dict[str, WrittenBrevitas] = {}
     for name, (task, evaluator, result) in exported.items():
         folder = Path(out_dir) / name
         _write(folder, result, design, name)
         network = ScoredNetwork(task, result.assignment, evaluator)
-        origin = Origin(design.study, design.id, name, design.specs[name], design.base)
+        origin = design.origin(name)
         proof = Proof("brevitas", len(result.assignment), result.sqnr_db, packages=("brevitas", "safetensors"))
         write_provenance(folder, provenance(origin, network, "brevitas", folder, proof))
-        facts[name] = {"path": str(folder), "layers": len(result.assignment), "psnr_db": result.psnr_db}
+        facts[name] = {**written(folder, network, proof), "psnr_db": result.psnr_db}
     return {"design": design.id, "tasks": facts}
 
 

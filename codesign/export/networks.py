@@ -70,8 +70,8 @@ class NetworkExporter:
         """
         self.require()
         design = read_design(Path(study_dir), design_id)
-        written = {name: self._export(design, name, Path(out_dir)) for name in design.assignments}
-        return {"design": design.id, "tasks": written}
+        found = {name: self._export(design, name, Path(out_dir)) for name in design.assignments}
+        return {"design": design.id, "tasks": found}
 
     def require(self) -> None:
         """Raise InputError, with what to install, unless the foreign library can be imported."""
@@ -92,24 +92,28 @@ class NetworkExporter:
         with staged(folder, self.name) as stage:
             proof = writer(network, origin, stage)
             write_provenance(stage, provenance(origin, network, self.name, stage, proof))
-        return {
-            "path": str(folder),
-            "layers": len(network.layers),
-            "opened_by": proof.opened_by,
-            "sqnr_db": proof.sqnr_db,
-            "deviations": list(proof.deviations),
-        }
+        return written(folder, network, proof)
 
     def _export(self, design: ChosenDesign, name: str, out_dir: Path) -> WrittenNetwork:
         task = design.load(name)
-        origin = Origin(design.study, design.id, name, design.specs[name], design.base)
         try:
             network = ScoredNetwork(task, design.assignments[name], design.evaluator(name, task))
-            return self.write(network, origin, out_dir / name)
+            return self.write(network, design.origin(name), out_dir / name)
         except InputError as error:
             raise InputError(f"design '{design.id}', {name}: {error}") from None
         except CodesignError as error:
             raise type(error)(f"design '{design.id}', {name}: {error}") from None
+
+
+def written(folder: Path, network: ScoredNetwork, proof: Proof) -> WrittenNetwork:
+    """What is told of an exported network."""
+    return {
+        "path": str(folder),
+        "layers": len(network.layers),
+        "opened_by": proof.opened_by,
+        "sqnr_db": proof.sqnr_db,
+        "deviations": list(proof.deviations),
+    }
 
 
 def check_network(target: Target, network: ScoredNetwork) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from codesign.designs.design import Design
 from codesign.designs.folder import EVALUATIONS, FRONT, SPACE, load_front
 from codesign.errors import InputError, nearest
+from codesign.export.origin import Origin
 from codesign.formats import Assignment
 from codesign.models import Task
 from codesign.quality import Evaluator
@@ -38,6 +39,10 @@ class ChosenDesign:
     def load(self, name: str) -> Task:
         """A task, with the data that it was measured on."""
         return load_written(self.specs[name], name, self.base)
+
+    def origin(self, name: str) -> Origin:
+        """Where a network comes from."""
+        return Origin(self.study, self.id, name, self.specs[name], self.base)
 
     def evaluator(self, name: str, task: Task) -> Evaluator:
         """An evaluator of a task as the study had it, with the weights that were rounded for the study."""

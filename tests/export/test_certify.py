@@ -22,6 +22,7 @@ from codesign.export.certificate.check import check_certificate
 from codesign.export.certificate.network import UnitNetwork
 from codesign.export.certificate.record import CERTIFICATE, Certificate
 from codesign.export.certificate.tiles import sha256
+from codesign.export.certificate.vector import rounded as to_bfloat16
 from codesign.export.scored import ScoredNetwork
 from codesign.export.study import read_design
 from codesign.formats import Assignment, FormatPair
@@ -313,3 +314,8 @@ def test_the_vector_unit_rounds_what_depends_on_a_product_and_no_table() -> None
     assert torch.equal(module.table, table)
     assert torch.equal(found, found.to(torch.bfloat16).float())
     assert not torch.equal(outside, outside.to(torch.bfloat16).float())
+
+
+def test_the_vector_unit_keeps_finite_numbers_finite() -> None:
+    x = torch.tensor([torch.finfo(torch.float32).min, float("-inf"), 1.00390625, 3.0])
+    assert to_bfloat16(x).tolist() == [-torch.finfo(torch.bfloat16).max, float("-inf"), 1.0, 3.0]

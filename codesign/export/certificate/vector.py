@@ -88,8 +88,9 @@ class VectorUnit(TorchDispatchMode):
 
 
 def rounded(x: Tensor) -> Tensor:
-    """float32 numbers that bfloat16 holds."""
-    return x.to(torch.bfloat16).to(x.dtype)
+    """float32 numbers that bfloat16 holds; finite ones stay finite, such as the least float32 as a mask."""
+    found = x.to(torch.bfloat16).to(x.dtype)
+    return torch.where(found.isinf() & x.isfinite(), x.sign() * torch.finfo(torch.bfloat16).max, found)
 
 
 def _tensors(tree: Any) -> list[Tensor]:
