@@ -40,7 +40,7 @@ def deviations_of(network: ScoredNetwork, schemes: Mapping[str, Scheme]) -> tupl
 def least_db(network: ScoredNetwork, name: str, scheme: Scheme) -> float:
     """The least SQNR of a layer of the library on the input that was scored."""
     layer = network.layers[name]
-    approximated = get_target(TARGET).instead(layer.rules, layer.formats.pair(layer.kind)) is not None
+    approximated = get_target(TARGET).instead(layer.rules, layer.pair) is not None
     if approximated or _wide_tokens(layer) or _flat_tokens(layer) or _clipped(layer) or _cast(layer):
         return _ROUNDED_DB
     return _BF16_DB if scheme.format == NVFP4 else _SUMS_DB

@@ -19,7 +19,6 @@ from codesign.export.origin import Origin
 from codesign.export.proof import PROVENANCE, Proof, provenance, write_provenance
 from codesign.export.scored import ScoredNetwork
 from codesign.export.study import ChosenDesign, read_design
-from codesign.formats import FormatPair
 from codesign.models.directories.imports import calm
 from codesign.targets import Target, get_target
 from codesign.targets.target import check_layers
@@ -118,23 +117,20 @@ def written(folder: Path, network: ScoredNetwork, proof: Proof) -> WrittenNetwor
 
 def check_network(target: Target, network: ScoredNetwork) -> None:
     """Raise InputError with the first layer that a target cannot hold, and the targets that can."""
-    kinds = {"attention": "attention_qk"}
-    pairs: dict[str, FormatPair] = {}
     for name, layer in network.layers.items():
-        pairs[name] = layer.formats.pair(kinds.get(layer.kind, layer.kind))
         if layer.kind == "attention" and layer.formats.key != layer.formats.value:
             raise InputError(f"layer '{name}': {target.name} holds keys and values in one format")
-    check_layers(target, {name: layer.rules for name, layer in network.layers.items()}, pairs)
+    layers = network.layers.items()
+    check_layers(target, {name: layer.rules for name, layer in layers}, {name: layer.pair for name, layer in layers})
 
 
 def deviations(target: Target, network: ScoredNetwork) -> tuple[str, ...]:
     """What a target computes with other formats than were scored, in words."""
     found: dict[tuple[str, str], int] = {}
     for layer in network.layers.values():
-        pair = layer.formats.pair("attention_qk" if layer.kind == "attention" else layer.kind)
-        instead = target.instead(layer.rules, pair)
+        instead = target.instead(layer.rules, layer.pair)
         if instead is not None:
-            key = pair.activation, instead
+            key = layer.formats.activation, instead
             found[key] = found.get(key, 0) + 1
     return tuple(
         f"{target.name} rounds the activations of {count} layers to {instead}, scored in {scored}"

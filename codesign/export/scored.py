@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from codesign.errors import InputError
-from codesign.formats import Assignment, Format, LayerFormats, get_format
+from codesign.formats import Assignment, Format, FormatPair, LayerFormats, get_format
 from codesign.formats.format import Quantized, datapath
 from codesign.models import Task
 from codesign.models.streaming import present
@@ -78,6 +78,11 @@ class ScoredLayer:
     def kind(self) -> str:
         """conv, linear or attention."""
         return self.rules.kind
+
+    @property
+    def pair(self) -> FormatPair:
+        """The pair of its formats; of an attention that of its first product."""
+        return self.formats.pair("attention_qk" if self.kind == "attention" else self.kind)
 
     @property
     def weight_format(self) -> Format:

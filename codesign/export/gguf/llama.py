@@ -100,7 +100,7 @@ def _as_computed(network: ScoredNetwork) -> Assignment:
         if layer.formats.weight is None:
             made[name] = replace(layer.formats, activation=cache, key=cache, value=cache)
         else:
-            instead = target.instead(layer.rules, layer.formats.pair(layer.kind))
+            instead = target.instead(layer.rules, layer.pair)
             made[name] = replace(layer.formats, activation=instead or layer.formats.activation)
     return Assignment.of(made)
 
