@@ -171,7 +171,12 @@ def _workloads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign formats int8 fp8_e4m3 mxfp4 || codesign formats --all --plot formats.svg"
     p = add_command(commands, "formats", "compare formats: bits, range, SQNR on real tensors, MAC area", example)
-    p.add_argument("names", nargs="*", metavar="NAME", help="formats to compare (default: the common ones)")
+    p.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="formats to compare, fp16 and fp32 beside them (default: the common ones)",
+    )
     p.add_argument("--all", action="store_true", help="compare every format")
     p.add_argument("--plot", type=Path, metavar="FILE", help="plot SQNR against area: .svg, .png or .pdf")
     p.add_argument("--csv", type=Path, metavar="FILE", help="write the table, one row per format")

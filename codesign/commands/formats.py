@@ -14,7 +14,7 @@ from codesign.commands.output import print_json, print_table
 from codesign.commands.progress import WAIT_S, StageProgress
 from codesign.errors import InputError
 from codesign.files import check_target, csv_text, write_target
-from codesign.formats import Format, FormatPair, format_names, get_format, sqnr_db
+from codesign.formats import FloatElement, Format, FormatPair, format_names, get_format, sqnr_db
 from codesign.hardware import MacUnit
 from codesign.models import load_task
 from codesign.report.format_plot import check_plot, write_format_plot
@@ -24,14 +24,15 @@ COMMON = (
     *("int8", "int6", "int4", "int4_g32", "fp8_e4m3", "fp8_e5m2", "fp6_e3m2", "fp6_e2m3", "fp4_e2m1"),
     *("mxfp8_e4m3", "mxfp6_e2m3", "mxfp4", "mxint8", "nvfp4", "bf16"),
 )
+FLOATS = ("fp16", "fp32")  # rows of every table, for scale
 _KEPT = 1 << 20  # activations that are quantized
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.names and arguments.all:
         raise InputError("--all lists every format: name none beside it")
-    every = [name for name in format_names() if name != "fp32"]  # no unit multiplies fp32
-    formats = [get_format(name) for name in (every if arguments.all else arguments.names or COMMON)]
+    chosen = format_names() if arguments.all else (arguments.names or COMMON)
+    formats = [get_format(name) for name in dict.fromkeys((*chosen, *FLOATS))]
     check_target(arguments.csv, "--csv")
     if arguments.plot:
         check_plot(arguments.plot)
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{r['bits_per_element']:.4g}",
             f"{r['max_value']:.4g}",
             f"{r['min_positive']:.3g}",
-            *(f"{r['sqnr_db'][k]:.1f} dB" for k in ("weights", "activations")),
+            *(_shown(r["sqnr_db"][k]) for k in ("weights", "activations")),
             f"{r['area_over_int8']:.2f} x INT8 ({r['area_um2']['low']:.0f} to {r['area_um2']['high']:.0f} um2)",
         ]
         for r in rows
@@ -86,7 +87,7 @@ class FormatRow(TypedDict):
     bits_per_element: float
     max_value: float
     min_positive: float
-    sqnr_db: dict[str, float]  # weights, activations, products
+    sqnr_db: dict[str, float | None]  # weights, activations, products; None if exact
     area_um2: dict[str, float]  # of the compute unit at 7 nm, per lane: value, low, high
     area_over_int8: float
 
@@ -101,19 +102,25 @@ def row(fmt: Format, tensors: dict[str, Tensor], dot: int) -> FormatRow:
     """
     area = MacUnit((FormatPair(fmt.name, fmt.name),), "auto", dot).area_um2
     int8 = MacUnit((FormatPair("int8", "int8"),), "auto", dot).area_um2
-    positive, of_tensor = fmt.element.values(), not (fmt.is_block or fmt.per_token)
+    element, of_tensor = fmt.element, not (fmt.is_block or fmt.per_token)
     sqnr = {kind: sqnr_db(x, fmt, None if kind == "activations" and of_tensor else -1) for kind, x in tensors.items()}
+    noise = sum(10 ** (-value / 10) for value in sqnr.values())
+    both = -10 * math.log10(noise) if noise else math.inf
     return {
         "format": fmt.name,
         "bits_per_element": fmt.bits_per_element,
         "max_value": fmt.max_value,
-        "min_positive": float(positive[positive > 0].min()),
+        "min_positive": element.smallest if isinstance(element, FloatElement) else element.step,
         # weights: one scale per output channel or block; activations: per tensor, token or block, as in a network;
         # products: the sum of both relative errors, to first order
-        "sqnr_db": sqnr | {"products": -10 * math.log10(sum(10 ** (-value / 10) for value in sqnr.values()))},
+        "sqnr_db": {kind: None if math.isinf(value) else value for kind, value in (sqnr | {"products": both}).items()},
         "area_um2": {"value": area.value, "low": area.low, "high": area.high},
         "area_over_int8": area.value / int8.value,
     }
+
+
+def _shown(sqnr_db: float | None) -> str:
+    return "exact" if sqnr_db is None else f"{sqnr_db:.1f} dB"
 
 
 def flat(found: Mapping[str, object]) -> dict[str, object]:

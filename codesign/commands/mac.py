@@ -8,6 +8,7 @@ from typing import TypedDict
 from codesign.commands.output import print_json, print_table
 from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
+from codesign.hardware.units.mac import baselines
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,6 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
         for name, energy in mode["energy_pj_by_activity"].items():
             rows.append([f"  on operands of {name}" if name != "noise" else "  on uniform noise", *_shown(energy)])
     print_table(title, ["", "value", "low", "high"], rows)
+    print_table(
+        "floats for scale, same dot length, node and clock",
+        ["unit", "cell area, um2", "of this one's", "energy of one MAC, pJ", "of this one's"],
+        [_beside(result, baseline) for baseline in result["baselines"]],
+    )
     if len(unit.pairs) > 1:
         print(f"sharing: {100 * (result['sharing_overhead'] - 1):.0f} % over the largest unit of one of these pairs")
     reached = result["reached_ghz"]
@@ -59,6 +65,16 @@ class _Mode(TypedDict):
     energy_pj_by_activity: dict[str, dict[str, float]]  # by kind of operands
 
 
+class _Baseline(TypedDict):
+    """A float unit for scale in JSON."""
+
+    pair: str
+    accumulator: str
+    area_um2: dict[str, float]
+    delay_ns: dict[str, float]
+    energy_pj: dict[str, float]  # per MAC
+
+
 class _Unit(TypedDict):
     """The unit in JSON."""
 
@@ -78,6 +94,7 @@ class _Unit(TypedDict):
     energy_pj: dict[str, float]
     sharing_overhead: float
     modes: list[_Mode]
+    baselines: list[_Baseline]
 
 
 def _described(unit: MacUnit) -> _Unit:
@@ -110,7 +127,29 @@ def _described(unit: MacUnit) -> _Unit:
             }
             for pair in unit.pairs
         ],
+        "baselines": [
+            {
+                "pair": str(other.pairs[0]),
+                "accumulator": other.accumulator,
+                "area_um2": other.area_um2.to_dict(),
+                "delay_ns": other.delay_ns.to_dict(),
+                "energy_pj": other.energy_pj(other.pairs[0]).to_dict(),
+            }
+            for other in baselines(unit)
+        ],
     }
+
+
+def _beside(unit: _Unit, other: _Baseline) -> list[str]:
+    """A row of the table of baselines."""
+    area, energy = other["area_um2"]["value"], other["energy_pj"]["value"]
+    return [
+        f"{FormatPair.parse(other['pair']).formats} + {other['accumulator']}",
+        f"{area:.4g}",
+        f"{area / unit['area_um2']['value']:.3g}x",
+        f"{energy:.4g}",
+        f"{energy / unit['energy_pj']['value']:.3g}x",
+    ]
 
 
 def _shown(value: dict[str, float]) -> list[str]:

@@ -48,7 +48,7 @@ def write_format_plot(rows: Sequence[Mapping[str, Any]], dot: int, area_error: f
     """Plot the rows of ``codesign formats``.
 
     Args:
-        rows: see `codesign.commands.formats.FormatRow`.
+        rows: see `codesign.commands.formats.FormatRow`; formats without noise are left out.
         dot: dot-product length of the units.
         area_error: relative error of ratios of areas.
         path: the file to write.
@@ -57,6 +57,7 @@ def write_format_plot(rows: Sequence[Mapping[str, Any]], dot: int, area_error: f
         EnvironmentProblem: the file cannot be written, or matplotlib is not installed.
     """
     check_plot(path)
+    rows = [row for row in rows if row["sqnr_db"]["products"] is not None]  # fp32 is exact: no noise, no point in dB
     import matplotlib
     from matplotlib.figure import Figure
 

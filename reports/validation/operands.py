@@ -44,7 +44,7 @@ def main() -> None:
             side: {
                 name: [round(x, 4) for x in measured_bits(name, side, activity)]
                 for name in format_names()
-                if name != "fp32" and not get_format(name).per_token  # whose datapath is that of the plain format
+                if not get_format(name).per_token  # whose datapath is that of the plain format
             }
             for side in ("weight", "activation")
         }

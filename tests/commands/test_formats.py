@@ -23,9 +23,9 @@ def test_the_picture_and_the_table_are_written(tmp_path: Path, capsys: pytest.Ca
     assert printed[-2:] == [str(plot), str(table)]
     drawn = "".join(ET.parse(plot).getroot().itertext())
     text = plot.read_text()
-    assert all(f"<!-- {name} -->" in text for name in NAMES), drawn
+    assert all(f"<!-- {name} -->" in text for name in [*NAMES, "fp16"]), drawn
     rows = list(csv.DictReader(table.open()))
-    assert [row["format"] for row in rows] == NAMES
+    assert [row["format"] for row in rows] == [*NAMES, "fp16", "fp32"]
     assert float(rows[0]["area_over_int8"]) == 1.0
     assert float(rows[1]["area_over_int8"]) < 0.5
 
@@ -41,6 +41,14 @@ def test_products_carry_both_errors(capsys: pytest.CaptureFixture[str]) -> None:
     sqnr = json.loads(capsys.readouterr().out)["formats"][0]["sqnr_db"]
     both = 10 ** (-sqnr["weights"] / 10) + 10 ** (-sqnr["activations"] / 10)
     assert 10 ** (-sqnr["products"] / 10) == pytest.approx(both)
+
+
+def test_fp16_and_fp32_units_stand_in_every_table_and_fp32_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats", "fp16", "--dot", "4", "--json"]) == 0
+    half, single = json.loads(capsys.readouterr().out)["formats"]
+    assert (half["format"], single["format"]) == ("fp16", "fp32")
+    assert single["sqnr_db"] == {"weights": None, "activations": None, "products": None}
+    assert single["area_over_int8"] > 2 * half["area_over_int8"] > 2
 
 
 def test_the_front_is_what_nothing_cheaper_beats() -> None:

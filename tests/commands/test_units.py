@@ -27,6 +27,19 @@ def test_mac_gives_a_format_per_token_the_figures_of_the_plain_format(capsys: py
     assert found[0] == found[1]
 
 
+def test_mac_prices_float_units_of_the_same_size_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mac", "fp16", "fp16", "--accumulator", "fp32", "--dot", "4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    half, single = found["baselines"]
+    assert half == {
+        "pair": "fp16:fp16",
+        "accumulator": "fp32",
+        **{key: found[key] for key in ("area_um2", "delay_ns", "energy_pj")},
+    }
+    assert single["pair"] == "fp32:fp32"
+    assert single["area_um2"]["value"] > 2 * half["area_um2"]["value"]
+
+
 def test_mac_says_that_a_very_long_dot_is_an_extrapolation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mac", "int8", "int8", "--dot", "64"]) == 0
     assert "extrapolation" in capsys.readouterr().out

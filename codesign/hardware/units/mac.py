@@ -24,16 +24,9 @@ from codesign.hardware.units.coefficients import Interval, at_nodes, table
 from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, UnitModel, load_model
 
 LONGEST_DOT = 256
-WIDEST_BITS = 16  # of an element: all its values are listed, for the energy of its products
 VECTOR_PAIR = FormatPair("bf16", "bf16")
+BASELINE_PAIRS = (FormatPair("fp16", "fp16"), FormatPair("fp32", "fp32"))
 DEFAULT_CLOCK_GHZ = 1.0
-
-
-def _check_multiplied(name: str) -> None:
-    """Raise InputError on a format whose codes are too long for a unit."""
-    bits = get_format(name).element.bits
-    if bits > WIDEST_BITS:
-        raise InputError(f"no unit multiplies {name}: elements of {bits} bits, at most {WIDEST_BITS}, as bf16 has")
 
 
 def check_dot(dot: float) -> None:
@@ -100,8 +93,6 @@ class MacUnit:
             get_format(name)
         pairs = tuple(dict.fromkeys(pair.datapath for pair in given))
         object.__setattr__(self, "pairs", pairs)
-        for name in dict.fromkeys(name for pair in pairs for name in (pair.weight, pair.activation)):
-            _check_multiplied(name)
         check_accumulator(self.accumulator)
         check_dot(self.dot)
         self.scale("logic_area")  # raises on a node out of range
@@ -191,6 +182,11 @@ class MacUnit:
         self.rate(pair)
         energy = self.model.energy_pj(self.rtl, self.rtl.pairs.index(pair.datapath), activity)
         return energy.scaled(self.scale("logic_energy"))
+
+
+def baselines(unit: MacUnit) -> tuple[MacUnit, ...]:
+    """FP16 and FP32 units with FP32 sums, of the dot length, node, clock and library of `unit`."""
+    return tuple(replace(unit, pairs=(pair,), accumulator="fp32") for pair in BASELINE_PAIRS)
 
 
 def vector_mac(unit: MacUnit) -> MacUnit:

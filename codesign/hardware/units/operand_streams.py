@@ -18,6 +18,7 @@ from codesign.hardware.units.coefficients import DATA
 OPERANDS = DATA / "operands.npz"  # written by reports/validation/operands.py
 OUTPUTS = 8  # rows and columns of a layer, whose dot products are the streams
 STEPS = 12  # per layer
+_MANTISSA = 10  # bits of the mantissas in OPERANDS (float16): a format with more has random bits below them
 _LANES = 16  # lanes of the unit for which bit statistics are measured
 
 Array = npt.NDArray[np.int64]
@@ -47,13 +48,21 @@ def measured_bits(name: str, side: str, activity: str) -> tuple[float, float]:
         rows = [pair[index] for pair in networks()[activity]]
         chosen = [part[:: len(part) // OUTPUTS][:OUTPUTS] for part in rows]
         coded = [OperandCodes.of(get_format(name), part, None, side == "weight", operand.block) for part in chosen]
-        streams = [stepped(codes.codes, _LANES)[:STEPS] for codes in coded]
+        streams = [_filled(stepped(codes.codes, _LANES)[:STEPS], operand) for codes in coded]
     found = []
     for codes in streams:
         bits = _significand(codes, operand)[..., None] >> np.arange(operand.significand) & 1
         found.append((bits.mean(), (bits[1:] * bits[:-1]).mean()))
     density, lasting = np.mean(found, axis=0)
     return float(density), float(lasting)
+
+
+def _filled(codes: Array, side: Side) -> Array:
+    """Codes with random bits for those that OPERANDS does not hold."""
+    missing = 0 if side.element is None else side.element.mantissa_bits - _MANTISSA
+    if missing <= 0:
+        return codes
+    return codes | np.random.default_rng(0).integers(0, 1 << missing, codes.shape)
 
 
 def _significand(codes: Array, side: Side) -> Array:

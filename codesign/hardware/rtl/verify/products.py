@@ -22,6 +22,7 @@ from codesign.hardware.rtl.verify.twin import Array, Floats, Twin, decode
 _COLUMNS = 128  # of a block, whose temporaries stay in the first cache
 _EXACT_DOUBLE, _EXACT_SINGLE = 1 << 53, 1 << 24
 _LEAST_SINGLE = 64  # products of a part below which float32 is not worth its parts
+_TABLED_BITS = 16  # of an element, up to which all its numbers are listed
 _TWIN_ROWS = 1 << 18  # products of a step that the twin computes at a time
 
 
@@ -162,6 +163,9 @@ class Products:
         if self.mode.is_aligned or self.mode.is_direct:
             if side.element is None:
                 return np.ascontiguousarray(codes, kind), np.zeros(codes.shape, kind)
+            if side.element.bits > _TABLED_BITS:
+                found = decode(codes, side.element)
+                return np.ascontiguousarray(found[0], kind), np.ascontiguousarray(found[1], kind)
             significands, exponents = _table(side)
             at = codes.astype(np.intp)
             return significands.astype(kind)[at], exponents.astype(kind)[at]

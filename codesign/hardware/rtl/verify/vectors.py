@@ -15,6 +15,7 @@ from codesign.hardware.rtl.verify.twin import Twin
 EXHAUSTIVE_BITS = 18  # of both codes together: allows 8-bit codes with zero points subtracted
 RANDOM_PAIRS = 1_000_000
 LONG_STEPS = 1024  # of one accumulation
+_ONE_NUMBER = 62  # bits of two codes that are drawn as one number
 
 Array = npt.NDArray[np.int64]
 
@@ -70,22 +71,30 @@ def verification(unit: Unit, mode: int, seed: int = 0, pairs: int | None = None)
     lanes = found.products
     bits = found.weight.bits + found.activation.bits
     everything = bits <= EXHAUSTIVE_BITS
-    order = rng.permutation(1 << bits) if everything else rng.integers(0, 1 << min(bits, 62), RANDOM_PAIRS)
-    order = order[:pairs]
-    order = np.concatenate([order, order[: -len(order) % lanes]])
-    single = (_split(order, found).reshape(2, -1, lanes), np.ones(len(order) // lanes, bool))
+    drawn = _split(rng.permutation(1 << bits), found) if everything else _random(found, RANDOM_PAIRS, rng)
+    drawn = drawn[:, :pairs]
+    drawn = np.concatenate([drawn, drawn[:, : -drawn.shape[1] % lanes]], axis=1)
+    single = (drawn.reshape(2, -1, lanes), np.ones(drawn.shape[1] // lanes, bool))
     corners = _corners(found, lanes, rng)
-    long = rng.integers(0, 1 << bits if bits < 62 else 1 << 62, (2 * LONG_STEPS + 7) * lanes)
+    long = _random(found, (2 * LONG_STEPS + 7) * lanes, rng)
     running = np.zeros(2 * LONG_STEPS + 7, bool)
     running[: unit.interleave] = True
     running[LONG_STEPS + 3 : LONG_STEPS + 3 + unit.interleave] = True
-    parts = [single, corners, (_split(long, found).reshape(2, -1, lanes), running)]
+    parts = [single, corners, (long.reshape(2, -1, lanes), running)]
     codes = np.concatenate([part[0] for part in parts], axis=1)
     first = np.concatenate([part[1] for part in parts])
     steps = len(first)
     scales = [_scales(found, side, steps, rng) for side in (found.weight, found.activation)]
     weight, activation = (_signed(codes[i], side) for i, side in enumerate((found.weight, found.activation)))
     return make(unit, mode, weight, activation, first, *scales)
+
+
+def _random(mode: Mode, count: int, rng: np.random.Generator) -> Array:
+    """Random bit patterns of weight and activation, [2, n]."""
+    bits = mode.weight.bits + mode.activation.bits
+    if bits <= _ONE_NUMBER:
+        return _split(rng.integers(0, 1 << bits, count), mode)
+    return np.stack([rng.integers(0, 1 << side.bits, count) for side in (mode.weight, mode.activation)])
 
 
 def _split(order: Array, mode: Mode) -> Array:

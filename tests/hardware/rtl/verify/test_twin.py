@@ -56,7 +56,7 @@ class Case:
 
 
 I2, I4, I8, I9, I16 = (integer(b) for b in (2, 4, 8, 9, 16))
-M8, M5, M32, M23, M21, BF, F16 = (minifloat(n) for n in list(MINIFLOATS)[:7])
+M8, M5, M32, M23, M21, BF, F16, F32 = (minifloat(n) for n in MINIFLOATS)
 MX8, MX5, MX32, MX23, MX4 = (minifloat(n, E8M0, 32) for n in list(MINIFLOATS)[:5])
 MXI, NV = integer(8, 6, E8M0, 32), minifloat("fp4_e2m1", E4M3, 16)
 G4, G4Z, G64 = integer(4, 0, FP16, 32), integer(5, 0, FP16, 32), integer(4, 0, FP16, 64)
@@ -87,6 +87,8 @@ CASES = [
     Case("fp16:fp16", "aligned50", 16, F16, F16, Arithmetic(50, "fp32")),
     Case("bf16:bf16", "aligned80", 4, BF, BF, Arithmetic(80, "fp32")),
     Case("fp16:fp16", "fp16", 1, F16, F16, HALF),
+    Case("fp32:fp32", "fp32", 1, F32, F32, FP32),
+    Case("fp32:fp32", "fp32", 4, F32, F32, FP32),
     Case("fp16:fp16", "fp16", 4, F16, F16, HALF),
     Case("fp8_e5m2:fp8_e5m2", "fp16", 4, M5, M5, HALF),
     Case("fp4_e2m1:fp4_e2m1", "exact", 16, M21, M21, fixed(8 + 12)),
