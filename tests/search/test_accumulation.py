@@ -26,6 +26,12 @@ def test_sums_are_those_of_the_codes_that_the_method_chooses(found: Accumulation
         assert min(kept) > 10, kept
 
 
+def test_what_a_saturating_accumulator_loses_is_measured(found: Accumulation) -> None:
+    pair = FormatPair.parse("int8")
+    narrow, wide = (found.sqnr_db("tiny", "conv", pair, MacUnit((pair,), name)) for name in ("int15_sat", "int32_sat"))
+    assert 0 < narrow < wide == float("inf")
+
+
 def test_keys_and_values_have_no_method(tiny: CustomTask, found: Accumulation) -> None:
     (attention,) = [layer for layer, kind in tiny.workload().layer_kinds().items() if kind == "attention"]
     assert len({found.sqnr_db("tiny", attention, pair, UNIT) for pair in (NEAREST, ROUNDED)}) == 1

@@ -1,4 +1,8 @@
-"""Overflow of fixed-point accumulators: worst-case bounds over all codes that a format's quantizer produces."""
+"""Overflow of fixed-point accumulators: worst-case bounds over all codes that a format's quantizer produces.
+
+What an accumulator that saturates loses is no fault but a deviation, measured on operands of a layer
+(`rtl.verify.deviation`), as that of a floating-point one.
+"""
 
 from __future__ import annotations
 
@@ -64,12 +68,14 @@ def fixed_bits(unit: Summing) -> int:
 
 
 def check_overflow(unit: Summing, reductions: Iterable[Reduction]) -> None:
-    """Raises InputError naming a layer whose sum can overflow in this unit, and the width that suffices."""
+    """Raises InputError naming a layer whose sum can wrap around in this unit, and the width that suffices."""
     bits = fixed_bits(unit)
     for r in reductions:
-        if r.pair.datapath in unit.pairs and not worst_case_fits(r.pair, unit.accumulator, r.k, bits):
-            kind = resolved(r.pair, unit.accumulator).kind
-            needed = f"{'int' if kind == 'integer' else 'exact'}{required_bits(r.pair, r.k)}"
+        found = resolved(r.pair, unit.accumulator)
+        if r.pair.datapath not in unit.pairs or found.saturates:
+            continue
+        if not worst_case_fits(r.pair, unit.accumulator, r.k, bits):
+            needed = f"{'int' if found.kind == 'integer' else 'exact'}{required_bits(r.pair, r.k)}"
             raise InputError(
                 f"accumulator '{unit.accumulator}' has {bits} bits, which {r.task} layer '{r.layer}' can overflow: "
                 f"it sums K = {r.k} products of {r.pair.formats}; take {needed} or fp32"

@@ -78,7 +78,7 @@ class MacUnit:
     """
 
     pairs: tuple[FormatPair, ...]  # datapaths, at least one; also given as text ("int4_g32:int8"), or per token
-    accumulator: str = "auto"  # auto, int<N>, fp32, fp16, exact, exact<N>, aligned<W> (see `accumulators`)
+    accumulator: str = "auto"  # auto, int<N>, int<N>_sat, fp32, fp16, exact, exact<N>, aligned<W> (see `accumulators`)
     dot: int = 1  # products per cycle at rate 1, up to 256; of a format in blocks a divisor or multiple of the block
     node_nm: float = 7  # 3 to 45 (scaled from 7 nm) or 130
     clock_ghz: float = DEFAULT_CLOCK_GHZ  # for which it is pipelined; longer steps are not split (see delay_ns)

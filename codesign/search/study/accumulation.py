@@ -16,7 +16,7 @@ from codesign.search.space.sums import lanes
 class Accumulation:
     """SQNR of the accumulation in a study's layers, each computed once on operands of a calibration pass.
 
-    An integer or fixed-point accumulator that passed `check_unit` is exact, and not computed.
+    An integer or fixed-point accumulator that passed `check_unit` is exact, and not computed, unless it saturates.
     """
 
     def __init__(self, evaluators: Mapping[str, Evaluator]) -> None:
@@ -30,7 +30,8 @@ class Accumulation:
 
     def sqnr_db(self, task: str, layer: str, pair: FormatPair, unit: MacUnit) -> float:
         """SQNR in dB of the unit's dot products against exact ones, the least over a layer's products; inf if exact."""
-        if not resolved(pair, unit.accumulator).significand:
+        found = resolved(pair, unit.accumulator)
+        if not found.significand and not found.saturates:
             return inf
         key = task, layer, pair, unit.accumulator, lanes(unit, pair)
         if key not in self._sqnr_db:
@@ -40,7 +41,11 @@ class Accumulation:
     def _deviation(self, task: str, operands: LayerOperands, pair: FormatPair, unit: MacUnit) -> float:
         evaluator = self._evaluators[task]
         ranges, weight = operands.ranges(pair, evaluator.network.ranges), operands.weight(pair, evaluator.chosen)
-        return deviation(pair, unit.accumulator, lanes(unit, pair), weight, operands.streamed, ranges=ranges).sqnr_db
+        bits = unit.uncut.accumulator_bits
+        found = deviation(
+            pair, unit.accumulator, lanes(unit, pair), weight, operands.streamed, ranges=ranges, bits=bits
+        )
+        return found.sqnr_db
 
     def _of(self, task: str) -> dict[str, list[LayerOperands]]:
         if task not in self._operands:

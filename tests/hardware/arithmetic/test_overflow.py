@@ -54,6 +54,18 @@ def test_the_refusal_names_layer_length_accumulator_and_the_width_that_would_do(
         check_overflow(unit, [Reduction("net", "fc", P("int8"), 300)])
 
 
+def test_a_saturating_accumulator_is_not_refused_and_costs_a_clamp() -> None:
+    plain, saturating = (MacUnit((P("int8"),), name, 4) for name in ("int18", "int18_sat"))
+    check_overflow(saturating, [Reduction("net", "fc", P("int8"), 300)])
+    assert plain.area_um2.value < saturating.area_um2.value < 1.15 * plain.area_um2.value
+
+
+@pytest.mark.parametrize("name", ["fp32_sat", "aligned25_sat", "auto_sat", "int_sat", "int3_sat"])
+def test_only_fixed_point_accumulators_with_a_width_take_sat(name: str) -> None:
+    with pytest.raises(InputError, match=name):
+        MacUnit((P("int8"),), name, 4)
+
+
 def test_a_pair_that_the_unit_lacks_does_not_count() -> None:
     check_overflow(MacUnit((P("int4"),), "int18", 4), [Reduction("net", "fc", P("int8"), 300)])
 

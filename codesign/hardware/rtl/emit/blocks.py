@@ -68,6 +68,17 @@ def absolute(m: Module, value: Net) -> tuple[Net, Net]:
     return sign, m.wire(width, (low ^ replicated(width, sign)).grouped() + sign, "mag")
 
 
+def saturated(m: Module, value: Net, width: int) -> Net:
+    """A two's complement number in `width` bits: the nearest one that they hold."""
+    top = value.width - 1
+    m.uses("detect", 2 * (top - width + 1))
+    m.uses("select", width)
+    sign = m.wire(1, value.bit(top), "sign")
+    differs = m.wire(top - width + 1, value.part(top - 1, width - 1) ^ replicated(top - width + 1, sign), "beyond")
+    end = joined(sign, replicated(width - 1, ~sign))
+    return m.wire(width, differs.any().grouped().choose(end, value.part(width - 1, 0)), "next")
+
+
 def maximum(m: Module, values: Sequence[Net]) -> Net:
     """The largest of numbers of equal width, by a tree of comparators."""
     level = list(values)

@@ -141,6 +141,11 @@ class _Datapath:
             steps.add("group")
         return steps
 
+    @property
+    def saturates(self) -> bool:
+        """Whether the fixed-point accumulator saturates."""
+        return any(mode.accumulator.saturates for mode in self.modes)
+
     # -- sums ---------------------------------------------------------------------------------------
 
     def accumulate(self, accumulator: Net, terms: Term) -> None:
@@ -172,20 +177,30 @@ class _Datapath:
 
     def fixed_next(self, accumulator: Net, terms: Term, width: int) -> Net:
         """Products and accumulator in one carry-save tree and one adder, without sign extension."""
-        rows = Rows(self.m, width)
+        whole = max(width, terms.sum_bits) + 1 if self.saturates else width
+        rows = Rows(self.m, whole)
         for group in terms.rows:
             group(rows)
         self.m.comment("carry-save tree over all products")
         pair = self.pipe("reduce", *compress(self.m, rows))
-        final = Rows(self.m, width)
+        final = Rows(self.m, whole)
         for net in pair:
             final.unsigned(net)
-        final.unsigned(self.m.wire(width, self.source(accumulator), "kept"))
-        return add(self.m, final, "next")
+        kept = self.m.wire(width, self.source(accumulator), "kept")
+        if not self.saturates:
+            final.unsigned(kept)
+            return add(self.m, final, "next")
+        final.signed(kept)
+        return blocks.saturated(self.m, add(self.m, final, "sum"), width)
 
     def fixed_from_sum(self, accumulator: Net, total: Net, width: int) -> Net:
-        self.m.uses("carry_propagate", width)
-        return self.m.wire(width, self.source(accumulator) + blocks.extended(total, width), "next")
+        whole = max(width, total.width) + 1 if self.saturates else width
+        self.m.uses("carry_propagate", whole)
+        if not self.saturates:
+            return self.m.wire(width, self.source(accumulator) + blocks.extended(total, width), "next")
+        kept = self.m.wire(width, self.source(accumulator), "kept")
+        summed = self.m.wire(whole, blocks.extended(kept, whole) + blocks.extended(total, whole), "sum")
+        return blocks.saturated(self.m, summed, width)
 
     def group_sums(self, terms: Term) -> list[Net]:
         """The two's complement sum of each group."""

@@ -24,7 +24,7 @@ class Deviation:
 
     sqnr_db: float  # power of the exact dot products over that of the unit's errors; inf without errors
     against_fp32_db: float  # the same against the FP32 result that quality is measured with
-    overflow: bool  # whether a fixed-point sum wrapped
+    overflow: bool  # whether a fixed-point sum wrapped around or saturated
     steps: int  # of each dot product
     outputs: int  # number of dot products
 
@@ -86,7 +86,7 @@ def described(pair: FormatPair, accumulator: str, lanes: int) -> str:
     """The accumulation of a pair in words: ``int32``, ``aligned25, fp32``, ``exact blocks, fp32``."""
     found = resolved(pair, accumulator)
     if not found.significand:
-        return f"{'int' if found.kind == 'integer' else 'exact'}{found.bits}"
+        return f"{'int' if found.kind == 'integer' else 'exact'}{found.bits}{'_sat' if found.saturates else ''}"
     if lanes == 1:
         return f"fp{found.bits}"
     inside = f"aligned{found.window}" if found.kind == "float" else "exact"

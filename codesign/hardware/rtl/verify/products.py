@@ -2,9 +2,10 @@
 
 - A fixed-point accumulator adds exact products modulo a power of two, so that the order of its sums does not matter:
   the product is a matrix product of integers, which float64 (or float32, in parts) computes exactly while no sum can
-  leave its 53 (24) bits. Bounds are taken from the operands themselves.
+  leave its 53 (24) bits. Bounds are taken from the operands themselves. One that saturates is such a product, too,
+  while no sum can leave its width.
 - A floating-point accumulator rounds after every step: `sums` goes through the steps in the unit's order.
-- What neither can hold (fixed-point sums beyond 53 bits), and everything where numba is not installed, is left to the
+- What neither can hold (fixed-point sums beyond 53 bits, or that may saturate), and everything where numba is not installed, is left to the
   twin itself.
 """
 
@@ -99,11 +100,13 @@ class Products:
     # -- fixed point --------------------------------------------------------------------------------
 
     def _fixed(self, weight: Codes, activation: Codes) -> Floats | None:
-        """By a product of integers; None if its sums may leave float64's 53 bits."""
+        """By a product of integers; None if its sums may leave float64's 53 bits, or saturate."""
         w, a = _whole(weight.codes, self.mode.weight), _whole(activation.codes, self.mode.activation)
         k = w.shape[2]
         each = max(1, int(np.abs(w).max(initial=0)) * int(np.abs(a).max(initial=0)))
-        if k * each > _EXACT_DOUBLE:
+        bits = self.mode.fixed_accumulator
+        overflows = k * each >= 1 << (bits - 1)
+        if k * each > _EXACT_DOUBLE or (overflows and self.mode.accumulator.saturates):
             return None
         part = _EXACT_SINGLE // each  # products whose sums, in any order, are exact in float32
         if part >= min(k, _LEAST_SINGLE):
@@ -114,8 +117,7 @@ class Products:
                 found += a32[:, :, at] @ w32[:, :, at].transpose(0, 2, 1)
         else:
             found = a.astype(np.float64) @ w.astype(np.float64).transpose(0, 2, 1) + 0.0
-        bits = self.mode.fixed_accumulator
-        if k * each >= 1 << (bits - 1):
+        if overflows:
             half = 2.0 ** (bits - 1)
             found = np.mod(found + half, 2 * half) - half
         return found * 2.0**self.twin.lowest_weight

@@ -20,6 +20,9 @@ EVERY_STEP = frozenset(STEPS)
 SINGLE = [
     ("int8", "int32", 1),
     ("int4:int8", "int24", 4),
+    ("int8", "int16_sat", 2),
+    ("int8", "int12_sat", 4),  # narrower than one step's sum
+    ("fp8_e4m3", "exact40_sat", 2),
     ("int8_zp:int8", "auto", 2),
     ("int4:int16", "auto", 2),
     ("int8", "fp32", 2),
@@ -47,6 +50,8 @@ SHARED = [
     (("int8", "int4:int8", "int4"), (1, 2, 4), "auto", 2),
     (("int8", "fp8_e4m3"), (1, 1), "auto", 2),
     (("int8", "fp8_e4m3"), (1, 1), "exact", 2),
+    (("int8", "int4"), (1, 4), "int18_sat", 1),
+    (("int16", "int4_g32:int16"), (1, 1), "int32_sat", 2),  # beside a floating-point accumulator
     (("int8", "int4", "fp8_e4m3"), (1, 4, 1), "auto", 1),
     (("mxfp8_e4m3", "mxfp6_e2m3", "mxfp4"), (1, 1, 1), "auto", 2),
     (("int8", "int4_g32:int8", "nvfp4:fp8_e4m3"), (1, 1, 1), "auto", 2),

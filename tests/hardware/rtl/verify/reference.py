@@ -59,11 +59,12 @@ def minifloat(name: str, scale: tuple[int, int, int] | None = None, block: int =
 @dataclass(frozen=True)
 class Arithmetic:
     """How one unit sums. window: of the aligned sum, 0 for exact ones; rounded: the float, or None;
-    bits: of an integer or fixed-point accumulator."""
+    bits: of an integer or fixed-point accumulator, which wraps around unless it saturates."""
 
     window: int = 0
     rounded: str | None = None
     bits: int = 0
+    saturates: bool = False
 
 
 def decode(code: int, element: Element) -> tuple[int, int]:
@@ -202,5 +203,7 @@ def accumulate(
         whole = kept + total / Fraction(2) ** lowest
         assert whole.denominator == 1
         half = 1 << (arithmetic.bits - 1)
-        held.append((int(whole) + half) % (2 * half) - half)
+        held.append(
+            min(max(int(whole), -half), half - 1) if arithmetic.saturates else (int(whole) + half) % (2 * half) - half
+        )
     return held

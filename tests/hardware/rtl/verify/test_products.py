@@ -23,6 +23,8 @@ from tests.programs import needed
 CASES = [
     ("int8", "auto", 4),  # exact
     ("int8", "int12", 4),  # wraps
+    ("int8", "int12_sat", 4),
+    ("int8", "int32_sat", 4),  # wide enough
     ("int8_zp:int8_zp", "fp16", 16),
     ("int4_g32:int8", "auto", 16),
     ("int4_g32:fp8_e4m3", "fp16", 64),  # two groups of a step

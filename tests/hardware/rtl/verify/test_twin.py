@@ -66,6 +66,9 @@ CASES = [
     Case("int8:int8", "auto", 1, I8, I8, INT),
     Case("int8:int8", "int24", 4, I8, I8, fixed(24)),
     Case("int4:int8", "int16", 16, I4, I8, fixed(16)),
+    Case("int8:int8", "int16_sat", 4, I8, I8, Arithmetic(bits=16, saturates=True)),
+    Case("int16:int16", "int64_sat", 4, I16, I16, Arithmetic(bits=64, saturates=True)),
+    Case("fp4_e2m1:fp4_e2m1", "exact10_sat", 8, M21, M21, Arithmetic(bits=10, saturates=True)),
     Case("int2:int8", "exact", 4, I2, I8, fixed(2 + 8 + 12)),
     Case("int8_zp:int8_zp", "auto", 4, I9, I9, INT),
     Case("int16:int16", "int62", 4, I16, I16, fixed(62)),
@@ -220,6 +223,13 @@ def test_integer_accumulator_wraps() -> None:
         np.full((3, 2), -128), np.full((3, 2), -128), np.array([True, False, False])
     )
     assert acc.tolist() == [-32768, 0, -32768]
+
+
+def test_a_saturating_accumulator_stops_at_its_ends_and_comes_back() -> None:
+    first = np.array([True, False, False, True])
+    weight, activation = np.array([[-128] * 2] * 4), np.array([[-128] * 2, [-128] * 2, [1, 0], [127, 127]])
+    acc = twin("int8:int8", "int16_sat", 2).run(weight, activation, first)
+    assert acc.tolist() == [32767, 32767, 32767 - 128, -2 * 128 * 127]
 
 
 def test_width_can_be_wider_than_the_named_accumulator() -> None:
