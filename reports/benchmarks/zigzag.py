@@ -36,12 +36,13 @@ import time
 import venv
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from zigzag_search.layers import COLUMNS, DOT, LAYERS, ROWS, Layer, operator
+from zigzag_search.page import LPF_LIMIT, markdown, total
 
 from codesign.formats import Assignment, FormatPair, LayerFormats
 from codesign.hardware import Accelerator, AcceleratorGrid, cost, cost_tables
@@ -54,86 +55,13 @@ from codesign.workload.types import Operator, Workload
 ZIGZAG = "zigzag-dse==3.9.1"
 WORKER = Path(__file__).parent / "zigzag_search" / "worker.py"
 PAIR = FormatPair.parse("int8")
-ROWS, COLUMNS, DOT, DRAM, CHANNELS, NODE_NM = 16, 16, 32, "lpddr5x_8533", 4, 7.0
+DRAM, CHANNELS, NODE_NM = "lpddr5x_8533", 4, 7.0
 DRAM_BITS = 512  # a cycle
-LPF_LIMIT = 6  # ZigZag's default
 NETWORK = Footprint(weights=10**12, cache=0, live=10**12, reserved_bytes=0)  # leaves no share to keep one layer in
 SIZES_KIB = (512, 1024, 2048)
 SETUPS = tuple((setup, kib) for setup in ("equal", "weights once", "one memory") for kib in SIZES_KIB)
-WITHIN, FASTER = 1.15, 1000
 FILES = ("accelerator", "workload", "mapping")  # of a task
 DIMENSIONS = ["D1", "D2", "D3"]  # rows, columns, dot
-
-
-@dataclass(frozen=True)
-class Layer:
-    """An operator of ours, the same in ZigZag's words, and its spatial mappings."""
-
-    title: str
-    operator: Operator
-    zigzag: dict[str, Any]
-    spatial: dict[str, dict[str, list[str]]]
-
-
-def operator(kind: str, m: int, n: int, k: int, sizes: Sequence[int]) -> Operator:
-    return Operator("layer", kind, "forward", m, n, k, 1, *sizes)
-
-
-def words(name: str, kind: str, equation: str, loops: dict[str, int], **more: Any) -> dict[str, Any]:
-    """A layer of ZigZag: 8-bit operands and results, 32-bit sums."""
-    return {
-        "id": 0,
-        "name": name,
-        "operator_type": kind,
-        "equation": equation,
-        "dimension_relations": [],
-        "loop_dims": list(loops),
-        "loop_sizes": list(loops.values()),
-        "operand_precision": {"W": 8, "I": 8, "O": 32, "O_final": 8},
-        "operand_source": {"I": 0, "W": 0},
-    } | more
-
-
-def gemm(title: str, m: int, k: int, n: int) -> Layer:
-    across = {"D2": [f"K, {COLUMNS}"], "D3": [f"C, {DOT}"]}
-    zigzag = words("gemm", "Gemm", "O[d][k]+=I[d][c]*W[c][k]", {"C": k, "D": m, "K": n})
-    ours = operator("linear", m, n, k, (m * k, k * n, m * n))
-    rows = {"output-stationary": [f"D, {min(ROWS, m)}"], "weight-stationary": [f"C, {min(ROWS, k // DOT)}"]}
-    return Layer(title, ours, zigzag, {stays: across | {"D1": first} for stays, first in rows.items()})
-
-
-def conv(title: str, inputs: int, outputs: int, size: int, kernel: int) -> Layer:
-    across = {"D2": [f"K, {COLUMNS}"], "D3": [f"C, {DOT}"]}
-    zigzag = words(
-        "conv",
-        "Conv",
-        "O[b][g][k][oy][ox]+=W[g][k][c][fy][fx]*I[b][g][c][iy][ix]",
-        {"B": 1, "K": outputs, "G": 1, "OX": size, "OY": size, "C": inputs, "FX": kernel, "FY": kernel},
-        dimension_relations=["ix=1*ox+1*fx", "iy=1*oy+1*fy"],
-        operand_source={"W": 0},
-        pr_loop_dims=["IX", "IY"],
-        pr_loop_sizes=[size, size],
-        padding=[[kernel // 2, kernel // 2]] * 2,
-    )
-    m, k = size * size, inputs * kernel * kernel
-    ours = operator("conv", m, outputs, k, (m * inputs, k * outputs, m * outputs))
-    rows = {"output-stationary": [f"OX, {ROWS}"], "weight-stationary": deep_rows(inputs, kernel)}
-    return Layer(title, ours, zigzag, {stays: across | {"D1": first} for stays, first in rows.items()})
-
-
-def deep_rows(inputs: int, kernel: int) -> list[str]:
-    """The most of input channels and kernel columns that the rows can take without a remainder."""
-    steps = inputs // DOT
-    found = [(taps, c) for taps in (1, kernel) for c in range(1, steps + 1) if steps % c == 0 and taps * c <= ROWS]
-    taps, channels = max(found, key=lambda pair: pair[0] * pair[1])
-    return [f"C, {channels}"] + ([f"FX, {taps}"] if taps > 1 else [])
-
-
-LAYERS = (
-    conv("3x3 convolution 320 to 320, 64x64", 320, 320, 64, 3),
-    gemm("GEMM 256x768x3072", 256, 768, 3072),
-    gemm("GEMV 1x4096x4096", 1, 4096, 4096),
-)
 
 
 # Our side.
@@ -381,10 +309,6 @@ def version(python: str) -> str:
 # Both.
 
 
-def total(found: dict[str, Any]) -> float:
-    return float(sum(found["dram_bytes"].values()))
-
-
 def side_by_side(layer: Layer, setup: str, kib: int, clock: float, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Our cost and ZigZag's best mappings of a layer in a set-up."""
     mine = [a for a in answers if (a["setup"], a["sram_kib"], a["layer"]) == (setup, kib, layer.title)]
@@ -436,82 +360,6 @@ def main() -> None:
     (options.out / "zigzag.json").write_text(json.dumps(result, indent=1) + "\n")
     (options.out / "zigzag.md").write_text(markdown(result))
     print(markdown(result))
-
-
-NOTES = {
-    "equal": "The same memories, tiles of operands held twice on both sides.",
-    "weights once": "ZigZag may hold a tile of weights once, twice as large, and stop the array while it changes. Ours "
-    "never stops, so that where neither tensor fits it goes over one of them more often.",
-    "one memory": "ZigZag has the whole SRAM for this layer, parted as it likes, weights held once. Ours has half for "
-    "inputs (a quarter at a time: the other is being written) and a quarter for weights and sums; the rest keeps other "
-    "layers' weights and waiting results, which is what a network gains and one layer by itself loses.",
-}
-
-
-def markdown(result: dict[str, Any]) -> str:
-    machine, chip, rows = result["machine"], result["architecture"], result["rows"]
-    equal = [row for row in rows if row["setup"] == "equal"]
-    worst = {key: max(row[key] for row in equal) for key in ("latency_ratio", "dram_ratio", "halo_ratio")}
-    timed = result["seconds"]
-    slowest = {row["layer"]: min(r["default_search_s"] for r in equal if r["layer"] == row["layer"]) for row in equal}
-    faster = {name: slowest[name] / each["in_grid_s"] for name, each in timed.items()}
-    alone = {name: slowest[name] / each["single_s"] for name, each in timed.items()}
-    lines = [
-        "# Schedules beside ZigZag",
-        "",
-        f"Written by `python reports/benchmarks/zigzag.py`; zigzag-dse {result['zigzag']}, Python {machine['python']}, "
-        f"NumPy {machine['numpy']}, {machine['cores']} cores.",
-        "",
-        f"{chip['rows']} x {chip['columns']} units of dot-{chip['dot']} for int8 at {chip['clock_hz'] / 1e6:.0f} MHz, "
-        f"{chip['dram_channels']} x {chip['dram']}. ZigZag's best of every order of at most {LPF_LIMIT} loops and of "
-        f"annealing ({result['iterations']} steps, for latency and for traffic), outputs or weights in the array; "
-        "ratios are ours over its fastest mapping, and over the one with least traffic, which may be another.",
-        "",
-        f"On equal memories, worst of {len(equal)}: latency {worst['latency_ratio']:.2f}, DRAM traffic "
-        f"{worst['dram_ratio']:.2f} ({worst['halo_ratio']:.2f} with the rows around a convolution's tiles): "
-        f"{'within' if max(worst.values()) <= WITHIN else 'NOT within'} {WITHIN} of its best. A layer takes us "
-        f"{min(faster.values()):,.0f} to {max(faster.values()):,.0f} times less time than its default search in a grid "
-        f"of {timed[LAYERS[0].title]['grid']:,} accelerators (at least {FASTER:,} wanted), "
-        f"{min(alone.values()):,.0f} to {max(alone.values()):,.0f} times less by itself, report included.",
-        "",
-    ]
-    head = "| layer | SRAM KiB | cycles, ours | ZigZag | ratio | DRAM MB, ours | ZigZag | ratio | with halo | tiles |"
-    for setup, note in NOTES.items():
-        lines += [f"## {setup}", "", note, "", head, "|" + "---|" * 10]
-        lines += [_line(row) for row in rows if row["setup"] == setup] + [""]
-    lines += [
-        "## Time of a layer",
-        "",
-        "| layer | in a grid, us | by itself, ms | ZigZag, default search, s | all, s |",
-    ]
-    lines += ["|" + "---|" * 5]
-    for name, each in timed.items():
-        searches = sum(row["all_searches_s"] for row in equal if row["layer"] == name) / len(SIZES_KIB)
-        numbers = f"{each['in_grid_s'] * 1e6:.1f} | {each['single_s'] * 1e3:.1f} | {slowest[name]:.1f} | {searches:.1f}"
-        lines.append(f"| {name} | {numbers} |")
-    return "\n".join([*lines, "", DIFFERENCES])
-
-
-DIFFERENCES = """## Where the two differ
-
-- Tile sizes. ZigZag cuts a loop by its prime factors, ours by any size; ours moves less where factors fit badly.
-- The image of a convolution. Ours reads every input once for a pass over the outputs; the rows around a tile come on
-  top in an output-stationary tiling, and `with halo` adds them.
-- First loads and last stores. ZigZag adds them to a layer by itself; ours leaves them to the neighbours, whose work
-  they overlap. Where DRAM is the bound this is nothing, elsewhere up to the bytes of one tile.
-- Sums. ZigZag stops the array where a column's sums leave through a port narrower than the rows; ours takes bytes over
-  bandwidth of the SRAM as a whole.
-"""
-
-
-def _line(row: dict[str, Any]) -> str:
-    own, fastest, leanest = row["ours"], row["zigzag_fastest"], row["zigzag_leanest"]
-    tiles = f"{own['order']}, {' x '.join(map(str, own['tiles']))}"
-    return (
-        f"| {row['layer']} | {row['sram_kib']:,} | {own['cycles']:,} | {fastest['cycles']:,.0f} "
-        f"| {row['latency_ratio']:.2f} | {total(own) / 1e6:.2f} | {total(leanest) / 1e6:.2f} "
-        f"| {row['dram_ratio']:.2f} | {row['halo_ratio']:.2f} | {tiles} |"
-    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """The arithmetic of a dot-product unit in NumPy, bit for bit what its Verilog computes.
 
-Products are exact. Fixed-point and integer sums wrap modulo 2**width, or saturate after every step. An aligned sum places every product's magnitude
-at the top of a window, shifts it right to the largest exponent of the step and truncates. A floating-point accumulator
-adds the (scaled) sum exactly and rounds once, to nearest even, keeping subnormals and saturating at the largest finite
-number. NaN and infinity codes are treated as ordinary numbers, as in the hardware: quantizers never produce them.
+Products are exact. Fixed-point and integer sums wrap modulo 2**width, or saturate after every step. An aligned sum
+places every product's magnitude at the top of a window, shifts it right to the largest exponent of the step and
+truncates. A floating-point accumulator adds the (scaled) sum exactly and rounds once, to nearest even, keeping
+subnormals and saturating at the largest finite number. NaN and infinity codes are treated as ordinary numbers, as in
+the hardware: quantizers never produce them.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Twin:
             return _rounded_sum(kept, significand, exponent, element)
         if self.mode.accumulator.saturates:
             half = 1 << (self.mode.fixed_accumulator - 1)
-            return np.clip(kept + significand, -half, half - 1)
+            return np.asarray(np.clip(kept + significand, -half, half - 1))
         return _wrapped(kept + significand, self.mode.fixed_accumulator)
 
     def value(self, accumulator: Array) -> Floats:
