@@ -30,6 +30,7 @@ def parser_of_commands() -> argparse.ArgumentParser:
         _check,
         _evaluate,
         _cost,
+        _ask,
         _workloads,
         _formats,
         _mac,
@@ -160,6 +161,17 @@ def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     layers = "number of slowest operators to show (default 10)"
     p.add_argument("--layers", type=positive, default=10, metavar="N", help=layers)
     p.add_argument("--csv", type=Path, metavar="FILE", help="write the roofline table, one row per operator")
+
+
+def _ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = (
+        "codesign ask || codesign ask smallest-chip || "
+        "codesign ask smallest-chip network=sd15-pipeline:steps=50 nodes=7,4 -o page.md"
+    )
+    p = add_command(commands, "ask", "answer a question of a chip team, with an estimate by hand beside it", example)
+    p.add_argument("question", nargs="?", metavar="QUESTION", help="name of a question (default: list them)")
+    p.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options of the question; lists with commas")
+    p.add_argument("-o", "--out", type=Path, metavar="FILE", help="also write the answer to this Markdown file")
 
 
 def _workloads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -69,4 +69,4 @@ def test_a_bad_input_is_one_line(name: str, base: Path, tmp_path: Path, capsys: 
 
 # what a search says before it fails, and other commands where they take over two seconds
 PROGRESS = ("metrics tried: ", "evaluations: ", "accelerators: ", "space: ", "evaluate: ", "cost: ")
-PROGRESS += ("export: ", "formats: ", "certify: ", "check: ")
+PROGRESS += ("export: ", "formats: ", "certify: ", "check: ", "ask: ")

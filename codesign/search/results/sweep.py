@@ -18,8 +18,8 @@ import numpy as np
 from codesign.designs import Accumulators, Baseline, Design, NetworkRecord, Study, StudyRecord, save_study
 from codesign.errors import InputError
 from codesign.files import csv_text, read_text
-from codesign.hardware import AcceleratorGrid, AssignmentTotals
-from codesign.hardware.chip.area import areas
+from codesign.hardware import AssignmentTotals
+from codesign.hardware.schedule.chunks import CHUNK, chunk_of, priced
 from codesign.search.engine.pareto import nondominated
 from codesign.search.engine.points import Designs
 from codesign.search.results.records import design_of, front_of, layer_table, peak_memory_bytes
@@ -30,7 +30,6 @@ from codesign.search.study.claim import check_folder, claim_folder
 from codesign.search.study.progress import Progress
 from codesign.search.study.representatives import balanced, representatives
 
-CHUNK = 2**15  # accelerators priced at a time
 _EQUAL_BITS = 40  # of the significand's 53: equal costs, summed in another order, may differ in the others
 
 Choice = tuple[int, ...]  # which of its assignments each network takes
@@ -73,35 +72,31 @@ def run_sweep(
     check_folder(folder, space)
     claim_folder(folder, space)
     report = progress or (lambda *_: None)
-    started, priced = time.monotonic(), 0
+    started, buildable = time.monotonic(), 0
     totals = _totals(space)
     fronts = {choice: _front(space, []) for choice in _choices(space)}
-    for start in range(0, len(space.grid), chunk):
-        chips = _chunk(space.grid, start, start + chunk)
-        area = areas(chips).value.sum(axis=1)
-        costs = {name: network.on(chips) for name, network in totals.items()}
+    for part in priced(space.grid, totals, chunk):
+        area, start = part.areas.value.sum(axis=1), part.start
         for choice in fronts:
-            found, possible = _designs(space, choice, area, costs)
+            found, possible = _designs(space, choice, area, part.costs)
             fronts[choice] = _front(space, [fronts[choice], replace(found, accelerator=found.accelerator + start)])
-            priced += possible
+            buildable += possible
         report("accelerators", min(start + chunk, len(space.grid)), len(space.grid), "")
     if not any(map(len, fronts.values())):
-        raise _none(space, totals, priced)
-    return Sweep(space, seed, folder, fronts, priced, time.monotonic() - started)
+        raise _none(space, totals, buildable)
+    return Sweep(space, seed, folder, fronts, buildable, time.monotonic() - started)
 
 
 def check_sweep(space: SearchSpace) -> None:
     """Raise InputError as `run_sweep` if no accelerator is a design; the first that is one ends the check."""
-    totals, priced = _totals(space), 0
-    for start in range(0, len(space.grid), CHUNK):
-        chips = _chunk(space.grid, start, start + CHUNK)
-        area, costs = areas(chips).value.sum(axis=1), {name: network.on(chips) for name, network in totals.items()}
+    totals, buildable = _totals(space), 0
+    for part in priced(space.grid, totals):
         for choice in _choices(space):
-            found, possible = _designs(space, choice, area, costs)
-            priced += possible
+            found, possible = _designs(space, choice, part.areas.value.sum(axis=1), part.costs)
+            buildable += possible
             if len(found):
                 return
-    raise _none(space, totals, priced)
+    raise _none(space, totals, buildable)
 
 
 def _totals(space: SearchSpace) -> dict[str, AssignmentTotals]:
@@ -112,24 +107,17 @@ def _choices(space: SearchSpace) -> Iterator[Choice]:
     return itertools.product(*(range(len(n.assignments)) for n in space.fixed.values()))
 
 
-def _none(space: SearchSpace, totals: Mapping[str, AssignmentTotals], priced: int) -> InputError:
-    """The error that no accelerator is a design, with the reason; priced: how many could run the networks."""
+def _none(space: SearchSpace, totals: Mapping[str, AssignmentTotals], buildable: int) -> InputError:
+    """The error that no accelerator is a design, with the reason; buildable: how many could run the networks."""
     why = "loosen a budget"
-    if not priced:
+    if not buildable:
         roomy = replace(space.grid, values={**space.grid.values, "dram_gib": np.full(len(space.grid), 2.0**20)})
-        chunks = (_chunk(roomy, start, start + CHUNK) for start in range(0, len(roomy), CHUNK))
+        chunks = (chunk_of(roomy, start, start + CHUNK) for start in range(0, len(roomy), CHUNK))
         runs = (all(np.isfinite(totals[n].on(chips)["latency_s"]).any() for n in totals) for chips in chunks)
         why = "their SRAM holds no tile of some layer, or no unit has all formats"
         if any(runs):
             why = "their DRAM is too small for the networks; raise dram_gib or dram_channels, or list a flash"
     return InputError(f"{space.path}: none of {len(space.grid)} accelerators is a design: {why}")
-
-
-def _chunk(grid: AcceleratorGrid, start: int, stop: int) -> AcceleratorGrid:
-    """grid[start:stop] with only the units that it uses, as time grows with their number."""
-    chunk = grid[start:stop]
-    used, unit = np.unique(chunk.unit, return_inverse=True)
-    return replace(chunk, units=tuple(grid.units[u] for u in used), unit=unit)
 
 
 def _designs(
