@@ -5,8 +5,8 @@
   leave its 53 (24) bits. Bounds are taken from the operands themselves. One that saturates is such a product, too,
   while no sum can leave its width.
 - A floating-point accumulator rounds after every step: `sums` goes through the steps in the unit's order.
-- What neither can hold (fixed-point sums beyond 53 bits, or that may saturate), and everything where numba is not installed, is left to the
-  twin itself.
+- What neither can hold (fixed-point sums beyond 53 bits, or that may saturate), and everything where numba is not
+  installed, is left to the twin itself.
 """
 
 from __future__ import annotations
