@@ -6,7 +6,7 @@ DEMO := reports/studies/phone
 # One process per core, files whole: a file's searches and trainings are shared by its tests.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: demo public test test-fast test-faults lint bench clean
+.PHONY: demo public test test-fast test-faults test-wheel lint docs bench clean
 
 # Two processes measure; the front does not depend on their number.
 demo: $(VENV)/.ready
@@ -28,6 +28,18 @@ test-faults: $(VENV)/.ready
 test-fast: $(VENV)/.ready
 	$(PYTEST) -m "not slow and not faults"
 
+# The package as others get it: a wheel in a fresh environment, used outside of the repository.
+test-wheel: $(VENV)/.ready
+	rm -rf build/wheel && mkdir -p build/wheel/elsewhere
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt build/wheel/*.whl
+	cd build/wheel/elsewhere && ../venv/bin/codesign doctor && ../venv/bin/codesign search --example smoke --evaluations 8
+
+# The pages of docs/, into build/docs; any warning is an error.
+docs: $(VENV)/.ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,7 +52,7 @@ bench: $(VENV)/.ready
 # The exact versions of constraints.txt; made again when they or the dependencies change.
 $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,docs]"
 	touch $@
 
 clean:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from codesign import __version__
 from codesign.commands.values import above_zero, certify_options, duration, folder, positive, seed, steps, whole
-from codesign.parsers import Formatter, Parser, add_command
+from codesign.parsers import Formatter, Parser, add_command, add_space
 
 
 def parser_of_commands() -> argparse.ArgumentParser:
@@ -61,13 +61,13 @@ _FILES = "folder for {}: a new or empty one, or one that this command wrote"
 
 def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = (
-        "codesign search search_spaces/phone.yaml --out reports/studies/phone --evaluations 200 || "
+        "codesign search --example phone --out reports/studies/phone || "
         "codesign search space.yaml --out study --workers 4 --timeout 6h || "
         "codesign search space.yaml --out study --sampler tpe"
     )
     summary = "search formats and hardware together; write the front and a report"
     p = add_command(commands, "search", summary, example, _QUALITY)
-    p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
+    add_space(p)
     out = "study folder: a new or empty one, or that of this study (default: reports/studies/NAME)"
     p.add_argument("--out", type=folder, metavar="DIR", help=out)
     evaluations = "number of candidates to measure (default: that of the space file)"
@@ -272,14 +272,14 @@ def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign validate search_spaces/phone.yaml"
     p = add_command(commands, "validate", "check a search space; errors name file, line and key", example)
-    p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
+    add_space(p)
 
 
 def _explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign explain search_spaces/phone.yaml"
     summary = "show what a search space resolves to: its layers, choices, accelerators and size"
     p = add_command(commands, "explain", summary, example)
-    p.add_argument("space", type=Path, metavar="SPACE.yaml", help="search space file")
+    add_space(p)
 
 
 def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

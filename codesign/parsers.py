@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import NoReturn
+
+from codesign.errors import nearest
+
+EXAMPLES = Path(__file__).parent / "spaces"  # search spaces that ship with the package
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,3 +46,32 @@ def add_command(
     parser.add_argument("--json", action="store_true", help="machine-readable result on stdout")
     parser.add_argument("--traceback", action="store_true", help="show the Python traceback of an error as well")
     return parser
+
+
+def add_space(p: argparse.ArgumentParser) -> None:
+    """Add the search space of a command, `space`: its file, or by --example one that ships with the package."""
+    which = p.add_mutually_exclusive_group(required=True)
+    which.add_argument("space", type=Path, nargs="?", action=_Given, metavar="SPACE.yaml", help="search space file")
+    shipped = f"in place of a file, a search space that ships with codesign: {', '.join(_examples())}"
+    which.add_argument("--example", dest="space", type=_example, metavar="NAME", help=shipped)
+
+
+class _Given(argparse.Action):
+    """Stores a file that is given; argparse calls it without one, too, and would then forget the example."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, _: str | None = None
+    ) -> None:
+        if values is not None:
+            setattr(namespace, self.dest, values)
+
+
+def _examples() -> list[str]:
+    return sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
+
+
+def _example(name: str) -> Path:
+    """The file of an example, by its name."""
+    if name not in _examples():
+        raise argparse.ArgumentTypeError(f"no example '{name}'{nearest(name, _examples())}")
+    return EXAMPLES / f"{name}.yaml"

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from codesign.cli import main as codesign_command
 from codesign.designs import Design, Study, load_study
 from codesign.designs.record import Baseline
+from docs.generate.results import main as write_results
 
 HERE = Path(__file__).parent
 STUDY = HERE.parents[1] / "reports" / "studies" / "public"
@@ -159,6 +160,7 @@ def main() -> None:
     (HERE / "examples.json").write_text(json.dumps(shown))
     codesign_command(["report", str(HERE)])
     (HERE / "README.md").write_text(text(study))
+    write_results()  # of the README of the repository
     print((HERE / "README.md").read_text())
 
 

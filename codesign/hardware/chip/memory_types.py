@@ -62,9 +62,14 @@ def _shipped(kind: str) -> Mapping[str, MemoryType]:
     return found
 
 
+def type_names(kind: str) -> tuple[str, ...]:
+    """Names of the shipped types of a kind: dram, flash or codec."""
+    return tuple(_shipped(kind))
+
+
 def dram_types() -> tuple[str, ...]:
-    """Names of the DRAM types that ship with the package."""
-    return tuple(_shipped("dram"))
+    """Names of the shipped DRAM types."""
+    return type_names("dram")
 
 
 def is_file(name: str) -> bool:

@@ -59,20 +59,28 @@ _OWNERS = {
 class TaskSpec(TaskOptions):
     """One network of the space: a task to measure in formats to find, or a workload in given formats."""
 
-    task: str = ""  # restore, rewrite, python:package.module:function, transformers:DIR or diffusers:DIR
-    layers: dict[str, _Listed] = Field(default_factory=dict)  # layer glob -> the pairs it may take
+    task: str = Field(
+        default="", description="restore, rewrite, python:module:function, transformers:DIR or diffusers:DIR"
+    )
+    layers: dict[str, _Listed] = Field(default={}, description="layer glob -> the pairs that matching layers may take")
     methods: dict[str, _Listed] = Field(
-        default_factory=dict
-    )  # layer glob -> how weights may be rounded; or one for all
-    prepare: list[str] = [USUAL]  # how the float network is changed first: usual, none, or steps
-    ties: list[_Listed] = []  # globs of layers that must take the same pair
-    ranges: RangeRule = DEFAULT_RULE  # rule that clips activations in plain formats
-    unseen: Unseen = "refuse"  # what to do if many weights enter no product that is recognised
-    attention: str = ""  # the pair of all attention products, if they are not searched
-    target: _Target = ""  # runtime that must load the network, if another than the space's
-    workload: str = ""  # a named workload with its options, or that of a task
-    formats: list[str] = []  # one uniform pair, or several to compare
-    assignment: str = ""  # JSON file beside this one: layer -> {weight, activation}
+        default={}, description="layer glob -> how weights may be rounded; or one for all"
+    )
+    prepare: list[str] = Field(
+        default=[USUAL], description="how the float network is changed first: usual, none, or steps"
+    )
+    ties: list[_Listed] = Field(default=[], description="globs of layers that must take the same pair")
+    ranges: RangeRule = Field(default=DEFAULT_RULE, description="rule that clips activations in plain formats")
+    unseen: Unseen = Field(
+        default="refuse", description="what to do if many weights enter no product that is recognised"
+    )
+    attention: str = Field(default="", description="the pair of all attention products, if they are not searched")
+    target: _Target = Field(default="", description="runtime that must load the network, if another than the space's")
+    workload: str = Field(default="", description="a named workload with its options, or that of a task; not measured")
+    formats: list[str] = Field(default=[], description="of a workload: one pair in all layers, or several to compare")
+    assignment: str = Field(
+        default="", description="of a workload: JSON file beside this one, layer -> {weight, activation}"
+    )
 
     @property
     def options(self) -> TaskOptions:
@@ -169,7 +177,7 @@ class UnitSpec(Written):
 
     sets: list[_Listed] = Field(default_factory=list, description="explicit sets of pairs")
     subsets_of: list[_Listed] = Field(default_factory=list, description="families: each of their subsets is a set")
-    largest: PositiveInt = 3  # most pairs of a subset
+    largest: PositiveInt = Field(default=3, description="most pairs of a subset")
 
     @field_validator("sets", "subsets_of")
     @classmethod
@@ -207,8 +215,8 @@ class _Hardware(Written):
     """The keys of `hardware:` other than the axes."""
 
     units: UnitSpec
-    node_nm: PositiveFloat = 7
-    unit_model: str = ""  # a file from `codesign calibrate`, relative to the space file
+    node_nm: PositiveFloat = Field(default=7, description="process node, nm")
+    unit_model: str = Field(default="", description="a file from codesign calibrate, relative to the space file")
 
     def listed(self, axis: Axis) -> list[Any]:
         """The values of an axis, as in the file."""
@@ -232,7 +240,12 @@ def _known_memory(axis: Axis, name: str) -> str:
     return name
 
 
-_Axes = with_fields(_Hardware, "_Axes", {axis.key: _values(axis) for axis in all_axes().values()})
+def _field(axis: Axis) -> tuple[Any, Any]:
+    kind, usual = _values(axis)
+    return kind, Field(usual, description=axis.meaning + (f"; 0: {axis.zero}" if axis.zero else ""))
+
+
+_Axes = with_fields(_Hardware, "_Axes", {axis.key: _field(axis) for axis in all_axes().values()})
 
 
 class HardwareSpec(_Axes):  # type: ignore[misc, valid-type]  # its fields are the axes
@@ -242,26 +255,39 @@ class HardwareSpec(_Axes):  # type: ignore[misc, valid-type]  # its fields are t
 class SearchSpec(Written):
     """How long to search, and how many designs to report."""
 
-    evaluations: PositiveInt = 150  # candidates to measure, including the uniform designs
-    losses: Literal["log", "linear"] = "log"  # scale of the quality in the acquisition function
-    batch: PositiveInt = 10  # proposals per round
-    front_size: PositiveInt = 60  # most designs to report
+    evaluations: PositiveInt = Field(default=150, description="candidates to measure, including the uniform designs")
+    losses: Literal["log", "linear"] = Field(
+        default="log", description="scale of the quality in the acquisition function"
+    )
+    batch: PositiveInt = Field(default=10, description="candidates proposed at a time")
+    front_size: PositiveInt = Field(default=60, description="most designs to report")
 
 
 class SpaceFile(Written):
     """A search space file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=512)  # Optuna's databases hold no more
-    tasks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], TaskSpec] = Field(min_length=1)
-    pairs: list[str] = []  # weight:activation, the choices of every measured layer
-    target: _Target = ""  # runtime that must load the networks, see `codesign.targets`; none: any formats, nothing tied
-    hardware: HardwareSpec | None = None  # None: formats alone are searched; no objective or budget may need a chip
-    objectives: list[str] = Field(min_length=2)
-    # name -> largest allowed value; of a quality also of either sign, or relative to the float network: "float + 0.1"
-    budgets: dict[str, _Limit] = Field(default_factory=dict)
-    # no design is reported with a layer whose sums keep less than this in the unit's accumulator
-    accumulator_sqnr_db: PositiveFloat = 30
-    search: SearchSpec = SearchSpec()
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=512,  # Optuna's databases hold no more
+        description="name of the study",
+    )
+    tasks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], TaskSpec] = Field(
+        min_length=1, description="the networks, by the names that objectives and budgets use"
+    )
+    pairs: list[str] = Field(default=[], description="weight:activation, the choices of every measured layer")
+    target: _Target = Field(
+        default="", description="runtime that must load the networks; none: any formats, nothing tied"
+    )
+    hardware: HardwareSpec | None = Field(default=None, description="the chips; without it, formats alone are searched")
+    objectives: list[str] = Field(min_length=2, description="what is minimised: TASK.quality and cost metrics")
+    budgets: dict[str, _Limit] = Field(
+        default={}, description="largest allowed value by name; of a quality also such as 'float + 0.1'"
+    )
+    accumulator_sqnr_db: PositiveFloat = Field(
+        default=30,
+        description="no design is reported with a layer whose sums keep less than this in the unit's accumulator",
+    )
+    search: SearchSpec = Field(default=SearchSpec(), description="how long to search, and how many designs to report")
 
     @field_validator("pairs")
     @classmethod
