@@ -86,7 +86,7 @@ def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     workers = "number of local worker processes (default 1); 0: only codesign worker processes started separately"
     p.add_argument("--workers", type=whole, default=1, metavar="N", help=workers)
     p.add_argument("--seed", type=seed, default=0, metavar="S", help="seed, 0 to 4294967295 (default 0)")
-    _ranges(p, "rule that clips activations in plain formats, for every task (default: the space file's, else mse)")
+    _ranges(p, "rule that clips activations in plain formats, for every task (default: the space file's, else auto)")
 
 
 def _worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

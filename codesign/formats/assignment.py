@@ -135,6 +135,7 @@ class Assignment(Mapping[str, LayerFormats]):
 
     @classmethod
     def of(cls, layers: Mapping[str, LayerFormats]) -> Assignment:
+        """The assignment of a mapping from layers to their formats."""
         return cls(tuple(sorted(layers.items())))
 
     @classmethod
@@ -170,6 +171,7 @@ class Assignment(Mapping[str, LayerFormats]):
         return len(self.layers)
 
     def to_dict(self) -> dict[str, dict[str, str]]:
+        """JSON form: layer -> its formats, as `codesign evaluate --assignment` reads it."""
         return {name: formats.to_dict() for name, formats in self.layers}
 
     def digest(self) -> str:

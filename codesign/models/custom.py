@@ -78,10 +78,12 @@ class CustomTask(Task):
 
     @property
     def calibration(self) -> Batches:
+        """The batches that find ranges and round weights."""
         return Batches(self._calibration, self.device)
 
     @property
     def evaluation(self) -> Batches:
+        """The batches on which quality is measured."""
         return Batches(self._evaluation, self.device)
 
     def to(self, device: torch.device | str) -> CustomTask:

@@ -83,6 +83,7 @@ class Operator:
 
     @property
     def is_attention(self) -> bool:
+        """Whether both operands are activations: queries with keys, or probabilities with values."""
         return self.kind.startswith("attention")
 
     @property
@@ -104,6 +105,7 @@ class Workload:
 
     @property
     def phases(self) -> tuple[str, ...]:
+        """The phases of its operators, in order: forward, or denoise, or prefill and decode."""
         return tuple(dict.fromkeys(op.phase for op in self.operators))
 
     @property

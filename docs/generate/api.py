@@ -101,9 +101,14 @@ def _arguments(found: Any) -> str:
 def _fields(found: Any) -> list[tuple[str, str]]:
     """(name, type) of the fields of a dataclass or pydantic model."""
     if dataclasses.is_dataclass(found):
-        return [(f.name, str(f.type)) for f in dataclasses.fields(found) if not f.name.startswith("_")]
+        return [(f.name, _of_axis(str(f.type))) for f in dataclasses.fields(found) if not f.name.startswith("_")]
     fields = getattr(found, "model_fields", {})
     return [(name, _type(f.annotation) + (f": {f.description}" if f.description else "")) for name, f in fields.items()]
+
+
+def _of_axis(kind: str) -> str:
+    """``int: lanes of a unit at rate 1`` of a field that declares a hardware axis; other types as they are."""
+    return re.sub(r"""^Annotated\[(\w+), Axis\((['"])(.*?)\2.*$""", r"\1: \3", kind)
 
 
 def _type(annotation: Any) -> str:
@@ -152,6 +157,6 @@ def rendered(text: str) -> str:
             out.append(f"- {_escaped(inner)}" if not inner.startswith(" ") else f"  {_escaped(inner.strip())}")
         else:
             section = section and not line.strip()
-            out.append(_escaped(line.removesuffix(":") + ":" if line.endswith("::") else line))
+            out.append(_escaped(line[:-1] if line.endswith("::") else line))
         i += 1
     return "\n".join(out)

@@ -26,13 +26,15 @@ def _command(name: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _row(action: argparse.Action) -> str:
-    names = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+    names = ", ".join(action.option_strings) or str(action.metavar or action.dest).replace("|", " or ")
     value = ""
     if action.option_strings and action.nargs != 0:
-        shown = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
+        shown = action.metavar or (
+            f"{{{','.join(map(str, action.choices))}}}" if action.choices else action.dest.upper()
+        )
         value = f" {shown if isinstance(shown, str) else ' '.join(shown)}"
     meaning = (action.help or "").replace("%%", "%").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
-    return f"| `{names}{value}` | {meaning} |".replace("|COMMAND", "")
+    return f"| `{names}{value}` | {meaning} |"
 
 
 def _examples(parser: argparse.ArgumentParser) -> list[str]:

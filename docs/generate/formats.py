@@ -72,7 +72,8 @@ def _shared(fmt: Format) -> str:
     scaling = fmt.scaling
     assert scaling is not None
     what = {"slice": "channel, or tensor", "token": "token", "block": f"block of {scaling.block}"}[scaling.granularity]
-    kind = "E8M0" if scaling.scale == E8M0 else f"E{scaling.scale.exponent_bits}M{scaling.scale.mantissa_bits}"
+    bits = (scaling.scale.exponent_bits, scaling.scale.mantissa_bits)
+    kind = {(8, 23): "float32", (5, 10): "float16"}.get(bits, "E{}M{}".format(*bits))
     second = ", and one float32 for the tensor" if scaling.tensor_scale else ""
     return f"{what}, {kind}{second}"
 

@@ -128,6 +128,7 @@ class Accelerator:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Accelerator:
+        """The accelerator of a JSON form, as `to_dict` gives it."""
         pairs = tuple(FormatPair.parse(pair) for pair in data["pairs"])
         return cls(**{**data, "pairs": pairs, "others": tuple(sorted(data.get("others", {}).items()))})
 

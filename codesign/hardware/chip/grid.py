@@ -98,6 +98,7 @@ class AcceleratorGrid:
 
     @cached_property
     def node_nm(self) -> Floats:
+        """Process node of each accelerator, nm [A]."""
         nodes: Floats = np.array([u.node_nm for u in self.units], dtype=np.float64)
         return nodes[self.unit]
 

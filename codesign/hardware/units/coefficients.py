@@ -36,6 +36,7 @@ class Interval:
         return Interval(self.value * other.value, self.low * other.low, self.high * other.high)
 
     def to_dict(self) -> dict[str, float]:
+        """JSON form."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 

@@ -104,6 +104,7 @@ class MacUnit:
         assert self.rtl.modes
 
     def supports(self, pair: FormatPair) -> bool:
+        """Whether the unit multiplies operands of the pair; scales of tokens are no matter of the unit."""
         return pair.datapath in self._rates
 
     def rate(self, pair: FormatPair) -> int:
