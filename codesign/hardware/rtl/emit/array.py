@@ -79,14 +79,15 @@ def array(unit: Unit, rows: int, columns: int, dataflow: str = "output") -> Arra
 
 
 _DELAY = """\
-// d, CLOCKS later; line: d now, one clock later, ..., lowest bits first
+// d, CLOCKS later
 module array_delay #(parameter BITS = 1, parameter CLOCKS = 0) (
   input clk,
   input [BITS-1:0] d,
-  output [BITS-1:0] q,
-  output [(CLOCKS+1)*BITS-1:0] line
+  output [BITS-1:0] q
 );
   genvar i;
+  wire [(CLOCKS+1)*BITS-1:0] line;
+  wire unused = &{1'b0, clk};  // without stages
   assign line[BITS-1:0] = d;
   assign q = line[CLOCKS*BITS +: BITS];
   generate
@@ -209,11 +210,11 @@ module array #(parameter ROWS = {made.rows}, parameter COLUMNS = {made.columns})
   generate
     for (c = 0; c < COLUMNS; c = c + 1) begin : top
       wire [{tall - 1}:0] stream;
-      array_delay #(.BITS({tall}), .CLOCKS(c)) skew (.clk(clk), .d({{{_packed(column, "c")}}}), .q(stream), .line());
+      array_delay #(.BITS({tall}), .CLOCKS(c)) skew (.clk(clk), .d({{{_packed(column, "c")}}}), .q(stream));
     end
     for (r = 0; r < ROWS; r = r + 1) begin : row
       wire [{wide - 1}:0] stream;
-      array_delay #(.BITS({wide}), .CLOCKS(r)) skew (.clk(clk), .d({{{_packed(streamed, "r")}}}), .q(stream), .line());
+      array_delay #(.BITS({wide}), .CLOCKS(r)) skew (.clk(clk), .d({{{_packed(streamed, "r")}}}), .q(stream));
       for (c = 0; c < COLUMNS; c = c + 1) begin : column
         wire [{wide - 1}:0] row_in, row_out;
         wire [{tall - 1}:0] column_in, column_out;
@@ -248,6 +249,12 @@ _NEIGHBOURS = """\
           assign column_in = top[c].stream;
         end else begin : inner_top
           assign column_in = row[r-1].column[c].column_out;
+        end
+        if (c == COLUMNS-1) begin : edge_right
+          wire unused = &{1'b0, row_out};
+        end
+        if (r == ROWS-1) begin : edge_bottom
+          wire unused = &{1'b0, column_out};
         end"""
 
 
@@ -292,7 +299,16 @@ def _weight_top(made: Array) -> str:
     streamed: list[Field] = [*row, ("swap", 0)]
     wide, tall = _bits(row) + 1, _bits(column)
     latency = made.built.latency
-    skewed = _by_mode(unit, [f"line[r*{clocks}*{wide} +: {wide}]" for clocks in latency])
+    # a row meets the sums of the row above, which are as many clocks late as a unit takes in its mode
+    skewed = _by_mode(unit, [f"late_{clocks}" for clocks in latency])
+    skew, before, source = "", 0, f"{{{_packed(streamed, 'r')}}}"
+    for clocks in sorted(set(latency)):
+        skew += f"      wire [{wide - 1}:0] late_{clocks};\n"
+        skew += (
+            f"      array_delay #(.BITS({wide}), .CLOCKS(r*{clocks - before})) skew_{clocks} (\n"
+            f"        .clk(clk), .d({source}), .q(late_{clocks})\n      );\n"
+        )
+        before, source = clocks, f"late_{clocks}"
     return f"""\
 // weight-stationary: {made.rows} x {made.columns} cells of {unit.name}
 module array #(parameter ROWS = {made.rows}, parameter COLUMNS = {made.columns}) (
@@ -309,16 +325,11 @@ module array #(parameter ROWS = {made.rows}, parameter COLUMNS = {made.columns})
       wire [{tall - 1}:0] stream = {{{_packed(column, "c")}}};
       wire [{bits}:0] sum;
       array_delay #(.BITS({bits + 1}), .CLOCKS(c)) skew (
-        .clk(clk), .d({{first, psum_in[c*{bits} +: {bits}]}}), .q(sum), .line()
+        .clk(clk), .d({{first, psum_in[c*{bits} +: {bits}]}}), .q(sum)
       );
     end
     for (r = 0; r < ROWS; r = r + 1) begin : row
-      // a row meets the sums of the row above, which are as many clocks late as a unit takes
-      wire [(r*{max(latency)}+1)*{wide}-1:0] line;
-      wire [{wide - 1}:0] stream = {skewed};
-      array_delay #(.BITS({wide}), .CLOCKS(r*{max(latency)})) skew (
-        .clk(clk), .d({{{_packed(streamed, "r")}}}), .q(), .line(line)
-      );
+{skew}      wire [{wide - 1}:0] stream = {skewed};
       for (c = 0; c < COLUMNS; c = c + 1) begin : column
         wire [{wide - 1}:0] row_in, row_out;
         wire [{tall - 1}:0] column_in, column_out;
@@ -338,7 +349,7 @@ module array #(parameter ROWS = {made.rows}, parameter COLUMNS = {made.columns})
     end
     for (c = 0; c < COLUMNS; c = c + 1) begin : bottom
       array_delay #(.BITS({bits}), .CLOCKS(COLUMNS-1-c)) skew (
-        .clk(clk), .d(row[ROWS-1].column[c].below), .q(out[c*{bits} +: {bits}]), .line()
+        .clk(clk), .d(row[ROWS-1].column[c].below), .q(out[c*{bits} +: {bits}])
       );
     end
   endgenerate

@@ -18,9 +18,12 @@ from codesign.hardware.rtl.emit.expressions import (
     concatenation,
     joined,
     replicated,
+    widened,
     zeros,
 )
 from codesign.hardware.rtl.emit.verilog import Module, Net
+
+POSITIVE, SET = Net("1'b0", 1), Net("1'b1", 1)
 
 
 def ceil_log2(value: int) -> int:
@@ -43,7 +46,7 @@ def decode_float(m: Module, code: Net, element: FloatElement) -> Number:
     m.uses("detect", exponent + 1)
     field = m.wire(exponent, code.part(mantissa + exponent - 1, mantissa), "field")
     if mantissa == 0:  # E8M0: a power of two, no hidden zero
-        return Number(m.wire(1, ZERO, "sign"), m.wire(1, ONE, "one"), field)
+        return Number(POSITIVE, SET, field)
     normal = m.wire(1, field.any(), "normal")
     significand = m.wire(mantissa + 1, joined(normal, code.part(mantissa - 1, 0)), "sig")
     effective = m.wire(exponent, field | joined(zeros(exponent - 1), ~normal) if exponent > 1 else ONE, "exp")
@@ -56,7 +59,7 @@ def decode_integer(m: Module, code: Net) -> Number:
     m.uses("increment", code.width)
     sign = m.wire(1, code.bit(code.width - 1), "sign")
     inverted = code ^ replicated(code.width, sign)
-    return Number(sign, m.wire(code.width, inverted.grouped() + sign, "mag"), None)
+    return Number(sign, m.wire(code.width, inverted.grouped() + widened(sign, 1, code.width), "mag"), None)
 
 
 def absolute(m: Module, value: Net) -> tuple[Net, Net]:
@@ -65,7 +68,7 @@ def absolute(m: Module, value: Net) -> tuple[Net, Net]:
     width = value.width - 1
     m.uses("increment", width)
     low = value.part(width - 1, 0)
-    return sign, m.wire(width, (low ^ replicated(width, sign)).grouped() + sign, "mag")
+    return sign, m.wire(width, (low ^ replicated(width, sign)).grouped() + widened(sign, 1, width), "mag")
 
 
 def saturated(m: Module, value: Net, width: int) -> Net:
@@ -101,6 +104,8 @@ def shift_right(m: Module, value: Net, field: int, distance: Net, most: int) -> 
     A barrel shifter whose small shifts come first, while the number is narrow: the width grows with every stage.
     """
     drop = max(value.width - field, 0)
+    if drop:
+        m.ignore(value.part(drop - 1, 0))
     bits = value.bits()[drop:]  # least significant first; the last one is the top bit of the field
     for stage in range(min(distance.width, ceil_log2(most + 1))):
         step = 1 << stage
@@ -126,6 +131,7 @@ def place(m: Module, value: Net, field: int) -> Net:
     if value.width == field:
         return value
     if value.width > field:
+        m.ignore(value.part(value.width - field - 1, 0))
         return m.wire(field, value.part(value.width - 1, value.width - field), "placed")
     return m.wire(field, joined(value, zeros(field - value.width)), "placed")
 
@@ -182,8 +188,11 @@ def leading_zeros(m: Module, value: Net) -> Net:
         m.uses("select", width)
         m.uses("detect", width)
         empty = m.wire(1, bits.part(2 * width - 1, width).none(), "empty")
-        bits = m.wire(width, empty.choose(bits.part(width - 1, 0), bits.part(2 * width - 1, width)), "lzc")
+        if width > 1:
+            bits = m.wire(width, empty.choose(bits.part(width - 1, 0), bits.part(2 * width - 1, width)), "lzc")
         count.append(empty)
+    if value.width > 1:
+        m.ignore(bits.bit(0))
     return m.wire(max(len(count), 1), concatenation(reversed(count)) if count else ZERO, "lz")
 
 

@@ -86,10 +86,11 @@ def _reduce(module: Module, columns: list[list[Expression]], target: int) -> lis
     """One reduction level, to at most `target` bits per column; its adders are emitted as vectors, one bit each."""
     full: list[list[Expression]] = []
     half: list[list[Expression]] = []
+    carrying = [0, 0]  # half and full adders below the top column
     names = [module.name_of(hint) for hint in ("fs", "fc", "hs", "hc")]
     reduced: list[list[Expression]] = []
     carries: list[Expression] = []
-    for column in columns:
+    for weight, column in enumerate(columns):
         bits, done = list(column), list(carries)
         following: list[Expression] = []
         while len(bits) + len(done) > target:
@@ -98,28 +99,34 @@ def _reduce(module: Module, columns: list[list[Expression]], target: int) -> lis
             bits, done = bits[size:], done[max(0, size - len(bits)) :]
             cells, total, carry = (full, names[0], names[1]) if size == 3 else (half, names[2], names[3])
             done.append(Expression(f"{total}[{len(cells)}]", (total,), 1))
-            following.append(Expression(f"{carry}[{len(cells)}]", (carry,), 1))
+            if weight < len(columns) - 1:  # a carry out of the top column is dropped
+                following.append(Expression(f"{carry}[{len(cells)}]", (carry,), 1))
+                carrying[size - 2] += 1
             cells.append(taken)
         reduced.append(bits + done)
         carries = following
-    for cells, total, carry in ((full, names[0], names[1]), (half, names[2], names[3])):
+    for cells, total, carry, below in (
+        (full, names[0], names[1], carrying[1]),
+        (half, names[2], names[3], carrying[0]),
+    ):
         if cells:
-            _adders(module, cells, total, carry)
+            _adders(module, cells, total, carry, below)
     return reduced
 
 
-def _adders(module: Module, cells: list[list[Expression]], total: str, carry: str) -> None:
-    """Emit full adders (three inputs each) or half adders (two inputs) as vectors."""
+def _adders(module: Module, cells: list[list[Expression]], total: str, carry: str, carrying: int) -> None:
+    """Emit full adders (three inputs each) or half adders (two) as vectors; the first `carrying` have carries."""
     n = len(cells)
     module.uses("full_adder" if len(cells[0]) == 3 else "half_adder", n)
     inputs = [module.wire(n, concatenation(cell[i] for cell in cells), "xyz"[i]) for i in range(len(cells[0]))]
-    x, y = inputs[0], inputs[1]
-    sums, carries = x ^ y, x & y
-    if len(inputs) == 3:
-        z = inputs[2]
-        sums, carries = sums ^ z, carries.grouped() | (z & (x | y).grouped()).grouped()
-    module.define(total, n, sums)
-    module.define(carry, n, carries)
+    sums = inputs[0] ^ inputs[1]
+    module.define(total, n, sums ^ inputs[2] if len(inputs) == 3 else sums)
+    if carrying:
+        x, y, *z = [net if carrying == n else net.part(carrying - 1, 0) for net in inputs]
+        carries = x & y
+        if z:
+            carries = carries.grouped() | (z[0] & (x | y).grouped()).grouped()
+        module.define(carry, carrying, carries)
 
 
 def _row(module: Module, columns: list[list[Expression]], index: int) -> Net:

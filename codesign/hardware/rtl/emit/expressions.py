@@ -131,6 +131,11 @@ def joined(*parts: Value) -> Expression:
     )
 
 
+def widened(number: Value, width: int, to: int) -> Value:
+    """An unsigned number of `width` bits with leading zeros, `to` bits wide: operands of an operator have one width."""
+    return number if width >= to else joined(zeros(to - width), number)
+
+
 def concatenation(bits: Iterable[Value]) -> Expression:
     """Concatenation of `bits`, least significant first."""
     return joined(*reversed(list(bits)))

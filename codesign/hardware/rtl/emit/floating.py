@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from codesign.formats import FloatElement
 from codesign.hardware.rtl.emit.blocks import leading_zeros, shift_left, shift_right_sticky
-from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Value, constant, joined, replicated, zeros
+from codesign.hardware.rtl.emit.expressions import ZERO, Value, constant, joined, replicated, widened, zeros
 from codesign.hardware.rtl.emit.pipeline import Pipeline
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
@@ -32,10 +32,11 @@ def accumulate(m: Module, pipe: Pipeline, accumulator: Net, summand: Summand, el
     width = max(mantissa + 1, summand.significand.width)
     field = accumulator.part(element.bits - 2, mantissa)
     normal = m.wire(1, field.any(), "normal")
-    own_exponent = m.wire(wide, field + constant(summand.zero_at, wide) + (~normal & ONE).grouped(), "acc_exp")
-    own = m.wire(width, _widened(joined(normal, accumulator.part(mantissa - 1, 0)), mantissa + 1, width), "acc_sig")
+    biased = widened(field, element.exponent_bits, wide)
+    own_exponent = m.wire(wide, biased + constant(summand.zero_at, wide) + widened(~normal, 1, wide), "acc_exp")
+    own = m.wire(width, _at_top(joined(normal, accumulator.part(mantissa - 1, 0)), mantissa + 1, width), "acc_sig")
     own_sign = m.wire(1, accumulator.bit(element.bits - 1), "acc_sign")
-    other = m.wire(width, _widened(summand.significand, summand.significand.width, width), "sig")
+    other = m.wire(width, _at_top(summand.significand, summand.significand.width, width), "sig")
 
     m.uses("compare", wide + width)
     m.uses("select", 2 * width + wide + 1)
@@ -54,11 +55,12 @@ def accumulate(m: Module, pipe: Pipeline, accumulator: Net, summand: Summand, el
     m.uses("invert", frame)
     m.uses("carry_propagate", frame)
     inverted = joined(ZERO, aligned) ^ replicated(frame + 1, subtract)
-    total = m.wire(frame + 1, joined(ZERO, big, zeros(_GUARD)) + inverted.grouped() + subtract, "total")
+    carried = widened(subtract, 1, frame + 1)
+    total = m.wire(frame + 1, joined(ZERO, big, zeros(_GUARD)) + inverted.grouped() + carried, "total")
     if summand.zero_at:  # a subnormal accumulator has the larger exponent, yet may be the smaller number
         m.uses("increment", frame + 1)
         negative = m.wire(1, subtract & total.bit(frame), "negative")
-        flipped = (total ^ replicated(frame + 1, negative)).grouped() + negative
+        flipped = (total ^ replicated(frame + 1, negative)).grouped() + widened(negative, 1, frame + 1)
         sign = m.wire(1, sign ^ negative, "sign")
         total = m.wire(frame + 1, flipped, "total")
     total, exponent, sign = pipe("fp_add", total, exponent, sign)
@@ -77,13 +79,13 @@ def _rounded(m: Module, total: Net, exponent: Net, sign: Net, zero_at: int, elem
     empty = leading_zeros(m, m.wire(total.width, total | marker, "marked"))
     value = shift_left(m, total, empty)
     bits = max(wide, empty.width) + 1
-    biased = (true + constant(1, bits) - empty).grouped()
+    biased = (widened(true, wide, bits) + constant(1, bits) - widened(empty, empty.width, bits)).grouped()
     field = m.wire(bits, value.bit(top).choose(biased, zeros(bits)), "field")
     fraction = value.part(top - 1, top - mantissa)
     guard = value.bit(top - mantissa - 1)
     sticky = value.part(top - mantissa - 2, 0).any()
     increment = m.wire(1, guard & (sticky | value.bit(top - mantissa)).grouped(), "inc")
-    packed = m.wire(bits + mantissa, joined(field, fraction) + increment, "packed")
+    packed = m.wire(bits + mantissa, joined(field, fraction) + widened(increment, 1, bits + mantissa), "packed")
     size = element.exponent_bits
     high = packed.part(bits + mantissa - 1, mantissa)
     overflow = m.wire(1, high.reaches(constant((1 << size) - 1, bits)), "overflow")
@@ -93,6 +95,6 @@ def _rounded(m: Module, total: Net, exponent: Net, sign: Net, zero_at: int, elem
     return m.wire(element.bits, joined(signed, magnitude), "next")
 
 
-def _widened(number: Value, width: int, to: int) -> Value:
+def _at_top(number: Value, width: int, to: int) -> Value:
     """`number` of `width` bits at the top of `to` bits."""
     return number if width == to else joined(number, zeros(to - width))

@@ -10,7 +10,17 @@ from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
 from codesign.hardware.rtl.emit.compress import Rows, add
-from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Value, constant, joined, replicated, zeros
+from codesign.hardware.rtl.emit.expressions import (
+    ONE,
+    ZERO,
+    Expression,
+    Value,
+    constant,
+    joined,
+    replicated,
+    widened,
+    zeros,
+)
 from codesign.hardware.rtl.emit.pipeline import Pipeline
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
@@ -187,7 +197,7 @@ class Lanes:
         significand = self.m.wire(width, self.m.select(self.mode, significands, width), "sig")
         exponent = None
         if bits:
-            codes = [joined(zeros(bits) | n.exponent) if n and n.exponent else zeros(bits) for n in numbers]
+            codes = [widened(n.exponent, n.exponent.width, bits) if n and n.exponent else zeros(bits) for n in numbers]
             exponent = self.m.wire(bits, self.m.select(self.mode, codes, bits), "exp")
         return Number(sign, significand, exponent)
 
@@ -210,31 +220,39 @@ class Lanes:
         if len(found) == 1:
             return found[0]
         self.m.uses("carry_propagate", max(net.width for net in found))
-        return self.m.wire(max(net.width for net in found) + 1, found[0] + found[1], "exp")
+        width = max(net.width for net in found) + 1
+        first, second = (widened(net, net.width, width) for net in found)
+        return self.m.wire(width, first + second, "exp")
 
     def placed(self, product: Net, exponent: Net, top: Net | None, field: int) -> Net:
         """The product aligned in the field: shifted right to the largest exponent, or to a constant one."""
         m = self.m
         constants: list[Value] = []
-        most = 0
-        for mode in self.modes:
-            if mode.is_aligned:
-                assert top is not None
-                constants.append(top)
-                most = max(most, mode.exponent_range)
-            elif mode.is_direct:
-                constants.append(exponent)
-            else:  # lowest exponent at the bottom of the field
-                start = mode.weight.lowest + mode.activation.lowest + field - mode.product_bits
-                constants.append(constant(start, max(start.bit_length(), exponent.width, 1)))
-                most = max(most, field - mode.product_bits)
+        most = max(self.distance(mode, field) for mode in self.modes)
         if most == 0:
             return blocks.place(m, product, field)
         width = max(most.bit_length(), exponent.width)
+        for mode in self.modes:
+            if mode.is_aligned:
+                assert top is not None
+                constants.append(widened(top, top.width, width))
+            elif mode.is_direct:
+                constants.append(widened(exponent, exponent.width, width))
+            else:  # lowest exponent at the bottom of the field
+                start = mode.weight.lowest + mode.activation.lowest + field - mode.product_bits
+                constants.append(constant(start, width))
         m.uses("carry_propagate", width)
-        distance = m.wire(width, m.select(self.mode, constants, width) - exponent, "dist")
+        own = widened(exponent, exponent.width, width)
+        distance = m.wire(width, m.select(self.mode, constants, width) - own, "dist")
         placed = blocks.shift_right(m, product, field, distance, most)
         return self.windowed(placed, field)
+
+    @staticmethod
+    def distance(mode: Mode, field: int) -> int:
+        """The longest shift of a mode."""
+        if mode.is_aligned:
+            return mode.exponent_range
+        return 0 if mode.is_direct else field - mode.product_bits
 
     def windowed(self, placed: Net, field: int) -> Net:
         """Mask the field to the window of aligned modes, if another mode needs a wider field."""

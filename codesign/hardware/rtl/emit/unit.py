@@ -15,7 +15,7 @@ from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Mode, resolve_modes
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
 from codesign.hardware.rtl.emit.compress import Rows, add, compress
-from codesign.hardware.rtl.emit.expressions import Expression, Value, constant, replicated, zeros
+from codesign.hardware.rtl.emit.expressions import Expression, constant, replicated, widened, zeros
 from codesign.hardware.rtl.emit.floating import Summand, accumulate
 from codesign.hardware.rtl.emit.lanes import Lanes, Term
 from codesign.hardware.rtl.emit.pipeline import LOOP, Pipeline, interleave
@@ -96,6 +96,7 @@ def build(unit: Unit, name: str = "unit") -> Built:
     useful = datapath.useful_cuts()
     boundaries = {step: nets for step, nets in datapath.pipe.boundaries.items() if step in useful}
     made = datapath.m
+    made.prune()
     return Built(unit, made.text(), latency, made.parts, boundaries, tuple(made.assignments))
 
 
@@ -258,20 +259,26 @@ class _Datapath:
                 continue
             numbers = [self.scale_number(mode, side, port, group) for mode in self.modes]
             bits = max(n.exponent.width for n in numbers if n is not None and n.exponent is not None)
-            code = m.select(self.mode, [n.exponent if n and n.exponent else zeros(bits) for n in numbers], bits)
+            code = m.select(
+                self.mode,
+                [widened(n.exponent, n.exponent.width, bits) if n and n.exponent else zeros(bits) for n in numbers],
+                bits,
+            )
             addends.append(m.wire(bits, code, "scale_exp"))
             most += (1 << bits) - 1
             width = max(n.significand.width for n in numbers if n is not None)
             if width > 1:
-                choices = [n.significand if n and n.significand.width > 1 else constant(1, width) for n in numbers]
+                choices = [
+                    widened(n.significand, n.significand.width, width) if n else constant(1, width) for n in numbers
+                ]
                 significand = m.wire(width, m.select(self.mode, choices, width), "scale_sig")
                 rows = Rows(self.m, magnitude.width + width)
                 rows.product(magnitude, significand, False, False)
                 magnitude = add(m, rows, "scaled")
         width = max(most.bit_length(), 1)
         m.uses("carry_propagate", width * max(len(addends) - 1, 0))
-        total: Value = addends[0] if addends else zeros(width)
-        for addend in addends[1:]:
+        total, *others = [widened(addend, addend.width, width) for addend in addends] or [zeros(width)]
+        for addend in others:
             total = total + addend
         return magnitude, m.wire(width, total, "exp")
 
@@ -283,6 +290,8 @@ class _Datapath:
         index = group * mode.block // operand.block if mode.products > operand.block else 0
         width = operand.scale.bits
         code = self.m.wire(width, self.pipe.controls[port + "0"].part((index + 1) * width - 1, index * width), "scale")
+        if operand.scale.signed:  # scales are positive
+            self.m.ignore(code.bit(width - 1))
         return blocks.decode_float(self.m, code, operand.scale)
 
     def lowest_weight(self, mode: Mode, terms: Term) -> int:
@@ -323,6 +332,6 @@ class _Datapath:
         start = m.select(self.mode, [constant(value + zero_at, width) for value in base], width)
         present = m.wire(1, magnitude.any(), "present")
         m.uses("carry_propagate", 2 * width)
-        placed = (exponent + start - empty).grouped()
-        biased = m.wire(width, placed & replicated(width, present), "exp")
+        placed = widened(exponent, exponent.width, width) + start - widened(empty, empty.width, width)
+        biased = m.wire(width, placed.grouped() & replicated(width, present), "exp")
         return Summand(sign, biased, shifted, zero_at)

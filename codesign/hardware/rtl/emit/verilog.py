@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from codesign.hardware.rtl.emit.expressions import Expression, Value, constant
+from codesign.hardware.rtl.emit.expressions import ZERO, Expression, Value, constant, joined
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,20 @@ class Module:
         self.parts: Counter[str] = Counter()
         self.name = name
         self.ports: list[str] = []
-        self.lines: list[str] = []
+        self.lines: list[tuple[str, str]] = []  # (net that it declares or drives, or "", text)
+        self.ignored: list[Expression] = []
         self.assignments: list[NetAssignment] = []  # of every wire and register, in the order of the text
         self._count = 0
+        self._outputs: list[str] = []
+        self._registers: dict[str, int] = {}  # flip-flops of each
+        self._used: set[str] = set()
 
     def comment(self, text: str) -> None:
-        self.lines.append(f"  // {text}")
+        self.lines.append(("", f"  // {text}"))
+
+    def ignore(self, bits: Expression) -> None:
+        """Say that these bits of a net are dropped on purpose, so that a linter does not ask."""
+        self.ignored.append(bits)
 
     def uses(self, part: str, count: int) -> None:
         """Add `count` one-bit cells of the kind `part` to the bill of materials."""
@@ -77,7 +85,8 @@ class Module:
 
     def output(self, name: str, source: Net) -> Net:
         self.ports.append(f"output [{source.width - 1}:0] {name}")
-        self.lines.append(f"  assign {name} = {source};")
+        self.lines.append(("", f"  assign {name} = {source};"))
+        self._outputs.append(source.name)
         return Net(name, source.width)
 
     def name_of(self, hint: str) -> str:
@@ -91,32 +100,30 @@ class Module:
     def define(self, name: str, width: int, expression: Value) -> Net:
         """Like `wire`, with a name that `name_of` returned before."""
         found = expression.expression
-        self.lines.append(f"  wire [{width - 1}:0] {name} = {found.text};")
+        self.lines.append((name, f"  wire [{width - 1}:0] {name} = {found.text};"))
         self.assignments.append(NetAssignment(name, width, found))
         return Net(name, width)
 
     def register(self, source: Net, hint: str = "r") -> Net:
         """A new register: `source`, one clock cycle later."""
-        if not source.is_literal:
-            self.uses("register", source.width - source.constant_bits)
-        register = self._declared(source.width, hint)
+        register = self._declared(source.width, hint, 0 if source.is_literal else source.width - source.constant_bits)
         self.drive(register, source)
         return register
 
     def late(self, width: int, hint: str) -> Net:
         """A register whose input is set later by `drive` (for feedback loops)."""
-        self.uses("register", width)
-        return self._declared(width, hint)
+        return self._declared(width, hint, width)
 
-    def _declared(self, width: int, hint: str) -> Net:
+    def _declared(self, width: int, hint: str, changing: int) -> Net:
         name = self.name_of(hint)
-        self.lines.append(f"  reg [{width - 1}:0] {name};")
+        self._registers[name] = changing
+        self.lines.append((name, f"  reg [{width - 1}:0] {name};"))
         return Net(name, width)
 
     def drive(self, register: Net, source: Value) -> None:
         """Set the input of a register, which it holds one clock cycle later."""
         found = source.expression
-        self.lines.append(f"  always @(posedge clk) {register} <= {found.text};")
+        self.lines.append((register.name, f"  always @(posedge clk) {register} <= {found.text};"))
         self.assignments.append(NetAssignment(register.name, register.width, found, clocked=True))
 
     def select(self, index: Net | None, choices: Sequence[Value], width: int) -> Expression:
@@ -133,4 +140,25 @@ class Module:
 
     def text(self) -> str:
         ports = ",\n  ".join(["input clk", *self.ports])
-        return f"module {self.name} (\n  {ports}\n);\n" + "\n".join(self.lines) + "\nendmodule\n"
+        lines = [text for _, text in self.lines]
+        ignored = [bits for bits in self.ignored if all(name in self._used for name in bits.reads)]
+        if ignored:
+            lines.append(f"  wire unused = &{joined(ZERO, *ignored)};  // bits that are dropped on purpose")
+        return f"module {self.name} (\n  {ports}\n);\n" + "\n".join(lines) + "\nendmodule\n"
+
+    def prune(self) -> None:
+        """Drop the nets that no output depends on, and count the registers that stay."""
+        drivers: dict[str, list[NetAssignment]] = {}
+        for assignment in self.assignments:
+            drivers.setdefault(assignment.name, []).append(assignment)
+        waiting = list(self._outputs)
+        used: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name not in used:
+                used.add(name)
+                waiting.extend(read for assignment in drivers.get(name, ()) for read in assignment.expression.reads)
+        self.parts["register"] = sum(bits for name, bits in self._registers.items() if name in used)
+        self.assignments = [x for x in self.assignments if x.name in used]
+        self.lines = [line for line in self.lines if not line[0] or line[0] in used]
+        self._used = used

@@ -110,7 +110,7 @@ FAULTS = {
     "sums that do not pass": ("weight", "row[r-1].column[c].below}", "32'b0}"),
     "weights that change at once": ("weight", "? waiting : held", "? waiting : waiting"),
     "columns that are not aligned again": ("weight", ".CLOCKS(COLUMNS-1-c)", ".CLOCKS(0)"),
-    "rows that meet the sums a clock early": ("weight", "line[r*10*", "line[(r > 0 ? r*10-1 : 0)*"),
+    "rows that meet the sums a clock early": ("weight", ".CLOCKS(r*10)", ".CLOCKS(r > 0 ? r*10-1 : 0)"),
 }
 
 
