@@ -18,7 +18,7 @@ from codesign.hardware.arithmetic.accumulators import check_accumulator, resolve
 from codesign.hardware.arithmetic.modes import Mode
 from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.arithmetic.overflow import Summing, fixed_bits, required_bits, worst_case_fits
-from codesign.hardware.rtl.emit.lanes import bricks
+from codesign.hardware.rtl.emit.bricks import bricks
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.units.coefficients import Interval, at_nodes, table
 from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, UnitModel, load_model

@@ -9,6 +9,7 @@ from operator import methodcaller
 from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
+from codesign.hardware.rtl.emit.bricks import Shared
 from codesign.hardware.rtl.emit.compress import Rows, add
 from codesign.hardware.rtl.emit.expressions import (
     ONE,
@@ -42,16 +43,6 @@ class Term:
         return mode.exponent_offset + mode.weight.lowest + mode.activation.lowest
 
 
-def bricks(modes: Sequence[Mode], side: str) -> tuple[int, int]:
-    """(number of chunks, bits per chunk) of the multiplier's operand, as narrower modes use sub-multipliers."""
-    widest = max(getattr(mode, side).significand for mode in modes)
-    if all(mode.rate == 1 for mode in modes):
-        return 1, widest
-    half = -(-widest // 2)
-    narrow = any(mode.rate > 1 and getattr(mode, side).significand <= half for mode in modes)
-    return (2, half) if narrow else (1, widest)
-
-
 class Lanes:
     """Emits the lanes of a unit into the module `m`, from the ports of operand codes to the summands of a step."""
 
@@ -72,67 +63,21 @@ class Lanes:
     def integer_terms(self, w: Net, a: Net) -> Term:
         """Partial products are added in the tree directly; several modes share sub-multipliers (bricks)."""
         rows: list[Callable[[Rows], None]] = []
+        groups = self.modes[0].groups
+        most = max(mode.product_bits + ceil_log2(mode.products // groups) for mode in self.modes)
         if self.mode is None:
             only = self.modes[0]
             for lane in range(self.count):
                 x, y = self.code(w, only.weight, lane), self.code(a, only.activation, lane)
                 rows.append(methodcaller("product", x, y, True, True))
         else:
-            nets = [net for lane in range(self.count) for net in self.integer_bricks(w, a, lane)]
-            for step in ("multiply", "align"):
-                nets = list(self.pipe(step, *nets))
-            rows += [methodcaller("signed", net) for net in nets]
-        groups = self.modes[0].groups
-        most = max(mode.product_bits + ceil_log2(mode.products // groups) for mode in self.modes)
+            floating = any(mode.float_element for mode in self.modes)
+            width = most if floating else max(mode.fixed_accumulator for mode in self.modes)
+            rows += Shared(self.m, self.pipe, self.modes, self.mode, (w, a)).terms(width)
         if groups > 1:  # the summands of group g must be every groups-th function
             per = len(rows) // groups
             rows = [rows[g * per + i] for i in range(per) for g in range(groups)]
         return Term(rows, most, None, groups, max(mode.product_bits for mode in self.modes))
-
-    def integer_bricks(self, w: Net, a: Net, lane: int) -> list[Net]:
-        """Products of the sub-multipliers of one lane, each shifted to its position by mode."""
-        u, width_x = bricks(self.modes, "weight")
-        v, width_y = bricks(self.modes, "activation")
-        terms = []
-        for i in range(u):
-            for j in range(v):
-                xs: list[Value] = []
-                ys: list[Value] = []
-                shifts = []
-                for mode in self.modes:
-                    cu = min(u, -(-mode.weight.significand // width_x))
-                    cv = min(v, -(-mode.activation.significand // width_y))
-                    index = (i // cu) * (v // cv) + j // cv
-                    if index >= mode.rate:
-                        xs.append(zeros(width_x + 1))
-                        ys.append(zeros(width_y + 1))
-                        shifts.append(0)
-                        continue
-                    x = self.code(w, mode.weight, lane * mode.rate + index)
-                    y = self.code(a, mode.activation, lane * mode.rate + index)
-                    xs.append(self.chunk(x, i % cu, cu, width_x))
-                    ys.append(self.chunk(y, j % cv, cv, width_y))
-                    shifts.append((i % cu) * width_x + (j % cv) * width_y)
-                x = self.m.wire(width_x + 1, self.m.select(self.mode, xs, width_x + 1), "brick_w")
-                y = self.m.wire(width_y + 1, self.m.select(self.mode, ys, width_y + 1), "brick_a")
-                product = Rows(self.m, width_x + width_y + 1)
-                product.product(x, y, True, True)
-                total = add(self.m, product, "brick")
-                widest = total.width + max(shifts)
-                shifted = [
-                    joined(blocks.extended(total, widest - s), zeros(s)) if s else blocks.extended(total, widest)
-                    for s in shifts
-                ]
-                terms.append(self.m.wire(widest, self.m.select(self.mode, shifted, widest), "term"))
-        return terms
-
-    def chunk(self, code: Net, index: int, count: int, width: int) -> Expression:
-        """Chunk `index` of a two's complement code as width + 1 signed bits; the top chunk has the sign."""
-        low = index * width
-        if index < count - 1:
-            return joined(ZERO, code.part(low + width - 1, low))
-        top = self.m.wire(code.width - low, code.part(code.width - 1, low), "top")
-        return blocks.extended(top, width + 1)
 
     # -- sign and magnitude -------------------------------------------------------------------------
 
