@@ -6,6 +6,7 @@ fitted to synthesis results (`unit_model`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -71,7 +72,8 @@ def check_step(mode: Mode, unit: Summing) -> None:
 class MacUnit:
     """A dot-product unit of `dot` lanes that supports every pair in `pairs`.
 
-    Integer pairs at most half as wide as the widest one use sub-multipliers, at 2 or 4 products per lane and cycle.
+    Integer pairs at most half as wide as the widest one use sub-multipliers, at 2 or 4 products per lane and cycle; so
+    do minifloats with `fast_floats`, if their codes fit the operand ports of the widest pair 2 or 4 times.
     A format per token is that of its elements here (`FormatPair.datapath`): its scales are applied outside of the unit.
     Raises InputError on an unknown format or accumulator, an accumulator that cannot hold a pair's products, or a size
     or node out of range.
@@ -83,6 +85,7 @@ class MacUnit:
     node_nm: float = 7  # 3 to 45 (scaled from 7 nm) or 130
     clock_ghz: float = DEFAULT_CLOCK_GHZ  # for which it is pipelined; longer steps are not split (see delay_ns)
     unit_model: str = ""  # path of a model written by `codesign calibrate`, whose library replaces the node's
+    fast_floats: bool = False  # FP8, FP6 and FP4 at 2 or 4 times the rate of the widest pair
     _rates: dict[FormatPair, int] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +101,7 @@ class MacUnit:
         self.scale("logic_area")  # raises on a node out of range
         if not 0 < self.clock_ghz <= 20:
             raise InputError(f"clock_ghz must lie between 0 and 20, not {self.clock_ghz:g}")
-        object.__setattr__(self, "_rates", _rates(pairs, self.accumulator, self.dot))
+        object.__setattr__(self, "_rates", _rates(pairs, self.accumulator, self.dot, self.fast_floats))
         for mode in self.uncut.modes:  # raises on an accumulator that cannot hold a pair
             check_step(mode, self)
         assert self.rtl.modes
@@ -137,7 +140,7 @@ class MacUnit:
     @property
     def uncut(self) -> Unit:
         """The unit without pipeline registers."""
-        return _uncut(self.pairs, self.accumulator, self.dot)
+        return _uncut(self.pairs, self.accumulator, self.dot, self.fast_floats)
 
     @property
     def rtl(self) -> Unit:
@@ -192,10 +195,10 @@ def baselines(unit: MacUnit) -> tuple[MacUnit, ...]:
 
 def vector_mac(unit: MacUnit) -> MacUnit:
     """A bf16 MAC of a lane of the vector unit, at the node and clock of `unit`."""
-    return replace(unit, pairs=(VECTOR_PAIR,), accumulator="fp32", dot=1)
+    return replace(unit, pairs=(VECTOR_PAIR,), accumulator="fp32", dot=1, fast_floats=False)
 
 
-def _rates(pairs: tuple[FormatPair, ...], accumulator: str, dot: int) -> dict[FormatPair, int]:
+def _rates(pairs: tuple[FormatPair, ...], accumulator: str, dot: int, fast_floats: bool) -> dict[FormatPair, int]:
     """Products per lane and cycle of each pair: as many as the sub-multipliers hold for integer pairs, else 1.
 
     A block format has at most one block of products per cycle: a unit of several formats sums one block at a time.
@@ -211,6 +214,8 @@ def _rates(pairs: tuple[FormatPair, ...], accumulator: str, dot: int) -> dict[Fo
             half = -(-widest[side] // 2)
             if mode.is_integer and getattr(mode, side).significand <= half:
                 rate *= 2
+        if fast_floats and not mode.is_integer:
+            rate = _float_rate(mode, plain.values())
         while rate > 1 and mode.block and dot * rate > mode.block:
             rate //= 2
         found[pair] = rate
@@ -219,8 +224,21 @@ def _rates(pairs: tuple[FormatPair, ...], accumulator: str, dot: int) -> dict[Fo
     return found
 
 
+def _float_rate(mode: Mode, modes: Iterable[Mode]) -> int:
+    """Products of a minifloat pair that the ports and the multiplier of the widest pair hold: 1, 2 or 4."""
+    known = list(modes)
+    for rate in (4, 2):
+        if all(
+            rate * getattr(mode, side).bits <= max(getattr(each, side).bits for each in known)
+            and rate * getattr(mode, side).significand <= max(getattr(each, side).significand for each in known)
+            for side in ("weight", "activation")
+        ):
+            return rate
+    return 1
+
+
 @lru_cache(maxsize=65536)
-def _uncut(pairs: tuple[FormatPair, ...], accumulator: str, dot: int) -> Unit:
+def _uncut(pairs: tuple[FormatPair, ...], accumulator: str, dot: int, fast_floats: bool) -> Unit:
     ordered = tuple(sorted(pairs, key=str))
-    rates = _rates(ordered, accumulator, dot)
+    rates = _rates(ordered, accumulator, dot, fast_floats)
     return Unit(ordered, accumulator, dot, rates=tuple(rates[pair] for pair in ordered))

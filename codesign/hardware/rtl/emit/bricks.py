@@ -17,7 +17,7 @@ from operator import methodcaller
 from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.compress import Rows, compress
-from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Value, concatenation, joined, replicated, zeros
+from codesign.hardware.rtl.emit.expressions import ZERO, Value, concatenation, joined, replicated, zeros
 from codesign.hardware.rtl.emit.pipeline import Pipeline
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
@@ -139,7 +139,6 @@ class Shared:
         self.m, self.pipe, self.modes, self.mode, self.ports = m, pipe, modes, mode, ports
         self.widths = [bricks(modes, side)[1] for side in SIDES]
         self._operands: dict[str, Net] = {}
-        self._controls: dict[tuple[bool, ...], Net] = {}
 
     def terms(self, width: int) -> list[Callable[[Rows], None]]:
         """Functions that add the summands of a step to an adder tree of `width` bits."""
@@ -192,7 +191,7 @@ class Shared:
             if all(ones):
                 rows.constant |= 1 << weight
             elif any(ones):
-                rows.bit(self.control(ones), weight)
+                rows.bit(self.m.in_modes(self.mode, ones), weight)
         return compress(self.m, rows)
 
     def product(
@@ -209,7 +208,10 @@ class Shared:
             varying = [len(set(modes)) > 1 for modes in negative]
             if any(varying):
                 self.m.uses("invert", sum(varying))
-                mask = [self.control(modes) if some else ZERO for modes, some in zip(negative, varying, strict=True)]
+                mask = [
+                    self.m.in_modes(self.mode, modes) if some else ZERO
+                    for modes, some in zip(negative, varying, strict=True)
+                ]
                 row = self.m.wire(x.width, row ^ concatenation(mask), "pp")
             for i, (modes, some) in enumerate(zip(negative, varying, strict=True)):
                 weight = i + j + shift
@@ -239,13 +241,6 @@ class Shared:
         bits = port.part(chunk.low + chunk.bits - 1, chunk.low)
         missing = self.widths[side] - chunk.bits
         return joined(replicated(missing, top), bits) if missing else bits
-
-    def control(self, modes: tuple[bool, ...]) -> Net:
-        """One bit: whether the present mode is one of `modes`."""
-        if modes not in self._controls:
-            chosen = self.m.select(self.mode, [ONE if one else ZERO for one in modes], 1)
-            self._controls[modes] = self.m.wire(1, chosen, "in_mode")
-        return self._controls[modes]
 
     def shifted(self, pair: Sequence[Net], shifts: Sequence[int]) -> Net:
         """The sum of a group, shifted by mode."""

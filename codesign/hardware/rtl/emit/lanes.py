@@ -12,10 +12,10 @@ from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
 from codesign.hardware.rtl.emit.bricks import Shared
 from codesign.hardware.rtl.emit.compress import Rows, add
 from codesign.hardware.rtl.emit.expressions import (
-    ONE,
     ZERO,
     Expression,
     Value,
+    concatenation,
     constant,
     joined,
     replicated,
@@ -41,6 +41,21 @@ class Term:
         if mode.is_aligned or mode.is_direct:
             return mode.exponent_offset - (self.field - mode.product_bits)
         return mode.exponent_offset + mode.weight.lowest + mode.activation.lowest
+
+
+def tree_bits(modes: Sequence[Mode], accumulator: int, sum_bits: int) -> int:
+    """Width of the sum of a step and a fixed-point accumulator: one bit more than both where it saturates."""
+    return max(accumulator, sum_bits) + 1 if any(mode.accumulator.saturates for mode in modes) else accumulator
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One product of a lane."""
+
+    sign: Net
+    product: Net
+    exponent: Net
+    modes: tuple[Mode, ...]  # that use it
 
 
 class Lanes:
@@ -72,7 +87,8 @@ class Lanes:
                 rows.append(methodcaller("product", x, y, True, True))
         else:
             floating = any(mode.float_element for mode in self.modes)
-            width = most if floating else max(mode.fixed_accumulator for mode in self.modes)
+            fixed = max(mode.fixed_accumulator for mode in self.modes)
+            width = most if floating else tree_bits(self.modes, fixed, most)
             rows += Shared(self.m, self.pipe, self.modes, self.mode, (w, a)).terms(width)
         if groups > 1:  # the summands of group g must be every groups-th function
             per = len(rows) // groups
@@ -82,22 +98,16 @@ class Lanes:
     # -- sign and magnitude -------------------------------------------------------------------------
 
     def general_terms(self, w: Net, a: Net) -> Term:
-        """Minifloats, also with integers: magnitudes are multiplied, aligned and summed with their signs."""
+        """Minifloats, also with integers: magnitudes are multiplied, aligned and summed with their signs.
+
+        A lane multiplies one pair of codes, or several narrow ones (`slots`) whose partial products do not overlap.
+        """
         m, modes = self.m, self.modes
-        width_w = max(mode.weight.significand for mode in modes)
-        width_a = max(mode.activation.significand for mode in modes)
         field = max(mode.field for mode in modes)
-        signs, products, exponents = [], [], []
-        for lane in range(self.count):
-            m.comment(f"lane {lane}")
-            x, y = self.operand(w, "weight", lane, width_w), self.operand(a, "activation", lane, width_a)
-            signs.append(m.wire(1, x.sign ^ y.sign, "sign"))
-            rows = Rows(self.m, width_w + width_a)
-            rows.product(x.significand, y.significand, False, False)
-            products.append(add(m, rows, "product"))
-            exponents.append(self.exponent_sum(x, y))
+        slots = [slot for lane in range(self.count) for slot in self.lane(w, a, lane)]
+        signs, products, exponents = [s.sign for s in slots], [s.product for s in slots], [s.exponent for s in slots]
         extra = self.brick_terms(w, a)
-        n = self.count
+        n = len(slots)
         cut = self.pipe("multiply", *signs, *products, *exponents, *extra)
         signs, products, exponents, extra = (
             list(cut[:n]),
@@ -105,11 +115,11 @@ class Lanes:
             list(cut[2 * n : 3 * n]),
             list(cut[3 * n :]),
         )
-        top = blocks.maximum(m, exponents) if any(mode.is_aligned for mode in modes) else None
-        if top is None and any(mode.is_direct for mode in modes):
-            top = exponents[0]
+        top = self.top_exponent(exponents, [slot.modes for slot in slots])
+        fields = [self.slot_field(slot.modes, field) for slot in slots]
         placed = [
-            self.placed(product, exponent, top, field) for product, exponent in zip(products, exponents, strict=True)
+            self.placed(product, exponent, top, own, slot.modes)
+            for product, exponent, own, slot in zip(products, exponents, fields, slots, strict=True)
         ]
         carried = Net("1'b0", 1)
         if top is not None:  # fixed-point and integer modes have a constant exponent instead
@@ -125,26 +135,126 @@ class Lanes:
         if groups > 1:
             per = len(rows_of) // groups
             rows_of = [rows_of[g * per + i] for i in range(per) for g in range(groups)]
-        summed = self.count // groups
-        bits = field + ceil_log2(summed) + 1
+        bits = (sum((1 << own) - 1 for own in fields) // groups).bit_length() + 1
         for mode in modes:
-            if mode.rate > 1:
+            if mode.rate > 1 and mode.is_integer:
                 bits = max(bits, mode.product_bits + ceil_log2(mode.products) + 1)
         return Term(rows_of, bits, cut[-1] if top is not None else None, groups, field)
 
-    def operand(self, port: Net, side: str, lane: int, width: int) -> Number:
-        """One operand, selected by mode: significand at the top of `width` bits; 0 for modes with rate above 1."""
-        numbers = [self.decoded(port, getattr(mode, side), lane) if mode.rate == 1 else None for mode in self.modes]
+    def lane(self, w: Net, a: Net, lane: int) -> list[Slot]:
+        """The products of one lane, as many as its fastest mode computes on the shared multiplier."""
+        m = self.m
+        m.comment(f"lane {lane}")
+        widths = [max(getattr(mode, side).significand for mode in self.modes) for side in ("weight", "activation")]
+        count = max(1 if mode.is_integer else mode.rate for mode in self.modes)
+        xs, x = self.operands(w, "weight", lane, widths[0], count)
+        ys, y = self.operands(a, "activation", lane, widths[1], count)
+        product = self.product(x, y)
+        slots = []
+        for k in range(count):
+            users = tuple(mode for mode in self.modes if k == 0 or (mode.rate > k and not mode.is_integer))
+            sign = m.wire(1, xs[k].sign ^ ys[k].sign, "sign")
+            slots.append(Slot(sign, self.slot_product(product, k, users), self.exponent_sum(xs[k], ys[k]), users))
+        return slots
+
+    def operands(self, port: Net, side: str, lane: int, width: int, count: int) -> tuple[list[Number], Net]:
+        """Sign and exponent of each slot, and the operand of the lane's multiplier, selected by mode.
+
+        The significand of a mode of one product is at the top of `width` bits; those of a faster one are at equal
+        distances from the bottom. All are 0 where integers have multipliers of their own.
+        """
+        decoded = [
+            [self.decoded(port, getattr(mode, side), lane * mode.rate + k) for k in range(mode.rate)]
+            if mode.rate == 1 or not mode.is_integer
+            else []
+            for mode in self.modes
+        ]
+        packed: list[Value] = []
+        for mode, numbers in zip(self.modes, decoded, strict=True):
+            if len(numbers) < 2:
+                packed.append(self.at_top(numbers[0].significand, width) if numbers else zeros(width))
+            else:
+                step = width // mode.rate
+                parts = [widened(n.significand, n.significand.width, step) for n in numbers]
+                packed.append(widened(joined(*reversed(parts)), step * mode.rate, width))
+        found = []
+        for k in range(count):
+            numbers_k = [numbers[k] if k < len(numbers) else None for numbers in decoded]
+            sign = self.m.wire(1, self.m.select(self.mode, [n.sign if n else ZERO for n in numbers_k], 1), "sign")
+            exponent = self.exponent(numbers_k)
+            found.append(Number(sign, sign, exponent))
+        return found, self.m.wire(width, self.m.select(self.mode, packed, width), "sig")
+
+    def exponent(self, numbers: Sequence[Number | None]) -> Net | None:
+        """The exponent of one operand, selected by mode; 0 without one."""
         bits = max((n.exponent.width for n in numbers if n and n.exponent), default=0)
-        signs = [n.sign if n else ZERO for n in numbers]
-        significands = [self.at_top(n.significand, width) if n else zeros(width) for n in numbers]
-        sign = self.m.wire(1, self.m.select(self.mode, signs, 1), "sign")
-        significand = self.m.wire(width, self.m.select(self.mode, significands, width), "sig")
-        exponent = None
-        if bits:
-            codes = [widened(n.exponent, n.exponent.width, bits) if n and n.exponent else zeros(bits) for n in numbers]
-            exponent = self.m.wire(bits, self.m.select(self.mode, codes, bits), "exp")
-        return Number(sign, significand, exponent)
+        if not bits:
+            return None
+        codes = [widened(n.exponent, n.exponent.width, bits) if n and n.exponent else zeros(bits) for n in numbers]
+        return self.m.wire(bits, self.m.select(self.mode, codes, bits), "exp")
+
+    def product(self, x: Net, y: Net) -> Net:
+        """The product of two magnitudes; in modes of several slots only of the parts that belong to one slot."""
+        rows = Rows(self.m, x.width + y.width)
+        if all(mode.rate == 1 or mode.is_integer for mode in self.modes):
+            rows.product(x, y, False, False)
+            return add(self.m, rows, "product")
+        masked: dict[str, Net] = {}
+        for j in range(y.width):
+            mask = concatenation(self.belongs(i, j, x.width, y.width) for i in range(x.width))
+            if mask.text not in masked:
+                self.m.uses("partial_product", x.width)
+                masked[mask.text] = self.m.wire(x.width, x & mask, "masked")
+            self.m.uses("partial_product", x.width)
+            row = self.m.wire(x.width, masked[mask.text] & replicated(x.width, y.bit(j)), "pp")
+            rows.unsigned(row, j)
+        return add(self.m, rows, "product")
+
+    def belongs(self, i: int, j: int, width_x: int, width_y: int) -> Value:
+        """One bit: whether bits i and j of the operands belong to one slot in the present mode."""
+        modes = tuple(
+            mode.rate == 1 or mode.is_integer or i // (width_x // mode.rate) == j // (width_y // mode.rate)
+            for mode in self.modes
+        )
+        return self.m.in_modes(self.mode, modes)
+
+    def slot_product(self, product: Net, k: int, users: Sequence[Mode]) -> Net:
+        """Product k of a lane, at the top of the bits of its widest user."""
+        if all(mode.rate == 1 or mode.is_integer for mode in self.modes):
+            return product
+        widths = [max(getattr(mode, side).significand for mode in self.modes) for side in ("weight", "activation")]
+        width = product.width if k == 0 else max(mode.product_bits for mode in users)
+        choices: list[Value] = []
+        for mode in self.modes:
+            if mode not in users:
+                choices.append(zeros(width))
+            elif mode.rate == 1 or mode.is_integer:
+                choices.append(product)
+            else:
+                low = k * sum(each // mode.rate for each in widths)
+                bits = product.part(low + mode.product_bits - 1, low)
+                missing = width - mode.product_bits
+                choices.append(joined(bits, zeros(missing)) if missing else bits)
+        return self.m.wire(width, self.m.select(self.mode, choices, width), "slot")
+
+    def top_exponent(self, exponents: Sequence[Net], users: Sequence[Sequence[Mode]]) -> Net | None:
+        """The exponent to which products are aligned; None if no mode aligns."""
+        aligned = [x for x, modes in zip(exponents, users, strict=True) if any(mode.is_aligned for mode in modes)]
+        if aligned:
+            width = max(net.width for net in aligned)
+            equal = [
+                net if net.width == width else self.m.wire(width, widened(net, net.width, width), "exp")
+                for net in aligned
+            ]
+            return blocks.maximum(self.m, equal)
+        return exponents[0] if any(mode.is_direct for mode in self.modes) else None
+
+    @staticmethod
+    def slot_field(users: Sequence[Mode], field: int) -> int:
+        """Bits of a slot's summand: the whole field where products are aligned, else what fixed point takes."""
+        if any(mode.is_aligned or mode.is_direct for mode in users):
+            return field
+        return max(mode.field for mode in users)
 
     @staticmethod
     def at_top(net: Net, width: int) -> Expression:
@@ -169,28 +279,38 @@ class Lanes:
         first, second = (widened(net, net.width, width) for net in found)
         return self.m.wire(width, first + second, "exp")
 
-    def placed(self, product: Net, exponent: Net, top: Net | None, field: int) -> Net:
-        """The product aligned in the field: shifted right to the largest exponent, or to a constant one."""
+    def placed(self, product: Net, exponent: Net, top: Net | None, field: int, users: Sequence[Mode]) -> Net:
+        """The product aligned in the field: shifted right to the largest exponent, or to a constant one.
+
+        users: the modes that use this product; it is 0 in all others, and stays where it is.
+        """
         m = self.m
-        constants: list[Value] = []
-        most = max(self.distance(mode, field) for mode in self.modes)
+        most = max(self.distance(mode, field) for mode in users)
         if most == 0:
             return blocks.place(m, product, field)
-        width = max(most.bit_length(), exponent.width)
-        for mode in self.modes:
-            if mode.is_aligned:
-                assert top is not None
-                constants.append(widened(top, top.width, width))
-            elif mode.is_direct:
-                constants.append(widened(exponent, exponent.width, width))
-            else:  # lowest exponent at the bottom of the field
-                start = mode.weight.lowest + mode.activation.lowest + field - mode.product_bits
-                constants.append(constant(start, width))
+        width = most.bit_length()  # of the distance; exponents may be wider
+        constants = [self.origin(mode, exponent, top, field, width) if mode in users else None for mode in self.modes]
+        choices = [zeros(width) if found is None else found for found in constants]
         m.uses("carry_propagate", width)
-        own = widened(exponent, exponent.width, width)
-        distance = m.wire(width, m.select(self.mode, constants, width) - own, "dist")
+        own = self.modulo(exponent, width)
+        distance = m.wire(width, m.select(self.mode, choices, width) - own, "dist")
         placed = blocks.shift_right(m, product, field, distance, most)
-        return self.windowed(placed, field)
+        return self.windowed(placed, field, users)
+
+    @staticmethod
+    def modulo(net: Net, width: int) -> Value:
+        """An unsigned number modulo 2**width, `width` bits wide."""
+        return net.part(width - 1, 0) if net.width > width else widened(net, net.width, width)
+
+    def origin(self, mode: Mode, exponent: Net, top: Net | None, field: int, width: int) -> Value:
+        """The exponent whose product stays at the top of the field in a mode."""
+        if mode.is_aligned:
+            assert top is not None
+            return self.modulo(top, width)
+        if mode.is_direct:
+            return self.modulo(exponent, width)
+        # lowest exponent at the bottom of the field
+        return constant(mode.weight.lowest + mode.activation.lowest + field - mode.product_bits, width)
 
     @staticmethod
     def distance(mode: Mode, field: int) -> int:
@@ -199,11 +319,11 @@ class Lanes:
             return mode.exponent_range
         return 0 if mode.is_direct else field - mode.product_bits
 
-    def windowed(self, placed: Net, field: int) -> Net:
+    def windowed(self, placed: Net, field: int, users: Sequence[Mode]) -> Net:
         """Mask the field to the window of aligned modes, if another mode needs a wider field."""
         masks = []
         for mode in self.modes:
-            lost = field - mode.accumulator.window if mode.is_aligned else 0
+            lost = field - mode.accumulator.window if mode.is_aligned and mode in users else 0
             masks.append(constant(((1 << field) - 1) >> lost << lost, field))
         if all(mask == constant((1 << field) - 1, field) for mask in masks):
             return placed
@@ -211,15 +331,11 @@ class Lanes:
 
     def brick_terms(self, w: Net, a: Net) -> list[Net]:
         """Products of the modes with a rate above 1: integers on multipliers of their own."""
-        fast = [mode for mode in self.modes if mode.rate > 1]
+        fast = [mode for mode in self.modes if mode.rate > 1 and mode.is_integer]
         return [net for mode in fast for net in self.fast_products(w, a, mode)]
 
     def fast_products(self, w: Net, a: Net, mode: Mode) -> list[Net]:
-        active = self.m.wire(
-            1,
-            self.mode.equals(constant(list(self.modes).index(mode), self.mode.width)) if self.mode else ONE,
-            "active",
-        )
+        active = self.m.in_modes(self.mode, [each is mode for each in self.modes])
         found = []
         for index in range(mode.products):
             x, y = (

@@ -7,7 +7,7 @@ flight); acc, the accumulator. The latency is that of `Built`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from codesign.formats import FloatElement, FormatPair
@@ -15,9 +15,9 @@ from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Mode, resolve_modes
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
 from codesign.hardware.rtl.emit.compress import Rows, add, compress
-from codesign.hardware.rtl.emit.expressions import Expression, constant, replicated, widened, zeros
+from codesign.hardware.rtl.emit.expressions import Expression, Value, constant, replicated, widened, zeros
 from codesign.hardware.rtl.emit.floating import Summand, accumulate
-from codesign.hardware.rtl.emit.lanes import Lanes, Term
+from codesign.hardware.rtl.emit.lanes import Lanes, Term, tree_bits
 from codesign.hardware.rtl.emit.pipeline import LOOP, Pipeline, interleave
 from codesign.hardware.rtl.emit.verilog import Module, Net, NetAssignment
 
@@ -161,7 +161,10 @@ class _Datapath:
         else:
             groups = self.group_sums(terms)
             if fixed:
-                nexts.append(self.fixed_from_sum(accumulator, groups[0], width))
+                in_fixed = [bool(mode.fixed_accumulator) for mode in self.modes]
+                total = self.isolated(groups[0], in_fixed)
+                nexts.append(self.fixed_from_sum(accumulator, total, width, in_fixed))
+                groups = [self.isolated(groups[0], [not mode for mode in in_fixed])]
             self.fixed_latency = self.pipe.latency
             nexts.append(self.float_next(accumulator, groups, terms))
         if len(nexts) == 1:
@@ -170,15 +173,27 @@ class _Datapath:
         choices = [nexts[0] if mode.fixed_accumulator else nexts[1] for mode in self.modes]
         self.m.drive(accumulator, self.m.wire(width, self.m.select(self.mode, choices, width), "next"))
 
-    def source(self, accumulator: Net, control: str = "first") -> Expression:
-        """The previous sum: the accumulator or the passing partial sum, 0 at a first step."""
+    def isolated(self, operand: Net, modes: Sequence[bool]) -> Net:
+        """The operand of a part that only some modes use, 0 in all others, so that nothing in it switches then."""
+        self.m.uses("partial_product", operand.width)
+        active = self.m.in_modes(self.mode, modes)
+        return self.m.wire(operand.width, operand & replicated(operand.width, active), "isolated")
+
+    def source(self, accumulator: Net, modes: Sequence[bool] = ()) -> Expression:
+        """The previous sum, 0 at a first step: the accumulator or the passing partial sum.
+
+        modes: those that use the sum, if not all do; it is 0 in the others.
+        """
         self.m.uses("partial_product", accumulator.width)
         kept = self.pipe.controls["psum"] if self.unit.passing else accumulator
-        return (kept & replicated(accumulator.width, ~self.pipe.controls[control])).grouped()
+        keep: Value = ~self.pipe.controls["first"]
+        if not all(modes):
+            keep = self.m.wire(1, keep.expression & self.m.in_modes(self.mode, modes), "keep")
+        return (kept & replicated(accumulator.width, keep)).grouped()
 
     def fixed_next(self, accumulator: Net, terms: Term, width: int) -> Net:
         """Products and accumulator in one carry-save tree and one adder, without sign extension."""
-        whole = max(width, terms.sum_bits) + 1 if self.saturates else width
+        whole = tree_bits(self.modes, width, terms.sum_bits)
         rows = Rows(self.m, whole)
         for group in terms.rows:
             group(rows)
@@ -194,12 +209,13 @@ class _Datapath:
         final.signed(kept)
         return blocks.saturated(self.m, add(self.m, final, "sum"), width)
 
-    def fixed_from_sum(self, accumulator: Net, total: Net, width: int) -> Net:
+    def fixed_from_sum(self, accumulator: Net, total: Net, width: int, modes: Sequence[bool]) -> Net:
+        """The next fixed-point sum; modes: those that use it."""
         whole = max(width, total.width) + 1 if self.saturates else width
         self.m.uses("carry_propagate", whole)
         if not self.saturates:
-            return self.m.wire(width, self.source(accumulator) + blocks.extended(total, width), "next")
-        kept = self.m.wire(width, self.source(accumulator), "kept")
+            return self.m.wire(width, self.source(accumulator, modes) + blocks.extended(total, width), "next")
+        kept = self.m.wire(width, self.source(accumulator, modes), "kept")
         summed = self.m.wire(whole, blocks.extended(kept, whole) + blocks.extended(total, whole), "sum")
         return blocks.saturated(self.m, summed, width)
 
@@ -246,7 +262,8 @@ class _Datapath:
         summand = self.normalised(sign, magnitude, exponent, offsets, element)
         sign, biased, significand = self.pipe("normalise", summand.sign, summand.exponent, summand.significand)
         summand = Summand(sign, biased, significand, summand.zero_at)
-        kept = self.m.wire(element.bits, self.source(accumulator), "kept")
+        in_float = [bool(mode.float_element) for mode in self.modes]
+        kept = self.m.wire(element.bits, self.source(accumulator, in_float), "kept")
         return accumulate(self.m, self.pipe, kept, summand, element)
 
     def scaled(self, magnitude: Net, group: int, exponent: Net | None) -> tuple[Net, Net]:

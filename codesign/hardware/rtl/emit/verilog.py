@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from codesign.hardware.rtl.emit.expressions import ZERO, Expression, Value, constant, joined
+from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Value, constant, joined
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Module:
         self._outputs: list[str] = []
         self._registers: dict[str, int] = {}  # flip-flops of each
         self._used: set[str] = set()
+        self._in_modes: dict[tuple[bool, ...], Net] = {}
 
     def comment(self, text: str) -> None:
         self.lines.append(("", f"  // {text}"))
@@ -137,6 +138,16 @@ class Module:
         for i in range(len(found) - 2, -1, -1):
             expression = index.equals(constant(i, index.width)).grouped().choose(found[i], expression.grouped())
         return expression.grouped()
+
+    def in_modes(self, index: Net | None, chosen: Sequence[bool]) -> Value:
+        """One bit: whether the mode `index` is one of those chosen."""
+        if index is None or all(chosen) or not any(chosen):
+            return ONE if all(chosen) else ZERO
+        key = tuple(chosen)
+        if key not in self._in_modes:
+            bits = self.select(index, [ONE if one else ZERO for one in chosen], 1)
+            self._in_modes[key] = self.wire(1, bits, "in_mode")
+        return self._in_modes[key]
 
     def text(self) -> str:
         ports = ",\n  ".join(["input clk", *self.ports])

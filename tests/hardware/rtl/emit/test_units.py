@@ -55,6 +55,9 @@ SHARED = [
     (("int8", "int4", "fp8_e4m3"), (1, 4, 1), "auto", 1),
     (("mxfp8_e4m3", "mxfp6_e2m3", "mxfp4"), (1, 1, 1), "auto", 2),
     (("int8", "int4_g32:int8", "nvfp4:fp8_e4m3"), (1, 1, 1), "auto", 2),
+    (("fp16", "fp8_e4m3", "fp4_e2m1"), (1, 2, 4), "auto", 2),
+    (("mxfp8_e4m3", "mxfp4"), (1, 2), "auto", 2),
+    (("int8", "fp8_e4m3", "fp4_e2m1"), (1, 1, 2), "exact", 1),
 ]
 
 
