@@ -1,8 +1,8 @@
 """Verilog of a dot-product unit: operand registers, multipliers, alignment, adder tree, scales, accumulator.
 
-Ports: clk; first (starts new sums); w and a, the operand codes of all products, lowest first; ws and as, the codes of
-block scales; psum_in (only if partial sums pass through); mode (only with several formats; constant while data is in
-flight); acc, the accumulator. The latency is that of `Built`.
+Ports: clk; en (a clock enable, if asked for); first (starts new sums); w and a, the operand codes of all products,
+lowest first; ws and as, the codes of block scales; psum_in (only if partial sums pass through); mode (only with several
+formats; constant while data is in flight); acc, the accumulator. The latency is that of `Built`.
 """
 
 from __future__ import annotations
@@ -85,26 +85,30 @@ class Built:
     text: str
     latency: tuple[int, ...]  # of each mode: clock cycles from a step at the ports to its sum at acc
     parts: Mapping[str, int]  # one-bit cells by kind
+    enable: bool  # whether it has a port `en`, without which registers keep their contents
     boundaries: Mapping[str, tuple[str, ...]]  # step that a cut may follow -> names of its output nets
     assignments: tuple[NetAssignment, ...]  # of every wire and register, in the order of the text
 
 
-def build(unit: Unit, name: str = "unit") -> Built:
-    """The unit as a module called `name`."""
-    datapath = _Datapath(unit, name)
+def build(unit: Unit, name: str = "unit", enable: bool = False) -> Built:
+    """The unit as a module called `name`.
+
+    enable: with a clock enable `en` of all registers, which no price includes.
+    """
+    datapath = _Datapath(unit, name, enable)
     latency = datapath.build()
     useful = datapath.useful_cuts()
     boundaries = {step: nets for step, nets in datapath.pipe.boundaries.items() if step in useful}
     made = datapath.m
     made.prune()
-    return Built(unit, made.text(), latency, made.parts, boundaries, tuple(made.assignments))
+    return Built(unit, made.text(), latency, made.parts, enable, boundaries, tuple(made.assignments))
 
 
 class _Datapath:
-    def __init__(self, unit: Unit, name: str) -> None:
+    def __init__(self, unit: Unit, name: str, enable: bool) -> None:
         self.unit = unit
         self.modes = unit.modes
-        self.m = Module(name)
+        self.m = Module(name, enable)
 
     def build(self) -> tuple[int, ...]:
         m, unit = self.m, self.unit

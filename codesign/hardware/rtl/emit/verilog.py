@@ -55,11 +55,12 @@ class NetAssignment:
 class Module:
     """A module under construction; every net is a packed vector, every register is clocked by `clk`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, enable: bool = False) -> None:
         # bill of materials: one-bit cells by the kinds of `codesign.hardware.rtl.analyse.parts`, counted by `uses`
         self.parts: Counter[str] = Counter()
         self.name = name
-        self.ports: list[str] = []
+        self.enable = enable  # an input `en` without which registers keep their contents
+        self.ports: list[str] = ["input en"] if enable else []
         self.lines: list[tuple[str, str]] = []  # (net that it declares or drives, or "", text)
         self.ignored: list[Expression] = []
         self.assignments: list[NetAssignment] = []  # of every wire and register, in the order of the text
@@ -124,7 +125,8 @@ class Module:
     def drive(self, register: Net, source: Value) -> None:
         """Set the input of a register, which it holds one clock cycle later."""
         found = source.expression
-        self.lines.append((register.name, f"  always @(posedge clk) {register} <= {found.text};"))
+        when = "if (en) " if self.enable else ""
+        self.lines.append((register.name, f"  always @(posedge clk) {when}{register} <= {found.text};"))
         self.assignments.append(NetAssignment(register.name, register.width, found, clocked=True))
 
     def select(self, index: Net | None, choices: Sequence[Value], width: int) -> Expression:

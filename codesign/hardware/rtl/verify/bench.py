@@ -59,11 +59,27 @@ class Trace:
     constants: Mapping[str, int] = field(default_factory=dict)  # input ports that do not change
     parameters: Mapping[str, int] = field(default_factory=dict)  # of the module
 
+    def checker(self, index: int) -> str:
+        return _checker(self, index)
+
+    def memories(self, index: int) -> dict[str, str]:
+        columns = [self.inputs, self.expected]
+        if self.compared is not None:
+            columns.append(self.compared[:, None].astype(np.uint8))
+        return {f"vectors_{index}.hex": hex_lines(np.concatenate(columns, axis=1))}
+
+
+class Written(Protocol):
+    """A checker as text: the module ``check_INDEX`` and the files that it reads."""
+
+    def checker(self, index: int) -> str: ...
+    def memories(self, index: int) -> Mapping[str, str]: ...
+
 
 class Checked(Protocol):
     """Anything that can be checked by a test bench."""
 
-    def trace(self) -> Trace: ...
+    def trace(self) -> Written: ...
 
 
 @dataclass(frozen=True)
@@ -76,23 +92,9 @@ class Check:
 
     def trace(self) -> Trace:
         unit, vectors = self.built.unit, self.vectors
-        mode = unit.modes[vectors.mode]
-        fields = [("w", unit.port_bits("weight")), ("a", unit.port_bits("activation"))]
-        columns = [
-            to_bits(vectors.weight, mode.weight.bits, fields[0][1]),
-            to_bits(vectors.activation, mode.activation.bits, fields[1][1]),
-        ]
-        scales = (("ws", "weight", vectors.weight_scale), ("as", "activation", vectors.activation_scale))
-        for port, side, codes in scales:
-            width = unit.scale_port_bits(side)
-            if width:
-                fields.append((port, width))
-                columns.append(
-                    np.zeros((vectors.steps, width), np.uint8)
-                    if codes is None
-                    else to_bits(codes, getattr(mode, side).scale.bits, width)
-                )
+        fields, columns = operand_columns(unit, vectors)
         bits = compared_bits(unit, vectors.mode)
+        constants = {"mode": vectors.mode} if len(unit.pairs) > 1 else {}
         return Trace(
             self.module,
             (*fields, ("first", 1)),
@@ -101,14 +103,35 @@ class Check:
             unit.accumulator_bits,
             to_bits(vectors.expected[:, None], bits, bits),
             self.built.latency[vectors.mode],
-            constants={"mode": vectors.mode} if len(unit.pairs) > 1 else {},
+            constants=constants | ({"en": 1} if self.built.enable else {}),
         )
+
+
+def operand_columns(unit: Unit, vectors: Vectors) -> tuple[list[tuple[str, int]], list[Bits]]:
+    """(port, width) of the operands of a unit, and their bits in every step."""
+    mode = unit.modes[vectors.mode]
+    fields = [("w", unit.port_bits("weight")), ("a", unit.port_bits("activation"))]
+    columns = [
+        to_bits(vectors.weight, mode.weight.bits, fields[0][1]),
+        to_bits(vectors.activation, mode.activation.bits, fields[1][1]),
+    ]
+    scales = (("ws", "weight", vectors.weight_scale), ("as", "activation", vectors.activation_scale))
+    for port, side, codes in scales:
+        width = unit.scale_port_bits(side)
+        if width:
+            fields.append((port, width))
+            columns.append(
+                np.zeros((vectors.steps, width), np.uint8)
+                if codes is None
+                else to_bits(codes, getattr(mode, side).scale.bits, width)
+            )
+    return fields, columns
 
 
 def write_checks(checks: Sequence[Checked], folder: Path) -> None:
     """Write checks.v (all checkers), bench.v, main.cpp and one .hex file of vectors per check."""
     traces = [check.trace() for check in checks]
-    text = [_checker(trace, index) for index, trace in enumerate(traces)]
+    text = [trace.checker(index) for index, trace in enumerate(traces)]
     done = " & ".join(f"done_{i}" for i in range(len(checks)))
     failed = " | ".join(f"failed_{i}" for i in range(len(checks)))
     body = [
@@ -123,7 +146,8 @@ def write_checks(checks: Sequence[Checked], folder: Path) -> None:
     (folder / "bench.v").write_text(CLOCK, encoding="utf-8")
     (folder / "main.cpp").write_text(MAIN, encoding="utf-8")
     for index, trace in enumerate(traces):
-        (folder / f"vectors_{index}.hex").write_text(_hex(trace), encoding="ascii")
+        for name, lines in trace.memories(index).items():
+            (folder / name).write_text(lines, encoding="ascii")
 
 
 def _checker(trace: Trace, index: int) -> str:
@@ -177,11 +201,9 @@ def compared_bits(unit: Unit, mode: int) -> int:
     return element.bits if element else unit.accumulator_bits
 
 
-def _hex(trace: Trace) -> str:
-    columns = [trace.inputs, trace.expected]
-    if trace.compared is not None:
-        columns.append(trace.compared[:, None].astype(np.uint8))
-    lines = np.concatenate(columns, axis=1)[:, ::-1]  # highest bit first
+def hex_lines(columns: Bits) -> str:
+    """Bits [lines, width], lowest first, as lines of a file that $readmemh reads."""
+    lines = columns[:, ::-1]  # highest bit first
     pad = -lines.shape[1] % 8
     packed = np.packbits(np.concatenate([np.zeros((len(lines), pad), np.uint8), lines], axis=1), axis=1)
     return "\n".join(row.tobytes().hex() for row in packed) + "\n"

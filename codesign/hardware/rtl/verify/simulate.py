@@ -48,7 +48,7 @@ def simulate(
     write_checks(checks, folder)
     for name, text in sources.items():
         (folder / name).write_text(text, encoding="utf-8")
-    files = ["checks.v", *sources]
+    files = ["checks.v", *(name for name in sources if name.endswith(".v"))]  # headers are included by name
     if simulator == "iverilog":
         _run(["iverilog", "-g2005", "-o", "bench.vvp", "bench.v", *files], folder, limit_s)
         output = _run(["vvp", "-n", "bench.vvp"], folder, limit_s, mismatch=1)

@@ -18,6 +18,7 @@ LONG_STEPS = 1024  # of one accumulation
 _ONE_NUMBER = 62  # bits of two codes that are drawn as one number
 
 Array = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,23 @@ def _random(mode: Mode, count: int, rng: np.random.Generator) -> Array:
     if bits <= _ONE_NUMBER:
         return _split(rng.integers(0, 1 << bits, count), mode)
     return np.stack([rng.integers(0, 1 << side.bits, count) for side in (mode.weight, mode.activation)])
+
+
+def summed(unit: Unit, mode: int, groups: int = 60, longest: int = 9, seed: int = 0) -> tuple[Vectors, Flags]:
+    """Random sums of 1 to `longest` steps for a stream of steps: (vectors, whether a step is the last one of its sum).
+
+    In every group, as many sums as the unit interleaves take turns.
+    """
+    rng = np.random.default_rng(seed)
+    found = unit.modes[mode]
+    turns = unit.interleave if found.float_element else 1
+    lengths = rng.integers(1, longest + 1, groups)
+    first = np.concatenate([np.arange(n * turns) < turns for n in lengths])
+    last = np.concatenate([np.arange(n * turns) >= (n - 1) * turns for n in lengths])
+    codes = _random(found, len(first) * found.products, rng).reshape(2, -1, found.products)
+    scales = [_scales(found, side, len(first), rng) for side in (found.weight, found.activation)]
+    weight, activation = (_signed(codes[i], side) for i, side in enumerate((found.weight, found.activation)))
+    return make(unit, mode, weight, activation, first, *scales), last
 
 
 def _split(order: Array, mode: Mode) -> Array:
