@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from codesign import __version__
-from codesign.commands.values import above_zero, certify_options, duration, folder, positive, seed, steps, whole
-from codesign.parsers import Formatter, Parser, add_command, add_space
+from codesign import __version__, study_arguments
+from codesign.commands.values import duration, folder, positive, seed, steps, whole
+from codesign.parsers import OWN_FILES, Formatter, Parser, add_command, add_space
 
 
 def parser_of_commands() -> argparse.ArgumentParser:
@@ -38,13 +38,15 @@ def parser_of_commands() -> argparse.ArgumentParser:
         _calibrate,
         _validate,
         _explain,
-        _report,
-        _diff,
-        _export,
-        _transfer,
-        _tune,
-        _certify,
+        study_arguments.report,
+        study_arguments.diff,
+        study_arguments.export,
+        study_arguments.transfer,
+        study_arguments.tune,
+        study_arguments.certify,
+        _init,
         _doctor,
+        _completion,
     ):
         add(commands)
     return parser
@@ -55,8 +57,6 @@ _QUALITY = (
     "mean squared error against the float network, for rewrite the KL divergence in nats per token; for your own task "
     "it is what its function returns, by default the squared error."
 )
-
-_FILES = "folder for {}: a new or empty one, or one that this command wrote"
 
 
 def _search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -218,7 +218,7 @@ def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     dataflow = "output-stationary (default) or weight-stationary array of a design"
     p.add_argument("--dataflow", choices=["output", "weight"], help=dataflow)
     _unit_options(p)
-    p.add_argument("-o", "--out", type=folder, required=True, metavar="DIR", help=_FILES.format("the Verilog files"))
+    p.add_argument("-o", "--out", type=folder, required=True, metavar="DIR", help=OWN_FILES.format("the Verilog files"))
     name = "name of the unit's module and of its file (default: unit)"
     p.add_argument("--name", metavar="MODULE", help=name)
     vectors = "number of operand pairs to test per mode (default: all, or a million)"
@@ -250,7 +250,7 @@ def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=folder,
         required=True,
         metavar="DIR",
-        help=_FILES.format("the results") + "; a second run goes on",
+        help=OWN_FILES.format("the results") + "; a second run goes on",
     )
     units = "a quick grid of N units, at least 20, with wider errors; the whole grid goes on from it (default: all)"
     p.add_argument("--units", type=positive, metavar="N", help=units)
@@ -282,40 +282,6 @@ def _explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add_space(p)
 
 
-def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign report reports/studies/phone"
-    p = add_command(commands, "report", "write report.html and report.md of a study again", example)
-    p.add_argument("study", type=Path, metavar="DIR", help="study folder")
-
-
-def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign diff reports/studies/monday reports/studies/tuesday -o message.md || codesign diff nightly"
-    summary = "compare two studies; exit code 0: same or better, 1: worse, 2: not comparable"
-    p = add_command(commands, "diff", summary, example)
-    old = "folder of the study to compare with, or of an earlier run of one: STUDY/earlier/TIME"
-    p.add_argument("old", type=Path, metavar="OLD", help=old)
-    new = "folder of the new study; without it, OLD is compared with its own last earlier run"
-    p.add_argument("new", type=Path, nargs="?", metavar="NEW", help=new)
-    p.add_argument("-o", "--out", type=Path, metavar="FILE", help="also write the comparison to this Markdown file")
-
-
-def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign export reports/studies/phone --design d1a2b3c4 --to brevitas -o out"
-    p = add_command(
-        commands, "export", "export a design's networks for a runtime or tool, or its array as Verilog", example
-    )
-    p.add_argument("study", type=Path, metavar="DIR", help="study folder")
-    p.add_argument("--design", required=True, metavar="ID", help="id of a design in front.json")
-    p.add_argument(
-        "--to",
-        required=True,
-        metavar="TOOL",
-        help="assignment (formats and scales), json (every code), compressed-tensors (transformers, vLLM), gguf "
-        "(llama.cpp), onnx, torchao (and ExecuTorch), diffusers, brevitas, rtl, or the name of an installed exporter",
-    )
-    p.add_argument("-o", "--out", type=folder, required=True, metavar="DIR", help=_FILES.format("the exported files"))
-
-
 def _ranges(p: argparse.ArgumentParser, text: str) -> None:
     rules = (
         "auto: for each format that of minmax, output and mse with which the network's outputs change least; mse: the "
@@ -341,46 +307,26 @@ def _formats_or_assignment(p: argparse.ArgumentParser) -> None:
     which.add_argument("--rules", type=Path, metavar="FILE", help="YAML file: formats by role, by codesign transfer")
 
 
-def _transfer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign transfer reports/studies/phone --design d1a2b3c4 --task rewrite -o rules.yaml --to llama3.2-1b"
-    summary = "summarise a design's formats by role of the layer, and cost another network in them"
-    p = add_command(commands, "transfer", summary, example)
-    p.add_argument("study", type=Path, metavar="DIR", help="study folder")
-    p.add_argument("--design", required=True, metavar="ID", help="id of a design in front.json")
-    p.add_argument("--task", metavar="NAME", help="the network of the design to take formats from, if it has several")
-    p.add_argument("--to", metavar="NETWORK", help="cost this network on the design's chip; quality is not measured")
-    p.add_argument("--default", metavar="PAIR", help="formats for roles that the design's network does not have")
-    p.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the rules, for codesign cost --rules")
-
-
-def _tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = (
-        "codesign tune reports/studies/phone --design d1a2b3c4 || "
-        "codesign tune reports/studies/phone --design d1a2b3c4 --task rewrite --minutes 10 -o tuned || "
-        "codesign evaluate --task rewrite --assignment tuned/rewrite.json --weights tuned/rewrite.safetensors"
+        "codesign init --task restore -o space.yaml || "
+        "codesign init --task transformers:smollm2 --set length=128 --set data=letters.txt -o space.yaml || "
+        "codesign init --task python:mine.networks:task -o space.yaml"
     )
-    more = (
-        "The float network is the teacher; it is run on calibration data (rewrite: on training text), never on "
-        "evaluation data. Ctrl-C keeps the best weights so far."
-    )
-    p = add_command(commands, "tune", "train a design's weights in its formats for some minutes", example, more)
-    p.add_argument("study", type=Path, metavar="STUDY", help="study folder")
-    p.add_argument("--design", required=True, metavar="ID", help="id of a design in front.json")
-    p.add_argument("--task", metavar="NAME", help="the network to tune, if not all of the design")
-    out = _FILES.format("the weights and tuned.json") + " (default: STUDY/tuned/ID)"
-    p.add_argument("-o", "--out", type=folder, metavar="DIR", help=out)
-    long = p.add_mutually_exclusive_group()
-    long.add_argument("--steps", type=positive, default=200, metavar="N", help="steps for each network (default 200)")
-    long.add_argument("--minutes", type=above_zero, metavar="M", help="time for each network, in place of steps")
-    rate = "learning rate of Adam, times the root mean square of each weight (default 0.003)"
-    p.add_argument("--lr", type=above_zero, default=0.003, metavar="R", help=rate)
-    p.add_argument("--seed", type=seed, default=0, metavar="S", help="seed, 0 to 4294967295 (default 0)")
-
-
-def _certify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    certify_options(lambda *words: add_command(commands, *words))
+    summary = "write a commented space file for one network, a start for your own"
+    p = add_command(commands, "init", summary, example, "The network is loaded and traced, nothing is measured.")
+    p.add_argument("--task", required=True, metavar="NAME", help=_TASKS)
+    _task_options(p)
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="SPACE.yaml", help="the file to write: a new one")
 
 
 def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     summary = "show which extras, tools and devices are there, and what to install for the others"
     add_command(commands, "doctor", summary, "codesign doctor || codesign doctor --json")
+
+
+def _completion(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "write a script that completes commands and options in a shell"
+    example = 'eval "$(codesign completion bash)" || codesign completion zsh > ~/.zsh/completions/_codesign.zsh'
+    p = add_command(commands, "completion", summary, example)
+    p.add_argument("shell", choices=["bash", "zsh"], help="the shell to write it for")

@@ -10,6 +10,7 @@ from typing import NoReturn
 from codesign.errors import nearest
 
 EXAMPLES = Path(__file__).parent / "spaces"  # search spaces that ship with the package
+OWN_FILES = "folder for {}: a new or empty one, or one that this command wrote"
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,6 +45,8 @@ def add_command(
         formatter_class=Formatter,
     )
     parser.add_argument("--json", action="store_true", help="machine-readable result on stdout")
+    quiet = "no progress on stderr, and no table at the end of a search; errors are said"
+    parser.add_argument("-q", "--quiet", action="store_true", help=quiet)
     parser.add_argument("--traceback", action="store_true", help="show the Python traceback of an error as well")
     return parser
 

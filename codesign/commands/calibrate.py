@@ -19,7 +19,7 @@ _KNOWN = ("mac_model.yaml", "results.jsonl")  # of runs that were killed, or are
 
 def run(arguments: argparse.Namespace) -> int:
     with own_folder(arguments.out, "calibrate", _KNOWN):
-        with StageProgress() as progress:
+        with StageProgress(silent=arguments.quiet) as progress:
             found = calibrate(
                 arguments.liberty,
                 arguments.out,

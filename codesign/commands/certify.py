@@ -37,7 +37,7 @@ def _certify(arguments: argparse.Namespace) -> int:
     if arguments.out:
         say_new_parents(out, "the files")
     try:
-        with StageProgress(silent=arguments.json) as progress:
+        with StageProgress(silent=arguments.json or arguments.quiet) as progress:
             made = certify_design(design, out, options, progress, arguments.task)
     finally:
         mark(out, _COMMAND)
@@ -80,7 +80,7 @@ def _check(arguments: argparse.Namespace) -> int:
     given = [name for name in ("task", "out", "samples") if getattr(arguments, name) is not None]
     if given:
         raise InputError(f"--{given[0]} goes with --design: what is checked stands in the certificate")
-    with StageProgress(silent=arguments.json) as progress:
+    with StageProgress(silent=arguments.json or arguments.quiet) as progress:
         found = check_certificate(arguments.study, arguments.check, progress)
     equal = all(each.equal for each in found)
     if arguments.json:

@@ -31,7 +31,7 @@ _COMPARED = {
 
 def run(arguments: argparse.Namespace) -> int:
     check_target(arguments.csv, "--csv")
-    with StageProgress(WAIT_S, silent=arguments.json) as progress:
+    with StageProgress(WAIT_S, silent=arguments.json or arguments.quiet) as progress:
         progress("cost", 0, 3, "tracing the network")
         task = load_task(arguments.workload) if is_task(arguments.workload) else None
         workload = task.workload() if task is not None else workload_called(arguments.workload)

@@ -16,7 +16,7 @@ from codesign.quality.weights import read_weights
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with StageProgress(WAIT_S, silent=arguments.json) as progress:
+    with StageProgress(WAIT_S, silent=arguments.json or arguments.quiet) as progress:
         progress("evaluate", 0, 3, "loading the network")
         task = prepared_by(load_task(arguments.task, options=task_options(arguments.set)), arguments.prepare)
         assignment = assignment_for(task.workload(), arguments)

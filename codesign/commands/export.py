@@ -12,7 +12,7 @@ from codesign.export.networks import WrittenNetwork
 
 
 def run(arguments: argparse.Namespace) -> int:
-    progress = StageProgress(WAIT_S, silent=arguments.json)
+    progress = StageProgress(WAIT_S, silent=arguments.json or arguments.quiet)
     with own_folder(arguments.out, "export"), progress:
         progress("export", 0, 1, f"design {arguments.design} to {arguments.to}")
         written = export_design(arguments.study, arguments.design, arguments.to, arguments.out)

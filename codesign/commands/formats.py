@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     for fmt in formats:
         MacUnit((FormatPair(fmt.name, fmt.name),), "auto", arguments.dot)  # raises if none multiplies it
     rows = []
-    with StageProgress(WAIT_S, silent=arguments.json) as progress:
+    with StageProgress(WAIT_S, silent=arguments.json or arguments.quiet) as progress:
         progress("formats", 0, len(formats), "tensors of the rewrite network")
         tensors = real_tensors()
         for done, fmt in enumerate(formats):

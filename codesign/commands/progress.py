@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 _AT_ONCE_S = 0.02  # steps that follow each other faster were not made now
 _EVERY_S = 10.0  # between two lines
+_COUNTED = ("evaluations",)  # stages whose steps a minute are said
 WAIT_S = 2.0  # a command that ends sooner shows no progress
 
 
@@ -34,7 +35,7 @@ class StageProgress:
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[detail]}", markup=False),
+                TextColumn("{task.fields[detail]}{task.fields[rate]}", markup=False),
                 console=console,
                 transient=after_s > 0,
             )
@@ -67,13 +68,15 @@ class StageProgress:
         with self._lock:
             if self._silent:
                 return
+            timed = self._left.setdefault(stage, TimeLeft())
+            left = timed.after(done, total, time.monotonic())
+            rate = timed.rate() if stage in _COUNTED else ""
             if self._bar is not None:
                 if stage not in self._tasks:
-                    self._tasks[stage] = self._bar.add_task(stage, total=total, detail=detail)
-                self._bar.update(self._tasks[stage], completed=done, total=total, detail=detail)
+                    self._tasks[stage] = self._bar.add_task(stage, total=total, detail=detail, rate=rate)
+                self._bar.update(self._tasks[stage], completed=done, total=total, detail=detail, rate=rate)
                 return
-            left = self._left.setdefault(stage, TimeLeft()).after(done, total, time.monotonic())
-            self._line = f"{stage}: {done}/{total} {detail}".rstrip() + left
+            self._line = f"{stage}: {done}/{total} {detail}".rstrip() + rate + left
             if self._shown and (done == total or time.monotonic() - self._said > _EVERY_S):
                 self._print()
 
@@ -95,19 +98,27 @@ class StageProgress:
 
 
 class TimeLeft:
-    """The remaining time of a stage, by the time that its last steps took."""
+    """The speed and the remaining time of a stage, by the time that its last steps took."""
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
         self._last = 0.0
+        self._done = 0
 
     def after(self, done: int, total: int, now: float) -> str:
         """``, 12 min left`` after `done` of `total` steps at the time `now`; '' if nothing is known."""
         if self._first is None or now - self._last < _AT_ONCE_S:  # what an earlier run did comes all at once
             self._first = (done, now)
-        self._last = now
+        self._last, self._done = now, done
         before, since = self._first
         if done >= total or done <= before:
             return ""
         left = (now - since) / (done - before) * (total - done)
         return f", {left:.0f} s left" if left < 100 else f", {left / 60:.0f} min left"
+
+    def rate(self) -> str:
+        """``, 24 a minute``: how many steps that was at the last call of `after`; '' if nothing is known."""
+        before, since = self._first or (0, 0.0)
+        if self._done <= before or self._last <= since:
+            return ""
+        return f", {60 * (self._done - before) / (self._last - since):.3g} a minute"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from codesign.commands.output import print_json, say_new_parents
+from codesign.commands.output import print_json, print_table, say_new_parents
 from codesign.commands.progress import StageProgress
 from codesign.designs import Study, earlier
 from codesign.errors import InputError
 from codesign.report import write_report
 from codesign.report.dashboard import write_notes
+from codesign.report.front_table import front_table
 from codesign.search import SearchSpace, load_space, open_study, run_study, run_sweep, write_results, write_sweep
 from codesign.search.api import STUDIES
 from codesign.search.queue.storage import settle
@@ -50,12 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         workers=arguments.workers,
     )
-    if study.ledger.resumed:
+    if study.ledger.resumed and not arguments.quiet:
         done = len(study.ledger.records())
         print(f"{folder}: resuming this study with {done} finished evaluations", file=sys.stderr)
     evaluations = arguments.evaluations or space.spec.search.evaluations
     try:
-        with StageProgress() as progress:
+        with StageProgress(silent=arguments.quiet) as progress:
             run_study(
                 study,
                 evaluations=evaluations,
@@ -107,7 +109,7 @@ def _sweep(space: SearchSpace, folder: Path, arguments: argparse.Namespace, befo
                 f"--{option} goes with measured tasks: {arguments.space} gives all formats, and its accelerators are "
                 "priced at once"
             )
-    with StageProgress() as progress:
+    with StageProgress(silent=arguments.quiet) as progress:
         found = run_sweep(space, folder, seed=arguments.seed, progress=progress)
         written = write_sweep(found, progress)
     work = f"{len(space.grid):,} accelerators, {found.priced:,} designs priced in {found.seconds:.1f} s"
@@ -131,6 +133,17 @@ def _tell(
         facts = {"designs": len(front)} | ({"said": said} if said else {})
         print_json(summary | facts | {k: str(p) for k, p in paths.items()})
         return
-    print(f"{work}, {front.front_size} designs on the front, ", end="")
-    print(f"{len(front)} of them reported; hypervolume {front.hypervolume:.4g}")
-    print("\n".join([*said, f"front:  {paths['front']}", f"report: {paths['html']}"]))
+    if arguments.quiet:
+        print("\n".join([*said, str(paths["front"]), str(html)]))
+        return
+    print(f"{work}, {front.front_size:,} designs on the front, ", end="")
+    print(f"{len(front)} of them reported; hypervolume {front.hypervolume:.4g}\n")
+    print_table(*front_table(written))
+    print("\n".join([*said, f"front:  {paths['front']}", f"report: {html}", _next(written, folder)]))
+
+
+def _next(written: Study, folder: Path) -> str:
+    """What to do with a finished study, in one line."""
+    where, to = shlex.quote(str(folder)), "assignment" if written.measured else "rtl"
+    take = f"codesign export {where} --design {written.chosen.id} --to {to} -o OUT"
+    return f"next: open the report, choose a design, take it: {take}"

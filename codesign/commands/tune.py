@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = arguments.minutes * 60 if arguments.minutes else None
     options = Options(arguments.steps, seconds, arguments.lr, arguments.seed)
     try:
-        with StageProgress(silent=arguments.json) as progress:
+        with StageProgress(silent=arguments.json or arguments.quiet) as progress:
             found, stopped = tune_design(design, out, options, progress, arguments.task)
     finally:
         if entries(out):

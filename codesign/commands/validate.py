@@ -11,7 +11,7 @@ from codesign.search.results.check import check_space
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with StageProgress(WAIT_S, silent=arguments.json) as progress:
+    with StageProgress(WAIT_S, silent=arguments.json or arguments.quiet) as progress:
         progress("space", 0, 1, str(arguments.space))
         space = load_space(arguments.space)
         progress("space", 1, 1, str(arguments.space))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,29 +82,3 @@ def task_options(written: Sequence[str]) -> TaskOptions | None:
             raise InputError(f"--set {text}: write KEY=VALUE, such as length=128")
         lines.append(f"{key.strip()}: {value}")
     return parse_yaml(Path("--set"), "\n".join(lines) + "\n", TaskOptions)
-
-
-def certify_options(command: Callable[[str, str, str, str], argparse.ArgumentParser]) -> None:
-    """The options of ``codesign certify``; command: makes the parser of a name, a summary, examples, and more."""
-    p = command(
-        "certify",
-        "run a design's networks in the arithmetic of its unit, or check the record of it",
-        "codesign certify reports/studies/phone --design d1a2b3c4 --task rewrite -o certificate || "
-        "codesign certify reports/studies/phone --check certificate/certificate.json",
-        "Products are computed from codes as the Verilog does, drawn tiles are simulated; the record has every hash.",
-    )
-    p.add_argument("study", type=Path, metavar="STUDY", help="study folder")
-    p.add_argument("--design", metavar="ID", help="id of a design in front.json")
-    p.add_argument("--check", type=Path, metavar="FILE", help="check this certificate.json in place of making one")
-    p.add_argument("--task", metavar="NAME", help="the network to certify, if not all of the design")
-    out = "folder for certificate.json and its arrays: a new or empty one, or one that this command wrote"
-    p.add_argument("-o", "--out", type=folder, metavar="DIR", help=f"{out} (default: STUDY/certified/ID)")
-    samples = "evaluation samples to run (default: all that decide)"
-    p.add_argument("--samples", type=positive, metavar="N", help=samples)
-    tiles = "layers of each mode of the unit and kind of product of which a tile is simulated (default 2)"
-    p.add_argument("--tiles", type=positive, default=2, metavar="N", help=tiles)
-    vector = (
-        "to what results of products, norms and softmax are rounded: bf16, as costed (default), or float, as scored"
-    )
-    p.add_argument("--vector", choices=["bf16", "float"], default="bf16", help=vector)
-    p.add_argument("--seed", type=seed, default=0, metavar="S", help="of what is drawn, 0 to 4294967295 (default 0)")

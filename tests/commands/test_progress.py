@@ -69,3 +69,25 @@ def test_with_json_nothing_is_said(capsys: pytest.CaptureFixture[str], monkeypat
     monkeypatch.setattr("codesign.commands.cost.WAIT_S", 1e-4)
     assert main([*LONG["cost"], "--json"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_with_quiet_a_search_says_its_files_alone(
+    space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["search", str(space), "--out", str(out), "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.splitlines()[-2:] == [str(out / "front.json"), str(out / "report.html")]
+    assert "design" not in printed.out
+
+
+def test_a_search_shows_the_front_and_what_to_do_next(
+    space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["search", str(space), "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert " balanced" in printed.out
+    assert printed.out.splitlines()[-1].startswith("next: open the report")
+    assert ", front " in printed.err

@@ -73,3 +73,12 @@ def test_steps_of_an_earlier_run_come_all_at_once_and_do_not_count() -> None:
     for done in range(1, 101):
         assert left.after(done, 110, 50.0 + done * 1e-4) == ""
     assert left.after(101, 110, 60.01) == ", 90 s left"
+
+
+def test_the_speed_is_that_of_the_steps_that_were_made_now() -> None:
+    timed = TimeLeft()
+    assert timed.rate() == ""
+    timed.after(10, 40, 100.0)
+    assert timed.rate() == ""
+    timed.after(13, 40, 109.0)
+    assert timed.rate() == ", 20 a minute"

@@ -109,6 +109,7 @@ class _Run:
         self.study = study
         self.evaluations = evaluations
         self.report = report
+        self.standing = ""  # of the front, for the progress
         self.lease: Lease
         self._deadline = deadline
         self._workers: LocalWorkers
@@ -169,7 +170,7 @@ class _Run:
             if not left or self.late:
                 break
             self._workers.check()
-            self.report("evaluations", study.evaluations + len(works) - left, self.evaluations, works[0].proposed_by)
+            self.report("evaluations", study.evaluations + len(works) - left, self.evaluations, self._by(works[0]))
             looked_s = time.monotonic() - began
             time.sleep(max(pause, _PAUSE * looked_s))
             pause = min(1.2 * pause, _POLL_S[1])
@@ -178,6 +179,10 @@ class _Run:
             ledger.poll(works)
         return [found for each in queued if (found := self._count(each)) is not None]
 
+    def _by(self, work: Work) -> str:
+        """What the progress says of an evaluation: what proposed it, and where the front stands."""
+        return f"{work.proposed_by}{self.standing}"
+
     def _count(self, queued: Queued) -> Result | None:
         """Add the outcome of a candidate to the study; None if it has none yet."""
         study, proposal = self.study, queued.proposal
@@ -185,7 +190,7 @@ class _Run:
         if found is None:
             return None
         study.evaluations += 1
-        self.report("evaluations", study.evaluations, self.evaluations, queued.work.proposed_by)
+        self.report("evaluations", study.evaluations, self.evaluations, self._by(queued.work))
         if isinstance(found, Failure):
             study.failures.append(f"{found.key}: {found.reason}")
             log.info("failed: %s: %s", found.key, found.reason)
@@ -218,7 +223,9 @@ def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
     queued: list[Queued] = []
     while True:
         strategy.tell(results)
-        remember(study, strategy.front())
+        front = strategy.front()
+        remember(study, front)
+        run.standing = f", front {len(front):,}, hypervolume {study.history[-1]['hypervolume']:.4g}"
         log.info("round: %d evaluations, hypervolume %.6g", study.evaluations, study.history[-1]["hypervolume"])
         if run.late:
             study.ended = "the time was up"
