@@ -225,7 +225,8 @@ def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
         strategy.tell(results)
         front = strategy.front()
         remember(study, front)
-        run.standing = f", front {len(front):,}, hypervolume {study.history[-1]['hypervolume']:.4g}"
+        size = "" if front is None else f", front {len(front):,}"
+        run.standing = f"{size}, hypervolume {study.history[-1]['hypervolume']:.4g}"
         log.info("round: %d evaluations, hypervolume %.6g", study.evaluations, study.history[-1]["hypervolume"])
         if run.late:
             study.ended = "the time was up"
