@@ -330,3 +330,4 @@ def _completion(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     example = 'eval "$(codesign completion bash)" || codesign completion zsh > ~/.zsh/completions/_codesign.zsh'
     p = add_command(commands, "completion", summary, example)
     p.add_argument("shell", choices=["bash", "zsh"], help="the shell to write it for")
+    p.set_defaults(parsers=commands.choices)  # of all commands

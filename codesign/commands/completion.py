@@ -6,6 +6,7 @@ The script is made from the parsers and holds all words, so that a completion st
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 from codesign.commands.output import print_json
 
@@ -36,7 +37,7 @@ complete -o default -F _codesign codesign
 
 
 def run(arguments: argparse.Namespace) -> int:
-    text = script(arguments.shell)
+    text = script(arguments.shell, arguments.parsers)
     if arguments.json:
         print_json({"shell": arguments.shell, "script": text})
     else:
@@ -44,11 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def script(shell: str) -> str:
-    """The script for a shell. Where nothing of it fits, the shell completes files."""
-    from codesign.arguments import parser_of_commands  # it imports what the options of commands need
-
-    commands = _commands(parser_of_commands())
+def script(shell: str, commands: Mapping[str, argparse.ArgumentParser]) -> str:
+    """The script for a shell, of the parser of each command. Where nothing of it fits, the shell completes files."""
     options, choices = [], []
     for name, parser in commands.items():
         flags: list[str] = []
@@ -62,10 +60,3 @@ def script(shell: str) -> str:
         options.append(f'            {name}) words="{" ".join(flags)}" ;;')
     filled = _BODY.format(commands=" ".join(commands), options="\n".join(options), choices="\n".join(choices))
     return _HEAD.format(shell=shell) + (_ZSH if shell == "zsh" else "") + filled
-
-
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    return {}

@@ -7,9 +7,14 @@ import subprocess
 
 import pytest
 
-from codesign.commands.completion import script
+from codesign.arguments import parser_of_commands
+from codesign.commands.completion import script as script_of
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+
+
+def script(shell: str) -> str:
+    return script_of(shell, parser_of_commands().parse_args(["completion", shell]).parsers)
 
 
 def completed(line: str, shell: str = "bash") -> list[str]:
