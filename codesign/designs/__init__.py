@@ -5,11 +5,20 @@ from codesign.designs.cost import Component, DesignCost, LayerCost, TaskCost
 from codesign.designs.design import AcceleratorFacts, Design, Metric, WorstSum
 from codesign.designs.folder import Study, earlier, load_study, save_study
 from codesign.designs.front import Front, Goal, TaskFacts
-from codesign.designs.record import Accumulators, Baseline, LayerFacts, NetworkRecord, ProgressPoint, StudyRecord
+from codesign.designs.record import (
+    Accumulators,
+    AtEqualSize,
+    Baseline,
+    LayerFacts,
+    NetworkRecord,
+    ProgressPoint,
+    StudyRecord,
+)
 
 __all__ = [
     "AcceleratorFacts",
     "Accumulators",
+    "AtEqualSize",
     "Baseline",
     "Candidate",
     "Component",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from codesign.designs.design import Design, Metric, WorstSum
-from codesign.designs.types import Count, JsonModel, Text
+from codesign.designs.types import Amount, Count, JsonModel, Pair, Text
 
 
 class LayerFacts(JsonModel):
@@ -53,6 +53,21 @@ class Baseline(Design):
         return cls(**{**dict(design), **more})
 
 
+class AtEqualSize(JsonModel):
+    """One uniform format on the balanced design's chip, with units for it alone: array and memories are the same."""
+
+    pair: Text
+    pairs: Annotated[tuple[Pair, ...], Field(strict=False)]  # of its unit, with those that some layer must take
+    area_mm2: Amount
+    area_low_mm2: Amount
+    area_high_mm2: Amount
+    array_mm2: Amount  # of the compute units alone
+    latency_s: dict[str, Amount]  # of one result, by network
+    energy_j: dict[str, Amount]
+    array_j: Amount  # of the compute units alone, for one result of every network
+    quality: dict[str, Metric]
+
+
 class ProgressPoint(JsonModel):
     """The hypervolume of the front after a number of evaluations."""
 
@@ -90,6 +105,7 @@ class StudyRecord(JsonModel):
 
     tasks: dict[str, NetworkRecord]
     baselines: Annotated[tuple[Baseline, ...], Field(strict=False)]
+    equal_size: Annotated[tuple[AtEqualSize, ...], Field(strict=False)] = ()
     chosen: Text  # id of the balanced design
     worst: str | None = None  # id of the design of lowest quality; None if nothing is measured
     history: Annotated[tuple[ProgressPoint, ...], Field(strict=False)]

@@ -14,6 +14,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from codesign.designs import load_study
 from codesign.designs.folder import as_json
 from codesign.errors import InputError
 from codesign.search import load_space, open_study, run_study, search
@@ -106,6 +107,20 @@ def test_every_reported_design_was_measured(finished: Path) -> None:
         assert design["objectives"]["tiny.latency_s"] == pytest.approx(again.latency_s)
         pairs = {str(p) for p in Accelerator.from_dict(design["accelerator"]).pairs}
         assert {layer.pair for layer in again.layers} <= pairs
+
+
+def test_uniform_formats_stand_at_equal_size_on_the_balanced_chip(finished: Path) -> None:
+    study = load_study(finished)
+    baselines = {baseline.label.removeprefix("uniform "): baseline for baseline in study.record.baselines}
+    assert {each.pair for each in study.record.equal_size} >= set(baselines)
+    for each in study.record.equal_size:
+        assert 0 < each.array_mm2 < each.area_mm2
+        assert each.area_low_mm2 < each.area_mm2 < each.area_high_mm2
+        assert {n: q.value for n, q in each.quality.items()} == {
+            n: q.value for n, q in baselines[each.pair].quality.items()
+        }
+        if each.pairs == study.chosen.accelerator.pairs:
+            assert each.area_mm2 == study.chosen.cost.area_mm2
 
 
 def test_study_is_an_optuna_study_with_one_trial_per_candidate(finished: Path) -> None:

@@ -34,8 +34,8 @@ def baselines(study: OpenStudy, designs: Sequence[Design]) -> tuple[Baseline, ..
 def _baseline(study: OpenStudy, column: int, mixed: Sequence[Design]) -> Baseline | None:
     """The baseline of one pair; None if it was not measured in every free layer, or no unit supports it alone."""
     space, pools = study.space, study.pools()
-    index = {n: i for n in space.networks if (i := _uniform_index(study, n, column)) is not None}
-    if len(index) < len(space.networks):
+    index = measured_uniform(study, column)
+    if index is None:
         return None
     needed = np.unique(np.concatenate([pools[n].choices[i] for n, i in index.items()]))
     paths = {space.pairs[c].datapath for c in needed}
@@ -64,6 +64,12 @@ def _baseline(study: OpenStudy, column: int, mixed: Sequence[Design]) -> Baselin
         share_dominated=every,
         note=_why(every, len(uniform), of_chips=space.spec.hardware is not None),
     )
+
+
+def measured_uniform(study: OpenStudy, column: int) -> dict[str, int] | None:
+    """Network -> row of its measured assignment with this pair in every free layer; None unless all have one."""
+    index = {n: i for n in study.space.networks if (i := _uniform_index(study, n, column)) is not None}
+    return index if len(index) == len(study.space.networks) else None
 
 
 def _uniform_index(study: OpenStudy, name: str, column: int) -> int | None:

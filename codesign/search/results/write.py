@@ -28,6 +28,7 @@ from codesign.models import Example, TextExample
 from codesign.search.engine.points import Designs
 from codesign.search.queue.storage import settle
 from codesign.search.results.baselines import baselines
+from codesign.search.results.equal_size import at_equal_size
 from codesign.search.results.measured import measured_design
 from codesign.search.results.records import batch_norms, front_of, layer_table, peak_memory_bytes
 from codesign.search.space.axes import grid_parameters
@@ -66,6 +67,8 @@ def write_results(study: OpenStudy, progress: Progress | None = None) -> Study:
     )
     examples = _examples(study, [designs[i] for i in dict.fromkeys((chosen, worst))])
     record = _record(study, found, designs[chosen].id, designs[worst].id, found_baselines)
+    chip = study.space.grid[int(shown.accelerator[chosen])]
+    record = record.model_copy(update={"equal_size": at_equal_size(study, chip)})
     written = Study(study.folder, front, record, examples)
     reported = dict(zip(found.rows.tolist(), designs, strict=True))
     tables = {"trials.csv": _trials_csv(study), "fronts.csv": _front_csv(study, found, reported)}
