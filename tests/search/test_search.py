@@ -33,9 +33,6 @@ def without_time(front: dict) -> dict:
     return {k: v for k, v in front.items() if k != "created"}
 
 
-# ---- allocation ------------------------------------------------------------------------------
-
-
 def test_adding_bit_by_bit_gives_the_front_of_everything_at_once(space_file: Path, tmp_path: Path) -> None:
     """Two networks, so that old and new assignments combine, under a budget of one of them."""
     text = space_file.read_text()
@@ -110,7 +107,7 @@ def test_every_reported_design_was_measured(finished: Path) -> None:
 
 
 def test_uniform_formats_stand_at_equal_size_on_the_balanced_chip(finished: Path) -> None:
-    study = load_study(finished)
+    study = load_study(finished / "study")
     baselines = {baseline.label.removeprefix("uniform "): baseline for baseline in study.record.baselines}
     assert {each.pair for each in study.record.equal_size} >= set(baselines)
     for each in study.record.equal_size:
