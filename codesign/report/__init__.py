@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from string import Template
 
 from codesign.designs import Study, load_study
-from codesign.files import csv_text, read_text, write_atomic
+from codesign.files import csv_text, write_atomic
 from codesign.report.markdown import markdown
-from codesign.report.text import assumptions, summary
-
-_TEMPLATE = Path(__file__).parent / "template"
+from codesign.report.page import html
 
 __all__ = ["Study", "load_study", "write_report"]
 
@@ -27,22 +23,6 @@ def write_report(folder: Path) -> tuple[Path, Path]:
     write_atomic(targets[1], html(files))
     write_atomic(folder / "front.csv", front_csv(files))
     return targets
-
-
-def html(files: Study) -> str:
-    """report.html: one self-contained page of template, style, script and the study's data."""
-    data = {
-        "front": files.front.model_dump(mode="json", exclude_none=True),
-        "details": files.record.model_dump(mode="json", exclude_none=True),
-        "examples": files.examples,
-        "summary": summary(files),
-        "assumptions": assumptions(files),
-    }
-    # the embedded JSON contains no "<", so that no name can close the script element
-    embedded = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    parts = {name: read_text(_TEMPLATE / f"report.{name}") for name in ("css", "js")}
-    title = str(files.front.study).replace("&", "&amp;").replace("<", "&lt;")
-    return Template(read_text(_TEMPLATE / "report.html")).substitute(parts, title=title, data=embedded)
 
 
 def front_csv(files: Study) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from codesign.designs import Baseline, Design, Study
 from codesign.report.text import human
-from codesign.report.words import Reading, reading
+from codesign.report.words import Reading, pair_words, reading
 from codesign.search.study.representatives import unit_box
 
 MOST, WIDTH = 12, 100  # designs shown, characters of a row
@@ -93,7 +93,7 @@ def _wide(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
 
 def _pairs(design: Design, room: int) -> str:
     """The pairs of a design's unit, as many as fit, and how many more there are."""
-    names = [name.split(":")[0] if len(set(name.split(":"))) == 1 else name for name in design.accelerator.pairs]
+    names = [pair_words(pair) for pair in design.accelerator.pairs]
     for count in range(len(names), 0, -1):
         more = f" +{len(names) - count}" if count < len(names) else ""
         if len(text := ", ".join(names[:count]) + more) <= room:

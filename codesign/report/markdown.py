@@ -27,11 +27,14 @@ def markdown(files: Study) -> str:
         "## Assumptions",
         "\n".join(f"- {line}" for line in assumptions(files)),
         "## To reproduce",
-        f"`codesign search {files.folder}/space.yaml --out {files.folder} --seed {front.seed}{_ranges(files)}` "
-        f"{verb} it again; "
-        f"`codesign report {files.folder}` only draws it again.",
+        f"`{reproduce(files)}` {verb} it again; `codesign report {files.folder}` only draws it again.",
     ]
     return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def reproduce(files: Study) -> str:
+    """The command that searches the study again."""
+    return f"codesign search {files.folder}/space.yaml --out {files.folder} --seed {files.front.seed}{_ranges(files)}"
 
 
 def _ranges(files: Study) -> str:

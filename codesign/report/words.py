@@ -132,7 +132,7 @@ def metric_words(metric: Metric, samples: str = "samples") -> MetricWords:
         change = f"{_number(metric.delta, metric.unit, signed=True)} ({_number(metric.delta_low, '', signed=True)} to "
         change += f"{_number(metric.delta_high, '', signed=True)})"
         verdict = _verdict(metric, metric.delta_low, metric.delta_high, samples)
-    compares = metric.metric.startswith("kl") or metric.metric.endswith("_to_float")
+    compares = metric.metric.startswith("kl") or metric.metric.endswith("_to_float") or "agreement" in metric.metric
     own = "" if metric.float_value is None or compares else _number(metric.float_value, metric.unit)
     return MetricWords(
         metric_label(metric.metric),
@@ -156,3 +156,9 @@ def _number(value: float, unit: str, *, signed: bool = False) -> str:
         return ("+" if value > 0 and signed else "") + ("infinite" if value > 0 else "-infinite")
     digits = f"{value:+.3g}" if signed else f"{value:.4g}"
     return f"{digits} {unit}".strip()
+
+
+def pair_words(pair: str) -> str:
+    """A pair in short: int8 for int8:int8."""
+    weight, _, activation = pair.partition(":")
+    return weight if weight == activation else pair

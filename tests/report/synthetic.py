@@ -201,6 +201,7 @@ def _details(rng: random.Random, designs: list[dict[str, Any]], names: dict[str,
             for task, layers in ((t, list(enumerate(ls))) for t, ls in names.items())
         },
         "baselines": baselines,
+        "equal_size": [_at_equal_size(baseline, pair) for baseline, pair in zip(baselines, PAIRS, strict=True)],
         "chosen": designs[4]["id"],
         "worst": designs[7]["id"],
         "history": [{"evaluations": 10 * i, "hypervolume": 1 - 0.5**i} for i in range(1, 6)],
@@ -213,6 +214,30 @@ def _details(rng: random.Random, designs: list[dict[str, Any]], names: dict[str,
         "measured": {"restore": 80, "rewrite": 80},
         "peak_memory_bytes": 10**9,
     }
+
+
+def _at_equal_size(baseline: dict[str, Any], pair: str) -> dict[str, Any]:
+    cost, keys = baseline["cost"], ("area_mm2", "area_low_mm2", "area_high_mm2")
+    return {
+        "pair": pair,
+        "pairs": [pair],
+        **{key: cost[key] for key in keys},
+        "array_mm2": cost["components"][0]["area_mm2"],
+        "array_j": cost["components"][0]["energy_j"],
+        **{key: {t: c[key] for t, c in cost["tasks"].items()} for key in ("latency_s", "energy_j")},
+        "quality": baseline["quality"],
+    }
+
+
+def write_trials(folder: Path, count: int = 5000) -> None:
+    """trials.csv of a long study: the objectives of `count` candidates, some of which were pruned."""
+    rng, names = random.Random(1), [name for name, _ in OBJECTIVES]
+    rows = [",".join(["number", "state", *names])]
+    for number in range(count):
+        values = [-rng.uniform(2, 4), rng.uniform(0.01, 30), rng.uniform(0.5, 4), rng.uniform(1e-4, 1e-2)]
+        rows.append(",".join([str(number), "complete", *map(repr, values)]))
+    rows.append(",".join([str(count), "pruned", *[""] * len(names)]))
+    (folder / "trials.csv").write_text("\n".join(rows) + "\n")
 
 
 def _examples(designs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def at_equal_size(study: OpenStudy, chip: Accelerator) -> tuple[AtEqualSize, ...
     """
     if study.space.spec.hardware is None:
         return ()
-    rows = {}  # two methods are one design where no network has both
+    rows: dict[tuple[tuple[str, int], ...], str] = {}  # two methods are one design where no network has both
     for column, pair in enumerate(study.space.pairs):
         if index := measured_uniform(study, column):
             rows.setdefault(tuple(index.items()), str(pair))
