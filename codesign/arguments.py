@@ -181,15 +181,27 @@ def _workloads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign formats int8 fp8_e4m3 mxfp4 || codesign formats --all --plot formats.svg"
-    p = add_command(commands, "formats", "compare formats: bits, range, SQNR on real tensors, MAC area", example)
+    example = (
+        "codesign formats int8 fp8_e4m3 mxfp4 || codesign formats nf4_g16_s2u4 fp5_e2m2_g24 lns6_i3f2 || "
+        "codesign formats --all --plot formats.svg"
+    )
+    more = (
+        "A NAME is an element with, where a block of elements shares a scale, its size and the scale's type: "
+        "ELEMENT[_gN[_sSCALE]][_zp][_RULE], or ELEMENT[_zp][_token] with a scale per token. ELEMENT: intB; fpB_eXmY, "
+        "which may end in _finite, _nan or _ieee (special codes), _flush (no subnormals), _bN (bias); lnsB_iXfY "
+        "(logarithms); nf4; lutB_V_V... (a codebook of up to 16 ascending integers, n8 for -8). SCALE: eXmY, fp16 "
+        "(the default), bf16, fp32, and with a second level, a scale per tensor, 2eXmY or 2uB (an integer, as in "
+        "VS-Quant). RULE: floor, rceil, even, absmax, absmid, absmin. Named for themselves: mxfp8_e4m3, mxfp8_e5m2, "
+        "mxfp6_e3m2, mxfp6_e2m3, mxfp4, mxint8, nvfp4, bf16, fp16."
+    )
+    p = add_command(commands, "formats", "compare formats: bits, range, SQNR on real tensors, MAC area", example, more)
     p.add_argument(
         "names",
         nargs="*",
         metavar="NAME",
         help="formats to compare, fp16 and fp32 beside them (default: the common ones)",
     )
-    p.add_argument("--all", action="store_true", help="compare every format")
+    p.add_argument("--all", action="store_true", help="compare every format that has a listed name")
     p.add_argument("--plot", type=Path, metavar="FILE", help="plot SQNR against area: .svg, .png or .pdf")
     p.add_argument("--csv", type=Path, metavar="FILE", help="write the table, one row per format")
     dot = "dot-product length of the compute unit (default 32)"

@@ -27,8 +27,10 @@ from codesign.errors import InputError
 from codesign.export.given import GivenScales, GivenZeroPoints, TokenScales, TokenZeroPoints, rounds_first
 from codesign.formats import FloatElement, Format, IntElement, LayerFormats, format_names, get_format
 from codesign.formats.assignment import NEAREST
+from codesign.formats.elements import BF16, E2M1, E2M3, E3M2, E4M3, E5M2, E8M0, FP16, FP32
 from codesign.formats.format import datapath
 
+_FLOATS = (E4M3, E5M2, E3M2, E2M3, E2M1, FP16, BF16, FP32)
 Quantizer = Any  # a Brevitas injector class; the package carries no types
 
 
@@ -36,14 +38,15 @@ def computed(fmt: Format) -> bool:
     """Whether Brevitas can compute the scales of `fmt`: those of activations are, each time."""
     if fmt.is_cast:
         return True
-    if fmt.has_zero_point or fmt.per_token:
+    if fmt.has_zero_point or fmt.per_token or fmt.scaling is None:
         return False
-    return fmt.rule == ("floor" if fmt.is_block else "absmax")
+    return fmt.rule == "floor" and fmt.scaling.scale == E8M0 if fmt.is_block else fmt.rule == "absmax"
 
 
 def supported(fmt: Format, role: str) -> bool:
     """Whether `fmt` can be exported to Brevitas for a role, ``weight`` or that of an activation."""
-    return computed(fmt) or role == "weight" or not fmt.is_block
+    known = isinstance(fmt.element, IntElement) or fmt.element in _FLOATS
+    return known and (computed(fmt) or role == "weight" or not fmt.is_block)
 
 
 @functools.cache
@@ -117,6 +120,7 @@ def _injector(fmt: Format, *, weight: bool) -> Quantizer:
         return None
     if isinstance(fmt.element, IntElement):
         return _integer(fmt, fmt.element, weight)
+    assert isinstance(fmt.element, FloatElement)
     return _minifloat(fmt, fmt.element, weight)
 
 

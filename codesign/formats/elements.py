@@ -1,4 +1,6 @@
-"""Elements, the types of one stored number: integers and minifloats, with their values and bit patterns.
+"""Elements, the types of one stored number: integers, minifloats and (`tabulated`) logarithms and codebooks.
+
+Each has its values and their bit patterns.
 
 Sources: OCP 8-bit Floating Point Specification (E4M3, E5M2), OCP Microscaling Formats 1.0 sections
 5.3 and 5.4 (FP6, FP4, INT8, E8M0), IEEE 754-2019 section 3.4 (binary16, binary32).
@@ -9,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
+
+from codesign.formats.tabulated import CodebookElement, LogElement
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +71,11 @@ class IntElement:
         return self.max_code.bit_length() - 1 - self.fraction_bits
 
     @property
+    def smallest(self) -> float:
+        """The smallest positive value."""
+        return self.step
+
+    @property
     def rounding_bits(self) -> int:
         """Fraction bits of a value with exponent `emax`, to which the scale rule ``even`` rounds."""
         return self.max_code.bit_length() - 1
@@ -102,10 +111,13 @@ class IntElement:
 
 @dataclass(frozen=True)
 class FloatElement:
-    """A minifloat: sign (if `signed`), exponent with `bias`, mantissa; has subnormals if it has mantissa bits.
+    """A minifloat: sign (if `signed`), exponent with `bias`, mantissa.
 
-    Codes are bit patterns (sign in the top bit): uint8 up to 8 bits, int16 or int32 for wider elements.
-    ``FloatElement(8, 0, 127, "nan", signed=False)`` is E8M0, which represents powers of two only.
+    Codes are bit patterns (sign in the top bit): uint8 up to 8 bits, int16 or int32 for wider elements. Exponent
+    field 0 holds zero and the subnormal numbers; without `subnormals` it is zero whatever the mantissa, which a
+    quantizer leaves at 0. A signed element without mantissa bits represents zero and powers of two, and rounds what
+    lies in the middle of two to the larger (the even multiple of the smaller). An unsigned one, such as E8M0, which
+    is ``FloatElement(8, 0, 127, "nan", signed=False)``, is a scale: field 0 is one more power of two.
     """
 
     exponent_bits: int
@@ -113,10 +125,16 @@ class FloatElement:
     bias: int
     specials: Specials = "none"
     signed: bool = True
+    subnormals: bool = True
 
     def __post_init__(self) -> None:
-        if self.bits > 8 and self.native is None:
-            raise ValueError(f"{self}: of more than 8 bits only float16, bfloat16 and float32 have codes")
+        if self.bits > _ENUMERABLE_BITS and self.native is None:
+            raise ValueError(f"{self}: of more than {_ENUMERABLE_BITS} bits only float32 has codes")
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether exponent field 0 stands for zero and subnormals; it does not in scales that are powers of two."""
+        return self.signed or self.mantissa_bits > 0
 
     @property
     def bits(self) -> int:
@@ -126,7 +144,7 @@ class FloatElement:
     @property
     def emin(self) -> int:
         """Exponent of the smallest normal value (all E8M0 values are normal)."""
-        return (1 if self.mantissa_bits else 0) - self.bias
+        return int(self.has_zero) - self.bias
 
     @cached_property
     def emax(self) -> int:
@@ -148,6 +166,11 @@ class FloatElement:
     @property
     def smallest(self) -> float:
         """The smallest positive value (a subnormal if the element has any)."""
+        return 2.0 ** (self.emin - (self.mantissa_bits if self.subnormals else 0))
+
+    @property
+    def step(self) -> float:
+        """The unit of which all finite values are multiples: one in the last place of the smallest normal number."""
         return 2.0 ** (self.emin - self.mantissa_bits)
 
     @property
@@ -182,7 +205,9 @@ class FloatElement:
     @property
     def code_dtype(self) -> torch.dtype:
         """The integer type that holds the bit patterns."""
-        return self.native[1] if self.native else torch.uint8
+        if self.native:
+            return self.native[1]
+        return torch.uint8 if self.bits <= 8 else torch.int16
 
     def codes(self) -> Tensor:
         """All bit patterns, ascending, NaNs included: int64 [2**bits]; raises ValueError above 16 bits."""
@@ -196,8 +221,10 @@ class FloatElement:
         magnitude_bits = self.exponent_bits + self.mantissa_bits
         exponent = (codes >> self.mantissa_bits) & ((1 << self.exponent_bits) - 1)
         mantissa = codes & ((1 << self.mantissa_bits) - 1)
-        normal = (exponent > 0) if self.mantissa_bits else torch.ones_like(codes, dtype=torch.bool)
+        normal = (exponent > 0) if self.has_zero else torch.ones_like(codes, dtype=torch.bool)
         significand = mantissa + normal.long() * (1 << self.mantissa_bits)
+        if not self.subnormals:
+            significand = significand * normal
         exponent = torch.where(normal, exponent - self.bias, self.emin) - self.mantissa_bits
         values = torch.ldexp(significand.double(), exponent)
         if self.specials == "ieee":
@@ -215,27 +242,26 @@ class FloatElement:
         if self.native:
             return values.to(self.native[0]).view(self.native[1])
         bits = values.abs().view(torch.int32)
-        if self.mantissa_bits == 0:
-            codes = bits >> 23  # the bias is float32's own, and its subnormal 2**-127 has exponent field 0
-        else:
-            normal = (bits >> (23 - self.mantissa_bits)) - ((127 - self.bias) << self.mantissa_bits)
-            subnormal = (values.abs() * (1 / self.smallest)).to(torch.int32)
-            codes = torch.where(values.abs() < 2.0**self.emin, subnormal, normal)
+        # of the unsigned without mantissa bits, float32's own subnormal 2**-127 has exponent field 0
+        codes = (bits >> (23 - self.mantissa_bits)) - ((127 - self.bias) << self.mantissa_bits)
+        if self.has_zero:
+            subnormal = (values.abs() * (1 / self.step)).to(torch.int32)
+            codes = torch.where(values.abs() < 2.0**self.emin, subnormal, codes)
         if self.signed:
             codes = codes | (values.signbit().to(torch.int32) << (self.bits - 1))
         missing = values.isnan()
         if missing.any():
             codes = codes.masked_fill(missing, self.nan_code)
-        return codes.to(torch.uint8)
+        return codes.to(self.code_dtype)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Values of bit patterns: float32, same shape."""
         if self.native:
             return codes.to(self.native[1]).view(self.native[0]).float()
-        return _value_table(self).to(codes.device)[codes.long()]
+        return _value_table(self).to(codes.device)[codes.long() & (1 << self.bits) - 1]
 
 
-Element = IntElement | FloatElement
+Element = IntElement | FloatElement | LogElement | CodebookElement
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from codesign.formats import compiled, reference
-from codesign.formats.elements import Element, FloatElement
+from codesign.formats.elements import E8M0, Element, FloatElement
 from codesign.formats.rounding import Rounding
 from codesign.formats.scaling import Scaling, asymmetric_scale, symmetric_scale
 
@@ -78,7 +78,8 @@ def clips(ranges: Range, element: Element, scaling: Scaling) -> bool:
     """Whether x / scale may exceed the element's range by more than the rounding of the scale."""
     if ranges.of_tensor is not None:
         return True
-    exact = scaling.rule == "rceil" or (scaling.rule == "absmax" and scaling.block is None)
+    never = scaling.rule == "rceil" and scaling.scale == E8M0
+    exact = never or (scaling.rule == "absmax" and scaling.block is None)
     return not (exact and ranges.measured)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codesign.formats.elements import Element, FloatElement, IntElement
+from codesign.formats.elements import Element, FloatElement
 from codesign.formats.layout import tiles
 from codesign.formats.rounding import Rounding, round_elements_
 
@@ -125,7 +125,7 @@ def _run(groups: Tensor, how: Rounding, out: Tensor) -> None:
         elif how.clip:
             values.clamp_(element.min_value, element.max_value)
         round_elements_(values, element, scratch)
-        if not isinstance(element, IntElement):
+        if isinstance(element, FloatElement):
             torch.copysign(values, x, out=values)
         if how.rescale:
             values.mul_(scale)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from codesign.formats.elements import Element, FloatElement, IntElement
+from codesign.formats.tabulated import Tabulated
 
 if TYPE_CHECKING:
     import torch
@@ -36,20 +37,26 @@ def round_elements_(y: Tensor, element: Element, scratch: Tensor) -> None:
 
     scratch: float32 of y's shape, overwritten. Zeros become positive; the caller restores the sign of a minifloat.
     """
+    if isinstance(element, Tabulated):
+        y.copy_(element.round(y))
+        return
     if isinstance(element, IntElement):
         magic = 1.5 * 2.0**23 * element.step
         y.add_(magic).sub_(magic)
         return
     torch.bitwise_and(y.view(torch.int32), 0x7F800000, out=scratch.view(torch.int32))  # 2**floor(log2 |y|)
-    scratch.clamp_min_(2.0**element.emin)
+    if element.subnormals:
+        scratch.clamp_min_(2.0**element.emin)
+    else:  # the step below the smallest normal number is this number itself
+        scratch.masked_fill_(scratch < 2.0**element.emin, 2.0 ** (element.emin + element.mantissa_bits))
     magic = 1.5 * 2.0 ** (23 - element.mantissa_bits)
     y.add_(scratch, alpha=magic).sub_(scratch, alpha=magic)
 
 
-def round_to(element: FloatElement, x: Tensor) -> Tensor:
+def round_to(element: IntElement | FloatElement, x: Tensor) -> Tensor:
     """`x` (float32) rounded to `element`, saturating at its largest finite value; NaN and signed zeros are kept."""
     y = x.clamp(-element.max_value, element.max_value)
-    if element.native:
+    if isinstance(element, FloatElement) and element.native:
         return y.to(element.native[0]).float()
     round_elements_(y, element, torch.empty_like(y))
     return torch.copysign(y, x)

@@ -1,7 +1,8 @@
 """Scaling of elements: which elements share a scale, the scale's own type, and the rule that determines it.
 
 Sources: OCP Microscaling Formats 1.0 sections 5 and 6.3 (E8M0 scales, rule ``floor``); torchao
-``mx_formats`` ScaleCalculationMode (``rceil``, ``even``); NVIDIA NVFP4 (two-level scales).
+``mx_formats`` ScaleCalculationMode (``rceil``, ``even``); NVIDIA NVFP4 (two-level scales); Dai et al. 2021, VS-Quant
+(arXiv:2102.04503; two levels of which the scale of a block is an integer).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from codesign.formats.elements import E8M0, FP32, Element, FloatElement, IntElement
 from codesign.formats.rounding import round_to
+from codesign.formats.tabulated import Tabulated
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +23,9 @@ else:
 Granularity = Literal["slice", "token", "block"]
 Rule = Literal["floor", "rceil", "even", "absmax", "absmid", "absmin", "minmax"]
 
+ScaleElement = FloatElement | IntElement
+
 SMALLEST_NORMAL = 2.0**-126
-_SMALLEST_TENSOR_SCALE = 2.0**-117  # times 2**-9, the smallest E4M3 value, it is still a normal float32
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Scaling:
     # slice: one scale per tensor, or per slice along an axis; token: the same, and of an activation always taken from
     # the data, one per vector along the contraction; block: per `block` elements
     granularity: Granularity
-    scale: FloatElement  # the type that a scale is rounded to before elements are quantized with it
+    # the type that a scale is rounded to before elements are quantized with it; an unsigned integer has a tensor_scale
+    scale: ScaleElement
     rule: Rule
     block: int | None = None  # group size
     tensor_scale: FloatElement | None = None  # type of a second-level scale per tensor, which multiplies the first
@@ -66,11 +70,17 @@ class Scaling:
             return 0
         return self.scale.bits + (0 if self.symmetric else element.bits)
 
+    @property
+    def has_powers(self) -> bool:
+        """Whether the only scales are powers of two, chosen by exponent arithmetic."""
+        of_two = isinstance(self.scale, FloatElement) and not self.scale.has_zero
+        return of_two and self.symmetric and self.tensor_scale is None
+
     def rules(self, element: Element) -> tuple[Rule, ...]:
         """The rules available for `element` with these scales, the default first."""
         if not self.symmetric:
             return ("minmax",)
-        if self.scale == E8M0:
+        if self.has_powers:
             return ("floor", "rceil", "even")
         if isinstance(element, IntElement) and self.block is not None:
             return ("absmid", "absmax", "absmin")
@@ -82,11 +92,11 @@ def symmetric_scale(
 ) -> tuple[Tensor, Tensor | None]:
     """(scale, tensor scale or None) for groups whose largest magnitudes are `amax` (float32, finite).
 
-    Elements are divided by the product of the two. A group of zeros gets scale 1, or the smallest E4M3 scale if there
+    Elements are divided by the product of the two. A group of zeros gets scale 1, or the smallest of its type if there
     is a tensor scale. `of_tensor`: the magnitude that sets the tensor scale, by default the largest of `amax`.
     """
-    if scaling.scale == E8M0:
-        return _power_of_two(amax, element, scaling.rule), None
+    if scaling.has_powers:
+        return _power_of_two(amax, element, scaling), None
     divisor = divisor_of(element, scaling.rule)
     if scaling.tensor_scale is not None:
         whole = amax.amax() if of_tensor is None else amax.new_full((), of_tensor)
@@ -112,7 +122,7 @@ def _divide(x: Tensor, divisor: float) -> Tensor:
     return x / x.new_full((), divisor)
 
 
-def _stored(scale: Tensor, element: FloatElement) -> Tensor:
+def _stored(scale: Tensor, element: ScaleElement) -> Tensor:
     """`scale` rounded to its element type; 1 for a group of zeros, never 0 otherwise."""
     zero = scale == 0
     scale = scale.clamp(max(element.smallest, SMALLEST_NORMAL), element.max_value)
@@ -131,24 +141,31 @@ def divisor_of(element: Element, rule: Rule) -> float:
 def tensor_scale(whole: Tensor, element: Element, scaling: Scaling) -> Tensor:
     """The outer scale of two, of a tensor with the largest magnitude `whole`."""
     largest = divisor_of(element, scaling.rule) * scaling.scale.max_value
-    return _divide(whole, largest).clamp_min(_SMALLEST_TENSOR_SCALE)
+    # times the smallest scale of a block it is still a normal float32
+    return _divide(whole, largest).clamp_min(SMALLEST_NORMAL / scaling.scale.smallest)
 
 
 def carry(element: Element) -> float:
     """The multiple of a power of two from which on the rule ``even`` doubles it."""
+    if isinstance(element, Tabulated):  # in the middle between the largest value and the power of two above it
+        return (element.max_value + 2.0 ** (element.emax + 1)) / 2
     return float(2.0**element.emax * (2 - 2.0 ** -(element.rounding_bits + 1)))
 
 
-def _power_of_two(amax: Tensor, element: Element, rule: Rule) -> Tensor:
-    """E8M0 scales by exponent arithmetic, since a float logarithm is wrong next to powers of two.
+def _power_of_two(amax: Tensor, element: Element, scaling: Scaling) -> Tensor:
+    """Scales by exponent arithmetic, since a float logarithm is wrong next to powers of two.
 
-    The scale's exponent is that of `amax` minus emax, but at least -127 (bits 0x00400000, a float32 subnormal). The
-    rules ``rceil`` and ``even`` double the scale above a threshold; the products below are exact.
+    The scale's exponent is that of `amax` minus emax, within the range of its type: that of E8M0 begins at -127 (bits
+    0x00400000, a float32 subnormal). The rules ``rceil`` and ``even`` double the scale above a threshold; the products
+    below are exact.
     """
+    least, largest = scaling.scale.smallest, scaling.scale.max_value
     exponent = amax.contiguous().view(torch.int32).bitwise_and(0x7F800000)
     scale = exponent.sub_(element.emax << 23).clamp_min_(0x00400000).view(torch.float32)
-    if rule == "rceil":
-        scale = torch.where(amax > scale * element.max_value, scale * 2, scale).clamp_max_(2.0**127)
-    elif rule == "even":
-        scale = torch.where(amax >= scale * carry(element), scale * 2, scale).clamp_max_(2.0**127)
+    if scaling.scale != E8M0:
+        scale.clamp_(least, largest)
+    if scaling.rule == "rceil":
+        scale = torch.where(amax > scale * element.max_value, scale * 2, scale).clamp_max_(largest)
+    elif scaling.rule == "even":
+        scale = torch.where(amax >= scale * carry(element), scale * 2, scale).clamp_max_(largest)
     return scale.masked_fill_(amax == 0, 1.0)

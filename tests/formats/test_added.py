@@ -16,11 +16,11 @@ from codesign.formats import FloatElement, Format, get_format
 from codesign.formats.elements import FP32
 from codesign.formats.scaling import Scaling
 
-whole = Format("fp7_e4m2", FloatElement(4, 2, 7), Scaling("slice", FP32, "absmax"))
+whole = Format("custom7", FloatElement(4, 2, 7), Scaling("slice", FP32, "absmax"))
 ours = get_format("int8")
 """
 POINTS = """[codesign.formats]
-fp7_e4m2 = seven:whole
+custom7 = seven:whole
 fp8_e4m3 = seven:ours
 """
 SCRIPT = """
@@ -28,14 +28,14 @@ import torch
 from codesign.formats import FormatPair, format_names, get_format
 from codesign.hardware import MacUnit
 
-seven, eight = get_format("fp7_e4m2"), get_format("fp8_e4m3")
-assert "fp7_e4m2" in format_names()
+seven, eight = get_format("custom7"), get_format("fp8_e4m3")
+assert "custom7" in format_names()
 assert eight.name == "fp8_e4m3"  # a name of ours is not taken
 x = torch.tensor([[1.0, 1.1, 1.2, 448.0]])
 assert seven.fake_quantize(x, axis=-1).tolist() == [[1.0, 1.0, 1.25, 448.0]]
-areas = [MacUnit((FormatPair(name, name),), dot=4).area_um2.value for name in ("fp6_e3m2", "fp7_e4m2", "fp8_e4m3")]
+areas = [MacUnit((FormatPair(name, name),), dot=4).area_um2.value for name in ("fp6_e3m2", "custom7", "fp8_e4m3")]
 assert areas == sorted(areas), areas
-assert MacUnit((FormatPair("fp7_e4m2", "fp7_e4m2"),), dot=4).energy_pj(FormatPair("fp7_e4m2", "fp7_e4m2")).value > 0
+assert MacUnit((FormatPair("custom7", "custom7"),), dot=4).energy_pj(FormatPair("custom7", "custom7")).value > 0
 """
 
 
@@ -57,7 +57,7 @@ def test_an_installed_package_adds_a_format(tmp_path: Path) -> None:
     install_package(tmp_path, "seven", MODULE, POINTS)
     found = _run(tmp_path, "-c", SCRIPT)
     assert found.returncode == 0, found.stderr
-    verified = _run(tmp_path, "-m", "codesign", "rtl", "fp7_e4m2", "fp7_e4m2", "--dot", "4", "-o", "unit")
+    verified = _run(tmp_path, "-m", "codesign", "rtl", "custom7", "custom7", "--dot", "4", "-o", "unit")
     assert verified.returncode == 0, verified.stderr
     assert (tmp_path / "unit").is_dir()
 

@@ -204,7 +204,7 @@ def test_a_default_rule_adds_nothing_to_the_name() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "right"),
-    [("mxfp5", "mxfp4"), ("int4_g31", "int4_g32"), ("fp8_e4m4", "fp8_e4m3"), ("nvfp", "nvfp4"), ("bf61", "bf16")],
+    [("mxfp5", "mxfp4"), ("int4_g1", "int4_g2"), ("fp8_e4m4", "fp8_e4m3"), ("nvfp", "nvfp4"), ("bf61", "bf16")],
 )
 def test_an_unknown_name_is_answered_with_the_nearest_one(wrong: str, right: str) -> None:
     with pytest.raises(InputError, match=f"unknown format '{wrong}'.*{right}"):

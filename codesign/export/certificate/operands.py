@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codesign.formats import FloatElement, Format
+from codesign.formats import Format, IntElement
 from codesign.formats.format import Quantized
 from codesign.hardware.rtl.verify.products import Codes
 from codesign.quality.ranges import Range
@@ -72,7 +72,7 @@ def _coded(q: Quantized) -> Coded:
 def _inputs(q: Quantized) -> Tensor:
     """Codes as a unit reads them."""
     element = q.format.element
-    if isinstance(element, FloatElement):
+    if not isinstance(element, IntElement):
         return _unsigned(q.codes, element.bits)
     codes = q.codes.to(torch.int16 if element.bits <= 12 else torch.int32)
     if q.zero_points is None:

@@ -26,6 +26,7 @@ from codesign.export.scored import Operand
 from codesign.formats import Format
 from codesign.formats.elements import BF16, E4M3, E5M2, E8M0, FP16, FP32, FloatElement, IntElement
 from codesign.formats.scaling import SMALLEST_NORMAL, carry, divisor_of
+from codesign.formats.tabulated import Tabulated
 
 _QUANTIZED = {
     **{(bits, True): f"INT{bits}" for bits in (4, 8, 16)},
@@ -196,6 +197,8 @@ def _two_levels(build: Builder, operand: Operand, amax: Value) -> Value:
     element, outer = fmt.scaling.scale, build.number(operand.tensor_scale)
     quotient = build("Div", amax, build.number(divisor_of(fmt.element, fmt.scaling.rule)))
     found = _clip(build, build("Div", quotient, outer), element.smallest, element.max_value)
+    if not isinstance(element, FloatElement) or element not in _FLOAT8:
+        raise InputError(f"activations of '{fmt.name}' have scales that ONNX cannot compute")
     kind = ir.DataType[_FLOAT8[element]]
     narrow = build("Cast", found, to=int(kind), dtype=kind)
     return build("Mul", build("Cast", narrow, to=int(ir.DataType.FLOAT)), outer)
@@ -206,6 +209,8 @@ def _elements(build: Builder, x: Value, fmt: Format) -> Value:
     import onnx_ir as ir
 
     element = fmt.element
+    if isinstance(element, Tabulated) or (isinstance(element, FloatElement) and not element.subnormals):
+        raise InputError(f"activations of '{fmt.name}' have elements that ONNX cannot compute")
     x = _clip(build, x, element.min_value, element.max_value)
     if isinstance(element, IntElement):
         if not element.fraction_bits:

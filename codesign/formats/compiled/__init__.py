@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codesign.formats.elements import E8M0, Element, FloatElement, IntElement
+from codesign.formats.elements import FP32, Element, FloatElement, IntElement
 from codesign.formats.scaling import SMALLEST_NORMAL, Scaling, carry, divisor_of, tensor_scale
+from codesign.formats.tabulated import Tabulated
 
 if TYPE_CHECKING:
     import torch
@@ -90,18 +91,19 @@ def scale_rule(element: Element, scaling: Scaling) -> ScaleRule:
 
     scale = scaling.scale
     least, magic, smallest = max(scale.smallest, SMALLEST_NORMAL), np.int32(0), np.int32(0)
-    if scale.mantissa_bits < 23:
+    if scale != FP32:
         magic, smallest = _magic(scale)
     kind, limit = number.STORED, 0.0
-    if scale == E8M0:
+    if scaling.has_powers:
         kind, limit = {
             "floor": (number.FLOOR, 0.0),
             "rceil": (number.CEILED, element.max_value),
             "even": (number.EVEN, carry(element)),
         }[scaling.rule]
+        least = scale.smallest
     elif scaling.tensor_scale is not None:
         kind, least = number.TWO_LEVEL, scale.smallest
-    divisor = 1.0 if scale == E8M0 or not scaling.symmetric else divisor_of(element, scaling.rule)
+    divisor = 1.0 if scaling.has_powers or not scaling.symmetric else divisor_of(element, scaling.rule)
     numbers = (np.float32(each) for each in (limit, divisor, 1, least, scale.max_value))
     return kind, np.int32(element.emax << 23), *numbers, magic, smallest
 
@@ -294,10 +296,13 @@ def _flat(x: Tensor) -> Any:
 
 
 def _magic(element: Element) -> tuple[Any, Any]:
-    """What rounds an element in `loops`: a magic number and None; of a float, bits to add to those of its power."""
+    """What rounds an element in `loops`, as `number.nearest` takes it."""
+    if isinstance(element, Tabulated):
+        return np.float32(0), (element.borders, element.ascending)
     if isinstance(element, IntElement):
         return np.float32(1.5 * 2.0**23 * element.step), None
-    return np.int32((23 - element.mantissa_bits << 23) + (1 << 22)), np.int32(element.emin + 127 << 23)
+    magic, smallest = np.int32((23 - element.mantissa_bits << 23) + (1 << 22)), np.int32(element.emin + 127 << 23)
+    return magic, smallest if element.subnormals else (smallest, np.int32(smallest + (element.mantissa_bits << 23)))
 
 
 def _share(

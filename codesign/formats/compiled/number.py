@@ -110,18 +110,64 @@ def clamped(y: Any, low: Any, high: Any) -> Any:
     return high if y > high else y
 
 
+def nearest(y: Any, x: Any, magic: Any, smallest: Any) -> Any:
+    """`y`, which has the sign of `x`, rounded to an element, by what is given of it:
+
+    an integer     magic: its magic number; smallest: None
+    a float        magic: the bits that add up to the magic number of a power of two; smallest: those of the smallest
+    one without    smallest: a pair, of which the second are the bits that the magic number of all below the first is
+      subnormals   made of
+    a list         smallest: (borders, values), see `tabulated`
+    """
+
+
+@overload(nearest, strict=False)
+def _(y: Any, x: Any, magic: Any, smallest: Any) -> Any:
+    if isinstance(smallest, types.NoneType):
+        return lambda y, x, magic, smallest: np.float32(np.float32(y + magic) - magic)
+    if isinstance(smallest, types.Integer):
+
+        def with_subnormals(y: Any, x: Any, magic: Any, smallest: Any) -> Any:
+            power = np.int32(bits_of(y) & _EXPONENT)
+            return _stepped(y, x, np.int32((smallest if power < smallest else power) + magic))
+
+        return with_subnormals
+    if isinstance(smallest[0], types.Integer):
+
+        def without_subnormals(y: Any, x: Any, magic: Any, smallest: Any) -> Any:
+            power = np.int32(bits_of(y) & _EXPONENT)
+            return _stepped(y, x, np.int32((smallest[1] if power < smallest[0] else power) + magic))
+
+        return without_subnormals
+
+    def listed(y: Any, x: Any, magic: Any, smallest: Any) -> Any:
+        borders, values = smallest
+        low, high = np.uintp(0), np.uintp(len(borders))
+        while low < high:
+            middle = (low + high) >> np.uintp(1)
+            if borders[middle] < y:
+                low = middle + np.uintp(1)
+            else:
+                high = middle
+        return y if y != y else values[low]
+
+    return listed
+
+
+@compiled
+def _stepped(y: Any, x: Any, bits: Any) -> Any:
+    """`y` rounded by the magic number of these bits, with the sign of `x`."""
+    step = number(bits)
+    y = (y + step) - step
+    return number(np.int32(bits_of(y) | np.int32(bits_of(x) & _SIGN)))
+
+
 @compiled
 def rounded(x: Any, scale: Any, low: Any, high: Any, magic: Any, smallest: Any, rescale: bool, largest: Any) -> Any:
     y = x / scale
     if low is not None:
         y = clamped(y, low, high)
-    if smallest is None:  # an integer
-        y = np.float32(np.float32(y + magic) - magic)  # cast, since numba types both branches
-    else:  # magic, smallest: the bits that add up to the magic number of a power of two; those of the smallest power
-        power = np.int32(bits_of(y) & _EXPONENT)
-        step = number(np.int32((smallest if power < smallest else power) + magic))
-        y = (y + step) - step
-        y = number(np.int32(bits_of(y) | np.int32(bits_of(x) & _SIGN)))
+    y = nearest(y, x, magic, smallest)
     if rescale:
         y = y * scale
     return y if largest is None else clamped(y, -largest, largest)
@@ -180,9 +226,9 @@ def scale_of(most: Any, rule: Any) -> Any:
     kind, exponent, limit, divisor, tensor, least, largest, magic, smallest = rule
     if kind < STORED:
         power = np.int32(np.int32(bits_of(most) & _EXPONENT) - exponent)
-        scale = number(power if power > np.int32(0x00400000) else np.int32(0x00400000))
+        scale = clamped(number(power if power > np.int32(0x00400000) else np.int32(0x00400000)), least, largest)
         twice = scale * np.float32(2)
-        twice = twice if twice < np.float32(2.0**127) else np.float32(2.0**127)
+        twice = twice if twice < largest else largest
         above = most > scale * limit if kind == CEILED else most >= scale * limit
         scale = twice if kind != FLOOR and above else scale
         return np.float32(1) if most == np.float32(0) else scale

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from codesign.errors import InputError
-from codesign.formats import FloatElement, FormatPair, get_format
+from codesign.formats import Element, FloatElement, FormatPair, IntElement, get_format
 from codesign.formats.elements import FP16, FP32
+from codesign.formats.scaling import ScaleElement
+from codesign.formats.tabulated import CodebookElement, LogElement
 from codesign.hardware.arithmetic.accumulators import Accumulator, resolve_accumulator
 from codesign.hardware.arithmetic.operands import operands
 
@@ -20,13 +22,13 @@ GROUP_WINDOW = 25  # bits of the aligned sum over the block sums of one step
 class Side:
     """One operand of a mode, as seen by the datapath."""
 
-    element: FloatElement | None  # the minifloat; None for integers
+    element: Element
     bits: int  # code width at the port; one more with a zero point, which is subtracted before
-    significand: int  # bits of the multiplier's input
-    lowest: int  # smallest and largest effective exponent of a minifloat; 0 for integers
+    significand: int  # bits of the multiplier's input: with a hidden bit, an antilogarithm, or a number of a codebook
+    lowest: int  # smallest and largest effective exponent of a minifloat or logarithm; 0 for integers
     highest: int
     exponent_offset: int  # effective exponent + exponent_offset = exponent of the significand's lowest bit
-    scale: FloatElement | None  # element type of the block scale; None without
+    scale: ScaleElement | None  # element type of the block scale; None without
     block: int  # elements per block scale; 0 without
 
     @classmethod
@@ -35,12 +37,39 @@ class Side:
         element, scaling = form.element, form.scaling
         block = (scaling.block or 0) if scaling is not None else 0
         scale = scaling.scale if scaling is not None and block else None
-        if isinstance(element, FloatElement):
-            highest = (1 << element.exponent_bits) - 1
-            offset = -element.bias - element.mantissa_bits
-            return cls(element, element.bits, element.mantissa_bits + 1, 1, highest, offset, scale, block)
-        bits = element.bits + int(form.has_zero_point)
-        return cls(None, bits, bits, 0, 0, -element.fraction_bits, scale, block)
+        match element:
+            case FloatElement():
+                highest = (1 << element.exponent_bits) - 1
+                offset = -element.bias - element.mantissa_bits
+                return cls(element, element.bits, element.mantissa_bits + 1, 1, highest, offset, scale, block)
+            case LogElement():
+                highest = (1 << element.integer_bits) - 1
+                offset = 1 - element.bias - element.significand
+                return cls(element, element.bits, element.significand, 0, highest, offset, scale, block)
+            case CodebookElement():
+                return cls(element, element.bits, element.significand, 0, 0, 0, scale, block)
+            case IntElement():
+                bits = element.bits + int(form.has_zero_point)
+                return cls(element, bits, bits, 0, 0, -element.fraction_bits, scale, block)
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the multiplier's input is an integer in two's complement."""
+        return isinstance(self.element, (IntElement, CodebookElement))
+
+    @property
+    def scale_significand(self) -> int:
+        """Bits by which the block scale multiplies a sum; 0 without one, and for a power of two."""
+        if self.scale is None:
+            return 0
+        if isinstance(self.scale, IntElement):
+            return self.scale.bits
+        return self.scale.mantissa_bits + 1 if self.scale.mantissa_bits else 0
+
+    @property
+    def scale_offset(self) -> int:
+        """Exponent of the block scale's lowest bit at effective exponent 0."""
+        return -self.scale.bias - self.scale.mantissa_bits if isinstance(self.scale, FloatElement) else 0
 
 
 @dataclass(frozen=True)
@@ -66,18 +95,29 @@ class Mode:
         return self.lanes * self.rate
 
     @property
+    def is_logarithmic(self) -> bool:
+        """Whether logarithms are added: there is no multiplier, and the antilogarithm of the sum is the product."""
+        return all(isinstance(side.element, LogElement) for side in (self.weight, self.activation))
+
+    @property
     def product_bits(self) -> int:
-        return self.weight.significand + self.activation.significand
+        """Bits of a product's magnitude."""
+        sides = self.weight.significand, self.activation.significand
+        return max(sides) if self.is_logarithmic else sum(sides)
 
     @property
     def is_integer(self) -> bool:
-        return self.weight.element is None and self.activation.element is None
+        return self.weight.is_integer and self.activation.is_integer
+
+    @property
+    def lowest(self) -> int:
+        """Smallest exponent of a product."""
+        return self.weight.lowest + self.activation.lowest
 
     @property
     def exponent_range(self) -> int:
-        """Largest minus smallest exponent of a product."""
-        sides = (self.weight, self.activation)
-        return sum(side.highest - side.lowest for side in sides)
+        """Largest minus smallest exponent of a product; the sum of two fractions may carry."""
+        return self.weight.highest + self.activation.highest + int(self.is_logarithmic) - self.lowest
 
     @property
     def fixed_bits(self) -> int:
@@ -105,7 +145,10 @@ class Mode:
     @property
     def exponent_offset(self) -> int:
         """Exponent of a product's lowest bit at effective exponent 0."""
-        return self.weight.exponent_offset + self.activation.exponent_offset
+        both = self.weight.exponent_offset + self.activation.exponent_offset
+        if self.is_logarithmic:  # one antilogarithm in place of two
+            both += min(self.weight.significand, self.activation.significand) - 1
+        return both
 
     @property
     def block(self) -> int:
@@ -121,8 +164,7 @@ class Mode:
     @property
     def scale_bits(self) -> int:
         """Bits by which the significands of the scales widen a block sum."""
-        scales = [side.scale for side in (self.weight, self.activation) if side.scale is not None]
-        return sum(scale.mantissa_bits + 1 for scale in scales if scale.mantissa_bits)
+        return self.weight.scale_significand + self.activation.scale_significand
 
     @property
     def float_element(self) -> FloatElement | None:
@@ -141,11 +183,16 @@ def resolve_modes(pairs: Sequence[FormatPair], accumulator: str, lanes: int, rat
     for pair, rate in zip(pairs, rates, strict=True):
         resolved = resolve_accumulator(accumulator, *operands(pair))
         mode = Mode(pair, resolved, lanes, rate)
+        blocks = sorted(side.block for side in (mode.weight, mode.activation) if side.block)
+        if blocks and blocks[-1] % blocks[0]:
+            raise InputError(f"{pair}: blocks of {blocks[0]} and of {blocks[-1]} do not fit into each other")
         if resolved.kind == "exact" and mode.fixed_bits > WIDEST_EXACT:
             raise InputError(
                 f"an exact accumulator of {pair} takes {mode.fixed_bits} bits and more, beyond {WIDEST_EXACT}: "
                 "take fp32 or aligned25"
             )
+        if len(pairs) > 1 and mode.is_logarithmic:
+            raise InputError(f"logarithms are added in a unit of one pair: {pair} shares none with other pairs")
         if len(pairs) > 1 and mode.groups > 1:
             raise InputError(
                 f"a unit of several formats sums one block per cycle: {pair} has blocks of {mode.block}, "

@@ -7,7 +7,8 @@ from functools import cache
 from math import frexp
 from typing import NamedTuple
 
-from codesign.formats import FloatElement, FormatPair, get_format
+from codesign.formats import FloatElement, FormatPair, IntElement, get_format
+from codesign.formats.tabulated import LogElement
 
 
 class Stored(NamedTuple):
@@ -30,11 +31,10 @@ class Operand:
 
     significand: int  # width of the multiplier's input in bits, hidden bit included; integers in two's complement
     span: int  # bit positions from the smallest value to the leading bit of the largest
-    exponent: int  # width of the exponent field; 0 for integers
+    exponent: int  # width of the exponent field, or of a logarithm's integer part; 0 for integers
     bits: int  # of a stored element
     shared_bits: int  # of a stored block besides its elements: scale and zero point; 0 without blocks
     block: int  # group size along the contraction; 0 without block scales
-    scale_significand: int  # significand bits of the block scale (1 for a power of two); 0 without blocks
 
     @property
     def is_integer(self) -> bool:
@@ -55,15 +55,19 @@ def operand(name: str) -> Operand:
     form = get_format(name)
     element, scaling = form.element, form.scaling
     block = (scaling.block or 0) if scaling is not None else 0
-    scale_significand = scaling.scale.mantissa_bits + 1 if block and scaling is not None else 0
     if isinstance(element, FloatElement):
         significand, exponent = element.mantissa_bits + 1, element.exponent_bits
-        span = frexp(element.max_value)[1] - frexp(element.smallest)[1] + 1
+        span = frexp(element.max_value)[1] - frexp(element.step)[1] + 1
+    elif isinstance(element, LogElement):
+        significand, exponent = element.significand, element.integer_bits
+        span = significand + (1 << element.integer_bits) - 1
     else:
-        significand, exponent = element.bits + int(form.has_zero_point), 0
-        span = significand
+        significand = (
+            element.bits + int(form.has_zero_point) if isinstance(element, IntElement) else element.significand
+        )
+        exponent, span = 0, significand
     shared = 0 if scaling is None else scaling.shared_bits(element)
-    return Operand(significand, span, exponent, element.bits, shared, block, scale_significand)
+    return Operand(significand, span, exponent, element.bits, shared, block)
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from codesign.errors import InputError
 from codesign.formats import FloatElement, Format, FormatPair, get_format
+from codesign.formats.tabulated import CodebookElement, LogElement
 from codesign.hardware.arithmetic.accumulators import Accumulator, resolve_accumulator
 from codesign.hardware.arithmetic.operands import operands
 
@@ -46,9 +47,14 @@ def required_bits(pair: FormatPair, k: int) -> int:
     Its lowest bit is that of the smallest product: 1 for integers, the product of the smallest subnormals for
     minifloats. Block scales are not included.
     """
-    (low_w, high_w), (low_a, high_a) = _range(get_format(pair.weight)), _range(get_format(pair.activation))
+    weight, activation = get_format(pair.weight), get_format(pair.activation)
+    (low_w, high_w), (low_a, high_a) = _range(weight), _range(activation)
     highest = k * max(high_w * high_a, low_w * low_a)
     lowest = k * min(high_w * low_a, low_w * high_a)
+    if isinstance(weight.element, LogElement) and isinstance(activation.element, LogElement):
+        # one antilogarithm, of the longer fraction, in place of two
+        lost = min(weight.element.significand, activation.element.significand) - 1
+        highest, lowest = k * ((highest // k >> lost) + 1), k * ((lowest // k >> lost) - 1)
     return max(highest.bit_length(), (-lowest - 1).bit_length()) + 1
 
 
@@ -86,8 +92,13 @@ def _range(form: Format) -> tuple[int, int]:
     """Lowest and highest input of the multiplier, in units of the element's smallest step."""
     element = form.element
     if isinstance(element, FloatElement):
-        highest = int(element.max_value / element.smallest)
+        highest = int(element.max_value / element.step)
         return -highest, highest
+    if isinstance(element, LogElement):
+        highest = element.antilogs[-1] << (1 << element.integer_bits) - 1
+        return -highest, highest
+    if isinstance(element, CodebookElement):
+        return element.numbers[0], element.numbers[-1]
     if form.has_zero_point:  # code minus zero point, both anywhere in the range
         span = element.max_code - element.min_code
         return -span, span

@@ -49,9 +49,14 @@ def check_step(mode: Mode, unit: Summing) -> None:
 
     ``auto`` is 32 bits wide for every integer pair; what a layer's sums need is checked where layers are known.
     """
-    products, block = mode.products, mode.block
-    if block and products % block and block % products:
-        fitting = [lanes for lanes in range(1, LONGEST_DOT + 1) if block % lanes == 0 or lanes % block == 0]
+    products = mode.products
+    blocks = [side.block for side in (mode.weight, mode.activation) if side.block]
+    straddled = [block for block in blocks if products % block and block % products]
+    if straddled:
+        block = straddled[0]
+        fitting = [
+            lanes for lanes in range(1, LONGEST_DOT + 1) if all(b % lanes == 0 or lanes % b == 0 for b in blocks)
+        ]
         lower = max(lanes for lanes in fitting if lanes < products)
         higher = min((lanes for lanes in fitting if lanes > products), default=lower)
         raise StepError(
@@ -216,7 +221,7 @@ def _rates(pairs: tuple[FormatPair, ...], accumulator: str, dot: int, fast_float
                 rate *= 2
         if fast_floats and not mode.is_integer:
             rate = _float_rate(mode, plain.values())
-        while rate > 1 and mode.block and dot * rate > mode.block:
+        while rate > 1 and mode.block and mode.block % (dot * rate):
             rate //= 2
         found[pair] = rate
     modes = [Mode(p, m.accumulator, dot, found[p]) for p, m in plain.items()]

@@ -12,6 +12,7 @@ from torch import Tensor
 from codesign.formats import get_format
 from codesign.hardware.arithmetic.modes import Side
 from codesign.hardware.rtl.verify.codes import OperandCodes, stepped
+from codesign.hardware.rtl.verify.twin import decoded
 from codesign.hardware.units.activities import NOISE
 from codesign.hardware.units.coefficients import DATA
 
@@ -66,9 +67,6 @@ def _filled(codes: Array, side: Side) -> Array:
 
 
 def _significand(codes: Array, side: Side) -> Array:
-    """Inputs of the multiplier: integers in two's complement, magnitudes of minifloats with the hidden bit."""
-    if side.element is None:
-        return codes & (1 << side.bits) - 1
-    kept = side.element.mantissa_bits
-    normal = codes >> kept & (1 << side.element.exponent_bits) - 1 > 0
-    return normal.astype(np.int64) << kept | codes & (1 << kept) - 1
+    """Inputs of the multiplier: integers in two's complement, magnitudes of others (with the hidden bit)."""
+    significands = decoded(codes, side)[0]
+    return significands & (1 << side.significand) - 1 if side.is_integer else np.abs(significands)

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from codesign.formats import FloatElement
+from codesign.formats.tabulated import CodebookElement, LogElement
 from codesign.hardware.rtl.emit.expressions import (
     ONE,
     ZERO,
     Expression,
+    Value,
     any_of,
     concatenation,
     joined,
@@ -21,6 +23,7 @@ from codesign.hardware.rtl.emit.expressions import (
     widened,
     zeros,
 )
+from codesign.hardware.rtl.emit.lookup import lookup
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
 POSITIVE, SET = Net("1'b0", 1), Net("1'b1", 1)
@@ -41,17 +44,73 @@ class Number:
 
 
 def decode_float(m: Module, code: Net, element: FloatElement) -> Number:
-    """Significand with hidden bit, and effective exponent max(E, 1), of a minifloat; NaN and infinity not special."""
+    """Significand with hidden bit, and effective exponent max(E, 1), of a minifloat; NaN and infinity not special.
+
+    Without mantissa bits the significand is the hidden bit; an unsigned power of two has none, and no zero.
+    """
     mantissa, exponent = element.mantissa_bits, element.exponent_bits
     m.uses("detect", exponent + 1)
     field = m.wire(exponent, code.part(mantissa + exponent - 1, mantissa), "field")
-    if mantissa == 0:  # E8M0: a power of two, no hidden zero
+    if not element.has_zero:
         return Number(POSITIVE, SET, field)
     normal = m.wire(1, field.any(), "normal")
-    significand = m.wire(mantissa + 1, joined(normal, code.part(mantissa - 1, 0)), "sig")
+    fraction: list[Value] = [code.part(mantissa - 1, 0)] if mantissa else []
+    if not element.subnormals:
+        m.uses("partial_product", mantissa)
+        fraction = [(fraction[0] & replicated(mantissa, normal)).grouped()]
+    significand = m.wire(mantissa + 1, joined(normal, *fraction), "sig")
     effective = m.wire(exponent, field | joined(zeros(exponent - 1), ~normal) if exponent > 1 else ONE, "exp")
     sign = code.bit(mantissa + exponent) if element.signed else ZERO
     return Number(m.wire(1, sign, "sign"), significand, effective)
+
+
+def decode_logarithm(m: Module, code: Net, element: LogElement) -> Number:
+    """The antilogarithm of the fraction, and the integer part as exponent; a significand of 0 for zero."""
+    low, bits = element.fraction_bits, element.bits
+    m.uses("detect", bits - 1)
+    present = m.wire(1, code.part(bits - 2, 0).any(), "present")
+    fraction = m.wire(low, code.part(low - 1, 0), "fraction")
+    significand = antilogarithm(m, fraction, element, present)
+    exponent = m.wire(bits - 1 - low, code.part(bits - 2, low), "exp")
+    return Number(m.wire(1, code.bit(bits - 1), "sign"), significand, exponent)
+
+
+def antilogarithm(m: Module, fraction: Net, element: LogElement, present: Net) -> Net:
+    """The significand of a fraction of as many bits as the element's; 0 unless `present`."""
+    width = element.significand
+    found = lookup(m, fraction, element.antilogs, width)
+    m.uses("partial_product", width)
+    return m.wire(width, found & replicated(width, present), "sig")
+
+
+def multiply_logarithms(m: Module, codes: tuple[Net, Net], elements: tuple[LogElement, LogElement]) -> Number:
+    """The product of two logarithmic numbers: the antilogarithm of the sum."""
+    wider = max(elements, key=lambda element: element.fraction_bits)
+    low = wider.fraction_bits
+    parts, present = [], []
+    for code, element in zip(codes, elements, strict=True):
+        logarithm = code.part(element.bits - 2, 0)
+        missing = low - element.fraction_bits
+        width = element.bits - 1 + missing
+        parts.append(m.wire(width, joined(logarithm, zeros(missing)) if missing else logarithm, "log"))
+        m.uses("detect", element.bits - 1)
+        present.append(m.wire(1, logarithm.any(), "present"))
+    total = max(part.width for part in parts) + 1
+    m.uses("carry_propagate", total - 1)
+    m.uses("detect", 1)
+    added = m.wire(total, parts[0] + parts[1], "log_sum")
+    both = m.wire(1, present[0] & present[1], "present")
+    significand = antilogarithm(m, m.wire(low, added.part(low - 1, 0), "fraction"), wider, both)
+    exponent = m.wire(total - low, added.part(total - 1, low), "exp")
+    sign = codes[0].bit(elements[0].bits - 1) ^ codes[1].bit(elements[1].bits - 1)
+    return Number(m.wire(1, sign, "sign"), significand, exponent)
+
+
+def decode_codebook(m: Module, code: Net, element: CodebookElement) -> Number:
+    """Sign and magnitude of a codebook's number, as wide as its two's complement."""
+    width = element.significand
+    magnitude = lookup(m, code, [abs(number) for number in element.by_code], width)
+    return Number(lookup(m, code, [int(number < 0) for number in element.by_code], 1), magnitude, None)
 
 
 def decode_integer(m: Module, code: Net) -> Number:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import methodcaller
 
+from codesign.formats import FloatElement, IntElement
+from codesign.formats.tabulated import CodebookElement, LogElement
 from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
@@ -22,6 +24,7 @@ from codesign.hardware.rtl.emit.expressions import (
     widened,
     zeros,
 )
+from codesign.hardware.rtl.emit.lookup import lookup
 from codesign.hardware.rtl.emit.pipeline import Pipeline
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
@@ -40,7 +43,7 @@ class Term:
         """Exponent of the sum's lowest bit: at exponent 0 (aligned), or absolute (fixed point, integers)."""
         if mode.is_aligned or mode.is_direct:
             return mode.exponent_offset - (self.field - mode.product_bits)
-        return mode.exponent_offset + mode.weight.lowest + mode.activation.lowest
+        return mode.exponent_offset + mode.lowest
 
 
 def tree_bits(modes: Sequence[Mode], accumulator: int, sum_bits: int) -> int:
@@ -66,7 +69,11 @@ class Lanes:
         self.count = modes[0].lanes
 
     def terms(self, w: Net, a: Net) -> Term:
-        if all(mode.accumulator.kind == "integer" for mode in self.modes):
+        integers = all(mode.accumulator.kind == "integer" for mode in self.modes)
+        # bricks take bits of the ports, not what is looked up
+        sides = [side.element for mode in self.modes for side in (mode.weight, mode.activation)]
+        looked_up = any(isinstance(element, CodebookElement) for element in sides)
+        if integers and (self.mode is None or not looked_up):
             return self.integer_terms(w, a)
         return self.general_terms(w, a)
 
@@ -74,6 +81,14 @@ class Lanes:
         return self.m.wire(side.bits, port.part((index + 1) * side.bits - 1, index * side.bits), "code")
 
     # -- integers in two's complement ---------------------------------------------------------------
+
+    def integer(self, port: Net, side: Side, index: int) -> Net:
+        """An operand in two's complement; a codebook's number is looked up."""
+        code = self.code(port, side, index)
+        if not isinstance(side.element, CodebookElement):
+            return code
+        mask = (1 << side.significand) - 1
+        return lookup(self.m, code, [number & mask for number in side.element.by_code], side.significand)
 
     def integer_terms(self, w: Net, a: Net) -> Term:
         """Partial products are added in the tree directly; several modes share sub-multipliers (bricks)."""
@@ -83,7 +98,7 @@ class Lanes:
         if self.mode is None:
             only = self.modes[0]
             for lane in range(self.count):
-                x, y = self.code(w, only.weight, lane), self.code(a, only.activation, lane)
+                x, y = self.integer(w, only.weight, lane), self.integer(a, only.activation, lane)
                 rows.append(methodcaller("product", x, y, True, True))
         else:
             floating = any(mode.float_element for mode in self.modes)
@@ -145,6 +160,8 @@ class Lanes:
         """The products of one lane, as many as its fastest mode computes on the shared multiplier."""
         m = self.m
         m.comment(f"lane {lane}")
+        if self.modes[0].is_logarithmic:
+            return [self.logarithmic(w, a, lane)]
         widths = [max(getattr(mode, side).significand for mode in self.modes) for side in ("weight", "activation")]
         count = max(1 if mode.is_integer else mode.rate for mode in self.modes)
         xs, x = self.operands(w, "weight", lane, widths[0], count)
@@ -156,6 +173,17 @@ class Lanes:
             sign = m.wire(1, xs[k].sign ^ ys[k].sign, "sign")
             slots.append(Slot(sign, self.slot_product(product, k, users), self.exponent_sum(xs[k], ys[k]), users))
         return slots
+
+    def logarithmic(self, w: Net, a: Net, lane: int) -> Slot:
+        """The product of two logarithmic numbers, in a unit of one mode."""
+        mode = self.modes[0]
+        first, second = mode.weight.element, mode.activation.element
+        assert isinstance(first, LogElement)
+        assert isinstance(second, LogElement)
+        codes = self.code(w, mode.weight, lane), self.code(a, mode.activation, lane)
+        found = blocks.multiply_logarithms(self.m, codes, (first, second))
+        assert found.exponent is not None
+        return Slot(found.sign, found.significand, found.exponent, (mode,))
 
     def operands(self, port: Net, side: str, lane: int, width: int, count: int) -> tuple[list[Number], Net]:
         """Sign and exponent of each slot, and the operand of the lane's multiplier, selected by mode.
@@ -195,6 +223,11 @@ class Lanes:
 
     def product(self, x: Net, y: Net) -> Net:
         """The product of two magnitudes; in modes of several slots only of the parts that belong to one slot."""
+        if min(x.width, y.width) == 1:  # powers of two: nothing is added
+            one, other = (x, y) if x.width == 1 else (y, x)
+            self.m.uses("partial_product", other.width)
+            chosen = (other & replicated(other.width, one)).grouped()
+            return replace(self.m.wire(other.width + 1, joined(ZERO, chosen), "product"), constant_bits=1)
         rows = Rows(self.m, x.width + y.width)
         if all(mode.rate == 1 or mode.is_integer for mode in self.modes):
             rows.product(x, y, False, False)
@@ -262,11 +295,15 @@ class Lanes:
 
     def decoded(self, port: Net, side: Side, index: int) -> Number:
         code = self.code(port, side, index)
-        return (
-            blocks.decode_integer(self.m, code)
-            if side.element is None
-            else blocks.decode_float(self.m, code, side.element)
-        )
+        match side.element:
+            case FloatElement():
+                return blocks.decode_float(self.m, code, side.element)
+            case LogElement():
+                return blocks.decode_logarithm(self.m, code, side.element)
+            case CodebookElement():
+                return blocks.decode_codebook(self.m, code, side.element)
+            case IntElement():
+                return blocks.decode_integer(self.m, code)
 
     def exponent_sum(self, x: Number, y: Number) -> Net:
         found = [n.exponent for n in (x, y) if n.exponent is not None]
@@ -310,7 +347,7 @@ class Lanes:
         if mode.is_direct:
             return self.modulo(exponent, width)
         # lowest exponent at the bottom of the field
-        return constant(mode.weight.lowest + mode.activation.lowest + field - mode.product_bits, width)
+        return constant(mode.lowest + field - mode.product_bits, width)
 
     @staticmethod
     def distance(mode: Mode, field: int) -> int:
@@ -338,10 +375,8 @@ class Lanes:
         active = self.m.in_modes(self.mode, [each is mode for each in self.modes])
         found = []
         for index in range(mode.products):
-            x, y = (
-                self.m.wire(side.bits, self.code(port, side, index) & replicated(side.bits, active), "fast")
-                for port, side in ((w, mode.weight), (a, mode.activation))
-            )
+            operands = self.integer(w, mode.weight, index), self.integer(a, mode.activation, index)
+            x, y = (self.m.wire(net.width, net & replicated(net.width, active), "fast") for net in operands)
             rows = Rows(self.m, mode.product_bits)
             rows.product(x, y, True, True)
             found.append(add(self.m, rows, "product"))

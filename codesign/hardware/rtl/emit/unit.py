@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from codesign.formats import FloatElement, FormatPair
+from codesign.formats import FloatElement, FormatPair, IntElement
 from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Mode, resolve_modes
 from codesign.hardware.rtl.emit import blocks
-from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
+from codesign.hardware.rtl.emit.blocks import POSITIVE, Number, ceil_log2
 from codesign.hardware.rtl.emit.compress import Rows, add, compress
 from codesign.hardware.rtl.emit.expressions import Expression, Value, constant, replicated, widened, zeros
 from codesign.hardware.rtl.emit.floating import Summand, accumulate
@@ -279,14 +279,13 @@ class _Datapath:
             if port + "0" not in self.pipe.controls:
                 continue
             numbers = [self.scale_number(mode, side, port, group) for mode in self.modes]
-            bits = max(n.exponent.width for n in numbers if n is not None and n.exponent is not None)
-            code = m.select(
-                self.mode,
-                [widened(n.exponent, n.exponent.width, bits) if n and n.exponent else zeros(bits) for n in numbers],
-                bits,
-            )
-            addends.append(m.wire(bits, code, "scale_exp"))
-            most += (1 << bits) - 1
+            bits = max((n.exponent.width for n in numbers if n is not None and n.exponent is not None), default=0)
+            if bits:
+                choices = [
+                    widened(n.exponent, n.exponent.width, bits) if n and n.exponent else zeros(bits) for n in numbers
+                ]
+                addends.append(m.wire(bits, m.select(self.mode, choices, bits), "scale_exp"))
+                most += (1 << bits) - 1
             width = max(n.significand.width for n in numbers if n is not None)
             if width > 1:
                 choices = [
@@ -311,17 +310,15 @@ class _Datapath:
         index = group * mode.block // operand.block if mode.products > operand.block else 0
         width = operand.scale.bits
         code = self.m.wire(width, self.pipe.controls[port + "0"].part((index + 1) * width - 1, index * width), "scale")
+        if isinstance(operand.scale, IntElement):
+            return Number(POSITIVE, code, None)
         if operand.scale.signed:  # scales are positive
             self.m.ignore(code.bit(width - 1))
         return blocks.decode_float(self.m, code, operand.scale)
 
     def lowest_weight(self, mode: Mode, terms: Term) -> int:
         """Exponent of the sum's lowest bit when all exponent nets are 0."""
-        weight = terms.offset(mode)
-        for side in (mode.weight, mode.activation):
-            if side.scale is not None:
-                weight += -side.scale.bias - side.scale.mantissa_bits
-        return weight
+        return terms.offset(mode) + mode.weight.scale_offset + mode.activation.scale_offset
 
     def grouped(self, signs: list[Net], magnitudes: list[Net], exponents: list[Net]) -> tuple[Net, Net, Net, int]:
         """Second aligned sum, over the groups of a step: (sign, magnitude, exponent, decrease of its origin)."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codesign.formats import FloatElement, Format, get_format
+from codesign.formats import Format, IntElement, get_format
 from codesign.formats.format import Amax, Quantized
 from codesign.hardware.rtl.verify.twin import Array, Floats
 
@@ -70,7 +70,7 @@ def _codes(q: Quantized) -> Array:
     codes = q.codes.long()
     if q.zero_points is not None:
         codes = codes - _per_element(q, q.zero_points.long())
-    elif isinstance(q.format.element, FloatElement):
+    elif not isinstance(q.format.element, IntElement):
         codes = codes & (1 << q.format.element.bits) - 1
     return codes.numpy()
 

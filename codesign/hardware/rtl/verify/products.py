@@ -5,8 +5,13 @@
   leave its 53 (24) bits. Bounds are taken from the operands themselves. One that saturates is such a product, too,
   while no sum can leave its width.
 - A floating-point accumulator rounds after every step: `sums` goes through the steps in the unit's order.
+<<<<<<< HEAD
 - What neither can hold (fixed-point sums beyond 53 bits, or that may saturate), and everything where numba is not
   installed, is left to the twin itself.
+=======
+- What neither can hold (fixed-point sums beyond 53 bits, products that are sums of logarithms), and everything where
+  numba is not installed, is left to the twin itself.
+>>>>>>> 5194da0 (One grammar names every format: any float, logarithms, codebooks, blocks and scales of any type, down to the RTL)
 """
 
 from __future__ import annotations
@@ -17,8 +22,9 @@ from types import ModuleType
 
 import numpy as np
 
+from codesign.formats import IntElement
 from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Side
-from codesign.hardware.rtl.verify.twin import Array, Floats, Twin, decode
+from codesign.hardware.rtl.verify.twin import Array, Floats, Twin, decode_scale, decoded
 
 _COLUMNS = 128  # of a block, whose temporaries stay in the first cache
 _EXACT_DOUBLE, _EXACT_SINGLE = 1 << 53, 1 << 24
@@ -57,9 +63,10 @@ class Products:
         bits it is the nearest.
         """
         if self.mode.fixed_accumulator:
-            found = self._fixed(weight, activation)
+            found = None if self.mode.is_logarithmic else self._fixed(weight, activation)
         else:
-            found = None if self.twin.wide or _compiled() is None else self._floating(weight, activation)
+            left = self.twin.wide or self.mode.is_logarithmic or _compiled() is None
+            found = None if left else self._floating(weight, activation)
         return self.by_twin(weight, activation) if found is None else found
 
     def by_twin(self, weight: Codes, activation: Codes) -> Floats:
@@ -140,8 +147,7 @@ class Products:
         elif mode.is_direct:
             base = mode.exponent_offset
         for side in (mode.weight, mode.activation):
-            if side.scale is not None:
-                base -= side.scale.bias + side.scale.mantissa_bits
+            base += side.scale_offset
         group_place, group_drop = _shifts(GROUP_WINDOW, twin.group_bits)
         element = mode.float_element
         assert element is not None
@@ -163,7 +169,7 @@ class Products:
         """
         codes = _padded(operand.codes, self.mode.products)
         if self.mode.is_aligned or self.mode.is_direct:
-            if side.element is None:
+            if isinstance(side.element, IntElement):
                 return np.ascontiguousarray(codes, kind), np.zeros(codes.shape, kind)
             if side.element.bits > _TABLED_BITS:
                 found = decode(codes, side.element)
@@ -183,7 +189,7 @@ class Products:
         place = np.arange(k // lanes) * lanes // side.block
         missing = int(place[-1]) + 1 - operand.scale_codes.shape[2]
         codes = np.pad(operand.scale_codes, [(0, 0), (0, 0), (0, max(0, missing))])[:, :, place]
-        significands, exponents = decode(codes, side.scale)
+        significands, exponents = decode_scale(codes, side.scale)
         return np.ascontiguousarray(significands), np.ascontiguousarray(exponents)
 
 
@@ -205,7 +211,7 @@ def _padded(x: Array, multiple: int) -> Array:
 
 def _whole(codes: Array, side: Side) -> Array:
     """Codes as whole numbers, in units of the smallest step of the element."""
-    if side.element is None:
+    if isinstance(side.element, IntElement):
         return codes
     significands, exponents = _table(side)
     values: Array = significands << (exponents - side.lowest)
@@ -214,9 +220,9 @@ def _whole(codes: Array, side: Side) -> Array:
 
 @cache
 def _table(side: Side) -> tuple[Array, Array]:
-    """(significand, exponent) of every bit pattern of a minifloat."""
-    assert side.element is not None
-    return decode(np.arange(1 << side.element.bits), side.element)
+    """(significand, exponent) of every bit pattern of an element other than integers."""
+    significands, exponents = decoded(np.arange(1 << side.element.bits), side)
+    return significands, np.broadcast_to(exponents, significands.shape)
 
 
 @cache

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from codesign.formats import FloatElement, FormatPair
+from codesign.formats import FloatElement, FormatPair, IntElement
+from codesign.formats.scaling import ScaleElement
+from codesign.formats.tabulated import CodebookElement, LogElement
 from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Side, resolve_modes
 
 Array = npt.NDArray[Any]  # int64, or Python integers (dtype object) if wider
@@ -101,7 +103,7 @@ class Twin:
     def lowest_weight(self) -> int:
         """Exponent of the lowest bit of a fixed-point or integer accumulator."""
         mode = self.mode
-        return mode.exponent_offset + mode.weight.lowest + mode.activation.lowest
+        return mode.exponent_offset + mode.lowest
 
     def sums(
         self, weight: Array, activation: Array, weight_scale: Array | None = None, activation_scale: Array | None = None
@@ -124,9 +126,13 @@ class Twin:
         self, weight: Array, activation: Array, weight_scale: Array | None, activation_scale: Array | None
     ) -> Terms:
         mode = self.mode
-        w_sig, w_exp = _decode(weight, mode.weight, self.wide)
-        a_sig, a_exp = _decode(activation, mode.activation, self.wide)
-        product, exponent = w_sig * a_sig, w_exp + a_exp
+        first, second = mode.weight.element, mode.activation.element
+        if isinstance(first, LogElement) and isinstance(second, LogElement):
+            product, exponent = _products_of_logarithms(weight, activation, first, second, self.wide)
+        else:
+            w_sig, w_exp = decoded(weight, mode.weight, self.wide)
+            a_sig, a_exp = decoded(activation, mode.activation, self.wide)
+            product, exponent = w_sig * a_sig, w_exp + a_exp
         steps, batch = product.shape[0], product.shape[2:]
         shape = (steps, mode.groups, mode.products // mode.groups, *batch)
         product, exponent = product.reshape(shape), np.broadcast_to(exponent, product.shape).reshape(shape)
@@ -159,7 +165,7 @@ class Twin:
             return Terms(product[:, :, 0], exponent[:, :, 0] + offset)
         if mode.is_aligned:
             return self._aligned(product, exponent + offset, mode.product_bits, mode.accumulator.window, axis=2)
-        lowest = mode.weight.lowest + mode.activation.lowest
+        lowest = mode.lowest
         total = (product << (exponent - lowest)).sum(axis=2)
         return Terms(total, np.full(total.shape, lowest + offset, np.int64))
 
@@ -181,9 +187,9 @@ class Twin:
                 continue
             assert codes is not None, "a block format needs its scales"
             codes = np.repeat(codes, self.mode.groups // codes.shape[1], axis=1)
-            sig, exp = decode(codes, side.scale, self.wide)
+            sig, exp = decode_scale(codes, side.scale, self.wide)
             significand = significand * sig
-            exponent = exponent + exp - side.scale.bias - side.scale.mantissa_bits
+            exponent = exponent + exp + side.scale_offset
         return Terms(significand, np.broadcast_to(exponent, significand.shape))
 
     def _decoded(self, accumulator: Array) -> Array:
@@ -201,11 +207,43 @@ class Twin:
         return np.asarray(held).astype(native).view(unsigned).astype(np.int64)
 
 
-def _decode(codes: Array, side: Side, wide: bool) -> tuple[Array, Array]:
+def decoded(codes: Array, side: Side, wide: bool = False) -> tuple[Array, Array]:
     """(signed significand, effective exponent) of codes."""
-    if side.element is None:
-        return _sized(codes, wide), np.zeros((1,) * codes.ndim, np.int64)
-    return decode(codes, side.element, wide)
+    match side.element:
+        case FloatElement():
+            return decode(codes, side.element, wide)
+        case LogElement():
+            low, count = side.element.fraction_bits, 1 << side.element.bits - 1
+            codes = np.asarray(codes).astype(np.int64)
+            table = np.tile(np.array(side.element.antilogs), count >> low)
+            table[0] = 0
+            significand = table[codes & count - 1]
+            return _sized(np.where(codes & count, -significand, significand), wide), (codes & count - 1) >> low
+        case CodebookElement():
+            codes = np.array(side.element.by_code)[np.asarray(codes).astype(np.int64)]
+    return _sized(codes, wide), np.zeros((1,) * codes.ndim, np.int64)
+
+
+def _products_of_logarithms(
+    weight: Array, activation: Array, first: LogElement, second: LogElement, wide: bool
+) -> tuple[Array, Array]:
+    """(signed antilogarithm of the sum, its integer part): the antilogarithm is that of the longer fraction."""
+    wider = max(first, second, key=lambda element: element.fraction_bits)
+    total: Array = np.zeros((), np.int64)
+    sign: Array = np.ones((), np.int64)
+    for codes, element in ((weight, first), (activation, second)):
+        codes, half = np.asarray(codes).astype(np.int64), 1 << element.bits - 1
+        total = total + ((codes & half - 1) << wider.fraction_bits - element.fraction_bits)
+        sign = sign * np.where(codes & half - 1 == 0, 0, np.where(codes & half, -1, 1))
+    significand = np.array(wider.antilogs)[total & len(wider.antilogs) - 1]
+    return _sized(sign * significand, wide), total >> wider.fraction_bits
+
+
+def decode_scale(codes: Array, scale: ScaleElement, wide: bool = False) -> tuple[Array, Array]:
+    """(significand, effective exponent) of bit patterns of block scales."""
+    if isinstance(scale, IntElement):
+        return _sized(np.asarray(codes), wide), np.zeros_like(codes, dtype=np.int64)
+    return decode(codes, scale, wide)
 
 
 def decode(codes: Array, element: FloatElement, wide: bool = False) -> tuple[Array, Array]:
@@ -213,9 +251,11 @@ def decode(codes: Array, element: FloatElement, wide: bool = False) -> tuple[Arr
     mantissa = element.mantissa_bits
     codes = np.asarray(codes).astype(np.int64)
     field = codes >> mantissa & (1 << element.exponent_bits) - 1
-    if mantissa == 0:
+    if not element.has_zero:
         return _sized(np.ones_like(codes), wide), field
     significand = (codes & (1 << mantissa) - 1) + ((field > 0).astype(np.int64) << mantissa)
+    if not element.subnormals:
+        significand = np.where(field > 0, significand, 0)
     if element.signed:
         significand = np.where(codes >> (element.bits - 1) & 1, -significand, significand)
     return _sized(significand, wide), np.maximum(field, 1)

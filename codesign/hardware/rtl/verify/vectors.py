@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from codesign.formats import FloatElement
+from codesign.formats import IntElement
+from codesign.formats.tabulated import LogElement
 from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.rtl.verify.twin import Twin
@@ -122,7 +123,7 @@ def _split(order: Array, mode: Mode) -> Array:
 
 
 def _signed(codes: Array, side: Side) -> Array:
-    if side.element is not None:
+    if not isinstance(side.element, IntElement):
         return codes
     half = 1 << (side.bits - 1)
     return (codes + half) % (1 << side.bits) - half
@@ -131,9 +132,9 @@ def _signed(codes: Array, side: Side) -> Array:
 def _extremes(side: Side) -> list[int]:
     """Bit patterns of the largest and smallest magnitudes and their neighbours, of both signs."""
     half = 1 << (side.bits - 1)
-    if side.element is None:
+    if side.is_integer:
         return [0, 1, half - 1, half, half + 1, 2 * half - 1]
-    one = 1 << side.element.mantissa_bits
+    one = 1 << (side.element.fraction_bits if isinstance(side.element, LogElement) else side.significand - 1)
     return [0, 1, one - 1, one, half - 1, half - one, half, half + 1, half + one, 2 * half - 1]
 
 
@@ -152,8 +153,10 @@ def _scales(mode: Mode, side: Side, steps: int, rng: np.random.Generator) -> Arr
     """Scale codes: mostly around 1, a fifth over the whole range with its ends."""
     if side.scale is None:
         return None
-    element: FloatElement = side.scale
+    element = side.scale
     groups = max(1, mode.products // side.block)
+    if isinstance(element, IntElement):
+        return rng.integers(0, element.max_code + 1, (steps, groups))
     # a quantizer never produces sign and NaN codes
     most = (1 << (element.exponent_bits + element.mantissa_bits)) - (2 if element.specials == "nan" else 1)
     middle = element.bias << element.mantissa_bits
