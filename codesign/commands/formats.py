@@ -14,7 +14,7 @@ from codesign.commands.output import print_json, print_table
 from codesign.commands.progress import WAIT_S, StageProgress
 from codesign.errors import InputError
 from codesign.files import check_target, csv_text, write_target
-from codesign.formats import FloatElement, Format, FormatPair, format_names, get_format, sqnr_db
+from codesign.formats import Format, FormatPair, format_names, get_format, sqnr_db
 from codesign.hardware import MacUnit
 from codesign.models import load_task
 from codesign.report.format_plot import check_plot, write_format_plot
@@ -110,7 +110,7 @@ def row(fmt: Format, tensors: dict[str, Tensor], dot: int) -> FormatRow:
         "format": fmt.name,
         "bits_per_element": fmt.bits_per_element,
         "max_value": fmt.max_value,
-        "min_positive": element.smallest if isinstance(element, FloatElement) else element.step,
+        "min_positive": element.smallest,
         # weights: one scale per output channel or block; activations: per tensor, token or block, as in a network;
         # products: the sum of both relative errors, to first order
         "sqnr_db": {kind: None if math.isinf(value) else value for kind, value in (sqnr | {"products": both}).items()},

@@ -107,7 +107,7 @@ def test_the_codes_of_fp32_are_too_many_to_enumerate() -> None:
         element_of("fp32").codes()
 
 
-def test_a_float_of_more_than_eight_bits_that_torch_does_not_have_is_refused() -> None:
-    """Its bit patterns would be cut to a byte."""
-    with pytest.raises(ValueError, match="more than 8 bits"):
-        FloatElement(6, 5, 31, "ieee")
+def test_a_float_of_more_than_sixteen_bits_that_torch_does_not_have_is_refused() -> None:
+    """Its bit patterns would be cut to two bytes."""
+    with pytest.raises(ValueError, match="more than 16 bits"):
+        FloatElement(6, 11, 31, "ieee")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from codesign.formats import get_format
+from codesign.formats import FloatElement, get_format
 from codesign.hardware.arithmetic.modes import Side
 from codesign.hardware.rtl.verify.codes import OperandCodes, stepped
 from codesign.hardware.rtl.verify.twin import decoded
@@ -60,7 +60,7 @@ def measured_bits(name: str, side: str, activity: str) -> tuple[float, float]:
 
 def _filled(codes: Array, side: Side) -> Array:
     """Codes with random bits for those that OPERANDS does not hold."""
-    missing = 0 if side.element is None else side.element.mantissa_bits - _MANTISSA
+    missing = side.element.mantissa_bits - _MANTISSA if isinstance(side.element, FloatElement) else 0
     if missing <= 0:
         return codes
     return codes | np.random.default_rng(0).integers(0, 1 << missing, codes.shape)

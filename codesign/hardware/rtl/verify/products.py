@@ -5,13 +5,8 @@
   leave its 53 (24) bits. Bounds are taken from the operands themselves. One that saturates is such a product, too,
   while no sum can leave its width.
 - A floating-point accumulator rounds after every step: `sums` goes through the steps in the unit's order.
-<<<<<<< HEAD
-- What neither can hold (fixed-point sums beyond 53 bits, or that may saturate), and everything where numba is not
-  installed, is left to the twin itself.
-=======
-- What neither can hold (fixed-point sums beyond 53 bits, products that are sums of logarithms), and everything where
-  numba is not installed, is left to the twin itself.
->>>>>>> 5194da0 (One grammar names every format: any float, logarithms, codebooks, blocks and scales of any type, down to the RTL)
+- What neither can hold (fixed-point sums beyond 53 bits, or that may saturate, products that are sums of logarithms),
+  and everything where numba is not installed, is left to the twin itself.
 """
 
 from __future__ import annotations
@@ -172,7 +167,7 @@ class Products:
             if isinstance(side.element, IntElement):
                 return np.ascontiguousarray(codes, kind), np.zeros(codes.shape, kind)
             if side.element.bits > _TABLED_BITS:
-                found = decode(codes, side.element)
+                found = decoded(codes, side)
                 return np.ascontiguousarray(found[0], kind), np.ascontiguousarray(found[1], kind)
             significands, exponents = _table(side)
             at = codes.astype(np.intp)
