@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from codesign.quality import Evaluator
 from codesign.quality.ranges import RangeRule
 from codesign.search.space.loading import load_written
 from codesign.search.space.written import SpaceFile, TaskSpec
-from codesign.search.study.claim import space_folder
+from codesign.search.study.claim import claimed, space_folder
 from codesign.yamlio import load_yaml
 
 
@@ -30,6 +31,7 @@ class ChosenDesign:
     ranges: dict[str, RangeRule]  # task -> rule that clipped its activations when it was measured
     hardware: bool  # whether the study's space has hardware
     base: Path  # from which the tasks' files are named
+    measured: Mapping[str, Mapping[str, str]]  # task -> its `Task.facts` at the search; empty for older studies
 
     @property
     def id(self) -> str:
@@ -37,8 +39,19 @@ class ChosenDesign:
         return self.design.id
 
     def load(self, name: str) -> Task:
-        """A task, with the data that it was measured on."""
-        return load_written(self.specs[name], name, self.base)
+        """A task, with the data that it was measured on.
+
+        Raises InputError if it is not the one that the study measured: a design is of its network, and of no other.
+        """
+        task = load_written(self.specs[name], name, self.base)
+        before, now = self.measured.get(name, {}), task.facts()
+        if before.get("fingerprint", now["fingerprint"]) != now["fingerprint"]:
+            other = [key for key in ("data", "metric", "seed") if before.get(key, now[key]) != now[key]]
+            raise InputError(
+                f"{self.folder}: '{name}' has other {' and '.join(other) or 'weights'} than when it was measured; a "
+                "function that makes a network gives the same each time (torch.manual_seed, or weights from a file)"
+            )
+        return task
 
     def origin(self, name: str) -> Origin:
         """Where a network comes from."""
@@ -75,4 +88,6 @@ def read_design(folder: Path, design_id: str) -> ChosenDesign:
         task: front.tasks[task].ranges if task in front.tasks else written[task].ranges for task in design.assignments
     }
     specs = {task: written[task] for task in design.assignments}
-    return ChosenDesign(design, front.study, folder, specs, ranges, front.hardware_given, space_folder(folder))
+    measured = claimed(folder).get("space", {}).get("networks", {})
+    base = space_folder(folder)
+    return ChosenDesign(design, front.study, folder, specs, ranges, front.hardware_given, base, measured)
