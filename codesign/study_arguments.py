@@ -10,9 +10,14 @@ from codesign.parsers import OWN_FILES, add_command
 
 
 def report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign report reports/studies/phone"
+    example = "codesign report reports/studies/phone || codesign report --nights reports/studies/nightly"
     p = add_command(commands, "report", "write report.html and report.md of a study again", example)
     p.add_argument("study", type=Path, metavar="DIR", help="study folder")
+    nights = (
+        "write nights.html in place of the report: an index over all runs of the study in DIR, or over the studies in "
+        "its subfolders, with the trend of the hypervolume and a page for each diff"
+    )
+    p.add_argument("--nights", action="store_true", help=nights)
 
 
 def diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,6 +29,7 @@ def diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     new = "folder of the new study; without it, OLD is compared with its own last earlier run"
     p.add_argument("new", type=Path, nargs="?", metavar="NEW", help=new)
     p.add_argument("-o", "--out", type=Path, metavar="FILE", help="also write the comparison to this Markdown file")
+    p.add_argument("--html", type=Path, metavar="FILE", help="also write the comparison to this page")
 
 
 def export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -11,10 +11,12 @@ from codesign.designs.folder import EARLIER
 from codesign.errors import InputError
 from codesign.files import check_target, write_target
 from codesign.report.diff import as_markdown, compare
+from codesign.report.diff_page import diff_page
 
 
 def run(arguments: argparse.Namespace) -> int:
     check_target(arguments.out, "--out")
+    check_target(arguments.html, "--html")
     old, new = arguments.old, arguments.new
     if new is None:
         old, new = _before(old), old
@@ -22,6 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     text = as_markdown(found)
     if arguments.out:
         write_target(arguments.out, text, "--out")
+    if arguments.html:
+        write_target(arguments.html, diff_page(found), "--html")
     if arguments.json:
         print_json(found.to_dict())
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -84,10 +84,10 @@ def compare(old: Path, new: Path) -> Difference:
         InputError: a folder holds no study, or the studies differ in their objectives, or in the metric, unit, scale,
             ranges or data of a network's quality.
     """
-    before, after = (_told_apart(load_study(folder)) for folder in (old, new))
-    _comparable(before, after)
+    before, after = (told_apart(load_study(folder)) for folder in (old, new))
+    check_comparable(before, after)
     reference = np.maximum(before.front.reference_point, after.front.reference_point)
-    points = [_points(files.front) for files in (before, after)]
+    points = [points_of(files.front) for files in (before, after)]
     volumes = hypervolume(points[0], reference), hypervolume(points[1], reference)
     scale = max(volumes[0], 1e-300)
     drawn = _drawn_changes(before, after, reference) / scale
@@ -123,7 +123,7 @@ def compare(old: Path, new: Path) -> Difference:
     )
 
 
-def _told_apart(files: Study) -> Study:
+def told_apart(files: Study) -> Study:
     """The study with only the designs that are better than every cheaper one by more than noise."""
     designs = tuple(design for design in files.front if design.told_apart)
     return replace(files, front=files.front.model_copy(update={"designs": designs}))
@@ -133,7 +133,7 @@ def _objectives(files: Study) -> list[str]:
     return [o.name for o in files.front.objectives]
 
 
-def _comparable(old: Study, new: Study) -> None:
+def check_comparable(old: Study, new: Study) -> None:
     """Raise InputError if objectives or qualities of the two studies are defined differently."""
     if _objectives(old) != _objectives(new):
         lists = [", ".join(_objectives(files)) for files in (old, new)]
@@ -180,7 +180,7 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _points(designs: Iterable[Design]) -> np.ndarray:
+def points_of(designs: Iterable[Design]) -> np.ndarray:
     return np.array([list(design.objectives.values()) for design in designs], dtype=np.float64)
 
 
@@ -189,13 +189,22 @@ def _dominated(point: np.ndarray, by: np.ndarray) -> bool:
 
 
 def _drawn_changes(old: Study, new: Study, reference: np.ndarray) -> np.ndarray:
-    """Differences of hypervolume [DRAWS], with all qualities drawn from normal distributions with their intervals."""
+    """Differences of hypervolume [DRAWS]."""
+    volumes = drawn_volumes([old, new], reference)
+    return np.asarray(volumes[1] - volumes[0])
+
+
+def drawn_volumes(studies: Sequence[Study], reference: np.ndarray) -> list[np.ndarray]:
+    """Hypervolumes of each study [DRAWS], with all qualities drawn from normal distributions with their intervals.
+
+    A network in the same formats takes the same draw in every study.
+    """
     rng = np.random.default_rng(0)
     draws: dict[str, np.ndarray] = {}
     volumes = []
-    for files in (old, new):
-        points = np.repeat(_points(files.front)[None], DRAWS, axis=0)
-        for column, name in enumerate(_objectives(files)):
+    for files in studies:
+        points = np.repeat(points_of(files.front)[None], DRAWS, axis=0)
+        for column, name in enumerate(files.front.names):
             task, _, field = name.rpartition(".")
             if field != "quality":
                 continue
@@ -206,7 +215,7 @@ def _drawn_changes(old: Study, new: Study, reference: np.ndarray) -> np.ndarray:
                 quality = design.quality[task]
                 points[:, row, column] += draws[key] * (quality.high - quality.low) / _STANDARD_DEVIATIONS
         volumes.append(np.array([hypervolume(drawn, reference) for drawn in points]))
-    return np.asarray(volumes[1] - volumes[0])
+    return volumes
 
 
 def _in_words(design: Design, task: str) -> str:
@@ -264,9 +273,9 @@ def _verdict(low: float, high: float, remeasured: list[Remeasured]) -> Verdict:
 def as_markdown(found: Difference, most: int = 12) -> str:
     """The comparison as a message in Markdown: verdict, then changes; lists are cut to `most` entries."""
     before, after = found.hypervolume
-    say = {"better": "better", "same": "the same, within noise", "worse": "WORSE"}[found.verdict]
+    say = {"better": "is better", "same": "shows no change beyond noise", "worse": "is WORSE"}[found.verdict]
     lines = [
-        f"**{found.new} is {say}** against {found.old}",
+        f"**{found.new} {say}** against {found.old}",
         "",
         f"- hypervolume {before:.5g} -> {after:.5g}: {found.change:+.2%} "
         f"(95 % interval {found.change_low:+.2%} to {found.change_high:+.2%})",

@@ -38,11 +38,16 @@ def html(files: Study) -> str:
     parts = {
         "css": read_text(_TEMPLATE / "report.css"),
         "js": "\n".join(read_text(_TEMPLATE / "js" / f"{name}.js") for name in _SCRIPTS),
-        "library": read_text(_TEMPLATE / "vendor" / "echarts.min.js"),
+        "library": library(),
         "data": packed(page_data(files)),
     }
     title = str(files.front.study).replace("&", "&amp;").replace("<", "&lt;")
     return Template(read_text(_TEMPLATE / "report.html")).substitute(parts, title=title)
+
+
+def library() -> str:
+    """The charting library, Apache ECharts."""
+    return read_text(_TEMPLATE / "vendor" / "echarts.min.js")
 
 
 def packed(data: dict[str, object]) -> str:

@@ -104,7 +104,8 @@ class Browser:
         """Open a page and wait until it is drawn; the seconds that took."""
         began = time.monotonic()
         self.ask("Page.navigate", url=page.resolve().as_uri())
-        self.until("document.body && (document.body.dataset.ready === 'yes' || !document.querySelector('#waiting'))")
+        drawn = "document.body.dataset.ready === 'yes' || !document.getElementById('data')"
+        self.until(f"location.protocol === 'file:' && document.readyState === 'complete' && ({drawn})")
         return time.monotonic() - began
 
     def value(self, script: str) -> Any:

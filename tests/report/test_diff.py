@@ -58,7 +58,7 @@ def area(factor: float) -> Edit:
 def test_a_study_is_the_same_as_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = study(tmp_path / "one"), study(tmp_path / "two")
     assert main(["diff", str(one), str(two)]) == 0
-    assert "is the same, within noise" in capsys.readouterr().out
+    assert "shows no change beyond noise" in capsys.readouterr().out
     found = compare(one, two)
     assert (found.change, found.change_low, found.change_high, found.epsilon) == (0, 0, 0, (0, 0))
     assert [found.gained, found.lost, found.newly_dominated, found.remeasured, found.formats] == [[], [], [], [], {}]

@@ -98,6 +98,11 @@ function nameOf(d) {
 const unitOf = d => d.accelerator.pairs.map(pairText).join(", ");
 const alike = d => d.told_apart === false; // as good as a cheaper one within noise
 
+async function unpacked() {
+  const bytes = Uint8Array.from(atob($("data").textContent), c => c.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
+
 // ---- charts
 
 const charts = new Map(); // element id -> {chart, option}
@@ -129,7 +134,7 @@ function draw(id, said, option) {
       textStyle: { color: text, fontFamily: "system-ui, sans-serif" },
       ...full,
       ...(legend ? { legend } : {}),
-      aria: { enabled: true, label: { description: said }, decal: { show: $("patterns").checked } },
+      aria: { enabled: true, label: { description: said }, decal: { show: $("patterns")?.checked ?? false } },
       tooltip:
         full.tooltip === null
           ? undefined

@@ -130,10 +130,6 @@ function startingAxes() {
     ? { x: costs[0] ?? names[0], y: qualities[0] ?? names[1] ?? names[0], colour: costs.at(-1) ?? names.at(-1) }
     : { x: costs.at(-1), y: costs[0], colour: costs[1] ?? costs[0] };
 }
-async function unpacked() {
-  const bytes = Uint8Array.from(atob($("data").textContent), c => c.charCodeAt(0));
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
-}
 async function start() {
   D = await unpacked();
   [F, T, READ] = [D.front, D.details, D.readings];
