@@ -247,6 +247,8 @@ def _unit_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--node", type=float, default=7, metavar="NM", help="node in nm: 3 to 45, or 130 (default 7)")
     model = "model of your own cell library, from codesign calibrate (default: a shipped one)"
     p.add_argument("--model", type=Path, metavar="FILE", help=model)
+    fast = "FP8, FP6 and FP4 at 2 or 4 times the rate of the widest pair, on its multipliers"
+    p.add_argument("--fast-floats", action="store_true", help=fast)
 
 
 def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -20,6 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.node,
         arguments.clock,
         str(arguments.model or ""),
+        arguments.fast_floats,
     )
     result = _described(unit)
     if arguments.json:
@@ -29,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     title = f"{names}, {unit.accumulator}, dot-{unit.dot}, {unit.node_nm:g} nm, pipelined for {unit.clock_ghz:g} GHz"
     rows = [
         ["cell area, um2", *_shown(result["area_um2"])],
+        *([f"  {name}", f"{area:.4g}", "", ""] for name, area in result["area_um2_by_section"].items()),
         ["shortest clock period, ns", *_shown(result["delay_ns"])],
         ["leakage of the unit, nW", *_shown(result["leakage_nw"])],
     ]
@@ -89,6 +91,7 @@ class _Unit(TypedDict):
     cuts: list[str]
     extrapolation: list[str]
     area_um2: dict[str, float]
+    area_um2_by_section: dict[str, float]  # multipliers, alignment, tree, scales, accumulator, registers
     delay_ns: dict[str, float]
     leakage_nw: dict[str, float]
     energy_pj: dict[str, float]
@@ -114,6 +117,7 @@ def _described(unit: MacUnit) -> _Unit:
         "cuts": sorted(unit.rtl.cuts),
         "extrapolation": list(unit.extrapolation),
         "area_um2": unit.area_um2.to_dict(),
+        "area_um2_by_section": unit.area_by_section,
         "delay_ns": unit.delay_ns.to_dict(),
         "leakage_nw": unit.leakage_nw.to_dict(),
         "energy_pj": unit.energy_pj(unit.pairs[0]).to_dict(),

@@ -13,32 +13,28 @@ from codesign.files import write_atomic
 from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
 from codesign.hardware.rtl import build
+from codesign.hardware.rtl.analyse.parts import PARTS
+from codesign.hardware.rtl.emit.stream import header, stream
+from codesign.hardware.rtl.readme import Price, unit_readme
 from codesign.hardware.rtl.verify.bench import Check, write_checks
 from codesign.hardware.rtl.verify.simulate import simulate
+from codesign.hardware.rtl.verify.stream_bench import StreamCheck
 from codesign.hardware.rtl.verify.vectors import verification
 
 if TYPE_CHECKING:  # importing it loads networks, which a unit of format pairs does not need
     from codesign.export.rtl import WrittenArray
 
-_READ_ME = """\
-{module}.v
-    the compute unit {name}: {pairs}, {accumulator}, dot-{lanes}, pipelined for {clock:g} GHz at {node:g} nm;
-    by the model of {model}: {area:.4g} um2, shortest clock period {delay:.3g} ns
-checks.v
-    compares it with vectors_*.hex every clock; one checker per mode
-bench.v
-    clock for a Verilog simulator:
-    iverilog -g2005 -o bench.vvp bench.v checks.v {module}.v && vvp -n bench.vvp
-main.cpp
-    clock for Verilator:
-    verilator --cc --exe --build -Wno-fatal --top-module checks main.cpp checks.v {module}.v && obj_dir/Vchecks
-Each checker prints `CHECK mode N steps M wrong`; M is 0 if the unit is bit-exact. A simulation with a wrong result
-exits with 1.
-"""
-
-
 # options of a unit of format pairs, with their defaults
-_OF_A_UNIT = {"accumulator": "auto", "dot": 1, "clock": 1.0, "node": 7, "model": None, "name": None, "vectors": None}
+_OF_A_UNIT: dict[str, object] = {
+    "accumulator": "auto",
+    "dot": 1,
+    "clock": 1.0,
+    "node": 7,
+    "model": None,
+    "name": None,
+    "vectors": None,
+    "fast_floats": False,
+}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # words of Verilog (IEEE 1364-2005, Annex B), names of the bench, and words of SystemVerilog that Verilator keeps
 _WORDS = """
@@ -110,7 +106,9 @@ def _array(arguments: argparse.Namespace) -> int:
         raise InputError(f"--design takes a study folder, and {study} is none")
     if not (study / "front.json").is_file():
         raise InputError(f"{study} is no study folder: it has no front.json")
-    given = [f"--{name}" for name, default in _OF_A_UNIT.items() if getattr(arguments, name) != default]
+    given = [
+        f"--{name.replace('_', '-')}" for name, default in _OF_A_UNIT.items() if getattr(arguments, name) != default
+    ]
     if given:
         raise InputError(f"{given[0]} goes with format pairs: a design has its own unit")
     with own_folder(arguments.out, "rtl"):
@@ -145,31 +143,30 @@ def _written(arguments: argparse.Namespace) -> tuple[dict[str, object], int]:
     pairs = tuple(FormatPair.parse(text) for text in arguments.pairs)
     name = _module_name(arguments.name)
     priced = MacUnit(
-        pairs, arguments.accumulator, arguments.dot, arguments.node, arguments.clock, str(arguments.model or "")
+        pairs,
+        arguments.accumulator,
+        arguments.dot,
+        arguments.node,
+        arguments.clock,
+        str(arguments.model or ""),
+        arguments.fast_floats,
     )
-    unit, file = priced.rtl, f"{name}.v"
-    built = build(unit, name)
-    checks = [Check(built, name, verification(unit, mode, pairs=arguments.vectors)) for mode in range(len(unit.modes))]
+    unit = priced.rtl
+    built = build(unit, name, enable=True)
+    modes = range(len(unit.modes))
+    checks = [Check(built, name, verification(unit, mode, pairs=arguments.vectors)) for mode in modes]
+    streams = [StreamCheck.of(built, f"{name}_stream", mode) for mode in modes]
     folder: Path = arguments.out
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / file, built.text)
-    write_checks(checks, folder)
-    shown = ", ".join(map(str, unit.pairs))
-    write_atomic(
-        folder / "README.txt",
-        _READ_ME.format(
-            module=name,
-            name=unit.name,
-            pairs=shown,
-            accumulator=unit.accumulator,
-            lanes=unit.lanes,
-            clock=priced.clock_ghz,
-            node=priced.node_nm,
-            model=priced.model.name,
-            area=priced.area_um2.value,
-            delay=priced.delay_ns.value,
-        ),
-    )
+    sources = {
+        f"{name}.v": built.text,
+        f"{name}_stream.v": stream(built, name),
+        f"{name}_params.vh": header(built, name),
+    }
+    for file, text in sources.items():
+        write_atomic(folder / file, text)
+    write_checks([*checks, *streams], folder)
+    write_atomic(folder / "README.txt", unit_readme(built, name, _price(priced)))
     wrong = 0
     result: dict[str, object] = {
         "unit": unit.name,
@@ -182,9 +179,24 @@ def _written(arguments: argparse.Namespace) -> tuple[dict[str, object], int]:
         "latency": list(built.latency),
         "interleave": unit.interleave,
         "steps": [check.vectors.steps for check in checks],
+        "stream_results": [int(check.last.sum()) for check in streams],
     }
     if arguments.check:
-        verdicts = simulate(arguments.check, checks, {file: built.text}, folder)
+        verdicts = simulate(arguments.check, [*checks, *streams], sources, folder)
         wrong = sum(verdict.wrong for verdict in verdicts)
-        result |= {"simulator": arguments.check, "wrong": [verdict.wrong for verdict in verdicts]}
+        of_core, of_stream = verdicts[: len(checks)], verdicts[len(checks) :]
+        result |= {
+            "simulator": arguments.check,
+            "wrong": [verdict.wrong for verdict in of_core],
+            "stream_wrong": [verdict.wrong for verdict in of_stream],
+        }
     return result, wrong
+
+
+def _price(unit: MacUnit) -> Price:
+    """What the README says of the unit's price."""
+    scale = unit.scale("logic_area").value
+    register, select = (scale * float(unit.model.area_um2[PARTS.index(part)]) for part in ("register", "select"))
+    return Price(
+        unit.model.name, unit.node_nm, unit.clock_ghz, unit.area_um2.value, unit.delay_ns.value, register, select
+    )

@@ -40,6 +40,25 @@ def test_mac_prices_float_units_of_the_same_size_beside_it(capsys: pytest.Captur
     assert single["area_um2"]["value"] > 2 * half["area_um2"]["value"]
 
 
+def test_mac_splits_the_area_into_sections_of_the_datapath(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mac", "nvfp4", "nvfp4", "--dot", "16", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    sections = found["area_um2_by_section"]
+    assert list(sections) == ["multipliers", "alignment", "tree", "scales", "accumulator", "registers"]
+    assert sum(sections.values()) == pytest.approx(found["area_um2"]["value"])
+
+
+def test_fast_floats_run_narrow_minifloats_on_the_multipliers_of_wide_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["mac", "fp16", "fp16", "--also", "fp8_e4m3", "mxfp4", "fp6_e2m3", "--dot", "4", "--json"]
+    rates = []
+    for options in ([], ["--fast-floats"]):
+        assert main([*asked, *options]) == 0
+        found = json.loads(capsys.readouterr().out)
+        rates.append({mode["pair"].split(":")[0]: mode["products_per_cycle"] for mode in found["modes"]})
+    assert rates[0] == {"fp16": 4, "fp8_e4m3": 4, "mxfp4": 4, "fp6_e2m3": 4}
+    assert rates[1] == {"fp16": 4, "fp8_e4m3": 8, "mxfp4": 16, "fp6_e2m3": 8}
+
+
 def test_mac_says_that_a_very_long_dot_is_an_extrapolation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mac", "int8", "int8", "--dot", "64"]) == 0
     assert "extrapolation" in capsys.readouterr().out
@@ -92,7 +111,9 @@ def test_rtl_writes_a_unit_that_passes_its_own_bench(tmp_path: Path, capsys: pyt
     result = json.loads(capsys.readouterr().out)
     assert result["wrong"] == [0, 0]
     assert result["products_per_cycle"] == [8, 2]  # int4 four times as fast, in the order of names
-    assert {"unit.v", "checks.v", "bench.v", "main.cpp", "README.txt"} <= {path.name for path in out.iterdir()}
+    assert result["stream_wrong"] == [0, 0]
+    files = {"unit.v", "unit_stream.v", "unit_params.vh", "checks.v", "bench.v", "main.cpp", "README.txt"}
+    assert files <= {path.name for path in out.iterdir()}
 
 
 @pytest.mark.parametrize("simulator", ["iverilog", "verilator"])

@@ -19,8 +19,10 @@ from codesign.hardware.arithmetic.accumulators import check_accumulator, resolve
 from codesign.hardware.arithmetic.modes import Mode
 from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.arithmetic.overflow import Summing, fixed_bits, required_bits, worst_case_fits
+from codesign.hardware.rtl.analyse.built import built
+from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.rtl.emit.bricks import bricks
-from codesign.hardware.rtl.emit.unit import Unit
+from codesign.hardware.rtl.emit.unit import SECTIONS, Unit
 from codesign.hardware.units.coefficients import Interval, at_nodes, table
 from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, UnitModel, load_model
 
@@ -157,6 +159,19 @@ class MacUnit:
     def area_um2(self) -> Interval:
         """Cell area of the whole unit (all lanes), with the uncertainty of fit and node."""
         return self.model.area(self.rtl).scaled(self.scale("logic_area"))
+
+    @property
+    def area_by_section(self) -> dict[str, float]:
+        """The cell area in um2 by `SECTIONS` of the datapath; the sum is that of `area_um2`."""
+        scale = self.scale("logic_area").value
+        price = dict(zip(PARTS, self.model.area_um2.tolist(), strict=True))
+        counted = built(self.rtl).sections
+        areas = {
+            section: scale * sum(price[part] * count for part, count in counted[section].items())
+            for section in SECTIONS
+            if section in counted
+        }
+        return {section: area for section, area in areas.items() if area}
 
     @property
     def delay_ns(self) -> Interval:

@@ -181,9 +181,10 @@ class Shared:
         rows = Rows(self.m, width)
         constants = [0] * len(self.modes)
         for brick in members:
-            x, y = (self.operand(brick, side) for side in range(2))
-            signs = [self.signs(brick, side) for side in range(2)]
-            self.product(rows, x, y, signs, shift, constants)
+            with self.m.section("multipliers"):
+                x, y = (self.operand(brick, side) for side in range(2))
+                signs = [self.signs(brick, side) for side in range(2)]
+                self.product(rows, x, y, signs, shift, constants)
         totals = [rows.constant + constant for constant in constants]
         rows.constant = 0
         for weight in range(width):
@@ -192,7 +193,8 @@ class Shared:
                 rows.constant |= 1 << weight
             elif any(ones):
                 rows.bit(self.m.in_modes(self.mode, ones), weight)
-        return compress(self.m, rows)
+        with self.m.section("tree"):
+            return compress(self.m, rows)
 
     def product(
         self, rows: Rows, x: Net, y: Net, signs: Sequence[tuple[bool, ...]], shift: int, constants: list[int]
@@ -244,11 +246,13 @@ class Shared:
 
     def shifted(self, pair: Sequence[Net], shifts: Sequence[int]) -> Net:
         """The sum of a group, shifted by mode."""
-        self.m.uses("carry_propagate", pair[0].width)
+        with self.m.section("tree"):
+            self.m.uses("carry_propagate", pair[0].width)
         total = self.m.wire(pair[0].width, pair[0] + pair[1], "group")
         width = total.width + max(shifts)
         choices = [
             joined(blocks.extended(total, width - shift), zeros(shift)) if shift else blocks.extended(total, width)
             for shift in shifts
         ]
-        return self.m.wire(width, self.m.select(self.mode, choices, width), "term")
+        with self.m.section("alignment"):
+            return self.m.wire(width, self.m.select(self.mode, choices, width), "term")

@@ -119,9 +119,11 @@ class Lanes:
         """
         m, modes = self.m, self.modes
         field = max(mode.field for mode in modes)
-        slots = [slot for lane in range(self.count) for slot in self.lane(w, a, lane)]
+        with m.section("multipliers"):
+            slots = [slot for lane in range(self.count) for slot in self.lane(w, a, lane)]
         signs, products, exponents = [s.sign for s in slots], [s.product for s in slots], [s.exponent for s in slots]
-        extra = self.brick_terms(w, a)
+        with m.section("multipliers"):
+            extra = self.brick_terms(w, a)
         n = len(slots)
         cut = self.pipe("multiply", *signs, *products, *exponents, *extra)
         signs, products, exponents, extra = (
@@ -130,12 +132,14 @@ class Lanes:
             list(cut[2 * n : 3 * n]),
             list(cut[3 * n :]),
         )
-        top = self.top_exponent(exponents, [slot.modes for slot in slots])
+        with m.section("alignment"):
+            top = self.top_exponent(exponents, [slot.modes for slot in slots])
         fields = [self.slot_field(slot.modes, field) for slot in slots]
-        placed = [
-            self.placed(product, exponent, top, own, slot.modes)
-            for product, exponent, own, slot in zip(products, exponents, fields, slots, strict=True)
-        ]
+        with m.section("alignment"):
+            placed = [
+                self.placed(product, exponent, top, own, slot.modes)
+                for product, exponent, own, slot in zip(products, exponents, fields, slots, strict=True)
+            ]
         carried = Net("1'b0", 1)
         if top is not None:  # fixed-point and integer modes have a constant exponent instead
             own = [top if mode.is_aligned or mode.is_direct else zeros(top.width) for mode in modes]

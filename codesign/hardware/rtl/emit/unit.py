@@ -77,6 +77,11 @@ class Unit:
         return max([*floats, *(mode.fixed_accumulator for mode in self.modes)])
 
 
+# Sections of the bill of materials. Multipliers hold decoders and exponents, too; the tree of integers holds the adders
+# of their multipliers, as it sums all partial products at once.
+SECTIONS = ("multipliers", "alignment", "tree", "scales", "accumulator", "registers")
+
+
 @dataclass(frozen=True)
 class Built:
     """The Verilog of a unit with its bill of materials."""
@@ -85,6 +90,7 @@ class Built:
     text: str
     latency: tuple[int, ...]  # of each mode: clock cycles from a step at the ports to its sum at acc
     parts: Mapping[str, int]  # one-bit cells by kind
+    sections: Mapping[str, Mapping[str, int]]  # the same by section of the datapath, see `SECTIONS`
     enable: bool  # whether it has a port `en`, without which registers keep their contents
     boundaries: Mapping[str, tuple[str, ...]]  # step that a cut may follow -> names of its output nets
     assignments: tuple[NetAssignment, ...]  # of every wire and register, in the order of the text
@@ -101,7 +107,7 @@ def build(unit: Unit, name: str = "unit", enable: bool = False) -> Built:
     boundaries = {step: nets for step, nets in datapath.pipe.boundaries.items() if step in useful}
     made = datapath.m
     made.prune()
-    return Built(unit, made.text(), latency, made.parts, enable, boundaries, tuple(made.assignments))
+    return Built(unit, made.text(), latency, made.parts, made.sections, enable, boundaries, tuple(made.assignments))
 
 
 class _Datapath:
@@ -130,7 +136,8 @@ class _Datapath:
         accumulator = m.late(unit.accumulator_bits, "acc")
         lanes = Lanes(m, self.pipe, self.modes, self.mode)
         terms = lanes.terms(held["w"], held["a"])
-        self.accumulate(accumulator, terms)
+        with m.section("accumulator"):
+            self.accumulate(accumulator, terms)
         m.output("acc", accumulator)
         floating, fixed = 2 + self.pipe.latency, 2 + self.fixed_latency
         return tuple(floating if mode.float_element else fixed for mode in self.modes)
@@ -199,10 +206,13 @@ class _Datapath:
         """Products and accumulator in one carry-save tree and one adder, without sign extension."""
         whole = tree_bits(self.modes, width, terms.sum_bits)
         rows = Rows(self.m, whole)
-        for group in terms.rows:
-            group(rows)
+        with self.m.section("multipliers"):
+            for group in terms.rows:
+                group(rows)
         self.m.comment("carry-save tree over all products")
-        pair = self.pipe("reduce", *compress(self.m, rows))
+        with self.m.section("tree"):
+            found = compress(self.m, rows)
+        pair = self.pipe("reduce", *found)
         final = Rows(self.m, whole)
         for net in pair:
             final.unsigned(net)
@@ -229,13 +239,16 @@ class _Datapath:
         sums: list[Net] = []
         for index in range(terms.groups):
             rows = Rows(self.m, terms.sum_bits)
-            for group in terms.rows[index :: terms.groups] if terms.groups > 1 else terms.rows:
-                group(rows)
+            with self.m.section("multipliers"):
+                for group in terms.rows[index :: terms.groups] if terms.groups > 1 else terms.rows:
+                    group(rows)
             self.m.comment(f"tree of group {index}")
-            pairs += compress(self.m, rows)
+            with self.m.section("tree"):
+                pairs += compress(self.m, rows)
         *cut, exponent = self.pipe("reduce", *pairs, terms.exponent or Net("1'b0", 1))
         for index in range(terms.groups):
-            self.m.uses("carry_propagate", terms.sum_bits)
+            with self.m.section("tree"):
+                self.m.uses("carry_propagate", terms.sum_bits)
             sums.append(self.m.wire(terms.sum_bits, cut[2 * index] + cut[2 * index + 1], "sum"))
         *sums, exponent = self.pipe("sum", *sums, exponent)
         terms.exponent = exponent if terms.exponent else None
@@ -250,7 +263,8 @@ class _Datapath:
         signs, magnitudes, exponents = [], [], []
         for index, total in enumerate(sums):
             sign, magnitude = blocks.absolute(self.m, total)
-            magnitude, exponent = self.scaled(magnitude, index, terms.exponent)
+            with self.m.section("scales"):
+                magnitude, exponent = self.scaled(magnitude, index, terms.exponent)
             signs.append(sign)
             magnitudes.append(magnitude)
             exponents.append(exponent)
@@ -259,7 +273,8 @@ class _Datapath:
         signs, magnitudes, exponents = list(cut[:count]), list(cut[count : 2 * count]), list(cut[2 * count :])
         offsets = [self.lowest_weight(mode, terms) for mode in self.modes]
         if count > 1:
-            sign, magnitude, exponent, shift = self.grouped(signs, magnitudes, exponents)
+            with self.m.section("tree"):
+                sign, magnitude, exponent, shift = self.grouped(signs, magnitudes, exponents)
             offsets = [value - shift for value in offsets]
         else:
             sign, magnitude, exponent = signs[0], magnitudes[0], exponents[0]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,6 +59,8 @@ class Module:
     def __init__(self, name: str, enable: bool = False) -> None:
         # bill of materials: one-bit cells by the kinds of `codesign.hardware.rtl.analyse.parts`, counted by `uses`
         self.parts: Counter[str] = Counter()
+        self.sections: dict[str, Counter[str]] = {}  # the same by section of the datapath
+        self._section = "registers"
         self.name = name
         self.enable = enable  # an input `en` without which registers keep their contents
         self.ports: list[str] = ["input en"] if enable else []
@@ -68,6 +71,7 @@ class Module:
         self._outputs: list[str] = []
         self._registers: dict[str, int] = {}  # flip-flops of each
         self._used: set[str] = set()
+        self._kept = ""  # the register of a feedback loop
         self._in_modes: dict[tuple[bool, ...], Net] = {}
 
     def comment(self, text: str) -> None:
@@ -80,6 +84,16 @@ class Module:
     def uses(self, part: str, count: int) -> None:
         """Add `count` one-bit cells of the kind `part` to the bill of materials."""
         self.parts[part] += count
+        self.sections.setdefault(self._section, Counter())[part] += count
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        """Count parts in this section of the bill of materials."""
+        before, self._section = self._section, name
+        try:
+            yield
+        finally:
+            self._section = before
 
     def input(self, name: str, width: int) -> Net:
         self.ports.append(f"input [{width - 1}:0] {name}")
@@ -108,16 +122,18 @@ class Module:
 
     def register(self, source: Net, hint: str = "r") -> Net:
         """A new register: `source`, one clock cycle later."""
-        register = self._declared(source.width, hint, 0 if source.is_literal else source.width - source.constant_bits)
+        register = self._declared(
+            source.width, self.name_of(hint), 0 if source.is_literal else source.width - source.constant_bits
+        )
         self.drive(register, source)
         return register
 
     def late(self, width: int, hint: str) -> Net:
         """A register whose input is set later by `drive` (for feedback loops)."""
-        return self._declared(width, hint, width)
+        self._kept = self.name_of(hint)
+        return self._declared(width, self._kept, width)
 
-    def _declared(self, width: int, hint: str, changing: int) -> Net:
-        name = self.name_of(hint)
+    def _declared(self, width: int, name: str, changing: int) -> Net:
         self._registers[name] = changing
         self.lines.append((name, f"  reg [{width - 1}:0] {name};"))
         return Net(name, width)
@@ -171,7 +187,10 @@ class Module:
             if name not in used:
                 used.add(name)
                 waiting.extend(read for assignment in drivers.get(name, ()) for read in assignment.expression.reads)
-        self.parts["register"] = sum(bits for name, bits in self._registers.items() if name in used)
+        for name, bits in self._registers.items():
+            if name in used:
+                with self.section("accumulator" if name == self._kept else "registers"):
+                    self.uses("register", bits)
         self.assignments = [x for x in self.assignments if x.name in used]
         self.lines = [line for line in self.lines if not line[0] or line[0] in used]
         self._used = used

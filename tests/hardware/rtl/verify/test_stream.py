@@ -1,0 +1,56 @@
+"""A unit with handshakes gives every result once, whatever pauses its neighbours make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from codesign.formats import FormatPair
+from codesign.hardware.rtl import Unit, build
+from codesign.hardware.rtl.emit.pipeline import STEPS
+from codesign.hardware.rtl.emit.stream import header, stream
+from codesign.hardware.rtl.verify.simulate import SIMULATORS, Verdict, simulate
+from codesign.hardware.rtl.verify.stream_bench import StreamCheck
+from tests.programs import needed
+
+EVERY_STEP = frozenset(STEPS)
+UNITS = {
+    "integers": Unit((FormatPair.parse("int8"),), "auto", 2),
+    "interleaved floats beside integers": Unit(
+        (FormatPair.parse("fp8_e4m3"), FormatPair.parse("int8")), "auto", 2, EVERY_STEP, (1, 1)
+    ),
+}
+
+
+def verdicts(simulator: str, unit: Unit, folder: Path, right: str = "", wrong: str = "") -> list[Verdict]:
+    needed(simulator)
+    built = build(unit, enable=True)
+    text = stream(built, "unit")
+    assert right in text
+    files = {"unit.v": built.text, "unit_stream.v": text.replace(right, wrong), "unit_params.vh": header(built, "unit")}
+    checks = [StreamCheck.of(built, "unit_stream", mode, groups=30) for mode in range(len(unit.modes))]
+    return simulate(simulator, checks, files, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_results_are_those_of_the_twin_in_order(simulator: str, tmp_path: Path) -> None:
+    found = verdicts(simulator, UNITS["interleaved floats beside integers"], tmp_path)
+    assert [verdict.wrong for verdict in found] == [0] * len(found), found[0].detail
+    assert all(verdict.steps >= 30 for verdict in found)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("assign s_ready = ~held;", "assign s_ready = 1'b1;"),
+        ("wire en = ~held & ", "wire en = "),
+        ("s_valid | (~open & |results)", "s_valid | |results"),
+        ("assign m_valid = arrived & ~taken;", "assign m_valid = arrived;"),
+    ],
+    ids=["takes steps while a result waits", "drops a result", "adds a pause to a sum", "gives a result twice"],
+)
+def test_a_wrong_handshake_is_noticed(right: str, wrong: str, tmp_path: Path) -> None:
+    (found,) = verdicts("iverilog", UNITS["integers"], tmp_path, right, wrong)
+    assert found.wrong
