@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from codesign.formats import FloatElement, IntElement
+from codesign.formats.tabulated import CodebookElement, LogElement
 from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl.emit.stream import control_registers, payload, turns
 from codesign.hardware.rtl.emit.unit import Built
@@ -119,11 +121,20 @@ def _sides(modes: tuple[Mode, ...]) -> list[str]:
 
 
 def _element(side: Side) -> str:
-    if side.element is None:
-        return f"two's complement, {side.bits} bits" + (
-            f", its lowest bit 2**{side.exponent_offset}" if side.exponent_offset else ""
-        )
     element = side.element
+    match element:
+        case FloatElement():
+            return _float(element)
+        case LogElement():
+            return f"sign, then a logarithm with {element.fraction_bits} bits of fraction (bias {element.bias}); 0 is 0"
+        case CodebookElement():
+            return "the numbers " + ", ".join(map(str, element.by_code)) + " by code"
+        case IntElement():
+            lowest = f", its lowest bit 2**{side.exponent_offset}" if side.exponent_offset else ""
+            return f"two's complement, {side.bits} bits{lowest}"
+
+
+def _float(element: FloatElement) -> str:
     sign = "sign, " if element.signed else ""
     return f"{sign}{element.exponent_bits} bits of exponent (bias {element.bias}), {element.mantissa_bits} of mantissa"
 
@@ -131,9 +142,8 @@ def _element(side: Side) -> str:
 def _scale(side: Side) -> str:
     if side.scale is None:
         return ""
-    scale = side.scale
-    bits = f"{scale.exponent_bits} + {scale.mantissa_bits} bits (bias {scale.bias})"
-    return f"; blocks of {side.block} share a scale of {bits}"
+    kind = f"{side.scale.bits} bits, unsigned" if isinstance(side.scale, IntElement) else _float(side.scale)
+    return f"; blocks of {side.block} share a scale: {kind}"
 
 
 def _accumulator(mode: Mode, bits: int) -> str:
