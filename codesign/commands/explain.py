@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(_measured_by(name, task))
         print(_takes(facts["forecasts"][name]))
         if facts["preparations"][name] is not None:
-            print_table(*_prepared(name, facts["preparations"][name]))
+            title, columns, rows = _prepared(name, facts["preparations"][name])
+            print_table(title, columns, rows) if rows else print(f"{title}; nothing in it takes these steps\n")
         _say_target(name, facts["targets"][name])
     for name, layers in facts["layers"].items():
         rows = [

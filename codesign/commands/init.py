@@ -18,6 +18,7 @@ from codesign.files import check_target, read_text, write_target
 from codesign.models import TaskOptions, load_task
 from codesign.models.directories import is_directory_task
 from codesign.search import SearchSpace, load_space
+from codesign.search.space.schema import PATH as SCHEMA
 
 _TEMPLATE = Path(__file__).with_name("init.template.yaml")
 _PATHS = ("data", "calibration", "prompts")  # options that name files
@@ -66,6 +67,7 @@ def _filled(spec: str, name: str, options: TaskOptions | None, decodes: bool, ou
         else (f"{key}.latency_s", "seconds of one result, all passes")
     )
     return Template(read_text(_TEMPLATE)).substitute(
+        schema=SCHEMA,
         name=key,
         spec=spec,
         task="\n".join(f"    {option}: {json.dumps(value)}" for option, value in written.items()),

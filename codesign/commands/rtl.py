@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,13 @@ def rtl_text(facts: WrittenArray) -> str:
     return "\n".join(lines)
 
 
+def _shown(value: object) -> str:
+    """A result for people: an interval as a value with its bounds, a list with commas."""
+    if isinstance(value, Mapping):
+        return f"{value['value']:.4g} ({value['low']:.4g} to {value['high']:.4g})"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
 def _module_name(written: str | None) -> str:
     """The name of a unit's module; raises InputError if Verilog cannot take it."""
     if written is None:
@@ -132,7 +140,7 @@ def _unit(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(result)
     else:
-        print("\n".join(f"{key}: {value}" for key, value in result.items()))
+        print("\n".join(f"{key}: {_shown(value)}" for key, value in result.items()))
     if wrong:
         raise BenchFailed(f"{result['unit']} differs from its model in {arguments.check}; see {arguments.out}")
     return 0

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import torch
 
-from codesign.formats import FloatElement, Format, IntElement, format_names, get_format
-from codesign.formats.elements import E8M0
+from codesign.formats import FloatElement, Format, IntElement, format_names, get_format, grammar
+from codesign.formats.elements import E2M1, E2M3, E3M2, E4M3, E5M2, E8M0
+from codesign.formats.scaling import ScaleElement
+from codesign.formats.tabulated import NF4, CodebookElement, LogElement
 
 EXAMPLE = (0.02, -0.3, 0.5, 0.74, -1.1, 1.6, -2.4, 3.3)  # one block, or one token, or one slice
-RULES = {
-    "floor": "2^(floor(log2 amax) - emax)",
-    "rceil": "2^ceil(log2(amax / max))",
-    "even": "as floor, amax first rounded to the element's mantissa",
-    "absmax": "amax / max",
-    "absmid": "amax / ((max - min) / 2)",
-    "absmin": "amax / -min",
-    "minmax": "(high - low) / (max - min), zero point round(-low / scale)",
-}
+# of those that the grammar makes beside the table
+WRITTEN = (
+    *("fp7_e3m3", "fp4_e3m0", "fp5_e2m2_g32_se8m0", "int4_g24_se5m3", "int4_g16_s2u4", "nf4", "nf4_g64", "lns6_i3f2"),
+    "lut3_n4_n1_0_1_4",
+)
+_OCP = {E4M3: "5.3.1", E5M2: "5.3.1", E3M2: "5.3.2", E2M3: "5.3.2", E2M1: "5.3.3"}
+
+
+def names() -> tuple[str, ...]:
+    """The formats of the page: all of the table, and some that the grammar makes."""
+    return (*format_names(), *WRITTEN)
+
+
+def rules_of_names() -> str:
+    """The grammar of names, as its module says it."""
+    return f"```text\n{(grammar.__doc__ or '').partition(chr(10))[2].strip(chr(10))}\n```"
 
 
 def table() -> str:
     """Every format: bits, element, codes, range, scale, source."""
     head = "| format | bits per element | element | codes | largest | smallest above 0 | a scale for | rule | source |"
-    rows = [_row(get_format(name)) for name in format_names()]
+    rows = [_row(get_format(name)) for name in names()]
     return "\n".join([head, "|---|--:|---|--:|--:|--:|---|---|---|", *rows])
 
 
@@ -30,7 +39,7 @@ def examples() -> str:
     """Every format on the same eight numbers: scale, codes, and what is read back."""
     numbers = ", ".join(f"{value:g}" for value in EXAMPLE)
     head = "| format | scale | codes | read back |\n|---|---|---|---|"
-    rows = [_example(get_format(name)) for name in format_names()]
+    rows = [_example(get_format(name)) for name in names()]
     return "\n".join([f"The numbers are {numbers}.", "", head, *rows])
 
 
@@ -58,44 +67,56 @@ def _element(fmt: Format) -> str:
         return f"{kind} integer of {element.bits} bits{point}"
     if isinstance(element, FloatElement):
         specials = {"none": "", "nan": ", NaN", "ieee": ", infinity and NaN"}[element.specials]
-        return f"E{element.exponent_bits}M{element.mantissa_bits}, bias {element.bias}{specials}"
-    return type(element).__name__
+        flushed = "" if element.subnormals else ", no subnormals"
+        return f"E{element.exponent_bits}M{element.mantissa_bits}, bias {element.bias}{specials}{flushed}"
+    if isinstance(element, LogElement):
+        return f"sign, and logarithm of {element.integer_bits} integer and {element.fraction_bits} fraction bits"
+    return f"codebook of {len(element.numbers)} integers"
 
 
 def _codes(fmt: Format) -> int:
-    """How many codes are in use; a format whose scale has two levels counts those of its elements."""
+    """How many codes are in use."""
     element = fmt.element
-    return element.max_code - element.min_code + 1 if isinstance(element, IntElement) else 2**element.bits
+    if isinstance(element, IntElement):
+        return element.max_code - element.min_code + 1
+    return 2**element.bits if isinstance(element, FloatElement) else len(element.listed)
 
 
 def _shared(fmt: Format) -> str:
     scaling = fmt.scaling
     assert scaling is not None
     what = {"slice": "channel, or tensor", "token": "token", "block": f"block of {scaling.block}"}[scaling.granularity]
-    bits = (scaling.scale.exponent_bits, scaling.scale.mantissa_bits)
-    kind = {(8, 23): "float32", (5, 10): "float16"}.get(bits, "E{}M{}".format(*bits))
     second = ", and one float32 for the tensor" if scaling.tensor_scale else ""
-    return f"{what}, {kind}{second}"
+    return f"{what}, {_scale(scaling.scale)}{second}"
+
+
+def _scale(scale: ScaleElement) -> str:
+    if isinstance(scale, IntElement):
+        return f"unsigned integer of {scale.bits} bits"
+    bits = (scale.exponent_bits, scale.mantissa_bits)
+    return {(8, 23): "float32", (5, 10): "float16"}.get(bits, "E{}M{}".format(*bits))
 
 
 def source(fmt: Format) -> str:
-    """The specification that says what the format is, by section."""
+    """The specification that says what the format is, by section, or the paper that it is from."""
     element, scaling = fmt.element, fmt.scaling
-    if scaling is not None and scaling.scale == E8M0:
-        bits = 0 if isinstance(element, IntElement) else element.bits
-        section = {8: "5.3.1", 6: "5.3.2", 4: "5.3.3", 0: "5.3.4"}.get(bits, "5.3")
-        return f"OCP Microscaling 1.0, {section} and 5.4 (scale), 6.3 (rule floor)"
-    if scaling is not None and scaling.tensor_scale is not None:
+    if scaling is None:
+        return "bfloat16" if fmt.name == "bf16" else "IEEE 754-2019, 3.4"
+    if scaling.scale == E8M0 and scaling.block == 32 and (element in _OCP or fmt.name.startswith("mx")):
+        return f"OCP Microscaling 1.0, {_OCP.get(element, '5.3.4')} and 5.4 (scale), 6.3 (rule floor)"
+    if element == E2M1 and scaling.scale == E4M3 and scaling.tensor_scale is not None and scaling.block == 16:
         return "NVIDIA NVFP4: E2M1 in blocks of 16"
+    if isinstance(scaling.scale, IntElement):
+        return "Dai et al. 2021, VS-Quant"
+    if element == NF4:
+        return "Dettmers et al. 2023, QLoRA, as integers"
+    if isinstance(element, (CodebookElement, LogElement)):
+        return "grammar of names"
     if isinstance(element, IntElement):
         return "affine quantization, as compressed-tensors stores it"
-    if not isinstance(element, FloatElement):
-        return "this package"
-    if scaling is None:
-        return "bfloat16" if element.exponent_bits == 8 and element.bits == 16 else "IEEE 754-2019, 3.4"
-    if element.bits == 8 and element.specials != "none":
+    if element in (E4M3, E5M2):
         return "OCP 8-bit Floating Point 1.0"
-    return f"elements of OCP Microscaling 1.0, {'5.3.2' if element.bits == 6 else '5.3.3'}"
+    return f"elements of OCP Microscaling 1.0, {_OCP[element]}" if element in _OCP else "grammar of names"
 
 
 def _example(fmt: Format) -> str:

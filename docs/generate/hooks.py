@@ -29,6 +29,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "phones": constants.phones,
     "unit errors": constants.unit_errors,
     "formats": formats.table,
+    "grammar": formats.rules_of_names,
     "format examples": formats.examples,
 }
 REPORTS = (  # pages of the repository that are pages of the site, too

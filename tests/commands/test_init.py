@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -31,6 +32,13 @@ def test_every_key_has_a_comment(tmp_path: Path) -> None:
         line = next(line for line in text.splitlines() if line.startswith(f"{key}:"))
         assert "#" in before + line or key in ("tasks", "search"), key
     assert text.count("#") > 25
+
+
+def test_an_editor_finds_the_schema_of_the_file(tmp_path: Path) -> None:
+    out = tmp_path / "space.yaml"
+    assert main(["init", "--task", TINY, "-o", str(out), "--quiet"]) == 0
+    schema = Path(out.read_text().splitlines()[0].removeprefix("# yaml-language-server: $schema="))
+    jsonschema.validate(yaml.safe_load(out.read_text()), json.loads(schema.read_text()))
 
 
 def test_a_network_that_decodes_is_timed_by_the_token(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ import re
 import pytest
 import yaml
 
-from codesign.formats import format_names
-from docs.generate import api, cli, constants
+from docs.generate import api, cli, constants, formats
 from docs.generate.hooks import PARTS
 from docs.generate.results import ROOT
 from tests.docs.markdown import pages
@@ -60,7 +59,7 @@ def test_tables_of_generated_parts_are_whole(name: str) -> None:
 
 def test_every_format_has_a_row_and_an_example() -> None:
     for part in ("formats", "format examples"):
-        assert re.findall(r"^\| `(\w+)` ", PARTS[part](), re.M) == list(format_names())
+        assert re.findall(r"^\| `(\w+)` ", PARTS[part](), re.M) == list(formats.names())
 
 
 def test_every_command_has_an_example_and_every_option_a_meaning() -> None:
