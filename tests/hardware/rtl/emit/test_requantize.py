@@ -1,0 +1,91 @@
+"""Verilog of requantizers against the quantizers of `codesign.formats`, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codesign.errors import InputError
+from codesign.hardware.rtl.emit.requantize import Requantizer, build_requantizer
+from codesign.hardware.rtl.verify.requantize import RequantizeCheck, numbers
+from codesign.hardware.rtl.verify.simulate import simulate
+from tests.programs import needed
+
+PLAIN = ["int8", "int4", "int2", "int16", "fp8_e4m3", "fp8_e5m2", "fp6_e3m2", "fp6_e2m3", "fp4_e2m1"]
+BLOCKS = ["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp4", "mxfp4_rceil", "mxfp4_even", "mxint8", "mxint8_rceil"]
+STORED = ["int4_g32"]
+
+
+def wrong(unit: Requantizer, outputs: tuple[str, ...], folder: Path, steps: int, **more: float) -> list[int]:
+    needed("iverilog")
+    built = build_requantizer(unit)
+    checks = [RequantizeCheck(built, numbers(unit.lanes, steps), output, **more) for output in outputs]
+    found = simulate("iverilog", checks, {"requantize.v": built.text}, folder)
+    assert all(verdict.steps == steps for verdict in found)
+    return [verdict.wrong for verdict in found]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_given_scale_gives_the_codes_of_the_quantizer(name: str, tmp_path: Path) -> None:
+    assert wrong(Requantizer(name, 2), ("code",), tmp_path, 1000, range=0.7310585) == [0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["int8_token", "int4_token", "fp8_e4m3_token"])
+def test_a_range_that_is_found_gives_scale_and_codes_of_the_quantizer(name: str, tmp_path: Path) -> None:
+    for turn, amax in enumerate((None, 0.3333333, 1e-37)):
+        more = {} if amax is None else {"range": amax}
+        found = wrong(Requantizer(name, 2), ("largest", "scale", "code"), tmp_path / str(turn), 200, **more)
+        assert found == [0, 0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BLOCKS + STORED)
+def test_blocks_have_scales_and_codes_of_the_quantizer(name: str, tmp_path: Path) -> None:
+    steps = 40 if name in STORED else 150  # 32 dividers take long to simulate
+    assert wrong(Requantizer(name, 32), ("scale", "code"), tmp_path, steps) == [0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_casts_saturate_as_the_quantizer_does(name: str, tmp_path: Path) -> None:
+    assert wrong(Requantizer(name, 2), ("code",), tmp_path, 3000) == [0]
+
+
+def test_a_wrong_scale_is_noticed(tmp_path: Path) -> None:
+    needed("iverilog")
+    built = build_requantizer(Requantizer("int8", 1))
+    check = RequantizeCheck(built, numbers(1, 50), range=3.0)
+    text = built.text.replace("10'h200", "10'h1ff")  # halves every quotient
+    assert text != built.text
+    assert simulate("iverilog", [check], {"requantize.v": text}, tmp_path)[0].wrong > 10
+
+
+def test_a_power_of_two_scale_needs_no_divider() -> None:
+    mx, group = (build_requantizer(Requantizer(name, 32)).parts for name in ("mxint8", "int8_g32"))
+    assert 4 * mx["carry_propagate"] < group["carry_propagate"]
+
+
+@pytest.mark.parametrize(
+    ("name", "lanes", "message"),
+    [
+        ("int8_zp", 1, "zero points"),
+        ("nvfp4", 16, "two-level scales"),
+        ("fp32", 1, "FP32 itself"),
+        ("mxfp4", 8, "32 lanes, not 8"),
+    ],
+)
+def test_a_format_without_a_requantizer_is_refused_in_one_line(name: str, lanes: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Requantizer(name, lanes)
+
+
+def test_numbers_reach_every_kind_of_input() -> None:
+    x = numbers(32, 600)
+    magnitudes = np.abs(x[x != 0])
+    assert (x == 0).all(axis=1).any()
+    assert magnitudes.min() < 1e-36
+    assert magnitudes.max() > 1e36
