@@ -9,6 +9,7 @@ from codesign.commands.output import print_json, print_table
 from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
 from codesign.hardware.units.mac import baselines
+from codesign.hardware.units.requantizers import requantizer_cost
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,6 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if len(unit.pairs) > 1:
         print(f"sharing: {100 * (result['sharing_overhead'] - 1):.0f} % over the largest unit of one of these pairs")
+    if (cost := result["requantizer"]) is not None:
+        print(
+            f"requantizing a result to {cost['format']}: {cost['area_um2']['value']:.3g} um2 for one a cycle, "
+            f"{cost['energy_pj']['value']:.3g} pJ"
+        )
     reached = result["reached_ghz"]
     if reached < unit.clock_ghz:
         print(
@@ -77,6 +83,15 @@ class _Baseline(TypedDict):
     energy_pj: dict[str, float]  # per MAC
 
 
+class _Requantizer(TypedDict):
+    """The requantizer of a result to the unit's activations in JSON, for one result a cycle."""
+
+    format: str
+    kind: str  # how its scale is found: cast, given, range or block
+    area_um2: dict[str, float]
+    energy_pj: dict[str, float]
+
+
 class _Unit(TypedDict):
     """The unit in JSON."""
 
@@ -98,6 +113,7 @@ class _Unit(TypedDict):
     sharing_overhead: float
     modes: list[_Mode]
     baselines: list[_Baseline]
+    requantizer: _Requantizer | None  # to the activations of the first pair; None to fp32
 
 
 def _described(unit: MacUnit) -> _Unit:
@@ -141,6 +157,20 @@ def _described(unit: MacUnit) -> _Unit:
             }
             for other in baselines(unit)
         ],
+        "requantizer": _requantizer(unit),
+    }
+
+
+def _requantizer(unit: MacUnit) -> _Requantizer | None:
+    name = unit.pairs[0].activation
+    cost = requantizer_cost(name, unit)
+    if cost is None:
+        return None
+    return {
+        "format": name,
+        "kind": cost.kind,
+        "area_um2": cost.area_um2.to_dict(),
+        "energy_pj": cost.energy_pj.to_dict(),
     }
 
 

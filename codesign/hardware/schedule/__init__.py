@@ -39,6 +39,8 @@ All rules apply to one operator at a time, so that the cost of a network is the 
     result of a product whose input has them is multiplied by its token's scale. Tokens pass while the product runs. A
     convolution takes one range of a whole sample: the pass ends before the product starts, a spilled input is read once
     more after it, and its producer is not fused with it. Readers of one tensor share no pass. Static scales need none
-    of this. Division by a scale is free in both, as the vector unit's converters do it. Units are those of the plain
-    formats (`FormatPair.datapath`).
+    of this. Units are those of the plain formats (`FormatPair.datapath`).
+11. Requantizers on the way of results into the SRAM divide by scales and round, and find the scales of blocks. They
+    keep pace with the results and cost energy alone, for each element of an input and each new key or value
+    (`units.requantizers`); their area is that of the converters in the vector unit's lanes.
 """

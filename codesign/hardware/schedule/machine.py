@@ -16,7 +16,8 @@ from codesign.hardware.chip.grid import AcceleratorGrid
 from codesign.hardware.schedule.footprint import Footprint
 from codesign.hardware.schedule.traffic import Kinds, Memory, kinds_of, partial_sum_bytes, traffic
 from codesign.hardware.units.coefficients import table
-from codesign.hardware.units.mac import VECTOR_PAIR, vector_mac
+from codesign.hardware.units.mac import VECTOR_PAIR, MacUnit, vector_mac
+from codesign.hardware.units.requantizers import requantizer_cost
 from codesign.workload.types import Operator
 
 Floats = npt.NDArray[np.float64]
@@ -162,6 +163,8 @@ class Machine:
         unit_of = grid.unit[accelerator]
         lane = [vector_mac(unit).energy_pj(VECTOR_PAIR).value * 1e-12 for unit in grid.units]
         self.lane_j = np.array(lane)[unit_of]
+        self.quantize_j = _quantizing([p.activation for p in pairs], grid.units)[pair, unit_of]
+        self.quantize_stationary_j = _quantizing([p.weight for p in pairs], grid.units)[pair, unit_of]
         self.depth = rate[pair, unit_of] * grid.dot[accelerator]  # K consumed per cycle by a unit
         self.mac_j = energy[pair, unit_of]
 
@@ -212,8 +215,15 @@ class Machine:
             sram_j=sram_bytes * self.sram_j,
             dram_j=dram * self.dram_j,
             flash_j=flash * self.flash_j,
-            vector_j=(passing + after) * self.lane_j,
+            vector_j=(passing + after) * self.lane_j + self._quantize_j(op),
         )
+
+    def _quantize_j(self, op: Operator) -> Floats:
+        """Energy of requantizing the input, and new keys or values of an attention product, all calls."""
+        found = op.input_elements * self.quantize_j
+        if op.is_attention:
+            found = found + (op.stationary_elements - op.kv_read_elements) * self.quantize_stationary_j
+        return np.asarray(found * op.calls, np.float64)
 
     def _vector_cycles(self, op: Operator) -> tuple[Floats | float, Floats | float]:
         """Cycles of one lane: (while the product runs, before and after it)."""
@@ -222,6 +232,17 @@ class Machine:
         after = sum(count for kind, count in cycles.items() if kind in _AFTER)
         passing, before = self._tokens.cycles(op)
         return sum(cycles.values()) - after + passing, after + before
+
+
+def _quantizing(names: Sequence[str], units: Sequence[MacUnit]) -> Floats:
+    """Energy of requantizing one number to each format beside each unit, [formats, units] in J; casts are free."""
+    found = np.zeros((len(names), len(units)))
+    for f, name in enumerate(names):
+        for u, unit in enumerate(units):
+            cost = requantizer_cost(name, unit)
+            if cost is not None and cost.kind != "cast":
+                found[f, u] = cost.energy_pj.value * 1e-12
+    return found
 
 
 def _mapping(machine: Machine, op: Operator, dram: Floats) -> tuple[Floats, Floats]:

@@ -13,6 +13,7 @@ from codesign.hardware import Accelerator, AcceleratorGrid
 from codesign.hardware.schedule.footprint import Footprint, tensor_elements
 from codesign.hardware.schedule.machine import Machine, OperatorCost
 from codesign.hardware.units.coefficients import table
+from codesign.hardware.units.requantizers import requantizer_cost
 from codesign.workload.types import Operator
 from tests.hardware.cases import BF16, INT8, W4A8, attention, chip, linear
 
@@ -185,6 +186,13 @@ def test_energy_is_the_sum_of_its_parts() -> None:
     assert result.mac_j[0] == pytest.approx(512 * 512 * 1024 * unit)
     assert result.dram_j[0] == pytest.approx(result.dram_bytes[0] * 8 * 6e-12)
     assert result.energy_j[0] == pytest.approx(result.mac_j[0] + result.sram_j[0] + result.dram_j[0])
+
+
+def test_each_element_of_a_quantized_input_was_requantized_once() -> None:
+    op = linear("x", 512, 512, 1024)
+    cost = requantizer_cost("int8", chip(INT8).unit)
+    assert cost is not None
+    assert run(op, chip(INT8), INT8).vector_j[0] == pytest.approx(512 * 1024 * cost.energy_pj.value * 1e-12)
 
 
 def test_elementwise_work_passes_beside_the_array_and_a_norm_waits() -> None:

@@ -8,9 +8,10 @@ Inputs are finite; subnormal ones are read as zero, as the vector unit writes no
 Ports: clk; x, `lanes` FP32 numbers, lowest first; code, their codes; for the kinds of `Requantizer`
   cast   nothing else (bf16, fp16)
   given  scale, an input, FP32 (per tensor, from calibration)
-  range  first, which begins a range; largest, an output: the largest magnitude since then, FP32 without its sign; range,
-         an input: that magnitude, when the numbers pass again; scale, an output, FP32 (per token, or dynamic per tensor)
-  block  scale, an output: the code of the block's scale; a step is one block
+  range  first, which begins a range; largest, an output: the largest magnitude since then, FP32 without its sign;
+         range, an input: that magnitude, when the numbers pass again; scale, an output, FP32 (per token)
+  block  scale, an output: the code of the block's scale; a step is one block. With scales of two levels also tensor, an
+         input: the tensor's scale, FP32, from calibration
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from codesign.formats import FloatElement, Format, get_format
 from codesign.formats.elements import E8M0, FP32, Element, IntElement
 from codesign.formats.scaling import Scaling, carry, divisor_of
 from codesign.hardware.rtl.emit import blocks
+from codesign.hardware.rtl.emit.compress import Rows, add
 from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Value, constant, joined, replicated, zeros
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
@@ -46,7 +48,7 @@ class Requantizer:
     """A requantizer to a format, of numbers that arrive `lanes` at a time; of a format in blocks a block at a time.
 
     dynamic: a format with one scale takes it from the data, as per token, instead of from a port. Raises InputError for
-    formats that have no requantizer: zero points, two-level scales, and FP32 itself.
+    formats that have no requantizer: those with zero points, and FP32 itself.
     """
 
     format: str
@@ -56,8 +58,8 @@ class Requantizer:
     def __post_init__(self) -> None:
         found = self.form
         scaling = found.scaling
-        if found.has_zero_point or found.element == FP32 or (scaling is not None and scaling.tensor_scale is not None):
-            why = "zero points" if found.has_zero_point else "two-level scales" if scaling else "FP32 itself"
+        if found.has_zero_point or found.element == FP32:
+            why = "it has zero points" if found.has_zero_point else "results have it already"
             raise InputError(f"no requantizer to {self.format}: {why}; there is one to int8, mxfp8_e4m3 and int4_g32")
         if scaling is not None and scaling.block not in (None, self.lanes):
             raise InputError(f"{self.format} is requantized a block at a time: {scaling.block} lanes, not {self.lanes}")
@@ -94,14 +96,15 @@ def build_requantizer(unit: Requantizer, name: str = "requantize") -> BuiltRequa
     words = [m.wire(32, x.part(32 * i + 31, 32 * i), "word") for i in range(unit.lanes)]
     latency, scale = 2, None
     if unit.kind == "given":
-        scale = fields(m, m.register(m.input("scale", 32), "scale"))
+        scale = _given(m, "scale")
     elif unit.kind == "range":
         _range(m, words)
         found = scale_of(m, m.register(m.input("range", 31), "range"), form.element, _scaling(form))
         m.output("scale", m.register(found.code, "scale"))
         scale = found.value
     elif unit.kind == "block":
-        found = scale_of(m, _largest(m, words), form.element, _scaling(form))
+        tensor = _given(m, "tensor") if _scaling(form).tensor_scale is not None else None
+        found = scale_of(m, _largest(m, words), form.element, _scaling(form), tensor)
         code = m.register(found.code, "code")
         m.output("scale", m.register(code, "scale"))
         scale = Number(*(m.register(net, "scale") for net in found.value))
@@ -109,7 +112,15 @@ def build_requantizer(unit: Requantizer, name: str = "requantize") -> BuiltRequa
     power = _scaling(form).scale == E8M0 if unit.kind == "block" else unit.kind == "cast"
     codes = [_code(m, fields(m, word), scale, form.element, power) for word in words]
     m.output("code", m.register(m.wire(len(codes) * codes[0].width, joined(*reversed(codes)), "codes"), "codes"))
+    m.prune()
     return BuiltRequantizer(unit, m.text(), latency, dict(m.parts))
+
+
+def _given(m: Module, port: str) -> Number:
+    """A scale at an FP32 input."""
+    given = m.register(m.input(port, 32), port)
+    m.ignore(given.bit(31))  # its sign
+    return fields(m, m.wire(31, given.part(30, 0), port))
 
 
 def fields(m: Module, word: Net) -> Number:
@@ -120,8 +131,8 @@ def fields(m: Module, word: Net) -> Number:
     normal = m.wire(1, field.any(), "normal")
     significand = joined(normal, word.part(22, 0) & replicated(23, normal))
     exponent = joined(zeros(_EXP - 8), field) + constant(_BIAS, _EXP)
-    sign = word.bit(31) if word.width == 32 else ZERO
-    return Number(m.wire(1, sign, "sign"), m.wire(_EXP, exponent, "exp"), m.wire(_SIG, significand, "sig"))
+    sign = m.wire(1, word.bit(31), "sign") if word.width == 32 else blocks.POSITIVE
+    return Number(sign, m.wire(_EXP, exponent, "exp"), m.wire(_SIG, significand, "sig"))
 
 
 # -- scales ---------------------------------------------------------------------------------------------
@@ -134,8 +145,8 @@ class Scale(NamedTuple):
     value: Number
 
 
-def scale_of(m: Module, largest: Net, element: Element, scaling: Scaling) -> Scale:
-    """The scale of numbers whose largest magnitude is `largest`, FP32 without its sign."""
+def scale_of(m: Module, largest: Net, element: Element, scaling: Scaling, tensor: Number | None = None) -> Scale:
+    """The scale of numbers whose largest magnitude is `largest`, FP32 without its sign; tensor: the outer of two."""
     if scaling.scale == E8M0:
         return _power_of_two(m, largest, element, scaling.rule)
     divisor = divisor_of(element, scaling.rule)
@@ -148,15 +159,17 @@ def scale_of(m: Module, largest: Net, element: Element, scaling: Scaling) -> Sca
         value = _either(m, low, _constant(m, 2.0**-126), quotient)
         value = _either(m, zero, _constant(m, 1.0), value)
         field = m.wire(_EXP, value.exponent - constant(_BIAS, _EXP), "field")
+        m.ignore(field.part(_EXP - 1, 8))
         m.uses("carry_propagate", _EXP)
         return Scale(m.wire(32, joined(ZERO, field.part(7, 0), value.significand.part(22, 0)), "scale"), value)
-    stored = rounded_float(m, quotient, scaling.scale)
+    stored = rounded_float(m, quotient if tensor is None else divided(m, quotient, tensor), scaling.scale)
     bits = scaling.scale.bits
+    stored = m.wire(bits, joined(zeros(bits - stored.width), stored), "stored") if stored.width < bits else stored
     none = m.wire(1, stored.none(), "none")  # the smallest scale is not zero
     one = scaling.scale.bias << scaling.scale.mantissa_bits
     m.uses("select", 2 * bits)
     least = m.wire(bits, none.choose(constant(1, bits), stored), "least")
-    code = m.wire(bits, zero.choose(constant(one, bits), least), "scale")
+    code = least if tensor is not None else m.wire(bits, zero.choose(constant(one, bits), least), "scale")
     number = blocks.decode_float(m, code, scaling.scale)
     assert number.exponent is not None
     top, distance = blocks.normalise(m, number.significand)
@@ -165,7 +178,8 @@ def scale_of(m: Module, largest: Net, element: Element, scaling: Scaling) -> Sca
     exponent = joined(zeros(_EXP - number.exponent.width), number.exponent) + constant(offset, _EXP)
     exponent = exponent - joined(zeros(_EXP - distance.width), distance)
     wide = m.wire(_SIG, joined(top, zeros(_SIG - top.width)), "sig")
-    return Scale(code, Number(m.wire(1, ZERO, "sign"), m.wire(_EXP, exponent, "exp"), wide))
+    value = Number(blocks.POSITIVE, m.wire(_EXP, exponent, "exp"), wide)
+    return Scale(code, value if tensor is None else multiplied(m, tensor, value, top.width))
 
 
 def _power_of_two(m: Module, largest: Net, element: Element, rule: str) -> Scale:
@@ -173,7 +187,9 @@ def _power_of_two(m: Module, largest: Net, element: Element, rule: str) -> Scale
     field = m.wire(_EXP, joined(zeros(_EXP - 8), largest.part(30, 23)), "field")
     m.uses("carry_propagate", _EXP)
     raw = m.wire(_EXP, field + constant(_ONE - element.emax, _EXP), "raw")  # 512 + code
-    if rule != "floor":
+    if rule == "floor":
+        m.ignore(largest.part(22, 0))
+    else:
         fraction = m.wire(23, largest.part(22, 0), "fraction")
         threshold = constant(_fraction(element.max_value if rule == "rceil" else carry(element)), 23)
         m.uses("compare", 23)
@@ -184,13 +200,14 @@ def _power_of_two(m: Module, largest: Net, element: Element, rule: str) -> Scale
     m.uses("detect", 8)
     m.uses("select", 16)
     none = m.wire(1, field.none(), "zero")
+    m.ignore(raw.bit(_EXP - 2))
     inside = m.wire(8, raw.bit(_EXP - 1).choose(raw.part(7, 0), zeros(8)), "inside")
     if element.emax == 0 and rule != "floor":  # 255 is NaN
         inside = m.wire(8, inside.equals(constant(255, 8)).grouped().choose(constant(254, 8), inside), "inside")
     code = m.wire(8, none.choose(constant(127, 8), inside), "scale")
     m.uses("carry_propagate", _EXP)
     exponent = m.wire(_EXP, joined(zeros(_EXP - 8), code) + constant(_BIAS, _EXP), "exp")
-    return Scale(code, Number(m.wire(1, ZERO, "sign"), exponent, m.wire(_SIG, constant(1 << (_SIG - 1), _SIG), "sig")))
+    return Scale(code, Number(blocks.POSITIVE, exponent, m.wire(_SIG, constant(1 << (_SIG - 1), _SIG), "sig")))
 
 
 def _range(m: Module, words: list[Net]) -> None:
@@ -254,6 +271,26 @@ def divided(m: Module, x: Number, by: Number) -> Number:
     exponent = x.exponent + constant(_ONE, _EXP) - by.exponent - joined(zeros(_EXP - 1), less)
     zero = m.wire(_SIG, rounded & replicated(_SIG, x.significand.bit(_SIG - 1)), "sig")
     return Number(x.sign, m.wire(_EXP, exponent, "exp"), zero)
+
+
+def multiplied(m: Module, x: Number, by: Number, bits: int) -> Number:
+    """x * by, rounded to 24 bits, ties to even; only the top `bits` of the significand of `by` are not zero."""
+    width = _SIG + bits
+    m.ignore(by.significand.part(_SIG - bits - 1, 0))
+    rows = Rows(m, width)
+    rows.product(x.significand, m.wire(bits, by.significand.part(_SIG - 1, _SIG - bits), "top"), False, False)
+    product = add(m, rows, "product")
+    m.uses("select", width)
+    m.uses("increment", _SIG + 1)
+    m.uses("carry_propagate", 2 * _EXP)
+    large = m.wire(1, product.bit(width - 1), "large")
+    placed = m.wire(width, large.choose(product, joined(product.part(width - 2, 0), ZERO)), "placed")
+    rounded = _nearest(m, placed, _SIG, _SIG + 1)
+    carried = m.wire(1, rounded.bit(_SIG), "carried")  # to a power of two
+    significand = joined(rounded.bit(_SIG - 1) | carried, rounded.part(_SIG - 2, 0))
+    exponent = x.exponent + by.exponent - constant(_ONE, _EXP) + joined(zeros(_EXP - 1), large)
+    exponent = exponent + joined(zeros(_EXP - 1), carried)
+    return Number(x.sign, m.wire(_EXP, exponent, "exp"), m.wire(_SIG, significand, "sig"))
 
 
 def rounded_integer(m: Module, x: Number, element: IntElement) -> Net:
@@ -325,7 +362,7 @@ def _constant(m: Module, value: float) -> Number:
     """A positive number that FP32 holds."""
     fraction, exponent = _fraction(value), _exponent(value)
     return Number(
-        m.wire(1, ZERO, "sign"),
+        blocks.POSITIVE,
         m.wire(_EXP, constant(_ONE + exponent, _EXP), "exp"),
         m.wire(_SIG, joined(ONE, constant(fraction, _SIG - 1)), "sig"),
     )

@@ -21,7 +21,7 @@ SMALLEST = 2.0**-126  # subnormal inputs are read as zero
 class RequantizeCheck:
     """One output of a requantizer called `module` on numbers [steps, lanes], against the quantizer.
 
-    range: of the whole tensor, for the kinds `given` and `range`; by default its largest magnitude.
+    range: of the whole tensor, for the kinds `given` and `range` and scales of two levels; by default what it is.
     """
 
     built: BuiltRequantizer
@@ -36,7 +36,10 @@ class RequantizeCheck:
         words = x.view(np.uint32).astype(np.int64)
         columns, ports = [to_bits(words, 32, 32 * unit.lanes)], [("x", 32 * unit.lanes)]
         amax = np.float32(np.abs(x).max() if self.range is None else self.range)
-        scale, code = self._quantized(float(amax))
+        scale, code, tensor = self._quantized(float(amax))
+        if tensor is not None:
+            ports.append(("tensor", 32))
+            columns.append(to_bits(np.full((steps, 1), tensor), 32, 32))
         if unit.kind == "given":
             ports.append(("scale", 32))
             columns.append(to_bits(np.repeat(scale[:1], steps)[:, None], 32, 32))
@@ -57,12 +60,13 @@ class RequantizeCheck:
             expected = to_bits(largest[:, None], bits, bits)
         return Trace(self.module, tuple(ports), np.concatenate(columns, axis=1), self.output, bits, expected, latency)
 
-    def _quantized(self, amax: float) -> tuple[Array, Array]:
-        """(scale codes, element codes [steps, lanes]) by the quantizer."""
+    def _quantized(self, amax: float) -> tuple[Array, Array, int | None]:
+        """(scale codes, element codes [steps, lanes], bits of the tensor's scale) by the quantizer."""
         unit, form = self.built.unit, self.built.unit.form
         x = torch.from_numpy(self.numbers)
         if unit.kind == "block":
-            q = form.quantize(x, axis=-1)
+            two = form.scaling is not None and form.scaling.tensor_scale is not None
+            q = form.quantize(x, axis=-1, amax=amax if two else None)
         elif unit.kind == "cast":
             q = form.quantize(x)
         else:
@@ -70,11 +74,12 @@ class RequantizeCheck:
         mask = (1 << form.element.bits) - 1
         codes = q.codes.long().numpy() & mask
         if q.scales is None:
-            return np.zeros(1, np.int64), codes
+            return np.zeros(1, np.int64), codes, None
         assert form.scaling is not None
         stored = form.scaling.scale
         found = q.scale_codes().long().numpy() if stored != FP32 else q.scales.float().view(torch.int32).long().numpy()
-        return found.reshape(-1) & (1 << stored.bits) - 1, codes
+        tensor = None if q.tensor_scale is None else int(q.tensor_scale.float().view(torch.int32))
+        return found.reshape(-1) & (1 << stored.bits) - 1, codes, tensor
 
 
 def numbers(unit_lanes: int, steps: int, seed: int = 0) -> npt.NDArray[np.float32]:

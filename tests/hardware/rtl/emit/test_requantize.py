@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from codesign.errors import InputError
+from codesign.formats import get_format
 from codesign.hardware.rtl.emit.requantize import Requantizer, build_requantizer
 from codesign.hardware.rtl.verify.requantize import RequantizeCheck, numbers
 from codesign.hardware.rtl.verify.simulate import simulate
@@ -15,7 +17,7 @@ from tests.programs import needed
 
 PLAIN = ["int8", "int4", "int2", "int16", "fp8_e4m3", "fp8_e5m2", "fp6_e3m2", "fp6_e2m3", "fp4_e2m1"]
 BLOCKS = ["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp4", "mxfp4_rceil", "mxfp4_even", "mxint8", "mxint8_rceil"]
-STORED = ["int4_g32"]
+STORED = ["int4_g32", "nvfp4"]
 
 
 def wrong(unit: Requantizer, outputs: tuple[str, ...], folder: Path, steps: int, **more: float) -> list[int]:
@@ -46,7 +48,13 @@ def test_a_range_that_is_found_gives_scale_and_codes_of_the_quantizer(name: str,
 @pytest.mark.parametrize("name", BLOCKS + STORED)
 def test_blocks_have_scales_and_codes_of_the_quantizer(name: str, tmp_path: Path) -> None:
     steps = 40 if name in STORED else 150  # 32 dividers take long to simulate
-    assert wrong(Requantizer(name, 32), ("scale", "code"), tmp_path, steps) == [0, 0]
+    assert wrong(Requantizer(name, 16 if name == "nvfp4" else 32), ("scale", "code"), tmp_path, steps) == [0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("range", [700.0, 1.7])  # that of the tensor was calibrated: blocks lie below and above it
+def test_two_levels_of_scales_are_those_of_the_quantizer(range: float, tmp_path: Path) -> None:
+    assert wrong(Requantizer("nvfp4", 16), ("scale", "code"), tmp_path, 60, range=range) == [0, 0]
 
 
 @pytest.mark.slow
@@ -69,12 +77,21 @@ def test_a_power_of_two_scale_needs_no_divider() -> None:
     assert 4 * mx["carry_propagate"] < group["carry_propagate"]
 
 
+@pytest.mark.parametrize("name", [*PLAIN[::3], "int8_token", "fp8_e4m3_token", *BLOCKS[::3], *STORED, "bf16"])
+def test_verilator_has_nothing_to_say(name: str, tmp_path: Path) -> None:
+    needed("verilator")
+    scaling = get_format(name).scaling
+    lanes = (scaling.block if scaling is not None else None) or 1
+    (tmp_path / "requantize.v").write_text(build_requantizer(Requantizer(name, lanes)).text)
+    found = subprocess.run(["verilator", "--lint-only", "-Wall", "requantize.v"], cwd=tmp_path, capture_output=True)
+    assert found.returncode == 0, found.stderr.decode()[:600]
+
+
 @pytest.mark.parametrize(
     ("name", "lanes", "message"),
     [
         ("int8_zp", 1, "zero points"),
-        ("nvfp4", 16, "two-level scales"),
-        ("fp32", 1, "FP32 itself"),
+        ("fp32", 1, "results have it already"),
         ("mxfp4", 8, "32 lanes, not 8"),
     ],
 )
