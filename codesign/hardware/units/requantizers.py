@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from codesign.errors import InputError
 from codesign.formats import get_format
-from codesign.formats.elements import FP32
 from codesign.formats.format import datapath
 from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.rtl.emit.requantize import Requantizer, build_requantizer
@@ -26,7 +26,7 @@ class RequantizerCost:
 
 
 def requantizer_cost(name: str, unit: MacUnit) -> RequantizerCost | None:
-    """Cost of requantizing results to a format, in the library and at the node of `unit`; None for FP32 itself.
+    """Cost of requantizing results to a format, in the library and at the node of `unit`; None where none is built.
 
     A format with zero points costs what it costs without them, which is a lower bound: none is built.
 
@@ -55,8 +55,9 @@ def _parts(name: str) -> tuple[str, int, tuple[int, ...]] | None:
     form = get_format(name.replace("_zp", ""))
     scaling = form.scaling
     lanes = (scaling.block if scaling is not None else None) or 1
-    if form.element == FP32:
+    try:
+        unit = Requantizer(form.name, lanes)
+    except InputError:
         return None
-    unit = Requantizer(form.name, lanes)
     parts = build_requantizer(unit).parts
     return unit.kind, lanes, tuple(parts.get(part, 0) for part in PARTS)

@@ -29,6 +29,4 @@ def test_power_of_two_scales_are_the_cheapest_and_a_found_range_costs_more_than_
     assert found is not None
     assert power.area_um2.value < 0.6 * given.area_um2.value
     assert given.area_um2.value < found.area_um2.value
-    assert given.energy_pj.value == pytest.approx(
-        found.energy_pj.value
-    )  # the vector unit finds the range, once a token
+    assert given.energy_pj.value == pytest.approx(found.energy_pj.value)  # the vector unit finds it

@@ -48,7 +48,8 @@ class Requantizer:
     """A requantizer to a format, of numbers that arrive `lanes` at a time; of a format in blocks a block at a time.
 
     dynamic: a format with one scale takes it from the data, as per token, instead of from a port. Raises InputError for
-    formats that have no requantizer: those with zero points, and FP32 itself.
+    formats that have no requantizer: those with zero points, codebooks, logarithms, integer scales or without
+    subnormals, and FP32 itself.
     """
 
     format: str
@@ -58,8 +59,7 @@ class Requantizer:
     def __post_init__(self) -> None:
         found = self.form
         scaling = found.scaling
-        if found.has_zero_point or found.element == FP32:
-            why = "it has zero points" if found.has_zero_point else "results have it already"
+        if why := _obstacle(found):
             raise InputError(f"no requantizer to {self.format}: {why}; there is one to int8, mxfp8_e4m3 and int4_g32")
         if scaling is not None and scaling.block not in (None, self.lanes):
             raise InputError(f"{self.format} is requantized a block at a time: {scaling.block} lanes, not {self.lanes}")
@@ -162,6 +162,7 @@ def scale_of(m: Module, largest: Net, element: Element, scaling: Scaling, tensor
         m.ignore(field.part(_EXP - 1, 8))
         m.uses("carry_propagate", _EXP)
         return Scale(m.wire(32, joined(ZERO, field.part(7, 0), value.significand.part(22, 0)), "scale"), value)
+    assert isinstance(scaling.scale, FloatElement)
     stored = rounded_float(m, quotient if tensor is None else divided(m, quotient, tensor), scaling.scale)
     bits = scaling.scale.bits
     stored = m.wire(bits, joined(zeros(bits - stored.width), stored), "stored") if stored.width < bits else stored
@@ -237,6 +238,7 @@ def _code(m: Module, x: Number, scale: Number | None, element: Element, power: b
         x = divided(m, x, scale)
     if isinstance(element, IntElement):
         return rounded_integer(m, x, element)
+    assert isinstance(element, FloatElement)
     return m.wire(element.bits, joined(x.sign, rounded_float(m, x, element)), "code")
 
 
@@ -382,6 +384,24 @@ def _largest_code(element: FloatElement) -> int:
     """Bit pattern of the largest finite magnitude."""
     whole = (element.emax - element.emin + 1) << element.mantissa_bits
     return whole + int((element.max_value / 2.0**element.emax - 1) * (1 << element.mantissa_bits))
+
+
+def _obstacle(form: Format) -> str:
+    """Why there is no requantizer to a format; empty if there is one."""
+    element, scaling = form.element, form.scaling
+    if element == FP32:
+        return "results have it already"
+    if form.has_zero_point:
+        return "it has zero points"
+    if not isinstance(element, IntElement | FloatElement):
+        return "its elements are neither integers nor floats"
+    scale = scaling.scale if scaling is not None else FP32
+    if isinstance(scale, IntElement):
+        return "its scales are integers"
+    floats = [x for x in (element, scale) if isinstance(x, FloatElement) and x != E8M0]
+    if not all(x.subnormals and x.mantissa_bits and x.signed for x in floats):
+        return "it has floats without a sign, a mantissa or subnormals"
+    return ""
 
 
 def _scaling(form: Format) -> Scaling:
