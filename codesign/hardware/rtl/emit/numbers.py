@@ -1,0 +1,185 @@
+"""FP32 numbers in hardware, taken apart: division, product, and rounding to an element, all to nearest, ties to even."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from codesign.formats import FloatElement
+from codesign.formats.elements import IntElement
+from codesign.hardware.rtl.emit import blocks
+from codesign.hardware.rtl.emit.compress import Rows, add
+from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Value, constant, joined, replicated, zeros
+from codesign.hardware.rtl.emit.verilog import Module, Net
+
+SIGNIFICAND = 24  # bits of a significand, its leading one included
+EXPONENT = 10  # bits of an exponent with BIAS added, which keeps every one positive
+BIAS = 512 - 127  # added to an FP32 exponent field to give an exponent here: that of 1.0 is ONE_AT
+ONE_AT = 512
+
+
+class Number(NamedTuple):
+    """(-1)**sign * significand * 2**(exponent - 512 - 23); significand 0 or with its top bit set."""
+
+    sign: Net
+    exponent: Net
+    significand: Net
+
+
+def fields(m: Module, word: Net) -> Number:
+    """An FP32 number; subnormal ones are zero."""
+    m.uses("detect", 8)
+    m.uses("carry_propagate", EXPONENT)
+    field = m.wire(8, word.part(30, 23), "field")
+    normal = m.wire(1, field.any(), "normal")
+    significand = joined(normal, word.part(22, 0) & replicated(23, normal))
+    exponent = joined(zeros(EXPONENT - 8), field) + constant(BIAS, EXPONENT)
+    sign = m.wire(1, word.bit(31), "sign") if word.width == 32 else blocks.POSITIVE
+    return Number(sign, m.wire(EXPONENT, exponent, "exp"), m.wire(SIGNIFICAND, significand, "sig"))
+
+
+def divided(m: Module, x: Number, by: Number) -> Number:
+    """x / by, rounded to 24 bits, ties to even; `by` is not zero.
+
+    The quotient of two significands, of which the first is doubled where it is the smaller, lies in [1, 2), and never
+    rounds up to 2: it is at most 2 - 2**-23.
+    """
+    wide = SIGNIFICAND + 2
+    m.uses("compare", 2 * SIGNIFICAND)
+    m.uses("select", SIGNIFICAND + 1)
+    m.uses("carry_propagate", 2 * EXPONENT)
+    less = m.wire(1, by.significand.exceeds(x.significand), "less")
+    rest = m.wire(SIGNIFICAND + 1, less.choose(joined(x.significand, ZERO), joined(ZERO, x.significand)), "rest")
+    divisor = m.wire(wide, joined(zeros(2), by.significand), "divisor")
+    bits: list[Net] = []
+    for step in range(SIGNIFICAND + 1):  # the last is the guard bit
+        shifted = m.wire(wide, joined(rest, ZERO) if step else joined(ZERO, rest), "shifted")
+        m.uses("carry_propagate", wide)
+        m.uses("select", SIGNIFICAND + 1)
+        difference = m.wire(wide, shifted - divisor, "difference")
+        bit = m.wire(1, ~difference.bit(wide - 1), "bit")
+        rest = m.wire(
+            SIGNIFICAND + 1, bit.choose(difference.part(SIGNIFICAND, 0), shifted.part(SIGNIFICAND, 0)), "rest"
+        )
+        bits.append(bit)
+    m.uses("detect", SIGNIFICAND + 1)
+    m.uses("increment", SIGNIFICAND)
+    quotient = m.wire(SIGNIFICAND, joined(*bits[:-1]), "quotient")
+    sticky = m.wire(1, rest.any(), "sticky")
+    up = m.wire(1, bits[-1] & (sticky | quotient.bit(0)).grouped(), "up")
+    rounded = m.wire(SIGNIFICAND, quotient + joined(zeros(SIGNIFICAND - 1), up), "rounded")
+    exponent = x.exponent + constant(ONE_AT, EXPONENT) - by.exponent - joined(zeros(EXPONENT - 1), less)
+    zero = m.wire(SIGNIFICAND, rounded & replicated(SIGNIFICAND, x.significand.bit(SIGNIFICAND - 1)), "sig")
+    return Number(x.sign, m.wire(EXPONENT, exponent, "exp"), zero)
+
+
+def multiplied(m: Module, x: Number, by: Number, bits: int) -> Number:
+    """x * by, rounded to 24 bits, ties to even; only the top `bits` of the significand of `by` are not zero."""
+    width = SIGNIFICAND + bits
+    m.ignore(by.significand.part(SIGNIFICAND - bits - 1, 0))
+    rows = Rows(m, width)
+    rows.product(
+        x.significand, m.wire(bits, by.significand.part(SIGNIFICAND - 1, SIGNIFICAND - bits), "top"), False, False
+    )
+    product = add(m, rows, "product")
+    m.uses("select", width)
+    m.uses("increment", SIGNIFICAND + 1)
+    m.uses("carry_propagate", 2 * EXPONENT)
+    large = m.wire(1, product.bit(width - 1), "large")
+    placed = m.wire(width, large.choose(product, joined(product.part(width - 2, 0), ZERO)), "placed")
+    rounded = _nearest(m, placed, SIGNIFICAND, SIGNIFICAND + 1)
+    carried = m.wire(1, rounded.bit(SIGNIFICAND), "carried")  # to a power of two
+    significand = joined(rounded.bit(SIGNIFICAND - 1) | carried, rounded.part(SIGNIFICAND - 2, 0))
+    exponent = x.exponent + by.exponent - constant(ONE_AT, EXPONENT) + joined(zeros(EXPONENT - 1), large)
+    exponent = exponent + joined(zeros(EXPONENT - 1), carried)
+    return Number(x.sign, m.wire(EXPONENT, exponent, "exp"), m.wire(SIGNIFICAND, significand, "sig"))
+
+
+def rounded_integer(m: Module, x: Number, element: IntElement) -> Net:
+    """The nearest code of an integer, in two's complement; ties to even, saturating."""
+    bits = element.bits
+    top = ONE_AT + bits - 1 - element.fraction_bits  # exponent of a number whose leading one is the top bit of `bits`
+    value, beyond = _shifted(m, x, top)
+    m.uses("increment", 2 * bits + 1)
+    m.uses("compare", bits + 1)
+    m.uses("select", bits)
+    magnitude = _nearest(m, value, bits, bits + 1)
+    most = m.wire(bits, x.sign.choose(constant(-element.min_code, bits), constant(element.max_code, bits)), "most")
+    over = m.wire(1, beyond | magnitude.exceeds(joined(ZERO, most)).grouped(), "over")
+    kept = m.wire(bits, over.choose(most, magnitude.part(bits - 1, 0)), "kept")
+    signed = (kept ^ replicated(bits, x.sign)).grouped() + joined(zeros(bits - 1), x.sign)
+    return m.wire(bits, signed, "code")
+
+
+def rounded_float(m: Module, x: Number, element: FloatElement) -> Net:
+    """The nearest magnitude of a minifloat, without its sign; ties to even, subnormals kept, saturating."""
+    mantissa, lowest = element.mantissa_bits, ONE_AT + element.emin
+    m.uses("carry_propagate", 2 * EXPONENT)
+    m.uses("compare", EXPONENT)
+    m.uses("select", EXPONENT)
+    below = m.wire(1, constant(lowest, EXPONENT).exceeds(x.exponent), "below")
+    distance = m.wire(EXPONENT, below.choose(constant(lowest, EXPONENT) - x.exponent, zeros(EXPONENT)), "dist")
+    value = blocks.shift_right_sticky(m, x.significand, distance)
+    wide = EXPONENT + mantissa + 1
+    m.uses("carry_propagate", wide)
+    m.uses("compare", wide)
+    kept = _nearest(m, value, mantissa + 1, mantissa + 2)
+    some = m.wire(1, ~below & x.significand.bit(SIGNIFICAND - 1), "some")
+    above = m.wire(EXPONENT, (x.exponent - constant(lowest, EXPONENT)).grouped() & replicated(EXPONENT, some), "above")
+    packed = joined(zeros(1), above, zeros(mantissa)) + joined(zeros(wide - mantissa - 2), kept)
+    code = m.wire(wide, packed, "packed")
+    most, bits = constant(_largest_code(element), wide), element.exponent_bits + mantissa
+    m.uses("select", bits)
+    over = m.wire(1, code.exceeds(most), "over")
+    return m.wire(bits, over.choose(constant(_largest_code(element), bits), code.part(bits - 1, 0)), "magnitude")
+
+
+def _shifted(m: Module, x: Number, top: int) -> tuple[Net, Net]:
+    """(the significand at an exponent of `top`, with a sticky lowest bit; whether it lies beyond)."""
+    m.uses("compare", EXPONENT)
+    m.uses("carry_propagate", EXPONENT)
+    some = m.wire(1, x.exponent.exceeds(constant(top, EXPONENT)), "above")
+    beyond = m.wire(1, some & x.significand.bit(SIGNIFICAND - 1), "beyond")
+    distance = m.wire(EXPONENT, constant(top, EXPONENT) - x.exponent, "dist")
+    return blocks.shift_right_sticky(m, x.significand, distance), beyond
+
+
+def _nearest(m: Module, value: Net, kept: int, width: int) -> Net:
+    """The top `kept` bits of a number, rounded by those below, ties to even, in `width` bits."""
+    last = value.width - kept
+    m.uses("detect", last)
+    sticky: Value = value.part(last - 2, 0).any()
+    up = m.wire(1, value.bit(last - 1) & (sticky | value.bit(last)).grouped(), "up")
+    number = joined(zeros(width - kept), value.part(value.width - 1, last)) + joined(zeros(width - 1), up)
+    return m.wire(width, number, "nearest")
+
+
+def either(m: Module, which: Net, yes: Number, no: Number) -> Number:
+    return Number(
+        no.sign, *(m.wire(a.width, which.choose(a, b), "chosen") for a, b in zip(yes[1:], no[1:], strict=True))
+    )
+
+
+def positive(m: Module, value: float) -> Number:
+    """A positive number that FP32 holds."""
+    fraction, exponent = fraction_of(value), _exponent(value)
+    return Number(
+        blocks.POSITIVE,
+        m.wire(EXPONENT, constant(ONE_AT + exponent, EXPONENT), "exp"),
+        m.wire(SIGNIFICAND, joined(ONE, constant(fraction, SIGNIFICAND - 1)), "sig"),
+    )
+
+
+def _exponent(value: float) -> int:
+    numerator, denominator = value.as_integer_ratio()
+    return numerator.bit_length() - denominator.bit_length()
+
+
+def fraction_of(value: float) -> int:
+    """The 23 bits below the leading one of a number that FP32 holds."""
+    return int(value / 2.0 ** _exponent(value) * (1 << (SIGNIFICAND - 1))) - (1 << (SIGNIFICAND - 1))
+
+
+def _largest_code(element: FloatElement) -> int:
+    """Bit pattern of the largest finite magnitude."""
+    whole = (element.emax - element.emin + 1) << element.mantissa_bits
+    return whole + int((element.max_value / 2.0**element.emax - 1) * (1 << element.mantissa_bits))
