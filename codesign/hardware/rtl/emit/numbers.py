@@ -1,4 +1,4 @@
-"""FP32 numbers in hardware, taken apart: division, product, and rounding to an element, all to nearest, ties to even."""
+"""FP32 numbers in hardware, taken apart: quotients, products, rounding to elements; to nearest, ties to even."""
 
 from __future__ import annotations
 
