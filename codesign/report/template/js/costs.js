@@ -55,7 +55,12 @@ function formatsOption() {
       name,
       nameLocation: "start",
       nameGap: 0,
-      nameTextStyle: { align: "left", verticalAlign: "bottom", padding: [0, 0, high + 10, 0], fontWeight: 600 },
+      nameTextStyle: {
+        align: "left",
+        verticalAlign: "bottom",
+        padding: [0, 0, high + 10, narrow() ? -110 : 0],
+        fontWeight: 600,
+      },
       splitNumber: 3,
       axisLabel: { formatter: v => human(v) },
     });

@@ -14,11 +14,6 @@ function drawFound() {
     : `${(T.designs_priced ?? 0).toLocaleString("en")} designs priced`;
   $("searched").textContent =
     `${Object.keys(T.tasks).join(" and ")}${CHIP ? ` on ${T.hardware_count.toLocaleString("en")} chips` : ", formats alone"}; ${work}; ${F.front_size.toLocaleString("en")} designs on the front; ${F.created.slice(0, 10)}.`;
-  $("contents").append(
-    ...[...document.querySelectorAll("main > section")]
-      .filter(s => !s.hidden)
-      .map(s => el("a", { href: `#${s.id}` }, s.querySelector("h2").textContent.split("?")[0])),
-  );
   $("lead").textContent = D.lead;
   $("cards").append(
     ...D.cards.map(c =>
@@ -49,6 +44,13 @@ function drawFound() {
   );
   $("sentences").append(...D.summary.map(s => el("li", {}, s)));
   $("assumptions").append(...D.assumptions.map(s => el("li", {}, s)));
+}
+function contents() {
+  $("contents").append(
+    ...[...document.querySelectorAll("main > section")]
+      .filter(s => !s.hidden)
+      .map(s => el("a", { href: `#${s.id}` }, s.querySelector("h2").textContent.split("?")[0])),
+  );
 }
 function growthOption() {
   return {
@@ -154,16 +156,28 @@ async function start() {
   frontControls();
   formatsControls();
   layersControls();
-  const panels = [drawFront, drawPinned, drawFormats, drawLayers, drawCosts, drawUniform, drawAll];
-  for (const each of panels) each();
-  drawExamples();
-  drawGrowth();
-  drawOrigin();
   drawFound();
   showScale();
+  watchers.push(drawFront, drawPinned, drawLayers, drawCosts, drawUniform, drawAll);
+  drawFront();
+  // the figures further down are drawn one by one, so that those above can be used at once
+  for (const each of [
+    drawPinned,
+    drawFormats,
+    drawLayers,
+    drawCosts,
+    drawExamples,
+    drawUniform,
+    drawAll,
+    drawGrowth,
+    drawOrigin,
+  ]) {
+    await new Promise(resolve => setTimeout(resolve));
+    each();
+  }
+  contents();
   frontMore();
   costsMore();
-  watchers.push(drawFront, drawPinned, drawLayers, drawCosts, drawUniform, drawAll);
   $("axis-colour").addEventListener("change", showScale);
   $("patterns").addEventListener("change", redraw);
   let waiting;
