@@ -14,6 +14,7 @@ from codesign.files import write_atomic
 from codesign.formats import FormatPair
 from codesign.hardware.chip.accelerator import Accelerator
 from codesign.hardware.rtl.emit.array import Array, array
+from codesign.hardware.rtl.emit.array_stream import array_stream
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.rtl.verify.array_bench import ArrayCheck, Matrices
 from codesign.hardware.rtl.verify.bench import write_checks
@@ -38,7 +39,9 @@ computes, bit for bit, the results by which the accumulator was judged.
 
 By mode, the unit has a latency of L = {latency} clocks and interleaves D = {interleave} sums.
 {protocol}
-There is no reset. `mode`, if there is one, is the number in layer.json; it may change only while the array is idle.
+`en` is the clock enable of all registers; tie it to 1 if it is not needed (synthesis then removes it, and the price is
+of that). There is no reset: old contents leave the array within its latency. `mode`, if there is one, is the number in
+layer.json; it may change only while the array is idle.
 """
 
 _PROTOCOL = {
@@ -47,7 +50,12 @@ Every clock: a (activations of all rows), w (weights of all columns), one step o
 first: with the first step of a sum. last: with its last one. If D > 1, a step is D clocks long, one for each of D
 rows of activations, and so are first and last. L + ROWS + COLUMNS - 1 clocks after the last step of a tile, `out`
 shows the first result of the bottom row; each clock of shift brings the next one, D per row, from the bottom upwards.
-No sum may complete while shift is on. array.v delays row r by r clocks and column c by c.""",
+No sum may complete while shift is on. array.v delays row r by r clocks and column c by c.
+array_stream.v makes all of this from plain streams with valid/ready and a synchronous reset rst. A beat is s_a and s_w
+of one step, s_last with the last step of a tile (with all D beats of it); m_data is one row of results, the bottom one
+first, D per row, m_last with the tile's last. Within a tile, a late beat holds the whole array. The parameter STEPS is
+the least number of beats of any tile: the larger, the earlier the next tile may begin. Define ARRAY_ASSERTIONS for
+SystemVerilog assertions of the protocol.""",
     "weight": """\
 load: for ROWS clocks, the weights of all columns, the bottom row's first. swap: with the first activations that
 meet them; the next load begins no earlier than L * (ROWS - 1) + COLUMNS - 1 clocks after it. Every clock: a (one step
@@ -126,7 +134,7 @@ def export_rtl(
         raise InputError(f"{design.folder}: its space has no hardware: there is no array to write")
     chip = _accelerator(design)
     unit = chip.unit.rtl
-    made = array(unit, chip.rows, chip.columns, dataflow)
+    made = array(unit, chip.rows, chip.columns, dataflow, enable=True)
     tasks = {name: design.load(name) for name in design.assignments}
     chosen = choose_layers(design, tasks)
     for pair in chosen:
@@ -146,6 +154,8 @@ def export_rtl(
         "layers": layers,
     }
     sources = {"array.v": made.text, "unit.v": made.built.text}
+    if made.dataflow == "output":
+        sources["array_stream.v"] = array_stream(made)
     _write(Path(out_dir), facts, sources, checks)
     verdicts: list[Verdict] = simulate(simulator, checks, sources, Path(out_dir)) if simulator else []
     if simulator:

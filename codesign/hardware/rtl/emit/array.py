@@ -56,8 +56,10 @@ class Array:
         return _side(self.unit, "w", "ws", "weight")
 
 
-def array(unit: Unit, rows: int, columns: int, dataflow: str = "output") -> Array:
+def array(unit: Unit, rows: int, columns: int, dataflow: str = "output", enable: bool = False) -> Array:
     """An array of `rows` x `columns` cells with a unit, whose module is called `unit`.
+
+    enable: with a clock enable `en` of all registers.
 
     Raises InputError on an unknown dataflow, a size below 1, or an output-stationary array of a unit with passing
     partial sums.
@@ -72,10 +74,21 @@ def array(unit: Unit, rows: int, columns: int, dataflow: str = "output") -> Arra
         raise InputError(f"an array needs at least one row and one column, not {rows} x {columns}")
     if flow == "output" and unit.passing:
         raise InputError("a unit through which partial sums pass keeps none: take the dataflow 'weight'")
-    built = build(unit, "unit")
+    built = build(unit, "unit", enable)
     made = Array(built, rows, columns, flow, "")
     cell, top = (_output_cell, _output_top) if flow == "output" else (_weight_cell, _weight_top)
-    return replace(made, text="\n".join([top(made), cell(made), _DELAY]))
+    text = "\n".join([top(made), cell(made), _DELAY])
+    return replace(made, text=_enabled(text) if enable else text)
+
+
+def _enabled(text: str) -> str:
+    """The modules with a clock enable: as a port, at every register and in every instance."""
+    return (
+        text.replace("  input clk,\n", "  input clk,\n  input en,\n")
+        .replace("always @(posedge clk) ", "always @(posedge clk) if (en) ")
+        .replace(".clk(clk)", ".clk(clk), .en(en)")
+        .replace("{1'b0, clk}", "{1'b0, clk, en}")
+    )
 
 
 _DELAY = """\

@@ -58,20 +58,14 @@ def by_mode(unit: Unit, choices: Sequence[str]) -> str:
     return expression
 
 
-def stream(built: Built, name: str) -> str:
-    """The module ``NAME_stream`` around a unit that was built with an enable."""
-    unit, prefix = built.unit, name.upper()
-    depth, most = max(built.latency), max(turns(unit))
-    bits = max(1, ceil_log2(most))
-    ports = payload(unit)
-    modes = ceil_log2(len(unit.modes))
-    mode_port = f"  input [{modes - 1}:0] mode,  // constant while sums are open or in flight\n" if modes else ""
-    inputs = "".join(f"  input [`{prefix}_{port.upper()}_BITS-1:0] s_{port},\n" for port, _ in ports)
-    connected = "".join(f", .{port}(s_{port})" for port, _ in ports) + (", .mode(mode)" if modes else "")
-    arriving = by_mode(unit, [f"results[{latency - 1}]" for latency in built.latency])
-    if most > 1:
-        final = by_mode(unit, [f"{bits}'d{count - 1}" for count in turns(unit)])
-        turn = f"""\
+def turn_counter(unit: Unit) -> str:
+    """Whether a beat ends a round of sums that take turns (`round`), and whether sums are open (`open`)."""
+    most = max(turns(unit))
+    if most == 1:
+        return "  wire round = 1'b1;\n  wire open = begun;\n"
+    bits = ceil_log2(most)
+    final = by_mode(unit, [f"{bits}'d{count - 1}" for count in turns(unit)])
+    return f"""\
   // sums take turns: one step of each, then the next step of each
   reg [{bits - 1}:0] turn;
   wire round = turn == {final};
@@ -80,8 +74,19 @@ def stream(built: Built, name: str) -> str:
     else if (accepted) turn <= round ? {bits}'d0 : turn + {bits}'d1;
   wire open = begun | (turn != {bits}'d0);
 """
-    else:
-        turn = "  wire round = 1'b1;\n  wire open = begun;\n"
+
+
+def stream(built: Built, name: str) -> str:
+    """The module ``NAME_stream`` around a unit that was built with an enable."""
+    unit, prefix = built.unit, name.upper()
+    depth = max(built.latency)
+    ports = payload(unit)
+    modes = ceil_log2(len(unit.modes))
+    mode_port = f"  input [{modes - 1}:0] mode,  // constant while sums are open or in flight\n" if modes else ""
+    inputs = "".join(f"  input [`{prefix}_{port.upper()}_BITS-1:0] s_{port},\n" for port, _ in ports)
+    connected = "".join(f", .{port}(s_{port})" for port, _ in ports) + (", .mode(mode)" if modes else "")
+    arriving = by_mode(unit, [f"results[{latency - 1}]" for latency in built.latency])
+    turn = turn_counter(unit)
     return f"""\
 `include "{name}_params.vh"
 // valid/ready around {unit.name}: every accepted beat is one step of a sum, s_last marks its last step

@@ -277,14 +277,14 @@ class _Schedule:
         ):
             widths = (side.bits, side.scale.bits if side.scale else 0)
             found.append(
-                [(port, _flat(x, bits, width)) for (port, width), x, bits in zip(fields, codes, widths, strict=False)]
+                [(port, flat(x, bits, width)) for (port, width), x, bits in zip(fields, codes, widths, strict=False)]
             )
         return found[0], found[1]
 
     def packed(self, sums: Array) -> Bits:
         """Accumulators [clocks, columns] as the bits of all columns, zero-extended to the unit's width."""
         element = self.unit.modes[self.mode].float_element
-        return _flat(
+        return flat(
             sums[:, :, None], element.bits if element else self.unit.accumulator_bits, self.unit.accumulator_bits
         )
 
@@ -299,7 +299,7 @@ class _Schedule:
             self.packed(expected),
             latency,
             compared,
-            {"mode": self.mode} if len(self.unit.modes) > 1 else {},
+            ({"mode": self.mode} if len(self.unit.modes) > 1 else {}) | ({"en": 1} if self.cells.built.enable else {}),
             {"ROWS": self.rows, "COLUMNS": self.columns},
         )
 
@@ -353,7 +353,7 @@ class _Streams:
             stream[begin : begin + len(part)] = part
 
 
-def _flat(codes: Array, bits: int, width: int) -> Bits:
+def flat(codes: Array, bits: int, width: int) -> Bits:
     """Codes [clocks, rows, n] of `bits` bits as bits [clocks, rows * width], `width` bits per row."""
     clocks, rows, n = codes.shape
     return to_bits(codes.reshape(clocks * rows, n), bits, width).reshape(clocks, rows * width)

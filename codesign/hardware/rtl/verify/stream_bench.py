@@ -23,6 +23,7 @@ class StreamTrace:
     result_bits: int  # width of m_data
     results: Bits  # [results, bits that are compared]
     mode: int | None  # None for a unit of one format
+    parameters: str = ""  # of the module, as Verilog writes them
 
     def memories(self, index: int) -> dict[str, str]:
         return {f"vectors_{index}.hex": hex_lines(self.beats), f"results_{index}.hex": hex_lines(self.results)}
@@ -48,7 +49,7 @@ module check_{index} (input clk, output reg done, output failed);
   wire [{self.result_bits - 1}:0] data;
   wire [{width - 1}:0] beat = beats[sent < {beats} ? sent : {beats - 1}];
   wire [{bits - 1}:0] wanted = results[found < {results} ? found : {results - 1}];
-  {self.module} dut (
+  {self.module} {self.parameters}dut (
     .clk(clk), .rst(rst), .s_valid(valid), .s_ready(accepted), {", ".join(ports)},
     .m_valid(offered), .m_ready(ready), .m_data(data)
   );

@@ -99,6 +99,14 @@ def _random(mode: Mode, count: int, rng: np.random.Generator) -> Array:
     return np.stack([rng.integers(0, 1 << side.bits, count) for side in (mode.weight, mode.activation)])
 
 
+def drawn(mode: Mode, side: Side, shape: tuple[int, int], seed: int) -> tuple[Array, Array | None]:
+    """Random codes of one operand [*shape, products], and its block scales [*shape, scales per step]; None without."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 1 << side.bits, (*shape, mode.products))
+    scales = _scales(mode, side, shape[0] * shape[1], rng)
+    return _signed(codes, side), None if scales is None else scales.reshape(*shape, -1)
+
+
 def summed(unit: Unit, mode: int, groups: int = 60, longest: int = 9, seed: int = 0) -> tuple[Vectors, Flags]:
     """Random sums of 1 to `longest` steps for a stream of steps: (vectors, whether a step is the last one of its sum).
 

@@ -11,6 +11,7 @@ import pytest
 from codesign.formats import FormatPair
 from codesign.hardware.rtl import Unit, build
 from codesign.hardware.rtl.emit.array import array
+from codesign.hardware.rtl.emit.array_stream import array_stream
 from codesign.hardware.rtl.emit.pipeline import STEPS
 from codesign.hardware.rtl.emit.stream import header, stream
 from tests.programs import needed
@@ -51,6 +52,18 @@ def test_an_array_passes_without_a_warning(dataflow: str, tmp_path: Path) -> Non
     for file, text in zip(files, texts, strict=True):
         (tmp_path / file).write_text(text)
     assert run("verilator", "--lint-only", "-Wall", "--top-module", "array", *files, folder=tmp_path) == ""
+
+
+def test_an_array_with_streams_passes_without_a_warning(tmp_path: Path) -> None:
+    made = array(UNITS["bricks"].cut(EVERY_STEP), 3, 2, enable=True)
+    texts = [made.built.text, *re.split(r"(?=^module )", made.text + array_stream(made), flags=re.MULTILINE)[1:]]
+    files = [f"{text.split()[1]}.v" for text in texts]
+    for file, text in zip(files, texts, strict=True):
+        (tmp_path / file).write_text(text)
+    top = ["--top-module", "array_stream", "--assert", "-DARRAY_ASSERTIONS"]
+    assert run("verilator", "--lint-only", "-Wall", *top, *files, folder=tmp_path) == ""
+    script = f"read_verilog {' '.join(files)}; hierarchy -check -top array_stream; proc; check -assert"
+    assert run("yosys", "-q", "-p", script, folder=tmp_path) == ""
 
 
 def test_a_net_that_nobody_reads_is_neither_written_nor_counted() -> None:

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware.rtl import Unit, build
+from codesign.hardware.rtl.emit.array import array
+from codesign.hardware.rtl.emit.array_stream import array_stream
 from codesign.hardware.rtl.emit.pipeline import STEPS
 from codesign.hardware.rtl.emit.stream import header, stream
+from codesign.hardware.rtl.verify.array_stream_bench import ArrayStreamCheck
 from codesign.hardware.rtl.verify.simulate import SIMULATORS, Verdict, simulate
 from codesign.hardware.rtl.verify.stream_bench import StreamCheck
 from tests.programs import needed
@@ -39,6 +43,21 @@ def test_results_are_those_of_the_twin_in_order(simulator: str, tmp_path: Path) 
     found = verdicts(simulator, UNITS["interleaved floats beside integers"], tmp_path)
     assert [verdict.wrong for verdict in found] == [0] * len(found), found[0].detail
     assert all(verdict.steps >= 30 for verdict in found)
+
+
+def test_an_array_gives_all_rows_of_results_once(tmp_path: Path) -> None:
+    needed("iverilog")
+    made = array(UNITS["interleaved floats beside integers"], 3, 2, enable=True)
+    files = {"array.v": made.text, "unit.v": made.built.text, "array_stream.v": array_stream(made)}
+    checks = [ArrayStreamCheck(made, mode, steps=steps) for mode in range(2) for steps in (1, 5, 12)]
+    found = simulate("iverilog", checks, files, tmp_path)
+    assert [verdict.wrong for verdict in found] == [0] * len(checks), found[0].detail
+    assert [verdict.steps for verdict in found] == [6 * 3 * 3] * 3 + [6 * 3] * 3  # floats take turns, three in a cell
+
+
+def test_a_stream_around_an_array_that_cannot_stand_still_is_refused() -> None:
+    with pytest.raises(InputError, match="with an enable"):
+        array_stream(array(UNITS["integers"], 3, 2))
 
 
 @pytest.mark.parametrize(
