@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         [p["pair"], f"{p['weight_bits']:.4g}", f"{p['activation_bits']:.4g}", str(p["units"]), " or ".join(p["sums"])]
         for p in facts["pairs"]
     ]
+    _say_tried(facts["screened"])
     columns = ["pair", "weight bits", "activation bits", "units with it", "products are summed in"]
     print_table("pairs (weight:activation)", columns, choices)
     print(f"No accumulator can overflow. {_what_counts(facts)}\n" if facts["hardware"] else f"{_NO_HARDWARE}\n")
@@ -57,6 +58,26 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{name}: weights that no product reads, which stay as they are", ["weight", "elements"], listed
             )
     return 0
+
+
+def _say_tried(tried: list[dict[str, Any]]) -> None:
+    """Print the formats of the grammar whose units were priced, and why each was kept or not."""
+    if not tried:
+        return
+    rows = [
+        [
+            "kept" if each["kept"] else "",
+            each["name"],
+            f"{each['bits']:.4g}",
+            f"{each['error_db']:.1f} dB",
+            f"{each['area_um2']:.1f} um2",
+            each["why"],
+        ]
+        for each in tried
+        if each["area_um2"] is not None
+    ]
+    title = f"formats of the grammar: {len(tried)} tried on layers, those with the smallest errors priced"
+    print_table(title, ["", "format", "bits", "error of layers", "area of a product", "why"], rows)
 
 
 _NO_HARDWARE = "The space has no hardware; formats alone are searched."
@@ -154,6 +175,7 @@ def explained(space: SearchSpace) -> dict[str, Any]:
             for name, network in space.networks.items()
         },
         "targets": {name: _target(network) for name, network in space.networks.items()},
+        "screened": [asdict(each) for each in space.screened],
         "budgets": {o.name: limit for o, limit in space.budgets},
         "accumulators": space.spec.chip.accumulator,
         "accumulator_sqnr_db": space.spec.accumulator_sqnr_db,

@@ -30,6 +30,7 @@ from codesign.quality.ranges import DEFAULT_RULE, RangeRule
 from codesign.search.space.choices import allowed_choices, possible
 from codesign.search.space.cost_metrics import COST_METRICS, cost_metric
 from codesign.search.space.fixed import FixedNetwork, resolve_fixed
+from codesign.search.space.grammar import Screened, screened
 from codesign.search.space.limits import limit_of
 from codesign.search.space.loading import load_written
 from codesign.search.space.network import Network
@@ -57,6 +58,7 @@ class SearchSpace:
     pairs: tuple[FormatPair, ...]  # the choices of the layers to measure, or all pairs of the fixed networks
     objectives: tuple[Objective, ...]
     budgets: tuple[tuple[Objective, float], ...]  # with the largest allowed value
+    screened: tuple[Screened, ...] = ()  # formats of the grammar that were tried
 
     @property
     def workloads(self) -> dict[str, Workload]:
@@ -76,8 +78,9 @@ class SearchSpace:
         The section `search:` is left out, so that a study can be resumed with more evaluations.
         """
         spec = self.spec.model_dump(mode="json", exclude={"search"})
-        if not spec["target"]:
-            del spec["target"]
+        for key in ("target", "formats"):
+            if not spec[key]:
+                del spec[key]
         for task in spec["tasks"].values():
             for key in ("workload", "formats", "assignment", "ties"):  # older spaces without these keys keep their hash
                 if not task[key]:
@@ -143,6 +146,7 @@ def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
         spec = spec.model_copy(update={"tasks": tasks})
     if spec.hardware is None:
         _refuse_without_hardware(path, spec)
+    spec, tried = screened(path, spec)
     sets = spec.chip.units.resolve()
     if not sets:
         raise InputError(f"{path}:{line_of(path, 'hardware', 'units')}: hardware.units names no set of pairs")
@@ -173,7 +177,7 @@ def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
         with naming(path, "budgets", name):
             bounded = resolve_objective(name, workloads, fixed, units, deciding)
             budgets.append((bounded, limit_of(bounded, limit, lambda task: _float_quality(networks[task]))))
-    return SearchSpace(spec, path, networks, fixed, grid, pairs, tuple(objectives), tuple(budgets))
+    return SearchSpace(spec, path, networks, fixed, grid, pairs, tuple(objectives), tuple(budgets), tried)
 
 
 def _float_quality(network: Network) -> float:
@@ -228,6 +232,9 @@ def _refuse_without_hardware(path: Path, spec: SpaceFile) -> None:
             if metric is not None and metric.needs_hardware:
                 known = ", ".join(m.name for m in COST_METRICS.values() if not m.needs_hardware)
                 raise InputError(f"'{name}' needs hardware: (without it a space may use {known})")
+    if spec.formats is not None:
+        line = line_of(path, "formats")
+        raise InputError(f"{path}:{line}: formats.grammar chooses by area and needs hardware:")
     given = next((name for name, task in spec.tasks.items() if task.workload), None)
     if given is not None:
         line = line_of(path, "tasks", given)
@@ -271,7 +278,7 @@ def _refuse_measuring(path: Path, spec: SpaceFile) -> None:
     """Raise InputError if a space with given formats has keys about choosing and measuring formats."""
     for section, keys in {
         ("search",): ("evaluations", "batch"),
-        (): ("pairs", "accumulator_sqnr_db", "target"),
+        (): ("pairs", "accumulator_sqnr_db", "target", "formats"),
     }.items():
         written = (spec.search if section else spec).model_fields_set
         for key in keys:

@@ -9,8 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from codesign.errors import nearest
 from codesign.formats import FormatPair
 from codesign.formats.assignment import NEAREST, check_method
+from codesign.formats.enumerated import SCALES, own_name
+from codesign.formats.grammar import LARGEST_BLOCK
 from codesign.hardware.arithmetic.accumulators import check_accumulator
 from codesign.hardware.chip.accelerator import all_axes, check_value
 from codesign.hardware.chip.axes import Axis
@@ -41,6 +44,13 @@ def _check_word(word: str) -> str:
     return word if word == AUTO else check_method(word)
 
 
+def _check_scale(scale: str) -> str:
+    if not own_name("int4", 32, scale):
+        raise ValueError(f"unknown scale type '{scale}'{nearest(scale, SCALES)}")
+    return scale
+
+
+_MOST_GRAMMAR_BITS = 16
 _Target = Annotated[str, AfterValidator(check_target)]
 _OWNERS = {
     "layers": "task",
@@ -252,6 +262,40 @@ class HardwareSpec(_Axes):  # type: ignore[misc, valid-type]  # its fields are t
     """The hardware of a space: every combination of the axes' values is an accelerator."""
 
 
+class GrammarSpec(Written):
+    """Formats of the grammar that are tried on layers of the networks before the search, which takes the best."""
+
+    elements: list[Literal["integer", "float", "power", "log", "codebook"]] = Field(
+        default=["integer", "float", "power", "log", "codebook"], min_length=1, description="kinds of elements"
+    )
+    bits: list[PositiveFloat] = Field(
+        default=[4, 4.5],
+        min_length=2,
+        max_length=2,
+        description="least and most stored bits of an element, its share of a scale included",
+    )
+    blocks: list[Annotated[int, Field(ge=0, le=LARGEST_BLOCK)]] = Field(
+        default=[16, 32], min_length=1, description="elements that share a scale; 0: a scale per tensor or channel"
+    )
+    scales: list[Annotated[str, AfterValidator(_check_scale)]] = Field(
+        default=list(SCALES), min_length=1, description="types of the scales of blocks"
+    )
+    keep: PositiveInt = Field(default=4, description="most formats that the search takes")
+    dot: Annotated[int, Field(ge=1, le=256)] = Field(default=16, description="products per cycle of the priced units")
+
+    @model_validator(mode="after")
+    def _range(self) -> GrammarSpec:
+        if not 2 <= self.bits[0] <= self.bits[1] <= _MOST_GRAMMAR_BITS:
+            raise ValueError(f"bits: 2 <= least <= most <= {_MOST_GRAMMAR_BITS}, found {self.bits}")
+        return self
+
+
+class FormatsSpec(Written):
+    """Where formats come from besides `pairs`."""
+
+    grammar: GrammarSpec = Field(description="formats that are drawn from the grammar of names")
+
+
 class SearchSpec(Written):
     """How long to search, and how many designs to report."""
 
@@ -275,6 +319,9 @@ class SpaceFile(Written):
         min_length=1, description="the networks, by the names that objectives and budgets use"
     )
     pairs: list[str] = Field(default=[], description="weight:activation, the choices of every measured layer")
+    formats: FormatsSpec | None = Field(
+        default=None, description="formats that are found before the search: each becomes a pair with a unit of its own"
+    )
     target: _Target = Field(
         default="", description="runtime that must load the networks; none: any formats, nothing tied"
     )

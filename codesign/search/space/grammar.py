@@ -1,0 +1,132 @@
+"""Prescreening of formats of the grammar: what is worth a search, by the error of layers and the area of a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from codesign.errors import InputError
+from codesign.formats import Format, FormatPair, get_format
+from codesign.formats.enumerated import format_names_of
+from codesign.hardware import MacUnit
+from codesign.quality.operands import LayerOperands, sample_operands
+from codesign.search.space.loading import load_written
+from codesign.search.space.written import GrammarSpec, HardwareSpec, SpaceFile, UnitSpec
+from codesign.yamlio import naming
+
+_PRICED = 4  # times as many as are kept: with the smallest errors, whose units are priced
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A format that was tried for weights and activations alike."""
+
+    name: str
+    bits: float  # stored for an element, scales included
+    error_db: float  # of the layers' sampled outputs over their signal: the mean of all layers, in decibels
+    area_um2: float | None  # of a product of its unit at 7 nm; None: not priced, as the error is too large
+    kept: bool
+    why: str
+
+
+def screened(path: Path, spec: SpaceFile) -> tuple[SpaceFile, tuple[Screened, ...]]:
+    """The space with the formats that its grammar keeps as pairs, each with a unit of its own; and all that were tried.
+
+    Raises InputError with file and line if the grammar has no such format, or a task cannot be loaded.
+    """
+    grammar = spec.formats.grammar if spec.formats is not None else None
+    if grammar is None:
+        return spec, ()
+    with naming(path, "formats", "grammar"):
+        names = candidates(grammar)
+        if not names:
+            low, high = grammar.bits
+            raise InputError(f"no format of these elements, blocks and scales takes {low:g} to {high:g} bits")
+    tasks = [load_written(written, name, path.parent) for name, written in spec.tasks.items() if written.task]
+    found = screen(names, [sample_operands(task) for task in tasks], grammar)
+    kept = [str(FormatPair(each.name, each.name)) for each in found if each.kept]
+    update: dict[str, object] = {"pairs": list(dict.fromkeys([*spec.pairs, *kept]))}
+    if spec.hardware is not None:
+        update["hardware"] = _with_sets(spec.hardware, kept)
+    return spec.model_copy(update=update), found
+
+
+def candidates(grammar: GrammarSpec) -> list[str]:
+    """Every format of the grammar whose stored bits lie in its range."""
+    low, high = grammar.bits
+    names = format_names_of(grammar.elements, (2, int(high)), grammar.blocks, grammar.scales)
+    return [name for name in names if low <= get_format(name).bits_per_element <= high]
+
+
+def screen(
+    names: Iterable[str], networks: Sequence[Sequence[LayerOperands]], grammar: GrammarSpec
+) -> tuple[Screened, ...]:
+    """All candidates with their errors, the smallest first; those kept are no worse than others in error and area."""
+    errors = {name: error_db(get_format(name), networks) for name in names}
+    order = sorted(errors, key=lambda name: (errors[name], name))
+    priced: dict[str, float] = {}
+    for name in order:
+        if len(priced) == _PRICED * grammar.keep:
+            break
+        try:
+            unit = MacUnit((FormatPair(name, name),), dot=grammar.dot)
+        except InputError:  # its blocks do not fit the step, or nothing multiplies it
+            continue
+        priced[name] = unit.area_um2.value / grammar.dot
+    front = [name for name in priced if not any(_better(other, name, errors, priced) for other in priced)]
+    chosen = set(_spread(front, grammar.keep))
+    found = []
+    for name in order:
+        kept, area = name in chosen, priced.get(name)
+        why = "on the front of error and area" if kept else "on the front, between others" if name in front else ""
+        if not why:
+            why = "another has a smaller error and unit" if area is not None else "its error is too large"
+        found.append(Screened(name, get_format(name).bits_per_element, errors[name], area, kept, why))
+    return tuple(found)
+
+
+def error_db(fmt: Format, networks: Sequence[Sequence[LayerOperands]]) -> float:
+    """Mean over all layers of the error of sampled outputs in a format, in decibels below the outputs."""
+    found = []
+    for layers in networks:
+        for layer in layers:
+            exact = layer.streamed.flatten(1).double() @ layer.stationary.flatten(1).double().T
+            w, a = _rounded(fmt, layer.stationary, rows=True), _rounded(fmt, layer.streamed, rows=False)
+            noise = float((a.flatten(1).double() @ w.flatten(1).double().T - exact).square().sum())
+            signal = float(exact.square().sum())
+            if signal:
+                found.append(noise / signal)
+    ratios = torch.tensor(found, dtype=torch.float64).clamp_min(1e-12)
+    return float(10 * ratios.log10().mean())
+
+
+def _rounded(fmt: Format, x: Tensor, *, rows: bool) -> Tensor:
+    """An operand [N, T, C] as a network rounds it: blocks along C, else a scale per row of a weight, or one."""
+    if fmt.is_block:
+        return fmt.fake_quantize(x, -1)
+    return fmt.fake_quantize(x.flatten(1), -1 if rows else None).view(x.shape)
+
+
+def _better(one: str, other: str, errors: dict[str, float], areas: dict[str, float]) -> bool:
+    """Whether `one` is no worse than `other` in error and area, and better in one of them."""
+    a, b = (errors[one], areas[one]), (errors[other], areas[other])
+    return a != b and a[0] <= b[0] and a[1] <= b[1]
+
+
+def _spread(front: Sequence[str], count: int) -> list[str]:
+    """At most `count` evenly spread members of a front that is ordered by error, the first and the last among them."""
+    if len(front) <= count:
+        return list(front)
+    return [front[round(i * (len(front) - 1) / max(1, count - 1))] for i in range(count)]
+
+
+def _with_sets(hardware: HardwareSpec, pairs: Sequence[str]) -> HardwareSpec:
+    units = hardware.units
+    sets = [*units.sets, *([pair] for pair in pairs)]
+    made = UnitSpec(sets=sets, subsets_of=units.subsets_of, largest=units.largest)
+    copied: HardwareSpec = hardware.model_copy(update={"units": made})
+    return copied
