@@ -57,6 +57,7 @@ def test_files_of_yaml_are_valid(page: Path, tmp_path: Path) -> None:
             check_yaml(block, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", OF_PYTHON, ids=name)
 def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page run in order, in a folder with the files that the page shows."""
