@@ -1,0 +1,84 @@
+"""Every unit of the calibration grid, and one array, under ``verilator --lint-only -Wall`` and yosys ``check -assert``.
+
+Writes lint.json and lint.md beside itself: ``python reports/validation/lint.py``. A run of 276 units takes minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from codesign.formats import FormatPair
+from codesign.hardware.calibration.synthesis.grid import PLANNED_LEVEL_PS, grid
+from codesign.hardware.rtl.emit.array import array
+from codesign.hardware.rtl.emit.stream import header, stream
+from codesign.hardware.rtl.emit.unit import Unit, build
+from codesign.hardware.rtl.verify.simulate import version
+
+CLOCKS_PS = (1900.0, 930.0)  # of ASAP7's calibration
+HERE = Path(__file__).parent
+ARRAY = Unit((FormatPair("int8", "int8"), FormatPair("mxfp4", "mxfp4")), "auto", 8, frozenset({"align", "fp_add"}))
+_WARNING = re.compile(r"^%(?:Warning|Error)-?\w*", re.MULTILINE)
+
+
+def complaints(files: dict[str, str], top: str, folder: Path) -> list[str]:
+    """What both tools say of Verilog files; empty if nothing."""
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    sources = [name for name in files if name.endswith(".v")]
+    script = f"read_verilog {' '.join(sources)}; hierarchy -check -top {top}; proc; check -assert"
+    found = []
+    for command in (
+        ["verilator", "--lint-only", "-Wall", "--top-module", top, *sources],
+        ["yosys", "-q", "-p", script],
+    ):
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        said = done.stdout + done.stderr
+        if done.returncode or "Warning" in said:
+            found.append(f"{command[0]}: {(_WARNING.search(said) or [said[-200:]])[0]}")
+    return found
+
+
+def main() -> None:
+    rows = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for entry in grid(CLOCKS_PS, PLANNED_LEVEL_PS):
+            unit = entry.unit
+            if unit.name in rows:
+                continue
+            rows[unit.name] = complaints({"unit.v": build(unit).text}, "unit", folder)
+            built = build(unit, enable=True)
+            wrapped = {"unit.v": built.text, "unit_stream.v": stream(built, "unit")}
+            wrapped["unit_params.vh"] = header(built, "unit")
+            rows[f"{unit.name}, stream"] = complaints(wrapped, "unit_stream", folder)
+        for dataflow in ("output", "weight"):
+            made = array(ARRAY, 4, 3, dataflow)
+            modules = [made.built.text, *re.split(r"(?=^module )", made.text, flags=re.MULTILINE)[1:]]
+            files = {f"{text.split()[1]}.v": text for text in modules}  # each begins with: module NAME
+            rows[f"4 x 3 {ARRAY.name}, {dataflow}-stationary"] = complaints(files, "array", folder)
+    tools = [version(tool) for tool in ("verilator", "yosys")]
+    (HERE / "lint.json").write_text(json.dumps({"tools": tools, "complaints": rows}, indent=1) + "\n")
+    bad = {name: said for name, said in rows.items() if said}
+    lines = [
+        "# Generated Verilog under two linters",
+        "",
+        "Written by `python reports/validation/lint.py`.",
+        "",
+        f"{tools[0]}, `--lint-only -Wall`, no warning switched off; {tools[1]}, `proc; check -assert`. "
+        "The distinct units",
+        f"of the calibration grid at {CLOCKS_PS[0]:g} and {CLOCKS_PS[1]:g} ps, each as it is priced and with its "
+        "enable in the",
+        "stream wrapper, and one array in both dataflows (its three modules in files of their own names):",
+        f"{len(rows)} designs, {len(bad)} with a complaint.",
+        "",
+        *(f"- {name}: {'; '.join(said)}" for name, said in bad.items()),
+    ]
+    (HERE / "lint.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    main()
