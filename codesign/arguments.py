@@ -209,7 +209,8 @@ def _formats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _mac(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign mac int8 int8 --dot 16 --node 7 --json"
+    tensor_core = "codesign mac fp16 fp16 --also bf16:bf16 fp8_e4m3:fp8_e4m3 fp4_e2m1:fp4_e2m1 --fast-floats --dot 16"
+    example = f"codesign mac int8 int8 --dot 16 --node 7 --json || {tensor_core}"
     p = add_command(commands, "mac", "show area, delay and energy of one compute unit, with their intervals", example)
     p.add_argument("weight", metavar="WEIGHT", help="format of the weights")
     p.add_argument("activation", metavar="ACTIVATION", help="format of the activations")

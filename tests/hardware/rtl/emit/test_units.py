@@ -56,6 +56,7 @@ SHARED = [
     (("mxfp8_e4m3", "mxfp6_e2m3", "mxfp4"), (1, 1, 1), "auto", 2),
     (("int8", "int4_g32:int8", "nvfp4:fp8_e4m3"), (1, 1, 1), "auto", 2),
     (("fp16", "fp8_e4m3", "fp4_e2m1"), (1, 2, 4), "auto", 2),
+    (("fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "fp4_e2m1"), (1, 1, 2, 2, 4), "fp32", 1),  # as a tensor core has them
     (("mxfp8_e4m3", "mxfp4"), (1, 2), "auto", 2),
     (("int8", "fp8_e4m3", "fp4_e2m1"), (1, 1, 2), "exact", 1),
 ]
