@@ -60,4 +60,4 @@ $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) reports/studies .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build/wheel build/docs reports/studies .pytest_cache .mypy_cache .ruff_cache
