@@ -75,7 +75,7 @@ class Chips:
         if not clocks:
             raise InputError(refused)
         listed["clock_hz"] = clocks
-        return AcceleratorGrid.from_ranges(pair_sets=[pairs], node_nm=node_nm, **listed)
+        return AcceleratorGrid.from_ranges(pair_sets=[pairs], node_nm=[node_nm], **listed)
 
 
 @dataclass(frozen=True)

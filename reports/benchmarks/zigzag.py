@@ -145,7 +145,7 @@ def our_seconds(layer: Layer, clock: float, repeats: int) -> dict[str, float]:
             dram=(DRAM,),
             dram_channels=(1, 2, 4),
             clock_hz=(clock,),
-            node_nm=NODE_NM,
+            node_nm=[NODE_NM],
         )
         started = time.perf_counter()
         cost_tables(workload, grid, (PAIR,))

@@ -82,7 +82,7 @@ class Accelerator:
     dram_channels: Annotated[int, Axis("channels of DRAM", usual=1, most=2**12)]
     # clock of the array, for which its units are pipelined, and of the SRAM
     clock_hz: Annotated[float, Axis("clock of array and SRAM", usual=1000.0, key="clock_mhz", scale=1e6, most=20e9)]
-    node_nm: float
+    node_nm: Annotated[float, Axis("process node", usual=7.0, most=1000)]
     unit_model: str = ""  # as in `MacUnit`
     vector_lanes: Annotated[
         int, Axis("of the bf16 vector unit", usual=0, zero="in proportion to the columns", most=2**20)
@@ -102,7 +102,6 @@ class Accelerator:
             for name, value in self.others:
                 check_value(axis_named(name), value)
             unit = self.unit
-            check_node(self.node_nm)
             check_clock(unit)
             lanes = default_vector_lanes(np.array([self.columns]), np.array([self.vector_lanes]))
             channels, first = np.array([self.dram_channels]), np.array([0])
@@ -171,5 +170,7 @@ def check_value(axis: Axis, value: float | str) -> None:
         axis.check(value)
         if axis.name == "dot":
             check_dot(value)
+        if axis.name == "node_nm":
+            check_node(value)
     elif axis.memory and value != axis.default:
         memory_type(axis.memory, value)

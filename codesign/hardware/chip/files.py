@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
-from codesign.hardware.chip.accelerator import AXES, Accelerator, all_axes, check_clock, check_node, check_value
+from codesign.hardware.chip.accelerator import AXES, Accelerator, all_axes, check_clock, check_value
 from codesign.hardware.chip.axes import Axis
 from codesign.hardware.chip.memory_types import is_file
 from codesign.hardware.units.coefficients import DATA
@@ -23,7 +23,6 @@ class _Other(Written):
     name: str
     pairs: list[str] = Field(min_length=1)
     accumulator: str = "auto"
-    node_nm: PositiveFloat
     unit_model: str = ""  # path of a file written by `codesign calibrate`, relative to this one
 
 
@@ -77,7 +76,6 @@ def load_accelerator(source: Path | str) -> Accelerator:
     return Accelerator(
         name=written.name,
         pairs=pairs,
-        node_nm=written.node_nm,
         unit_model=model,
         others=tuple(sorted((name, value) for name, value in others.items() if value != all_axes()[name].usual)),
         **values,
@@ -105,7 +103,6 @@ def _check_unit(path: Path, written: Any, pairs: tuple[FormatPair, ...], model: 
     with naming(path, "dot"):
         MacUnit(pairs, dot=written.dot)
     with naming(path, "node_nm"):
-        check_node(written.node_nm)
         MacUnit(pairs, node_nm=written.node_nm)
     with naming(path, "unit_model"):
         assert MacUnit(pairs, unit_model=model).model

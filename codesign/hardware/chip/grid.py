@@ -20,7 +20,6 @@ from codesign.hardware.chip.accelerator import (
     all_axes,
     axis_named,
     check_clock,
-    check_node,
     check_value,
     default_dram_gib,
     default_vector_lanes,
@@ -33,7 +32,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 MOST = 20_000_000  # accelerators of a grid
-_OF_THE_UNIT = ("accumulator", "dot")  # with the pairs and the clock
+_OF_THE_UNIT = ("accumulator", "dot", "node_nm")  # with the pairs and the clock
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,6 @@ class AcceleratorGrid:
         cls,
         *,
         pair_sets: Sequence[Sequence[FormatPair]],
-        node_nm: float = 7,
         unit_model: str = "",
         **ranges: Sequence[Any],
     ) -> AcceleratorGrid:
@@ -156,24 +154,24 @@ class AcceleratorGrid:
         size = len(pair_sets) * math.prod(map(len, listed.values()))
         if size > MOST:
             raise InputError(f"hardware: {size:,} accelerators, at most {MOST:,} fit in memory; list fewer values")
-        datapaths = tuple(itertools.product(pair_sets, *(listed.pop(name) for name in _OF_THE_UNIT)))
-        clocks = listed["clock_hz"]
+        datapaths = tuple(itertools.product(pair_sets, listed.pop("accumulator"), listed.pop("dot")))
+        nodes, clocks = listed["node_nm"], listed["clock_hz"]
         units = tuple(
             MacUnit(tuple(pairs), sums, lanes, node_nm, hz / 1e9, unit_model)
-            for (pairs, sums, lanes), hz in itertools.product(datapaths, clocks)
+            for (pairs, sums, lanes), node_nm, hz in itertools.product(datapaths, nodes, clocks)
         )
         for found in units:
-            check_node(found.node_nm)
             check_clock(found)
         axes = _axes_of_values()
-        names = {name: tuple(values) for name, values in listed.items() if axes[name].memory}
+        names = {name: tuple(values) for name, values in listed.items() if name in axes and axes[name].memory}
         mesh = np.indices((len(datapaths), *map(len, listed.values()))).reshape(1 + len(listed), -1)
         at = dict(zip(listed, mesh[1:], strict=True))
-        values = {name: _array(axes[name], listed[name], names)[at[name]] for name in listed}
+        values = {name: _array(axes[name], listed[name], names)[at[name]] for name in listed if name in axes}
         values["vector_lanes"] = default_vector_lanes(values["columns"], values["vector_lanes"])
         drams = (names["dram"], values["dram"])
         values["dram_gib"] = default_dram_gib(values["dram_channels"], *drams, values["dram_gib"])
-        return cls(units=units, unit=mesh[0] * len(clocks) + at["clock_hz"], values=values, names=names)
+        unit = (mesh[0] * len(nodes) + at["node_nm"]) * len(clocks) + at["clock_hz"]
+        return cls(units=units, unit=unit, values=values, names=names)
 
 
 def _axes_of_values() -> dict[str, Axis]:

@@ -33,4 +33,5 @@ def grid_parameters(grid: AcceleratorGrid, index: int) -> dict[str, object]:
     """The parameters of an accelerator as in `Accelerator.to_dict`, without constructing it, which is slow."""
     unit = grid.units[grid.unit[index]]
     of_unit = {"pairs": "+".join(map(str, unit.pairs)), "accumulator": unit.accumulator, "dot": unit.dot}
+    of_unit["node_nm"] = unit.node_nm
     return of_unit | {axis: grid.value(axis, index) for axis in grid.values}

@@ -17,7 +17,7 @@ from codesign.errors import InputError, nearest
 from codesign.formats import FormatPair
 from codesign.hardware import AcceleratorGrid
 from codesign.hardware.arithmetic.overflow import resolved
-from codesign.hardware.chip.accelerator import ClockError, all_axes, check_node, check_value
+from codesign.hardware.chip.accelerator import ClockError, all_axes, check_value
 from codesign.hardware.chip.files import beside, memory_name
 from codesign.hardware.chip.memory_types import is_file
 from codesign.hardware.units.mac import MacUnit, StepError
@@ -119,7 +119,9 @@ class SearchSpace:
         else:
             del written["unit_model"]
         for axis in all_axes().values():
-            if axis.default is not None and written[axis.key] == [axis.usual]:
+            if axis.name == "node_nm" and len(written[axis.key]) == 1:
+                (written[axis.key],) = written[axis.key]  # spaces from before it was an axis keep their hash
+            elif axis.default is not None and written[axis.key] == [axis.usual]:
                 del written[axis.key]  # older spaces without this axis keep their hash
             elif axis.memory:  # the content of a file counts, not its path
                 written[axis.key] = [_content(self.path, name) if is_file(name) else name for name in written[axis.key]]
@@ -187,15 +189,11 @@ def _float_quality(network: Network) -> float:
 def _grid(path: Path, hardware: HardwareSpec, sets: Sequence[tuple[FormatPair, ...]]) -> AcceleratorGrid:
     """The accelerators of the space; raises InputError with the line of a value that is no chip's."""
     ranges, model = _ranges(path, hardware), beside(path, hardware.unit_model)
-    with naming(path, "hardware", "node_nm"):
-        check_node(hardware.node_nm)
-        if not model:
-            MacUnit(sets[0], node_nm=hardware.node_nm)
     if model:
         with naming(path, "hardware", "unit_model"):
             load_model(model)
     try:
-        return AcceleratorGrid.from_ranges(pair_sets=sets, node_nm=hardware.node_nm, unit_model=model, **ranges)
+        return AcceleratorGrid.from_ranges(pair_sets=sets, unit_model=model, **ranges)
     except InputError as error:
         key = "clock_mhz" if isinstance(error, ClockError) else error.axis if isinstance(error, StepError) else ""
         named = f"hardware.{key}: " if isinstance(error, StepError) else ""

@@ -225,7 +225,6 @@ class _Hardware(Written):
     """The keys of `hardware:` other than the axes."""
 
     units: UnitSpec
-    node_nm: PositiveFloat = Field(default=7, description="process node, nm")
     unit_model: str = Field(default="", description="a file from codesign calibrate, relative to the space file")
 
     def listed(self, axis: Axis) -> list[Any]:

@@ -81,3 +81,12 @@ def test_an_installed_package_adds_an_axis(tmp_path: Path) -> None:
     assert parts[0]["sram"]["area_mm2"] == pytest.approx(parts[1]["sram"]["area_mm2"] * 1.35)
     with (tmp_path / "study" / "fronts.csv").open() as file:
         assert {row["voltage"] for row in csv.DictReader(file)} == {"0.35", "0.7"}
+
+
+def test_a_grid_has_chips_at_every_node_that_is_listed() -> None:
+    ranges = {"rows": [4, 8], "columns": [4], "sram_bytes": [2**14], "clock_hz": [5e8, 1e9]}
+    grid = AcceleratorGrid.from_ranges(pair_sets=[(INT8,)], node_nm=[7, 5], **ranges)
+    assert [chip.node_nm for chip in grid] == grid.node_nm.tolist() == [7, 7, 5, 5] * 2
+    assert [chip.clock_hz for chip in grid] == [5e8, 1e9] * 4
+    with pytest.raises(InputError, match=r"hardware: node_nm: .* 2 nm"):
+        AcceleratorGrid.from_ranges(pair_sets=[(INT8,)], node_nm=[7, 2], **ranges)
