@@ -68,7 +68,7 @@ def _quality(files: Study, design: Design, task: str) -> Card:
         title, value, unit = read.label, read.text(quality.value).removesuffix(read.unit).strip(), read.unit
         lines.append(f"95 % interval {read.interval(quality.low, quality.high)}, {quality.n} {samples}")
         if read.kind == "decibel":
-            lines.append("PSNR of its outputs to those of the float network: higher is closer")
+            lines.append("squared error to the float network's outputs, as a PSNR: higher is closer")
     else:
         title, value, unit = f"{task}: {quality.metric}", f"{quality.value:.4g}", quality.unit
         lines.append(f"95 % interval {quality.low:.4g} to {quality.high:.4g}, {quality.n} {samples}")

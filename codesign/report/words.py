@@ -16,7 +16,7 @@ from codesign.report.text import human
 
 Kind = Literal["same", "decibel", "power", "negative"]
 _DECADE = "log10"
-_SQUARED = re.compile(r"\bMSE\b|squared|output_error")
+_SQUARED = ("output_error", "squared_error")  # metrics that are squared errors to the float network's outputs
 _PER_TOKEN = "latency_per_token_s"
 
 
@@ -76,7 +76,7 @@ def _of_quality(files: Study, task: str) -> Reading:
         return Reading(f"{task}: {_plain(measured.metric)}", "dB", "negative")
     if unit.startswith(_DECADE) or (facts is not None and facts.scale == "log10"):
         rest = unit.removeprefix(_DECADE).strip()
-        if _SQUARED.search(f"{measured.metric} {rest}"):
+        if measured.metric in _SQUARED:
             return Reading(f"{task}: against float", "dB", "decibel")
         return Reading(f"{task}: {_loss(measured.metric)}", rest, "power")
     return Reading(f"{task}: {_loss(measured.metric)}", unit)

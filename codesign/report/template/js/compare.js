@@ -42,7 +42,7 @@ function drawPinned() {
             .join("; "),
       ],
     ])
-      rows.push([label, ...designs.map(text)]);
+      if (designs.some(text)) rows.push([label, ...designs.map(text)]);
   }
   for (const task of Object.keys(T.tasks)) {
     rows.push([`${task}: weights`, ...designs.map(d => human(d.cost.tasks[task].weight_bytes, "B"))]);

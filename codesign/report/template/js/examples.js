@@ -26,7 +26,7 @@ function pictures(task, items, kinds) {
       zoom: 0,
       a: kinds.includes("float") ? "float" : kinds[0],
       b: designs[0] ?? kinds.at(-1),
-      gain: 8,
+      gain: 0,
     };
   const stage = el("div"),
     said = el("p", { class: "hint", role: "status" });
@@ -67,10 +67,14 @@ function pictures(task, items, kinds) {
         role: "img",
         "aria-label": `difference of ${kindName(view.a)} and ${kindName(view.b)}`,
       }),
-      gain = el("input", { type: "range", min: 1, max: 64, value: view.gain, "aria-label": "gain" });
+      gain = el("input", { type: "range", min: 1, max: 255, value: view.gain || 1, "aria-label": "gain" });
     const paint = async () => {
       const [a, b] = await Promise.all([view.a, view.b].map(k => pixels(url(k, view.at)))),
         out = new ImageData(a.width, a.height);
+      if (!view.gain) {
+        const largest = a.data.reduce((most, v, i) => Math.max(most, Math.abs(v - b.data[i])), 1);
+        view.gain = gain.value = Math.floor(255 / largest); // as bright as nothing saturates
+      }
       let sum = 0;
       for (let i = 0; i < a.data.length; i += 4) {
         for (let c = 0; c < 3; c++) {

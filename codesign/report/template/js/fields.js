@@ -140,9 +140,9 @@ function filterControls() {
         type: "number",
         step: "any",
         "data-field": f.key,
-        placeholder: human(
-          f.better === "lower" ? Math.max(...F.designs.map(f.get)) : Math.min(...F.designs.map(f.get)),
-        ).replace(/ .*/, ""),
+        placeholder: String(
+          +((f.scale ?? 1) * (f.better === "lower" ? Math.max : Math.min)(...F.designs.map(f.get))).toPrecision(4),
+        ),
         oninput: e => {
           const typed = e.target.valueAsNumber;
           if (Number.isNaN(typed)) delete state.filters.budgets[f.key];
@@ -150,7 +150,7 @@ function filterControls() {
           changed();
         },
       }),
-      f.scaled ?? "",
+      el("span", {}, f.scaled ?? ""),
     );
   for (const f of budgets)
     if (f && ["s", "J"].includes(f.unit)) [f.scale, f.scaled] = [1e3, f.unit === "s" ? "ms" : "mJ"];
