@@ -198,6 +198,22 @@ FIGURES = (
         assumptions="Llama 2, a prompt of 512 tokens, the last of 128 new ones; groups of 32, cache in the same "
         "formats; the codec's ratio as measured on the bundled networks",
     ),
+    Figure(
+        phone="Exynos 2400",
+        name="Stable Diffusion U-Net, one pass",
+        value=1e3 / 8.3,
+        unit="ms",
+        source="ISSCC 2025, 8.3 inferences a second, as summarised by junbin.io",
+        accelerator="exynos-2400-class",
+        network="sd15-unet",
+        pair="int8:int8",
+        read=milliseconds("denoise"),
+        assumptions="version of the network, image size and formats are not in the summary: 1.5, 512 x 512, INT8",
+        why="Array, vector engines, SRAM and clock are published, so that no size explains it. A summary of the paper "
+        "(boardor.com) gives softmax and norms about 40 % of the time of such networks, the share of the vector unit "
+        "here too: array, memory and vector unit are optimistic by about the same factor. What loses it (a lower clock "
+        "than the highest, formats of 16 bits, time between the engines) is not in the summaries. Not tested.",
+    ),
 )
 
 
