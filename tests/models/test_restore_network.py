@@ -6,18 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from codesign.models.restore.diffusion import (
-    KAPPA,
-    TEACHER_STEPS,
-    consistency_pair,
-    diffuse,
-    eta,
-    glide,
-    preconditioning,
-    sample,
-    step,
-)
-from codesign.models.restore.network import HOLE_TRUST, TASKS, RestoreUNet, SelfAttention, expected_change
+from codesign.models.restore.diffusion import KAPPA, diffuse, eta, sample, step
+from codesign.models.restore.network import TASKS, RestoreUNet, SelfAttention, expected_change
 from codesign.workload import trace
 
 
@@ -78,16 +68,6 @@ def test_known_pixels_of_inpainting_and_outpainting_are_kept(network: RestoreUNe
     assert not torch.isclose(clean[:2], degraded[:2]).all()
 
 
-def test_a_share_of_the_change_is_applied_in_holes_and_all_of_it_elsewhere(network: RestoreUNet) -> None:
-    full = RestoreUNet(hole_trust=1.0).eval()
-    full.load_state_dict(network.state_dict())
-    batch = inputs()
-    with torch.no_grad():
-        part, whole = network(*batch) - batch[1], full(*batch) - batch[1]
-    torch.testing.assert_close(part[:2], whole[:2])
-    torch.testing.assert_close(part[2:], HOLE_TRUST * whole[2:])
-
-
 def test_the_task_and_the_time_change_the_result(network: RestoreUNet) -> None:
     noisy, degraded, mask, time, task = inputs()
     with torch.no_grad():
@@ -106,24 +86,14 @@ def test_an_image_does_not_depend_on_the_others_of_its_batch(network: RestoreUNe
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
-def test_an_untrained_network_gives_the_best_linear_guess() -> None:
-    """Of a grey image a change of s = 0.004 is expected: of what is seen, 0.1 here, (1 - e) s^2 / ((1 - e)^2 s^2 +
-    0.01 e) is change, where at half time e = 0.002^(1/2); the rest is noise.
-    """
-    degraded = torch.full((1, 3, 32, 32), 0.5)
+@pytest.mark.parametrize(("time", "kept"), [(1.0, 0.0), (0.75, 0.857), (0.5, 0.992), (0.25, 0.9996)])
+def test_an_untrained_network_keeps_what_the_chain_has_come_to_and_the_more_the_later(time: float, kept: float) -> None:
+    """Of a change of 0.1, with e = 0.002^(1 - t): (1 - e)^2 (2 - (1 - e)^2)."""
+    degraded, now = torch.full((1, 3, 32, 32), 0.5), torch.tensor([time])
+    state = diffuse(degraded + 0.1, degraded, now, torch.zeros_like(degraded))
     with torch.no_grad():
-        clean = RestoreUNet()(
-            degraded + 0.1, degraded, torch.zeros(1, 1, 32, 32), torch.tensor([0.5]), torch.tensor([0])
-        )
-    torch.testing.assert_close(clean, torch.full_like(degraded, 0.5 + 0.1 * 0.033096), atol=1e-5, rtol=0)
-
-
-def test_features_are_one_row_per_image(network: RestoreUNet) -> None:
-    images = inputs()[0]
-    with torch.no_grad():
-        features = network.features(images)
-    assert features.shape == (4, 288)
-    assert bool(torch.isfinite(features).all())
+        clean = RestoreUNet()(state, degraded, torch.zeros(1, 1, 32, 32), now, torch.tensor([0]))
+    torch.testing.assert_close(clean, degraded + 0.1 * kept, atol=2e-4, rtol=0)
 
 
 def test_the_chain_starts_at_the_degraded_image_and_ends_near_the_clean_one() -> None:
@@ -145,24 +115,6 @@ def test_a_step_with_the_true_image_has_the_moments_of_the_chain() -> None:
     assert float(stepped.std()) == pytest.approx(KAPPA * share**0.5, rel=0.03)
 
 
-def test_preconditioning_trusts_the_noisy_image_where_more_than_noise_is_expected() -> None:
-    time = torch.tensor([0.5])
-    skip, scale = preconditioning(time, torch.tensor([[[[0.001, 0.5]]]]))
-    assert float(skip[..., 0]) < 0.01
-    assert float(skip[..., 1]) > 0.9
-    assert float(scale[..., 0]) < float(scale[..., 1]) < KAPPA
-
-
-def test_preconditioning_leaves_an_error_of_unit_variance_to_the_network() -> None:
-    g = torch.Generator().manual_seed(0)
-    spread, time = 0.05, torch.full((20_000,), 0.7)
-    residual, noise = torch.randn(2, 20_000, 1, 1, 1, generator=g)
-    clean, degraded = spread * residual, torch.zeros(20_000, 1, 1, 1)
-    skip, scale = preconditioning(time, torch.full((20_000, 1, 1, 1), spread))
-    left = (clean - skip * diffuse(clean, degraded, time, noise)) / scale
-    assert float(left.std()) == pytest.approx(1.0, rel=0.03)
-
-
 def test_more_change_is_expected_at_contrast_and_in_holes() -> None:
     degraded = torch.zeros(1, 3, 32, 32)
     degraded[..., 16:] = 1.0
@@ -171,14 +123,6 @@ def test_more_change_is_expected_at_contrast_and_in_holes() -> None:
     expected = expected_change(degraded, mask)[0, 0]
     assert expected[20, 16] > 2 * expected[20, 4]
     assert expected[4, 2] > 2 * expected[20, 4]
-
-
-def test_gliding_with_the_true_image_keeps_the_noise() -> None:
-    g = torch.Generator().manual_seed(0)
-    clean, degraded, noise = torch.randn(3, 2, 3, 8, 8, generator=g)
-    now, before = torch.tensor([1.0, 0.7]), torch.tensor([0.8, 0.2])
-    glided = glide(diffuse(clean, degraded, now, noise), clean, degraded, now, before)
-    torch.testing.assert_close(glided, diffuse(clean, degraded, before, noise), atol=1e-4, rtol=1e-4)
 
 
 def test_sampling_with_a_perfect_network_gives_the_clean_image_after_as_many_calls_as_steps() -> None:
@@ -190,12 +134,3 @@ def test_sampling_with_a_perfect_network_gives_the_clean_image_after_as_many_cal
 
     assert torch.equal(sample(predict, torch.zeros_like(clean), torch.randn(4, 2, 3, 8, 8)), clean)
     assert times == [1.0, 0.75, 0.5, 0.25]
-
-
-def test_consistency_targets_lie_earlier_on_the_teachers_trajectory() -> None:
-    g = torch.Generator().manual_seed(0)
-    clean, degraded = torch.zeros(64, 3, 4, 4), torch.ones(64, 3, 4, 4)
-    x, now, earlier, before = consistency_pair(lambda x, t: clean, clean, degraded, g)
-    assert bool((before < now).all())
-    assert bool((before >= 1 / TEACHER_STEPS - 1e-6).all())
-    assert earlier.mean() < x.mean()

@@ -78,28 +78,39 @@ def make_samples(photographs: Sequence[Photograph], count: int, seed: int) -> Sa
     """`count` crops from the photographs in turn, each with all four degradations."""
     rng = np.random.default_rng(seed)
     pyramids = [pyramid(read(p)) for p in photographs]
-    clean, degraded, masks = [], [], []
+    rows = []
     for index in range(count):
         levels = pyramids[index % len(pyramids)]
         image = levels[min(_LEVELS[index // 4 % len(_LEVELS)], len(levels) - 1)]
-        stored = to_bytes(_textured_crop(image, rng))
-        crop = signed(stored[None])[0]
-        pairs = [degrade(crop, task, rng) for task in TASKS]
-        clean.append(stored)
-        degraded.append(np.stack([to_bytes(image) for image, _ in pairs]))
-        masks.append(np.stack([mask[0].numpy() > 0.5 for _, mask in pairs]))
-    return SampleSet(np.stack(clean), np.stack(degraded), np.stack(masks))
+        rows.append(_row(textured_crops(image, rng, 1)[0], rng))
+    return SampleSet(*(np.stack(arrays) for arrays in zip(*rows, strict=True)))
 
 
-def _textured_crop(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """A random crop with gradient energy above the image's median, since restoration is not visible on plain areas."""
+def samples_of(crops: Sequence[Tensor], seed: int) -> SampleSet:
+    """The crops [3,SIZE,SIZE], each with all four degradations."""
+    rng = np.random.default_rng(seed)
+    rows = [_row(crop, rng) for crop in crops]
+    return SampleSet(*(np.stack(arrays) for arrays in zip(*rows, strict=True)))
+
+
+def _row(crop: Tensor, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(clean, degraded, mask) of a crop, as `SampleSet` holds them."""
+    stored = to_bytes(crop)
+    pairs = [degrade(signed(stored[None])[0], task, rng) for task in TASKS]
+    degraded = np.stack([to_bytes(image) for image, _ in pairs])
+    return stored, degraded, np.stack([mask[0].numpy() > 0.5 for _, mask in pairs])
+
+
+def textured_crops(image: Tensor, rng: np.random.Generator, count: int) -> list[Tensor]:
+    """Random crops with gradient energy above the image's median, since restoration is not visible on plain areas."""
     grid = [
         image[:, top : top + SIZE, left : left + SIZE]
         for top in range(0, image.shape[1] - SIZE + 1, _STRIDE)
         for left in range(0, image.shape[2] - SIZE + 1, _STRIDE)
     ]
     energy = np.array([_gradient_energy(crop) for crop in grid])
-    return grid[int(rng.choice(np.flatnonzero(energy >= np.median(energy))))]
+    textured = np.flatnonzero(energy >= np.median(energy))
+    return [grid[int(rng.choice(textured))] for _ in range(count)]
 
 
 def _gradient_energy(crop: Tensor) -> float:

@@ -18,16 +18,21 @@ UPSCALE = 4
 SENSOR_NOISE = 0.01
 
 
-def degrade(clean: Tensor, task: str, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """(degraded image, mask) of a clean crop for a task of `network.TASKS`."""
+def degrade(clean: Tensor, task: str, rng: np.random.Generator, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(degraded image, mask) of a clean crop for a task of `network.TASKS`; `mask`: the hole, else a random one."""
     if task == "super_resolution":
         return _shrunk(clean), torch.zeros(1, SIZE, SIZE)
     if task == "deblur":
         kernel = _random_kernel(rng)
         noise = torch.from_numpy(rng.normal(0, SENSOR_NOISE, clean.shape).astype(np.float32))
         return (_blur(clean, kernel) + noise).clamp(-1, 1), torch.zeros(1, SIZE, SIZE)
-    mask = _side(rng) if task == "outpaint" else _boxes(rng)
+    mask = hole(task, rng) if mask is None else mask
     return fill(clean, mask), mask
+
+
+def hole(task: str, rng: np.random.Generator) -> Tensor:
+    """A random mask for ``inpaint`` or ``outpaint``."""
+    return _side(rng) if task == "outpaint" else _boxes(rng)
 
 
 def _shrunk(clean: Tensor) -> Tensor:

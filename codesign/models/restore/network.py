@@ -8,14 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codesign.models.restore.diffusion import preconditioning
+from codesign.models.restore.diffusion import eta
 
 TASKS = ("super_resolution", "deblur", "inpaint", "outpaint")
 CHANNELS = (32, 64, 96)
 TIME_CHANNELS = 128
-# Share of the change inside a hole that is applied in each pass. Chosen after training: on the calibration crops, 1/2,
-# 3/4 and 1 do not differ measurably; 1/2 is the most conservative. After four passes, a tenth of the change remains.
-HOLE_TRUST = 0.5
 _GROUPS = 8
 
 
@@ -98,10 +95,8 @@ class RestoreUNet(nn.Module):
     missing. The result is the degraded image plus a learned residual, which starts at zero.
     """
 
-    def __init__(self, hole_trust: float = HOLE_TRUST) -> None:
-        """hole_trust: share of the change inside a hole that is applied in each pass; 1 in training."""
+    def __init__(self) -> None:
         super().__init__()
-        self.hole_trust = hole_trust
         c0, c1, c2 = CHANNELS
         self.time_in = nn.Linear(64, TIME_CHANNELS)
         self.time_out = nn.Linear(TIME_CHANNELS, TIME_CHANNELS)
@@ -138,17 +133,6 @@ class RestoreUNet(nn.Module):
         skip2 = self.down2(self.downsample1(skip1), t)
         return skip0, skip1, skip2, self.mid(skip2, t)
 
-    def features(self, images: Tensor) -> Tensor:
-        """Features [N, 288] of undegraded images [N,3,H,W] in -1..1: the spatial means of the encoder's feature maps.
-
-        Both inputs are the image, no pixel is missing, and time is 0. Used with the float weights as feature extractor
-        for distances between sets of images.
-        """
-        zeros = torch.zeros(len(images), device=images.device)
-        t = self.embed(zeros, zeros.long())
-        maps = self.encode(images, images, torch.zeros_like(images[:, :1]), t)
-        return torch.cat([m.mean(dim=(2, 3)) for m in maps], dim=1)
-
     def forward(self, noisy: Tensor, degraded: Tensor, mask: Tensor, time: Tensor, task: Tensor) -> Tensor:
         t = self.embed(time, task)
         skip0, skip1, skip2, x = self.encode(noisy, degraded, mask, t)
@@ -158,11 +142,16 @@ class RestoreUNet(nn.Module):
         x = self.upsample0(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         x = self.up0(torch.cat([x, skip0], dim=1), t)
         residual = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), 2)
-        skip, scale = preconditioning(time, expected_change(degraded, mask))
-        change = skip * (noisy - degraded) + scale * residual
-        # tasks with a hole keep the known pixels and apply a share of the change; the others change all pixels
+        # Of the change that the chain has come to, `eta` of its prediction lies ahead: the network judges it anew, in
+        # units of what is expected, and its judgement counts for less the nearer the chain is to its end (as in
+        # consistency models, where the network's share falls to nothing at time 0).
+        ahead = eta(time)
+        begun = (1 - ahead) * (noisy - degraded)
+        anew = begun + expected_change(degraded, mask) * residual
+        change = begun + (1 - (1 - ahead).square()) * anew
+        # tasks with a hole keep the known pixels; the others change all pixels
         with_hole = (task >= TASKS.index("inpaint"))[:, None, None, None]
-        return degraded + torch.where(with_hole, self.hole_trust * mask * change, change)
+        return degraded + torch.where(with_hole, mask * change, change)
 
 
 def expected_change(degraded: Tensor, mask: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ from codesign.errors import InputError
 from codesign.models.probes import rademacher
 from codesign.models.restore import metrics
 from codesign.models.restore.dataset import DATA, Batch, SampleSet, load_samples
-from codesign.models.restore.diffusion import STUDENT_STEPS, sample
-from codesign.models.restore.network import HOLE_TRUST, TASKS, RestoreUNet
+from codesign.models.restore.diffusion import STEPS, sample
+from codesign.models.restore.network import TASKS, RestoreUNet
 from codesign.models.restore.photographs import SIZE
 from codesign.models.task import Example, ImageExample, Outputs, Part, Samples, Task
 from codesign.workload import Workload, trace
@@ -46,8 +46,8 @@ class RestoreTask(Task):
         self.seed = seed
         self._sets = (held_out, calibration)
         self._held_out, self._calibration = Batch.of(held_out), Batch.of(calibration)
-        self._noise = chain_noise(len(self._held_out), STUDENT_STEPS, seed)
-        self._calibration_noise = chain_noise(len(self._calibration), STUDENT_STEPS, seed + 1)
+        self._noise = chain_noise(len(self._held_out), STEPS, seed)
+        self._calibration_noise = chain_noise(len(self._calibration), STEPS, seed + 1)
 
     def calibrate(self, module: nn.Module) -> None:
         """All four steps of all four tasks on crops of training photographs."""
@@ -62,22 +62,16 @@ class RestoreTask(Task):
         return {"images": images}
 
     def score(self, outputs: Outputs, reference: Outputs, *, full: bool = False) -> list[Samples]:
-        """output_error, psnr_to_float; PSNR and SSIM against the truth; with ``full`` also kid.
+        """output_error, psnr_to_float; PSNR and SSIM against the truth.
 
         psnr_<task> and ssim_<task> are over whole images, psnr_inpaint_hole and psnr_outpaint_hole over the missing
-        pixels only. kid is the kernel distance to the true crops in features of the float network's own encoder
-        (`RestoreUNet.features`, standardised on the calibration crops), since other extractors need a download; its
-        values do not compare with other KIDs.
+        pixels only. Distances between distributions of images (KID, FID) mean nothing over so few crops.
         """
         ours, float_ = outputs["images"].detach(), reference["images"].detach()
         errors = (ours - float_).double().square().flatten(1).mean(dim=1).view(-1, len(TASKS)).numpy()
         samples = [metrics.output_error(errors[:DECIDING_CROPS]), metrics.psnr_to_float(errors)]
-        batch, shown = self._held_out[: len(ours)], ours.clamp(0, 1)
-        samples += truth_metrics(shown, batch)
-        if full:
-            seen = self._features(2 * shown - 1).view(len(shown) // len(TASKS), len(TASKS), -1)
-            samples.append(metrics.kid(seen, self._features(batch.clean[:: len(TASKS)])))
-        return samples
+        batch = self._held_out[: len(ours)]
+        return samples + truth_metrics(ours.clamp(0, 1), batch)
 
     def probe(self, outputs: Outputs, generator: torch.Generator) -> Tensor:
         """A Rademacher probe over all pixels: E[(grad . delta)^2] is the mean squared error over images and tasks."""
@@ -103,7 +97,7 @@ class RestoreTask(Task):
         """One image of SIZE x SIZE pixels: four passes of the U-Net."""
         batch = self._held_out[:1]
         inputs = (batch.degraded, batch.degraded, batch.mask, torch.ones(1), batch.task)
-        return trace(self.module, inputs, name=self.name, phase="denoise", repeats=STUDENT_STEPS)
+        return trace(self.module, inputs, name=self.name, phase="denoise", repeats=STEPS)
 
     def data_arrays(self) -> Iterable[np.ndarray]:
         for part in self._sets:
@@ -119,17 +113,6 @@ class RestoreTask(Task):
         if reference:
             kinds |= {"input": to_unit(batch.degraded.masked_fill(batch.mask > 0, 0.0)), "truth": to_unit(batch.clean)}
         return {kind: [_example(images, *where) for where in _example_rows()] for kind, images in kinds.items()}
-
-    def _features(self, images: Tensor) -> Tensor:
-        mean, deviation = self._feature_scale
-        return (_features(self.module, images) - mean) / deviation
-
-    @functools.cached_property
-    def _feature_scale(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each feature over clean and degraded calibration crops."""
-        crops = self._calibration
-        seen = _features(self.module, torch.cat([crops.clean[:: len(TASKS)], crops.degraded]))
-        return seen.mean(dim=0), seen.std(dim=0).clamp_min(1e-6)
 
 
 def restore(module: nn.Module, batch: Batch, noise: Tensor) -> Tensor:
@@ -166,11 +149,11 @@ def to_unit(images: Tensor) -> Tensor:
     return (images + 1) / 2
 
 
-def load_network(path: Path = DATA / "restore.safetensors", hole_trust: float = HOLE_TRUST) -> RestoreUNet:
+def load_network(path: Path = DATA / "restore.safetensors") -> RestoreUNet:
     """The trained U-Net in float32; raises InputError if the file is missing, damaged or holds NaN."""
     if not path.exists():
-        raise InputError(f"{path}: no such file; train it with: python -m codesign.models.restore.train --out DIR")
-    network = RestoreUNet(hole_trust)
+        raise InputError(f"{path}: no such file; train it with: python -m codesign.models.restore.train")
+    network = RestoreUNet()
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
     except (SafetensorError, RuntimeError) as error:
@@ -191,12 +174,6 @@ def load() -> RestoreTask:
 def _predict(module: nn.Module, batch: Batch, noisy: Tensor, time: Tensor) -> Tensor:
     clean: Tensor = module(noisy, batch.degraded, batch.mask, time, batch.task)
     return clean
-
-
-@torch.no_grad()
-def _features(module: nn.Module, images: Tensor) -> Tensor:
-    assert isinstance(module, RestoreUNet)
-    return torch.cat([module.features(part) for part in torch.split(images, _CHUNK)])
 
 
 def _why_not_finite(module: nn.Module) -> str:
