@@ -1,52 +1,37 @@
-"""Switching of a unit on operands: toggles of its gates, settled and on the way, by kind of logic.
+"""Switching activity of the products of a mode, which its energy depends on.
 
-Nothing is fitted here: the gates of the generator's record (`rtl.analyse.gates`) are simulated on the operands of the
-bundled networks and on noise.
+Every bit of a partial product is the AND of one bit of each operand. Let p be the probability that a significand bit is
+1, and c that it is 1 in two consecutive steps. For independent operands, a partial-product bit then toggles with
+probability 2 (p_w p_a - c_w c_a). data/operand_bits.json holds p and c of every format on the operands of the bundled
+networks and on uniform noise (written by reports/validation/operands.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-import numpy.typing as npt
+from codesign.hardware.arithmetic.modes import Mode
+from codesign.hardware.units.activities import OPERAND_BITS
+from codesign.hardware.units.coefficients import read_data
 
-from codesign.hardware.rtl.analyse.built import built
-from codesign.hardware.rtl.analyse.gates import LOGIC, unit_gates
-from codesign.hardware.rtl.analyse.toggles import toggles
-from codesign.hardware.rtl.emit.unit import Unit
-from codesign.hardware.units.activities import activities
-from codesign.hardware.units.operand_streams import port_words
-
-COUNTED = 12  # cycles whose toggles are counted, after the pipeline has filled
-_TIMED_EVERY = 3  # of these cycles, every third one is simulated with delays
-
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Switching:
-    """Toggles of a unit in one mode per cycle."""
-
-    settled: Floats  # [activities, LOGIC], at most one of a gate and cycle
-    glitches: Floats  # [activities, LOGIC], all others
-    registers: int
+_RANDOM = 3 / 16  # p_w p_a - c_w c_a of random bits
 
 
 @lru_cache(maxsize=65536)
-def switching(unit: Unit, mode: int) -> Switching:
-    """The switching of a unit with every operand stream, in the order of `activities`."""
-    gates, names = unit_gates(unit), activities()
-    warm = max(built(unit).latency)
-    cycles = warm + COUNTED
-    ports = port_words(unit, mode, cycles, 1)
-    found = toggles(gates, ports, range(warm, cycles), range(warm, cycles, _TIMED_EVERY), len(names))
-    groups = len(LOGIC)
-    settled, glitches = (
-        np.array([np.bincount(gates.logic, column, groups) for column in each.T])
-        for each in (found.settled, found.glitches)
+def product_activity(mode: Mode, activity: str) -> float:
+    """Toggle rate of a partial-product bit, relative to random bits."""
+    weight, activation = (
+        operand_bits(name, side, activity)
+        for name, side in ((mode.pair.weight, "weight"), (mode.pair.activation, "activation"))
     )
-    for each in (settled, glitches):
-        each.setflags(write=False)
-    return Switching(settled, glitches, gates.registers)
+    return (weight[0] * activation[0] - weight[1] * activation[1]) / _RANDOM
+
+
+def operand_bits(name: str, side: str, activity: str) -> tuple[float, float]:
+    """Probabilities (p, c) that a significand bit is 1, and 1 in two consecutive steps. side: weight or activation."""
+    row = read_data(OPERAND_BITS)["bits"][activity][side].get(name)
+    if row is None:  # not in the table: measured on the operands, which needs torch
+        from codesign.hardware.units.operand_streams import measured_bits
+
+        return measured_bits(name, side, activity)
+    return float(row[0]), float(row[1])

@@ -23,12 +23,12 @@ from codesign.hardware.rtl.analyse.timing import KINDS, Plan, Steps, unit_paths
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.units.activities import NOISE, activities
 from codesign.hardware.units.coefficients import DATA, Coefficient, CoefficientRow, Interval, read_data
-from codesign.hardware.units.switching import switching
+from codesign.hardware.units.switching import product_activity
 
 SHIPPED_7NM = "mac_model_asap7.yaml"
 # nodes with a shipped library of their own; other nodes are scaled from 7 nm
 SHIPPED = {130.0: "mac_model_sg13g2.yaml"}
-SHARES = ("steady", "data")  # shares of switching energy: constant, and proportional to XX
+SHARES = ("steady", "data")  # shares of switching energy: constant, and proportional to product_activity
 _SECTIONS = ("area_um2", "level_ps", "energy_fj", "energy", "errors", "provenance")
 
 Vector = npt.NDArray[np.float64]
@@ -144,7 +144,7 @@ class UnitModel:
             raise InputError(f"unknown activity '{activity}'{nearest(activity, activities())}")
         found = unit.modes[mode]
         names = [activity] if activity else [name for name in activities() if name != NOISE]
-        each = [XX(found, name) for name in names]
+        each = [product_activity(found, name) for name in names]
         changes = np.array([np.mean(each), min(each), max(each)])
         own = own_parts(unit, mode)
         rest = counts_of(unit) - own

@@ -1,8 +1,7 @@
 """Energy of synthesised units from gate-level simulation on real operands, in every mode.
 
-It is separated by cause: the clock, the nets that registers drive, the settled toggles of the nets that gates drive,
-and their glitches, with each gate's own delay from the library (`synthesis.activity`). There is no layout: every driven
-pin adds the capacitance of a wire of a few gate pitches.
+`settled_fj` counts each net at most once per cycle, `glitching_fj` includes all glitches under equal gate delays
+(`synthesis.netlist`). There is no layout: every driven pin adds the capacitance of a wire of a few gate pitches.
 """
 
 from __future__ import annotations
@@ -19,19 +18,17 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from codesign.hardware.calibration.liberty.delays import CellDelay, cell_delays
 from codesign.hardware.calibration.liberty.library import Library, read_liberty
-from codesign.hardware.calibration.synthesis.activity import Activity, gate_steps, simulate
-from codesign.hardware.calibration.synthesis.netlist import Costs, Netlist, costs, read_netlist
-from codesign.hardware.rtl.emit.unit import Unit, build
+from codesign.hardware.calibration.synthesis.netlist import Netlist, energy_fj, read_netlist, switching
+from codesign.hardware.calibration.synthesis.stimulus import stimulus
+from codesign.hardware.rtl.analyse.parts import counts_of, own_parts
+from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.units.activities import activities
-from codesign.hardware.units.operand_streams import port_words
-from codesign.hardware.units.switching import COUNTED
+from codesign.hardware.units.switching import product_activity
 
 WIRE_FF_PER_UM = 0.2  # typical of signal wires, and nearly independent of the node
 WIRE_PITCHES = 4  # wire length per driven pin, in square roots of the mean cell area (assumption)
-_WORDS = 3  # of 64 streams, one output each
-_TIMED_EVERY = 2  # of the counted cycles, every second one is simulated with delays
+_SETTLED_AFTER = 4  # cycles in which the pipeline fills, which are not counted
 
 Vector = npt.NDArray[np.float64]
 
@@ -48,29 +45,56 @@ class EnergyJob:
 
 @dataclass(frozen=True)
 class Simulated:
-    """Energy of a unit per cycle in one mode with one operand stream, as stored in energy.jsonl and units.json."""
+    """Energy of a unit in one mode with one operand stream, as stored in energy.jsonl and units.json."""
 
     mode: int
     activity: str  # operand stream
-    clock_fj: float  # of the clock pins, in every cycle
-    register_fj: float  # of the nets that registers and ports drive
-    settled_fj: float  # of the nets that gates drive, at most one toggle per cycle
-    glitch_fj: float  # of all other toggles of these nets
+    settled_fj: float  # per cycle without glitches and clock
+    glitching_fj: float  # per cycle with glitches, without clock
+    clock_fj: float  # per cycle
     leakage_nw: float
-
-    @property
-    def dynamic_fj(self) -> float:
-        """All but leakage."""
-        return self.clock_fj + self.register_fj + self.settled_fj + self.glitch_fj
 
 
 @dataclass(frozen=True)
 class Switched:
-    """A simulated energy and its unit."""
+    """Energy of a unit in one mode with one operand stream; fields as in `Simulated`."""
 
     family: str
     unit: Unit
-    found: Simulated
+    mode: int
+    activity: str
+    settled_fj: float
+    glitching_fj: float
+    clock_fj: float
+    leakage_nw: float
+
+    @classmethod
+    def of(cls, job: EnergyJob, found: Simulated) -> Switched:
+        return cls(job.family, job.unit, **asdict(found))
+
+    @property
+    def simulated(self) -> Simulated:
+        """The measurement without the unit."""
+        return Simulated(self.mode, self.activity, self.settled_fj, self.glitching_fj, self.clock_fj, self.leakage_nw)
+
+    @property
+    def own(self) -> Vector:
+        """Bill of materials of the part that this mode uses, float64 [parts]."""
+        return own_parts(self.unit, self.mode)
+
+    @property
+    def idle(self) -> Vector:
+        """Bill of materials of the parts that this mode does not use."""
+        return counts_of(self.unit) - self.own
+
+    @property
+    def middle_fj(self) -> float:
+        """Mean of the energies without and with glitches."""
+        return (self.settled_fj + self.glitching_fj) / 2
+
+    def switching(self, parts: Vector) -> Vector:
+        """A bill of materials in constant and activity-proportional counts, float64 [2 x parts]."""
+        return np.concatenate([parts, parts * product_activity(self.unit.modes[self.mode], self.activity)])
 
 
 class Watched(Protocol):
@@ -103,42 +127,35 @@ def measure(
                 file.flush()
                 if progress:
                     progress(job.unit.name, len(jobs) - len(missing) + done, len(jobs))
-    return tuple(Switched(job.family, job.unit, found) for job in jobs for found in known[job.key])
+    return tuple(Switched.of(job, found) for job in jobs for found in known[job.key])
 
 
 @lru_cache(maxsize=1)
-def _library(liberty: tuple[Path, ...]) -> tuple[Library, dict[tuple[str, str], CellDelay]]:
-    """The library and the delays of its cells, read once per process."""
-    library = read_liberty(*liberty)
-    return library, cell_delays(library, library.cells)
+def _library(liberty: tuple[Path, ...]) -> Library:
+    """The library, read once per process."""
+    return read_liberty(*liberty)
 
 
 def _simulate(job: EnergyJob, liberty: tuple[Path, ...]) -> list[Simulated]:
-    library, delays = _library(liberty)
+    library = _library(liberty)
     netlist = read_netlist(job.netlist, "unit", library)
-    cost = costs(netlist, library, wire_ff(netlist))
-    steps, _ = gate_steps(netlist, delays, cost.load_ff)
-    warm = max(build(job.unit).latency)
-    cycles = warm + COUNTED
+    wire = wire_ff(netlist)
     rows = []
     for mode in range(len(job.unit.modes)):
         for activity in activities():
-            ports = port_words(job.unit, mode, cycles, _WORDS, (activity,))
-            found = simulate(netlist, ports, range(warm, cycles), range(warm, cycles, _TIMED_EVERY), steps)
-            rows.append(energies(mode, activity, netlist, cost, found))
+            toggles = switching(netlist, stimulus(job.unit, mode, activity), count_from=_SETTLED_AFTER)
+            energy = energy_fj(toggles, netlist, library, wire)
+            rows.append(
+                Simulated(
+                    mode,
+                    activity,
+                    settled_fj=round(energy.zero_delay_fj, 4),
+                    glitching_fj=round(energy.unit_delay_fj, 4),
+                    clock_fj=round(energy.clock_fj, 4),
+                    leakage_nw=round(energy.leakage_nw, 4),
+                )
+            )
     return rows
-
-
-def energies(mode: int, activity: str, netlist: Netlist, cost: Costs, found: Activity) -> Simulated:
-    """The energy of a simulation by cause."""
-    driven = np.zeros(netlist.nets, dtype=bool)
-    for group in netlist.gates:
-        for pin in group.cell.functions:
-            driven[group.pins[pin]] = True
-    settled = found.settled * cost.toggle_fj / found.transitions
-    glitches = (found.timed - found.shortest) * cost.toggle_fj / found.timed_transitions
-    parts = (cost.clock_fj, settled[~driven].sum(), settled[driven].sum(), glitches.sum(), cost.leakage_nw)
-    return Simulated(mode, activity, *(round(float(part), 4) for part in parts))
 
 
 def wire_ff(netlist: Netlist) -> float:
