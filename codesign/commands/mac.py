@@ -12,9 +12,9 @@ from codesign.hardware.units.mac import baselines
 from codesign.hardware.units.requantizers import requantizer_cost
 
 
-def run(arguments: argparse.Namespace) -> int:
-    pairs = (FormatPair(arguments.weight, arguments.activation), *map(FormatPair.parse, arguments.also))
-    unit = MacUnit(
+def unit_of(arguments: argparse.Namespace, pairs: tuple[FormatPair, ...]) -> MacUnit:
+    """The unit that the options of `mac` and `rtl` name."""
+    return MacUnit(
         pairs,
         arguments.accumulator,
         arguments.dot,
@@ -23,6 +23,11 @@ def run(arguments: argparse.Namespace) -> int:
         str(arguments.model or ""),
         arguments.fast_floats,
     )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    pairs = (FormatPair(arguments.weight, arguments.activation), *map(FormatPair.parse, arguments.also))
+    unit = unit_of(arguments, pairs)
     result = _described(unit)
     if arguments.json:
         print_json(result)

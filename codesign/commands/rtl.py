@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from codesign.commands.mac import unit_of
 from codesign.commands.output import own_folder, print_json
 from codesign.errors import CodesignError, InputError
 from codesign.files import write_atomic
@@ -150,15 +151,7 @@ def _written(arguments: argparse.Namespace) -> tuple[dict[str, object], int]:
     """Write the files of one unit; returns what is told of it, and the number of wrong results in the simulator."""
     pairs = tuple(FormatPair.parse(text) for text in arguments.pairs)
     name = _module_name(arguments.name)
-    priced = MacUnit(
-        pairs,
-        arguments.accumulator,
-        arguments.dot,
-        arguments.node,
-        arguments.clock,
-        str(arguments.model or ""),
-        arguments.fast_floats,
-    )
+    priced = unit_of(arguments, pairs)
     unit = priced.rtl
     built = build(unit, name, enable=True)
     modes = range(len(unit.modes))

@@ -6,6 +6,7 @@ value 0, so that padding is neutral.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -23,18 +24,18 @@ else:
 ANTILOG_GUARD = 5  # bits of an antilogarithm beyond those of the fraction, see `LogElement`
 
 
-class Tabulated:
+class Tabulated(ABC):
     """What elements of a list of values have in common. Codes are bit patterns, uint8."""
 
     @property
+    @abstractmethod
     def bits(self) -> int:
         """Bits of one stored element, at most 8."""
-        raise NotImplementedError
 
-    @cached_property
+    @property
+    @abstractmethod
     def listed(self) -> tuple[tuple[float, int], ...]:
         """(value, code) of every code in use, ascending; all of them are float32 numbers."""
-        raise NotImplementedError
 
     @cached_property
     def ascending(self) -> Any:

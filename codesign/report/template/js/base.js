@@ -292,3 +292,13 @@ function pin(id) {
 }
 const pinned = () => state.pins.map(id => BY_ID.get(id));
 const letter = id => LETTERS[state.pins.indexOf(id)];
+function hypervolumeAxis() {
+  return {
+    type: "value",
+    scale: true,
+    name: "hypervolume",
+    nameLocation: "middle",
+    nameGap: narrow() ? 50 : 66,
+    axisLabel: { formatter: v => human(v) },
+  };
+}

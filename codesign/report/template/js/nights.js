@@ -23,14 +23,7 @@ function trendOption() {
       nameLocation: "middle",
       nameGap: 32,
     },
-    yAxis: {
-      type: "value",
-      scale: true,
-      name: "hypervolume",
-      nameLocation: "middle",
-      nameGap: narrow() ? 50 : 66,
-      axisLabel: { formatter: v => human(v) },
-    },
+    yAxis: hypervolumeAxis(),
     series: [
       {
         type: "line",

@@ -56,14 +56,7 @@ function growthOption() {
   return {
     grid: { left: narrow() ? 66 : 86, right: 20, top: 20, bottom: 52 },
     xAxis: { type: "value", min: 0, name: "measured candidates", nameLocation: "middle", nameGap: 30 },
-    yAxis: {
-      type: "value",
-      scale: true,
-      name: "hypervolume",
-      nameLocation: "middle",
-      nameGap: narrow() ? 50 : 66,
-      axisLabel: { formatter: v => human(v) },
-    },
+    yAxis: hypervolumeAxis(),
     series: [
       {
         type: "line",
