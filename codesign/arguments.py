@@ -255,7 +255,7 @@ def _unit_options(p: argparse.ArgumentParser) -> None:
 
 def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = (
-        "codesign calibrate --liberty cells_tt.lib -o calibration/mylib --units 20 || "
+        "codesign calibrate --liberty cells_tt.lib -o calibration/mylib --units 24 || "
         "codesign calibrate --liberty cells_tt.lib -o calibration/mylib"
     )
     p = add_command(commands, "calibrate", "fit the model of compute units to a cell library", example)

@@ -1,7 +1,7 @@
 """A chip team's journey: which compute unit, which array, which memory?
 
     python -m examples.chip_team --out chips
-    python -m examples.chip_team --out chips --liberty cells.lib    # with your own cells: hours, or --units 20
+    python -m examples.chip_team --out chips --liberty cells.lib    # with your own cells: hours, or --units 24
 
 It compares units of equal lanes (the FP8-or-INT8 question), prices every accelerator of a space for a network by name,
 and writes the Verilog of the unit of the fastest one with a self-checking bench.

@@ -165,8 +165,8 @@ def test_an_array_that_differs_from_its_model_is_exit_code_1(
 ) -> None:
     honest = export.array
 
-    def broken(*arguments: Any) -> Any:
-        made = honest(*arguments)
+    def broken(*arguments: Any, **options: Any) -> Any:
+        made = honest(*arguments, **options)
         object.__setattr__(made, "text", made.text.replace(".CLOCKS(c)", ".CLOCKS(0)"))
         return made
 

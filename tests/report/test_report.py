@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import gzip
 import hashlib
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +14,15 @@ import pytest
 from codesign import report
 from codesign.errors import EnvironmentProblem, InputError
 from codesign.report import load_study, write_report
+from tests.report.embedded import Page, embedded
 from tests.report.synthetic import CHOICES, DESIGNS, LAYERS, OBJECTIVES, write_study, write_trials
 
 HOSTILE = '</script><script>alert("$title & |")</script>'
 
 
-class Page(HTMLParser):
-    """The text of each script element and every address that a page refers to."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.scripts: list[str] = []
-        self.addresses: list[str] = []
-        self.tags: list[str] = []
-        self._inside = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "srcset", "action", "data")]
-        self._inside = tag == "script"
-        if self._inside:
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = False
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.scripts[-1] += data
-
-
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     return write_study(tmp_path / "study")
-
-
-def embedded(folder: Path) -> Any:
-    data = Page((folder / "report.html").read_text()).scripts[0]
-    return json.loads(gzip.decompress(base64.b64decode(data)))
 
 
 def test_it_says_which_files_it_wrote_and_leaves_no_others(study: Path) -> None:
