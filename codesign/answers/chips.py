@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -16,7 +17,9 @@ from codesign.formats import Assignment, FormatPair
 from codesign.hardware import Accelerator, AcceleratorGrid, AssignmentTotals, Cost, cost
 from codesign.hardware.chip.accelerator import AXES, check_clock, check_value
 from codesign.hardware.chip.memory import dram_bytes_per_s
+from codesign.hardware.chip.memory_types import memory_type
 from codesign.hardware.schedule.chunks import priced
+from codesign.hardware.schedule.operators import operator_pairs
 from codesign.hardware.schedule.roofline import bound_shares, roofline
 from codesign.hardware.units.coefficients import at_node, table
 from codesign.hardware.units.mac import MacUnit
@@ -49,13 +52,13 @@ CHIP = (
 
 @dataclass(frozen=True)
 class Chips:
-    """The grids of one search: one for each pair of formats and node, as clocks differ that their units reach."""
+    """The grids of one search: one for each set of formats and node, as clocks differ that their units reach."""
 
     nodes: Sequence[float]
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # in place of USUAL
 
-    def grid(self, pair: str, node_nm: float) -> AcceleratorGrid:
-        """All chips for one pair; clocks that a unit does not reach are left out.
+    def grid(self, pairs: Sequence[FormatPair], node_nm: float) -> AcceleratorGrid:
+        """All chips whose units support these pairs; clocks that a unit does not reach are left out.
 
         Raises InputError if no unit reaches any of the clocks, or a value is out of range.
         """
@@ -63,12 +66,11 @@ class Chips:
         for name, values in listed.items():
             for value in values:
                 check_value(AXES[name], value)
-        pairs, refused = (FormatPair.parse(pair),), ""
-        clocks = []
+        clocks, refused = [], ""
         for clock in listed["clock_hz"]:
             try:
                 for dot in listed["dot"]:
-                    check_clock(MacUnit(pairs, dot=dot, node_nm=node_nm, clock_ghz=clock / 1e9))
+                    check_clock(MacUnit(tuple(pairs), dot=dot, node_nm=node_nm, clock_ghz=clock / 1e9))
                 clocks.append(clock)
             except InputError as error:
                 refused = str(error)
@@ -79,27 +81,53 @@ class Chips:
 
 
 @dataclass(frozen=True)
+class Mix:
+    """Formats for the layers of a network, and the name by which tables show them."""
+
+    name: str
+    assignment: Assignment
+    pairs: tuple[FormatPair, ...]  # that the units support
+    main: FormatPair  # of most MACs
+
+    @classmethod
+    def of(cls, name: str, workload: Workload, assignment: Assignment, pairs: Sequence[FormatPair] = ()) -> Mix:
+        """`assignment` under a name; pairs: that units support, by default those that `workload` needs."""
+        macs: Counter[FormatPair] = Counter()
+        for op, pair in zip(workload.operators, operator_pairs(workload, assignment), strict=True):
+            macs[pair.datapath] += op.macs * workload.repeats.get(op.phase, 1)
+        return cls(name, assignment, tuple(pairs) or tuple(macs), macs.most_common(1)[0][0])
+
+    @classmethod
+    def uniform(cls, workload: Workload, pair: str) -> Mix:
+        """All layers in one pair."""
+        return cls.of(pair, workload, Assignment.uniform(workload, pair))
+
+
+@dataclass(frozen=True)
 class Found:
     """A chip with a network on it."""
 
-    pair: str
+    mix: Mix
     chip: Accelerator
     cost: Cost
     bounds: Mapping[str, float]  # bound -> share of the latency that it limits
 
     @classmethod
-    def of(cls, workload: Workload, chip: Accelerator, pair: str, phase: str = "") -> Found:
-        """`chip` with all layers of `workload` in `pair`; phase: that whose bounds are meant, by default all."""
-        assignment = Assignment.uniform(workload, pair)
-        points = [point for point in roofline(workload, chip, assignment) if phase in ("", point.phase)]
+    def of(cls, workload: Workload, chip: Accelerator, mix: Mix, phase: str = "") -> Found:
+        """`chip` with the layers of `workload` in `mix`; phase: that whose bounds are meant, by default all."""
+        points = [point for point in roofline(workload, chip, mix.assignment) if phase in ("", point.phase)]
         whole = sum(point.share for point in points)
         shares = {bound: share / whole for bound, share in bound_shares(points).items()}
-        return cls(pair, chip, cost(workload, chip, assignment), shares)
+        return cls(mix, chip, cost(workload, chip, mix.assignment), shares)
+
+    @property
+    def formats(self) -> str:
+        return self.mix.name
 
     @property
     def lanes(self) -> int:
-        """MACs per cycle."""
-        return self.chip.rows * self.chip.columns * self.chip.dot * self.chip.unit.rate(FormatPair.parse(self.pair))
+        """MACs per cycle, in the pair of most MACs."""
+        return self.chip.rows * self.chip.columns * self.chip.dot * self.chip.unit.rate(self.mix.main)
 
     @property
     def bound(self) -> str:
@@ -108,7 +136,7 @@ class Found:
     def row(self, **more: Value) -> dict[str, Value]:
         """The values of the columns CHIP and of `more`."""
         return more | {
-            "formats": self.pair,
+            "formats": self.formats,
             "node_nm": self.chip.node_nm,
             "area_mm2": self.cost.area_mm2,
             "area": f"{self.cost.area_low_mm2:.3g} to {self.cost.area_high_mm2:.3g}",
@@ -128,7 +156,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Smallest:
-    """The smallest chips of one pair at one node, and how near the grid comes to a limit that none of it meets."""
+    """The smallest chips of one mix at one node, and how near the grid comes to a limit that none of it meets."""
 
     found: tuple[Found | None, ...]  # for each limit
     least: float  # the least value of the limited field in the grid; infinite if the network runs on no chip
@@ -137,7 +165,7 @@ class Smallest:
 
 def smallest(
     workload: Workload,
-    pair: str,
+    mix: Mix,
     grid: AcceleratorGrid,
     limits: Sequence[float],
     field_name: str = "latency_s",
@@ -146,12 +174,12 @@ def smallest(
 
     Args:
         workload: the network.
-        pair: formats of all its layers.
-        grid: chips to choose from, all for this pair.
+        mix: formats of its layers.
+        grid: chips to choose from, all with units for these formats.
         limits: largest values of the field.
         field_name: latency_s, or latency_per_token_s of a network that writes tokens.
     """
-    totals = {"": AssignmentTotals(workload, [Assignment.uniform(workload, pair)])}
+    totals = {"": AssignmentTotals(workload, [mix.assignment])}
     best: list[tuple[float, int]] = [(np.inf, -1)] * len(limits)
     least = np.inf
     for part in priced(grid, totals):
@@ -163,7 +191,7 @@ def smallest(
             if within[at] < best[i][0]:
                 best[i] = float(within[at]), part.start + at
     phase = "decode" if field_name == "latency_per_token_s" else ""
-    chips = [None if at < 0 else Found.of(workload, grid[at], pair, phase) for _, at in best]
+    chips = [None if at < 0 else Found.of(workload, grid[at], mix, phase) for _, at in best]
     return Smallest(tuple(chips), least, len(grid))
 
 
@@ -175,7 +203,7 @@ def phases(workload: Workload) -> str:
 
 def envelope(workload: Workload, found: Found, limit_s: float) -> list[Estimate]:
     """Estimates by hand of a chip that is to give a result in `limit_s`: its lanes, array, SRAM and memory."""
-    chip, name = found.chip, f" ({found.pair})"
+    chip, name = found.chip, f" ({found.formats})"
     clock, macs = chip.clock_hz, workload.macs()
     lanes = macs / (clock * limit_s)
     of = {part.name: part.area_mm2 for part in found.cost.components}
@@ -206,6 +234,18 @@ def envelope(workload: Workload, found: Found, limit_s: float) -> list[Estimate]
             "are read again in every pass): what the latency would be if only DRAM counted",
         ),
     ]  # fmt: skip
+
+
+def energy_by_hand(workload: Workload, found: Found) -> Estimate:
+    """DRAM and units alone, which most of the energy is."""
+    chip, macs = found.chip, workload.macs()
+    per_bit, each = memory_type("dram", chip.dram).pj_per_bit.value, chip.unit.energy_pj(found.mix.main).value
+    return Estimate(
+        f"energy: {found.formats} at {chip.node_nm:g} nm",
+        (found.cost.dram_bytes * 8 * per_bit + macs * each) * 1e-12, found.cost.energy_j, "J",
+        f"{found.cost.dram_bytes / 1e9:.3g} GB of DRAM traffic at {per_bit:g} pJ a bit and {macs / 1e12:.3g} T MACs of "
+        f"{each:.3g} pJ (codesign mac); SRAM and vector unit are left out",
+    )  # fmt: skip
 
 
 def described(axes: Mapping[str, Sequence[Any]]) -> str:

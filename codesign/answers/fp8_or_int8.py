@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from codesign.answers.answer import Answer, Column, Estimate, Table, Value
-from codesign.answers.chips import CHIP, Found
+from codesign.answers.chips import CHIP, Found, Mix
 from codesign.answers.question import Names, Node, Options, Pair, Question, Say
 from codesign.errors import InputError
 from codesign.formats import Assignment, FormatPair
@@ -75,7 +75,7 @@ def _buy(options: BuyOptions, say: Say) -> Answer:
         answer=_verdict(options, reference, usual, measured),
         tables=tuple(tables),
         estimates=tuple(_by_hand(reference, usual)),
-        bounds=tuple(f"{found.pair}: latency bound by {found.bound}" for _, found in chips[:2]),
+        bounds=tuple(f"{found.formats}: latency bound by {found.bound}" for _, found in chips[:2]),
         assumptions=(
             f"{options.accelerator} at {options.node:g} nm with the units exchanged and all else equal; at equal area "
             "the first array is made larger or smaller until the chips are equal, as only it scales",
@@ -87,7 +87,7 @@ def _buy(options: BuyOptions, say: Say) -> Answer:
 
 def _chip(base: Accelerator, workload: Workload, pair: str, accumulator: str, node: float) -> Found:
     chip = replace(base, pairs=(FormatPair.parse(pair),), accumulator=accumulator, node_nm=node)
-    return Found.of(workload, chip, pair)
+    return Found.of(workload, chip, Mix.uniform(workload, pair))
 
 
 def _units(chips: list[tuple[str, Found]]) -> Table:
@@ -97,7 +97,7 @@ def _units(chips: list[tuple[str, Found]]) -> Table:
         area, energy = unit.area_um2, unit.energy_pj(unit.pairs[0])
         rows.append(
             {
-                "formats": found.pair,
+                "formats": found.formats,
                 "accumulator": ", ".join(dict.fromkeys(_sums(mode.accumulator) for mode in unit.rtl.modes)),
                 "area_um2": area.value / unit.dot,
                 "area": f"{area.low / unit.dot:.3g} to {area.high / unit.dot:.3g}",
@@ -117,7 +117,7 @@ def _units(chips: list[tuple[str, Found]]) -> Table:
         Column("energy", "interval, pJ"),
         Column("energy_ratio", "x"),
     )
-    return Table(f"units of dot-{chips[0][1].chip.dot} (x: over {chips[0][1].pair})", columns, tuple(rows))
+    return Table(f"units of dot-{chips[0][1].chip.dot} (x: over {chips[0][1].formats})", columns, tuple(rows))
 
 
 def _sums(accumulator: Accumulator) -> str:
@@ -156,7 +156,7 @@ def _table(chips: list[tuple[str, Found]], reference: Found) -> Table:
         Column("equal_latency_s", "latency at equal area", "s"),
         *CHIP,
     )
-    return Table(f"chips (x: over {reference.pair})", columns, tuple(rows))
+    return Table(f"chips (x: over {reference.formats})", columns, tuple(rows))
 
 
 def _measure(name: str, options: BuyOptions, say: Say) -> _Measured:
@@ -218,7 +218,7 @@ def _by_hand(reference: Found, usual: Found) -> list[Estimate]:
     """What the widths of the significands alone say."""
     bits = []
     for found in (reference, usual):
-        weight, activation = operands(FormatPair.parse(found.pair))
+        weight, activation = operands(FormatPair.parse(found.formats))
         bits.append((weight.significand, activation.significand))
     (w2, a2), (w1, a1) = bits
     unit = usual.chip.unit.area_um2.value / reference.chip.unit.area_um2.value

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from codesign.answers.answer import Answer, Column, Estimate, Table, Value
-from codesign.answers.chips import CHIP, Chips, Found, described, envelope, pairs_and_nodes, smallest
+from codesign.answers.chips import CHIP, Chips, Found, Mix, described, envelope, pairs_and_nodes, smallest
 from codesign.answers.question import Numbers, Options, Pairs, Positive, Question, Say
 from codesign.hardware.chip.accelerator import AXES
 from codesign.report.text import human
@@ -79,7 +79,8 @@ def _search(options: _Chip, limits: list[float], say: Say) -> list[_Row]:
     rows: list[_Row] = []
     for pair, node in pairs_and_nodes(options.formats, options.nodes):
         say(f"{pair} at {node:g} nm")
-        found = smallest(workload, pair, chips.grid(pair, node), limits)
+        mix = Mix.uniform(workload, pair)
+        found = smallest(workload, mix, chips.grid(mix.pairs, node), limits)
         rows += [(pair, node, limit, chip, found.least) for limit, chip in zip(limits, found.found, strict=True)]
     return rows
 
@@ -101,7 +102,9 @@ def _answer(
         answer=" ".join(_sentence(limit, rows) for limit in limits),
         tables=(table,),
         estimates=tuple(estimates),
-        bounds=tuple(f"{chip.pair} at {1 / limit:g} results a second: {_why(workload, chip)}" for limit, chip in met),
+        bounds=tuple(
+            f"{chip.formats} at {1 / limit:g} results a second: {_why(workload, chip)}" for limit, chip in met
+        ),
         assumptions=(
             _FIXED,
             f"found among {described(options.axes())}; the next smaller size of each axis misses the time",
@@ -121,7 +124,7 @@ def _first_of_each(met: list[tuple[float, Found]]) -> list[tuple[float, Found]]:
     """The first chip of each pair: by hand they differ by the rate alone."""
     seen: dict[str, tuple[float, Found]] = {}
     for limit, chip in met:
-        seen.setdefault(chip.pair, (limit, chip))
+        seen.setdefault(chip.formats, (limit, chip))
     return list(seen.values())
 
 
@@ -129,9 +132,9 @@ def _sentence(limit: float, rows: list[_Row]) -> str:
     chips = [chip for _, _, at, chip, _ in rows if at == limit and chip is not None]
     if not chips:
         return f"{1 / limit:g} results a second: no chip of the grid reaches it."
-    sizes = ", ".join(f"{c.pair} {c.cost.area_mm2:.3g} mm2 at {c.chip.node_nm:g} nm" for c in chips)
+    sizes = ", ".join(f"{c.formats} {c.cost.area_mm2:.3g} mm2 at {c.chip.node_nm:g} nm" for c in chips)
     best = min(chips, key=lambda c: c.cost.area_mm2)
-    return f"{1 / limit:g} results a second: {sizes}; the smallest is {best.pair}."
+    return f"{1 / limit:g} results a second: {sizes}; the smallest is {best.formats}."
 
 
 def _why(workload: Workload, found: Found) -> str:

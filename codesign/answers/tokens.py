@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from codesign.answers.answer import Answer, Column, Estimate, Table, Value
-from codesign.answers.chips import CHIP, Chips, Found, Smallest, smallest
+from codesign.answers.chips import CHIP, Chips, Found, Mix, Smallest, smallest
 from codesign.answers.question import Names, Node, Options, Pairs, Positive, Question, Say
 from codesign.errors import InputError
 from codesign.hardware import AcceleratorGrid
@@ -60,14 +60,15 @@ def _tokens(options: TokenOptions, say: Say) -> Answer:
             name = f"{dram} and {flash}" if flash else dram
             say(f"{pair} from {name}")
             axes = {**_AXES, "dram": [dram], "dram_channels": [options.channels], "dram_gib": [gib], "flash": [flash]}
-            grid = Chips([options.node], axes).grid(pair, options.node)
-            found = smallest(workload, pair, grid, [1 / options.rate], "latency_per_token_s")
+            mix = Mix.uniform(workload, pair)
+            grid = Chips([options.node], axes).grid(mix.pairs, options.node)
+            found = smallest(workload, mix, grid, [1 / options.rate], "latency_per_token_s")
             rows.append(_row(pair, name, gib, found))
             chip = found.found[0]
             if chip is not None:
                 kept.append(f"{pair} from {name}")
                 bounds.append(f"{pair} from {name}: a token is bound by {chip.bound}")
-            estimates.append(_by_hand(workload, pair, name, grid, found))
+            estimates.append(_by_hand(workload, mix, name, grid, found))
     best = ", ".join(kept) if kept else "none of them"
     return Answer(
         question=f"From which memory does {options.network} write {options.rate:g} tokens a second?",
@@ -114,12 +115,12 @@ def _row(pair: str, memory: str, gib: float, found: Smallest) -> Mapping[str, Va
     return chip.row(**more, tokens_per_s=f"{rate:.1f}", prompt_s=chip.cost.latency_per_pass_s["prefill"])
 
 
-def _by_hand(workload: Workload, pair: str, memory: str, grid: AcceleratorGrid, found: Smallest) -> Estimate | None:
+def _by_hand(workload: Workload, mix: Mix, memory: str, grid: AcceleratorGrid, found: Smallest) -> Estimate | None:
     """Tokens a second if all weights came once from the memory, and nothing else took time."""
     if found.least == float("inf"):
         return None
     some = grid[:1]
-    chip = Found.of(workload, some[0], pair)
+    chip = Found.of(workload, some[0], mix)
     weights, room = chip.cost.weight_bytes, chip.chip.dram_gib * 2**30
     bandwidth = float(dram_bytes_per_s(some)[0])
     text = f"{human(weights, 'B')} of weights a token over {bandwidth / 1e9:.3g} GB/s"
@@ -128,7 +129,7 @@ def _by_hand(workload: Workload, pair: str, memory: str, grid: AcceleratorGrid, 
         rest, rate = max(weights - room, 0.0), float(flash_bytes_per_s(some)[0])
         seconds = max(seconds, rest / rate)
         text = f"{human(rest, 'B')} of {human(weights, 'B')} a token over {rate / 1e9:.3g} GB/s of flash"
-    return Estimate(f"tokens/s at most: {pair} from {memory}", 1 / seconds, 1 / found.least, "count", text)
+    return Estimate(f"tokens/s at most: {mix.name} from {memory}", 1 / seconds, 1 / found.least, "count", text)
 
 
 def _flash(options: TokenOptions, rows: list[Mapping[str, Value]]) -> str:

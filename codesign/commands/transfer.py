@@ -22,7 +22,8 @@ _FIGURES = {"latency_s": "s", "energy_j": "J", "dram_bytes": "B", "dram_capacity
 def run(arguments: argparse.Namespace) -> int:
     check_target(arguments.out, "--out")
     design = read_design(arguments.study, arguments.design)
-    rules = _rules(design, arguments.task)
+    task = design.task_named(arguments.task)
+    rules = design.rules(task, design.load(task).workload())
     if arguments.default:
         rules = replace(rules, default=_default(design, arguments.default))
     if arguments.out:
@@ -42,16 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
         print_table(f"{arguments.to} on the chip of {design.id}", ["", "value"], figures)
         print(f"{LABEL} from {where}: its quality on {arguments.to} was not measured")
     return 0
-
-
-def _rules(design: ChosenDesign, task: str | None) -> RoleRules:
-    name = task or next(iter(design.assignments))
-    if task is None and len(design.assignments) > 1:
-        raise InputError(f"{design.id} has several networks; name one with --task: {', '.join(design.assignments)}")
-    if name not in design.assignments:
-        raise InputError(f"{design.id} has no task '{name}'{nearest(name, design.assignments)}")
-    workload = design.load(name).workload()
-    return RoleRules.of(design.assignments[name], workload, {"study": design.study, "design": design.id, "task": name})
 
 
 def _default(design: ChosenDesign, text: str) -> FormatPair:

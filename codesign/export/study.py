@@ -17,6 +17,8 @@ from codesign.quality.ranges import RangeRule
 from codesign.search.space.loading import load_written
 from codesign.search.space.written import SpaceFile, TaskSpec
 from codesign.search.study.claim import claimed, space_folder
+from codesign.workload import Workload
+from codesign.workload.roles import RoleRules
 from codesign.yamlio import load_yaml
 
 
@@ -52,6 +54,19 @@ class ChosenDesign:
                 "function that makes a network gives the same each time (torch.manual_seed, or weights from a file)"
             )
         return task
+
+    def task_named(self, name: str | None) -> str:
+        """The design's network of this name, or its only one; raises InputError with the nearest name."""
+        if name is None and len(self.assignments) > 1:
+            raise InputError(f"{self.id} has several networks; name one as task: {', '.join(self.assignments)}")
+        if name is not None and name not in self.assignments:
+            raise InputError(f"{self.id} has no task '{name}'{nearest(name, self.assignments)}")
+        return name or next(iter(self.assignments))
+
+    def rules(self, name: str, workload: Workload) -> RoleRules:
+        """The formats of a network, whose workload is given, by role of its layers."""
+        origin = {"study": self.study, "design": self.id, "task": name}
+        return RoleRules.of(self.assignments[name], workload, origin)
 
     def origin(self, name: str) -> Origin:
         """Where a network comes from."""

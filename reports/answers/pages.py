@@ -20,6 +20,7 @@ ASKED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("tokens", "tokens", ()),
     ("sram-knee", "sram-knee", ()),
     ("fp8-or-int8", "fp8-or-int8", ()),
+    ("older-node", "older-node", ()),
 )
 
 

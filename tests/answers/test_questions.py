@@ -79,6 +79,26 @@ def test_fp8_against_int8_compares_units_and_chips_of_equal_size() -> None:
     assert "better quality" not in answer.answer.lower()
 
 
+def test_at_an_older_node_logic_grows_more_than_sram_and_the_interface_not_at_all() -> None:
+    answer = ask("older-node", "network=clip-l-text", "seconds=0.02", "plain=int8", "codesigned=int4_g32:int8")
+    plain, plain_older, ours_newer, ours = rows(answer)
+    node = answer.estimates[0]
+    assert node.model == pytest.approx(node.by_hand, rel=0.1)
+    interface = 0.4  # mm2 at either node: a tenth of four channels of 1 mm2
+    shrunk = (plain_older["area_mm2"] - interface) / (plain["area_mm2"] - interface)
+    assert 0.027 / 0.021 < shrunk < 1 / 0.53  # between an SRAM cell and logic
+    assert ours["formats"] == ours_newer["formats"] == "int4_g32:int8, attention int8"
+    assert all(row["latency_s"] <= 0.02 for row in (plain, plain_older, ours_newer, ours))
+    assert all(0.5 < each.model / each.by_hand < 2.5 for each in answer.estimates)
+    mm2 = 9346 / (np.pi * 150**2)  # USD for a wafer of 7 nm, over its area
+    assert ours["usd"] == pytest.approx(ours["area_mm2"] * mm2, rel=0.01)
+
+
+def test_the_older_node_must_be_older() -> None:
+    with pytest.raises(InputError, match="older: 4 nm is no older node than newer=7"):
+        ask("older-node", "older=4", "newer=7", "network=clip-l-text")
+
+
 @pytest.mark.slow  # two networks' worth of quality
 def test_fp8_against_int8_measures_quality_with_its_interval() -> None:
     answer = ask("fp8-or-int8", "network=clip-l-text", "tasks=rewrite", "accumulators=auto")
