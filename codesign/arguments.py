@@ -256,7 +256,8 @@ def _unit_options(p: argparse.ArgumentParser) -> None:
 def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = (
         "codesign calibrate --liberty cells_tt.lib -o calibration/mylib --units 24 || "
-        "codesign calibrate --liberty cells_tt.lib -o calibration/mylib"
+        "codesign calibrate --liberty cells_tt.lib -o calibration/mylib || "
+        "codesign calibrate --liberty cells_tt.lib -o calibration/mylib --formats int5_g64 fp6_e3m2_g16:int8"
     )
     p = add_command(commands, "calibrate", "fit the model of compute units to a cell library", example)
     p.add_argument("--liberty", type=Path, nargs="+", required=True, metavar="FILE", help=".lib or .lib.gz files")
@@ -268,8 +269,10 @@ def _calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="DIR",
         help=OWN_FILES.format("the results") + "; a second run goes on",
     )
-    units = "a quick grid of N units, at least 20, with wider errors; the whole grid goes on from it (default: all)"
+    units = "a quick grid of N units, at least 24, with wider errors; the whole grid goes on from it (default: all)"
     p.add_argument("--units", type=positive, metavar="N", help=units)
+    formats = "formats or pairs whose units join the grid: of dot lengths 1, 8 and 16 (see codesign formats --help)"
+    p.add_argument("--formats", nargs="+", default=[], metavar="FORMAT", help=formats)
     p.add_argument(
         "--clocks",
         type=float,

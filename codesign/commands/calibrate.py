@@ -11,6 +11,7 @@ import yaml
 from codesign.commands.output import own_folder, print_json, print_table
 from codesign.commands.progress import StageProgress
 from codesign.files import write_atomic
+from codesign.formats import FormatPair
 from codesign.hardware.calibration.calibrate import Calibration, calibrate
 from codesign.hardware.units.unit_model import UnitModelFile
 
@@ -29,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.parallel,
                 progress,
                 arguments.units,
+                [FormatPair.parse(text) for text in arguments.formats],
             )
         model, units = found.model(), [asdict(row) for row in found.results()]
         write_atomic(arguments.out / "mac_model.yaml", model_text(model))

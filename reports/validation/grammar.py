@@ -35,6 +35,7 @@ from codesign.report.markdown import table
 HERE = Path(__file__).parent
 EXACT_SEED, EXACT, AREA_SEED, AREA = 24, 40, 25, 20
 LANES = (1, 4, 8, 16)
+BATCH = 8  # units of one bench
 
 
 def lanes_of(name: str, place: int, most: int) -> int:
@@ -81,11 +82,13 @@ def misread(name: str) -> int:
 def exact(folder: Path) -> None:
     log = folder / "exact.jsonl"
     done = {json.loads(line)["unit"] for line in log.read_text().splitlines()} if log.exists() else set()
-    for unit in exact_units():
-        if unit.name not in done:
-            row = verify(unit) | {"misread": misread(unit.pairs[0].weight), "format": unit.pairs[0].weight}
+    waiting = [unit for unit in exact_units() if unit.name not in done]
+    for first in range(0, len(waiting), BATCH):
+        batch = waiting[first : first + BATCH]
+        for unit, row in zip(batch, verify(batch), strict=True):
+            row |= {"misread": misread(unit.pairs[0].weight), "format": unit.pairs[0].weight, "lanes": unit.lanes}
             with log.open("a") as file:
-                file.write(json.dumps(row | {"lanes": unit.lanes}) + "\n")
+                file.write(json.dumps(row) + "\n")
             print(row["unit"], row["steps"], *(row[name] for name in SIMULATORS), row["misread"], flush=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,15 @@ UNUSABLE = {
 }
 
 
-def small_grid(clocks_ps: tuple[float, ...], level_ps: Mapping[str, float], count: int | None = None) -> list[Entry]:
+def small_grid(
+    clocks_ps: tuple[float, ...],
+    level_ps: Mapping[str, float],
+    count: int | None = None,
+    added: Sequence[FormatPair] = (),
+) -> list[Entry]:
     units = [Unit((FormatPair.parse(text),), "int32", 1) for text in WIDTHS]
     units += [Unit((FormatPair.parse(text),), "fp16", 1) for text in FLOATS]
+    units += [Unit((pair,), "auto", 1) for pair in added]
     return [Entry(unit.pairs[0].weight, unit, clock) for clock in clocks_ps for unit in units]
 
 

@@ -153,8 +153,16 @@ class Mode:
     @property
     def block(self) -> int:
         """Products per pair of block scales; 0 without block scales."""
-        blocks = [side.block for side in (self.weight, self.activation) if side.block]
-        return min(blocks) if blocks else 0
+        return min(self.blocks, default=0)
+
+    @property
+    def blocks(self) -> list[int]:
+        """The operands' block sizes, ascending."""
+        return sorted(side.block for side in (self.weight, self.activation) if side.block)
+
+    def unstraddled(self, most: int) -> list[int]:
+        """The products per step, up to `most`, with which a step takes whole blocks or a whole part of one."""
+        return [n for n in range(1, most + 1) if all(b % n == 0 or n % b == 0 for b in self.blocks)]
 
     @property
     def groups(self) -> int:
@@ -183,7 +191,7 @@ def resolve_modes(pairs: Sequence[FormatPair], accumulator: str, lanes: int, rat
     for pair, rate in zip(pairs, rates, strict=True):
         resolved = resolve_accumulator(accumulator, *operands(pair))
         mode = Mode(pair, resolved, lanes, rate)
-        blocks = sorted(side.block for side in (mode.weight, mode.activation) if side.block)
+        blocks = mode.blocks
         if blocks and blocks[-1] % blocks[0]:
             raise InputError(f"{pair}: blocks of {blocks[0]} and of {blocks[-1]} do not fit into each other")
         if resolved.kind == "exact" and mode.fixed_bits > WIDEST_EXACT:

@@ -31,6 +31,7 @@ from codesign.hardware.calibration.synthesis.grid import (
     Entry,
     grid,
     spread,
+    units_of,
     unpipelined,
 )
 from codesign.hardware.calibration.synthesis.yosys import Tool, find_yosys, synthesize
@@ -189,15 +190,17 @@ def calibrate(
     parallel: int = 2,
     progress: Progress | None = None,
     units: int | None = None,
+    added: Sequence[FormatPair] = (),
 ) -> Calibration:
     """Synthesise the grid of units with a cell library and measure their energy.
 
     folder: keeps netlists, results.jsonl and energy.jsonl, from which a later call resumes. clocks_ps: two clock
     targets; by default 2.5 and 1.25 times the delay of an INT8 MAC. limit_s: time limit per unit. units: of a quick
-    grid; a later call without it synthesises only the rest.
-    Raises InputError for a Liberty file that cannot be used, EnvironmentProblem without yosys or if too few units were
-    synthesised.
+    grid; a later call without it synthesises only the rest. added: pairs of formats whose units join the grid.
+    Raises InputError for a Liberty file or a pair that cannot be used, EnvironmentProblem without yosys or if too few
+    units were synthesised.
     """
+    units_of(added)  # a pair that no unit computes is refused before anything is read or synthesised
     library = read_liberty(*liberty)
     left_out = 0 if units is None else len(unpipelined()) - len(spread(unpipelined(), units))
     found = find_yosys(tool)
@@ -215,7 +218,7 @@ def calibrate(
     probe_ps = (probe.delay_ps + overhead) if probe.delay_ps else max(clocks_ps) / _PERIODS[0]
     clocks = tuple(clocks_ps) or tuple(float(f"{factor * probe_ps:.2g}") for factor in _PERIODS)
     scale = float(f"{probe_ps / PLANNED_PROBE_PS:.2g}")
-    entries = grid(clocks, {kind: ps * scale for kind, ps in PLANNED_LEVEL_PS.items()}, units)
+    entries = grid(clocks, {kind: ps * scale for kind, ps in PLANNED_LEVEL_PS.items()}, units, added)
     jobs = [
         Job(f"{e.unit.name}_{e.clock_ps:g}ps", build(e.unit).text, "unit", merged, e.clock_ps, limit_s) for e in entries
     ]

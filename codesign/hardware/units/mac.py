@@ -52,13 +52,10 @@ def check_step(mode: Mode, unit: Summing) -> None:
     ``auto`` is 32 bits wide for every integer pair; what a layer's sums need is checked where layers are known.
     """
     products = mode.products
-    blocks = [side.block for side in (mode.weight, mode.activation) if side.block]
-    straddled = [block for block in blocks if products % block and block % products]
+    straddled = [block for block in mode.blocks if products % block and block % products]
     if straddled:
         block = straddled[0]
-        fitting = [
-            lanes for lanes in range(1, LONGEST_DOT + 1) if all(b % lanes == 0 or lanes % b == 0 for b in blocks)
-        ]
+        fitting = mode.unstraddled(LONGEST_DOT)
         lower = max(lanes for lanes in fitting if lanes < products)
         higher = min((lanes for lanes in fitting if lanes > products), default=lower)
         raise StepError(

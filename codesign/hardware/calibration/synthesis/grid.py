@@ -109,6 +109,7 @@ SHARED: list[tuple[tuple[str, ...], tuple[int, ...], str, tuple[int, ...]]] = [
     (("mxint8", "mxfp6_e2m3", "mxfp4"), (1, 1, 1), "auto", (8,)),
 ]
 SHARED_FAMILY = "several formats"
+ADDED_FAMILY, ADDED_LANES = "added formats", (1, 8, 16)
 # Fewest units of a quick grid. With fewer, of the units of both shipped libraries, the errors that a quick grid states
 # do not cover those of the units that it leaves out (reports/validation/quick_grid.py).
 FEWEST = 24
@@ -123,14 +124,21 @@ class Entry:
     clock_ps: float
 
 
-def grid(clocks_ps: tuple[float, ...], level_ps: Mapping[str, float], count: int | None = None) -> list[Entry]:
+def grid(
+    clocks_ps: tuple[float, ...],
+    level_ps: Mapping[str, float],
+    count: int | None = None,
+    added: Sequence[FormatPair] = (),
+) -> list[Entry]:
     """Every unit pipelined for every clock target; units with equal cuts at two clocks are both kept.
 
-    count: of a quick grid, the number of units, spread over families and dot lengths; see `spread`.
+    count: of a quick grid, the number of units, spread over families and dot lengths; see `spread`. added: pairs whose
+    units join it, see `units_of`.
     """
     units = unpipelined()
     if count is not None:
         units = spread(units, count)
+    units += units_of(added, [unit for _, unit in units])
     steps = [Steps.of(unit) for _, unit in units]
     return [
         Entry(family, unit.cut(found.plan(clock, level_ps).cuts), clock)
@@ -153,6 +161,22 @@ def unpipelined() -> list[tuple[str, Unit]]:
         for lanes in lengths
     ]
     return units
+
+
+def units_of(pairs: Sequence[FormatPair], known: Sequence[Unit] = ()) -> list[tuple[str, Unit]]:
+    """The (family, unit) of further pairs: three dot lengths each, but those that `known` units have.
+
+    A step takes whole blocks, or a whole part of one: blocks of 24 have units of 1, 8 and 12 products.
+    Raises InputError for a pair that no unit computes.
+    """
+    there = {(unit.pairs, unit.lanes) for unit in known}
+    found = dict.fromkeys((pair, lanes) for pair in pairs for lanes in _lanes(pair))
+    return [(ADDED_FAMILY, Unit((pair,), "auto", lanes)) for pair, lanes in found if ((pair,), lanes) not in there]
+
+
+def _lanes(pair: FormatPair) -> list[int]:
+    [mode] = Unit((pair,), "auto", 1).modes
+    return [mode.unstraddled(lanes)[-1] for lanes in ADDED_LANES]
 
 
 def spread(units: Sequence[tuple[str, Unit]], count: int, fewest: int = FEWEST) -> list[tuple[str, Unit]]:

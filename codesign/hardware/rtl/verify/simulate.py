@@ -13,6 +13,8 @@ from codesign.errors import EnvironmentProblem
 from codesign.hardware.rtl.verify.bench import Checked, write_checks
 
 SIMULATORS = ("iverilog", "verilator")
+# a bench takes longer to compile than to run
+_OPTIMISATION = "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
 _RESULT = re.compile(r"^CHECK (\d+) (\d+) steps (\d+) wrong", re.MULTILINE)
 
 
@@ -54,7 +56,7 @@ def simulate(
         output = _run(["vvp", "-n", "bench.vvp"], folder, limit_s, mismatch=1)
     else:
         flags = ["--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", "checks"]
-        _run(["verilator", *flags, "-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0", "main.cpp", *files], folder, limit_s)
+        _run(["verilator", *flags, "-MAKEFLAGS", _OPTIMISATION, "main.cpp", *files], folder, limit_s)
         output = _run(["./obj_dir/Vchecks"], folder, limit_s, mismatch=1)
     found = {int(m[1]): (int(m[2]), int(m[3])) for m in _RESULT.finditer(output)}
     verdicts = []
