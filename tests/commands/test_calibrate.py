@@ -21,6 +21,7 @@ from tests.programs import needed
 
 WIDTHS = ("int2", "int3", "int4", "int5", "int6", "int8", "int16", *(f"int{bits}:int8" for bits in (2, 3, 4, 5, 6)))
 FLOATS = ("fp4_e2m1",)
+ADDED = ("lut3_n4_n1_0_1_4",)
 WHOLE = tiny.library()
 UNUSABLE = {
     "truncated": (WHOLE[: len(WHOLE) // 2], "the file is truncated"),
@@ -102,6 +103,7 @@ def test_the_fit_goes_on_without_a_unit_whose_synthesis_hangs_and_its_model_pric
     path, out = tmp_path / "cells.lib", tmp_path / "out"
     path.write_text(WHOLE)
     asked = ["calibrate", "--liberty", str(path), "-o", str(out), "--tool", yosys_that_hangs, "--limit", "6"]
+    asked += ["--formats", *ADDED]
     assert main([*asked, "--units", "24"]) == 0
     printed, progress = capsys.readouterr()
     assert "quick grid: 114 units left out, the 90th percentiles are upper bounds" in printed
@@ -114,7 +116,7 @@ def test_the_fit_goes_on_without_a_unit_whose_synthesis_hangs_and_its_model_pric
     assert len(failed) == 2  # at both clocks
     assert all("int5_int5" in line and "6 s" in line for line in failed)
     model: dict[str, Any] = yaml.safe_load((out / "mac_model.yaml").read_text())
-    count = 2 * (len(WIDTHS) + len(FLOATS) - 1)
+    count = 2 * (len(WIDTHS) + len(FLOATS) + len(ADDED) - 1)
     assert model["provenance"]["units"] == quick["provenance"]["units"] == count
     assert (model["provenance"]["left_out"], quick["provenance"]["left_out"]) == (0, 114)
     for what, of in model["errors"].items():
@@ -126,6 +128,7 @@ def test_the_fit_goes_on_without_a_unit_whose_synthesis_hangs_and_its_model_pric
     assert len(rows) == count
     assert {row["lanes"] for row in rows} == {1}
     assert all(len(row["energy"]) == 3 for row in rows if row["clock_ps"] == max(r["clock_ps"] for r in rows))
+    assert {row["pairs"][0] for row in rows} >= {f"{name}:{name}" for name in ADDED}
     pair = FormatPair.parse("int8")
     unit = MacUnit((pair,), "int32", unit_model=str(out / "mac_model.yaml"))
     measured = next(row["area_um2"] for row in rows if row["pairs"] == ["int8:int8"])
