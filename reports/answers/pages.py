@@ -21,6 +21,7 @@ ASKED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("sram-knee", "sram-knee", ()),
     ("fp8-or-int8", "fp8-or-int8", ()),
     ("older-node", "older-node", ()),
+    ("phone-gpu", "phone-gpu", ()),
 )
 
 

@@ -99,6 +99,27 @@ def test_the_older_node_must_be_older() -> None:
         ask("older-node", "older=4", "newer=7", "network=clip-l-text")
 
 
+def test_a_gpu_is_as_fast_as_its_lanes_and_larger_than_an_npu_of_equal_speed() -> None:
+    answer = ask("phone-gpu", "networks=clip-l-text", "gpus=phone-gpu-tensor,server-fp32-class", "formats=fp16,fp32")
+    half, half_npu, single, single_npu = rows(answer)
+    for gpu, npu in ((half, half_npu), (single, single_npu)):
+        assert npu["latency_s"] <= gpu["latency_s"]
+        assert gpu["area_mm2"] > npu["area_mm2"]
+        assert gpu["energy_j"] > npu["energy_j"]
+    times = [each for each in answer.estimates if each.figure.startswith("time: ")]
+    assert all(1 <= each.model / each.by_hand < 2 for each in times)  # no faster than lanes and DRAM allow
+    lanes = [each for each in answer.estimates if each.figure.startswith("a lane of ")]
+    assert [each.by_hand for each in lanes] == [121 / 64, 576 / 64]  # bits of the significands
+    assert all(1 < each.model / each.by_hand < 3 for each in lanes)  # floats also align, and sum in floats
+
+
+def test_a_multiprocessor_of_the_model_is_smaller_than_its_share_of_the_whole_die() -> None:
+    answer = ask("phone-gpu", "networks=clip-l-text", "gpus=server-fp16-class", "formats=fp16")
+    die = answer.estimates[-1]
+    assert die.by_hand == pytest.approx(826 / 128)
+    assert 0.05 < die.model / die.by_hand < 1
+
+
 @pytest.mark.slow  # two networks' worth of quality
 def test_fp8_against_int8_measures_quality_with_its_interval() -> None:
     answer = ask("fp8-or-int8", "network=clip-l-text", "tasks=rewrite", "accumulators=auto")
