@@ -151,7 +151,10 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "codesign cost --workload sd15-unet --accelerator phone-npu-medium --formats int8"
+    example = (
+        "codesign cost --workload sd15-unet --accelerator phone-npu-medium --formats int8 || "
+        "codesign cost --workload sd15-unet --accelerator phone-npu-medium --set node_nm=4,5,7 --set sram_kib=2048,4096"
+    )
     p = add_command(commands, "cost", "show area, latency, energy and memory traffic of a network on a chip", example)
     named = (
         "a bundled task, or a named workload with its options: sd15-unet:image=768,steps=20 (see codesign workloads)"
@@ -160,8 +163,14 @@ def _cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     p.add_argument("--accelerator", required=True, metavar="FILE", help="YAML file, or name of a preset")
     _formats_or_assignment(p)
     layers = "number of slowest operators to show (default 10)"
-    p.add_argument("--layers", type=positive, default=10, metavar="N", help=layers)
-    p.add_argument("--csv", type=Path, metavar="FILE", help="write the roofline table, one row per operator")
+    p.add_argument("--layers", type=positive, metavar="N", help=layers)
+    varied = (
+        "values of an axis of the accelerator, by its key in files, in place of its own: one row for each combination "
+        "of all that is listed"
+    )
+    p.add_argument("--set", action="append", default=[], metavar="AXIS=VALUE,...", help=varied)
+    table = "write the roofline table, one row per operator; with --set one row per combination"
+    p.add_argument("--csv", type=Path, metavar="FILE", help=table)
 
 
 def _ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import argparse
-from math import isinf
+from dataclasses import replace
+from math import isfinite, isinf
+from typing import Any
 
 from codesign.commands.output import assignment_for, human, print_json, print_table
 from codesign.commands.progress import WAIT_S, StageProgress
+from codesign.errors import InputError
 from codesign.files import check_target, csv_text, write_target
-from codesign.hardware import Accelerator, AcceleratorGrid, Cost, cost, load_accelerator
+from codesign.formats import Assignment
+from codesign.hardware import Accelerator, AcceleratorGrid, AssignmentTotals, Cost, cost, load_accelerator
 from codesign.hardware.chip import memory
+from codesign.hardware.chip.varied import Varied
+from codesign.hardware.schedule.chunks import priced
 from codesign.hardware.schedule.roofline import RooflinePoint, bound_shares, roofline
 from codesign.hardware.schedule.what_if import Variant, what_if
 from codesign.models import is_task, load_task, workload_called
 from codesign.search.results.records import batch_norms
+from codesign.workload import Workload
 from codesign.workload.role_files import load_rules
 from codesign.workload.roles import LABEL
 
 _UNITS = {"parameters": "", "macs": "", "area_mm2": "mm2", "latency_s": "s", "energy_j": "J"} | dict.fromkeys(
     ("dram_bytes", "dram_capacity_bytes", "weight_bytes"), "B"
 )
+# of a combination of --set, with their units
+_FIGURES = {
+    "latency_s": "s",
+    "latency_per_token_s": "s",
+    "energy_j": "J",
+    "dram_bytes": "B",
+    "dram_capacity_bytes": "B",
+}
+_AREAS = ("area_mm2", "area_low_mm2", "area_high_mm2")
 _COMPARED = {
     "area_mm2": "area",
     "latency_s": "latency",
@@ -31,12 +47,19 @@ _COMPARED = {
 
 def run(arguments: argparse.Namespace) -> int:
     check_target(arguments.csv, "--csv")
+    if arguments.set and arguments.layers:
+        raise InputError("--layers goes without --set, which makes one row of each combination")
     with StageProgress(WAIT_S, silent=arguments.json or arguments.quiet) as progress:
         progress("cost", 0, 3, "tracing the network")
         task = load_task(arguments.workload) if is_task(arguments.workload) else None
         workload = task.workload() if task is not None else workload_called(arguments.workload)
         accelerator = load_accelerator(arguments.accelerator)
         assignment = assignment_for(workload, arguments)
+        if arguments.set:
+            varied = Varied.of(accelerator, arguments.set)
+            progress("cost", 1, 2, f"pricing {len(varied.grid)} accelerators")
+            rows, problem = _rows(workload, varied, assignment)
+            return _show_rows(arguments, accelerator, rows, problem)
         progress("cost", 1, 3, "pricing the accelerator")
         result = cost(workload, accelerator, assignment)
         points = roofline(workload, accelerator, assignment)
@@ -75,8 +98,62 @@ def run(arguments: argparse.Namespace) -> int:
     print_table("components", ["component", "area", "share", "energy", "share"], components)
     shares = [[bound, f"{share:.1%}"] for bound, share in bound_shares(points).items()]
     print_table("what bounds the latency", ["bound", "share"], shares)
-    _print_roofline(points, arguments.layers)
+    _print_roofline(points, arguments.layers or 10)
     _print_what_if(result, variants)
+    return 0
+
+
+def _rows(workload: Workload, varied: Varied, assignment: Assignment) -> tuple[list[dict[str, Any]], str]:
+    """Values and cost of every combination, None where it cannot run the network; and why the first such one cannot."""
+    rows: list[dict[str, Any]] = []
+    problem = ""
+    for chunk in priced(varied.grid, {"": AssignmentTotals(workload, [assignment])}):
+        area, costs = chunk.areas, chunk.costs[""]
+        for i in range(len(chunk.chips)):
+            runs = bool(isfinite(costs["latency_s"][i, 0]))
+            ends = (("area_mm2", area.value), ("area_low_mm2", area.low), ("area_high_mm2", area.high))
+            found: dict[str, Any] = {name: float(values[i].sum()) for name, values in ends}
+            found |= {name: float(costs[name][i, 0]) if runs else None for name in _FIGURES if name in costs}
+            rows.append({**varied.values[chunk.start + i], **found})
+            if not runs and not problem:
+                problem = _problem(workload, replace(varied.grid[chunk.start + i], name="it"), assignment)
+    return rows, problem
+
+
+def _problem(workload: Workload, accelerator: Accelerator, assignment: Assignment) -> str:
+    try:
+        cost(workload, accelerator, assignment)
+    except InputError as error:
+        return str(error)
+    return f"{accelerator.name} cannot run {workload.name}"
+
+
+def _show_rows(
+    arguments: argparse.Namespace, accelerator: Accelerator, rows: list[dict[str, Any]], problem: str
+) -> int:
+    """Print the combinations, and write them as CSV if asked."""
+    if arguments.csv:
+        write_target(arguments.csv, csv_text(rows), "--csv")
+    if arguments.json:
+        named = {"workload": arguments.workload, "accelerator": accelerator.name, "set": list(arguments.set)}
+        print_json(named | {"rows": rows} | ({"problem": problem} if problem else {}))
+        return 0
+    axes = [key for key in rows[0] if key not in (*_AREAS, *_FIGURES)]
+    table = [
+        [
+            *(f"{row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in axes),
+            human(row["area_mm2"], "mm2"),
+            f"{row['area_low_mm2']:.3g} to {row['area_high_mm2']:.3g}",
+            *("-" if row[key] is None else human(row[key], _FIGURES[key]) for key in _FIGURES if key in row),
+        ]
+        for row in rows
+    ]
+    figures = [_COMPARED.get(key, "latency per token") for key in _FIGURES if key in rows[0]]
+    title = f"{arguments.workload} on {accelerator.name}, varied"
+    print_table(title, [*axes, "area", "interval, mm2", *figures], table)
+    if problem:
+        refused = sum(row["latency_s"] is None for row in rows)
+        print(f"{refused} of {len(rows)} combinations cannot run it. The first: {problem}")
     return 0
 
 

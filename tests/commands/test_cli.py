@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from codesign.cli import main
+from codesign.hardware import presets
 from codesign.workload import workload_names
 from tests import SPACE
 
@@ -94,6 +96,38 @@ def test_cost_has_the_contract_keys(capsys: pytest.CaptureFixture[str]) -> None:
     wanted = "parameters macs area_mm2 latency_s energy_j dram_bytes dram_capacity_bytes layers components"
     assert set(wanted.split()) <= set(result)
     assert result["parameters"] == 123_060_480
+
+
+def test_cost_with_listed_axes_has_a_row_for_each_combination_as_if_it_were_priced_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chip, table = tmp_path / "chip.yaml", tmp_path / "rows.csv"
+    good = presets()["phone-npu-medium"].read_text()
+    chip.write_text(good.replace("node_nm: 5", "node_nm: 7").replace("sram_kib: 4096", "sram_kib: 2048"))
+    cost = ["cost", "--workload", "clip-l-text", "--json"]
+    varied = ["--set", "node_nm=4,7", "--set", "sram_kib=1024,2048", "--csv", str(table)]
+    assert main([*cost, "--accelerator", "phone-npu-medium", *varied]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {(row["node_nm"], row["sram_kib"]) for row in rows} == {(4, 1024), (4, 2048), (7, 1024), (7, 2048)}
+    assert main([*cost, "--accelerator", str(chip)]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    (same,) = [row for row in rows if (row["node_nm"], row["sram_kib"]) == (7, 2048)]
+    for key in ("area_mm2", "area_high_mm2", "latency_s", "energy_j", "dram_bytes"):
+        assert same[key] == pytest.approx(alone[key])
+    with table.open() as file:
+        assert [row["sram_kib"] for row in csv.DictReader(file)] == ["1024.0", "1024.0", "2048.0", "2048.0"]
+
+
+def test_a_combination_that_cannot_run_the_network_has_no_figures_and_a_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["cost", "--workload", "llama3.2-1b", "--accelerator", "phone-npu-medium", "--set", "dram_gib=0.5,6"]
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["latency_s"] is None for row in found["rows"]] == [True, False]
+    assert "GiB too much" in found["problem"]
+    assert main(command) == 0
+    assert "1 of 2 combinations cannot run it" in capsys.readouterr().out
 
 
 def test_cost_of_an_unknown_network_offers_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,6 +43,7 @@ LIBRARY = "library (tiny) {\n  cell (AND) { area : 1.0; }\n}\n"
 _PLACEHOLDERS = {
     "{deep}": "[" * 3000 + "]" * 3000,
     "{digits}": "9" * 5000,
+    "{numbers}": ",".join(map(str, range(1, 151))),
     "{many}": "[" + ", ".join(str(n) for n in range(1, 1001)) + "]",
 }
 
