@@ -3,14 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := reports/studies/phone
+REFERENCE := reports/reference
 # One process per core, files whole: a file's searches and trainings are shared by its tests.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: demo public screenshots test test-fast test-faults test-wheel lint docs bench clean
+.PHONY: demo reproduce reference public screenshots test test-fast test-long test-faults test-wheel lint docs bench clean
 
 # Two processes measure; the front does not depend on their number.
 demo: $(VENV)/.ready
 	$(BIN)/codesign search search_spaces/phone.yaml --out $(DEMO) --workers 2
+
+# The demo's study against the committed one: exit code 0 says no change beyond noise, or better; `make reference` renews it.
+reproduce: $(VENV)/.ready
+	@test -e $(DEMO)/front.json || $(MAKE) demo
+	$(BIN)/codesign diff $(REFERENCE) $(DEMO)
+
+reference: demo
+	cp $(DEMO)/front.json $(DEMO)/details.json $(REFERENCE)
 
 # A picture of every panel of the report, of the demo's study if it is there, in four views: build/screenshots (Chromium).
 screenshots: $(VENV)/.ready
@@ -23,14 +32,18 @@ public: $(VENV)/.ready
 	$(BIN)/codesign search search_spaces/public.yaml --out reports/studies/public --workers 2
 
 test: $(VENV)/.ready
-	$(PYTEST) -m "not faults"
+	$(PYTEST) -m "not long and not faults"
+
+# Every pair of codes, second simulators, whole clusters: what adds little to `make test` for its time.
+test-long: $(VENV)/.ready
+	$(PYTEST) -m long
 
 # Kills, restarts and full disks, again and again: minutes.
 test-faults: $(VENV)/.ready
 	$(BIN)/python -m pytest -m faults
 
 test-fast: $(VENV)/.ready
-	$(PYTEST) -m "not slow and not faults"
+	$(PYTEST) -m "not slow and not long and not faults"
 
 # The package as others get it: a wheel in a fresh environment, used outside of the repository.
 test-wheel: $(VENV)/.ready

@@ -88,7 +88,12 @@ def test_a_signal_waits_for_the_end_of_a_transaction(space: Path, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code", "workers"), [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 2), (signal.SIGHUP, 129, 1)]
+    ("number", "code", "workers"),
+    [
+        (signal.SIGINT, 130, 1),
+        pytest.param(signal.SIGTERM, 143, 2, marks=pytest.mark.long),
+        pytest.param(signal.SIGHUP, 129, 1, marks=pytest.mark.long),
+    ],
 )
 def test_what_was_measured_is_kept_when_a_search_is_stopped(
     tmp_path: Path, number: signal.Signals, code: int, workers: int

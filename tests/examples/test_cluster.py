@@ -123,6 +123,7 @@ def wait_until_led(storage: BaseStorage) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_task_of_the_array_measures_until_the_study_ends(tmp_path: Path) -> None:
     storage, file = f"sqlite:///{tmp_path / 'study.db'}", tmp_path / "storage"
     file.write_text(storage + "\n")
@@ -146,6 +147,7 @@ def test_a_task_of_the_array_measures_until_the_study_ends(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_takes_by_the_proxy_what_a_coordinator_queued_beside_it(tmp_path: Path) -> None:
     pytest.importorskip("grpc", reason="codesign[grpc] is not installed")
     with socket.socket() as free:

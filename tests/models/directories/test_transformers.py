@@ -160,6 +160,7 @@ def test_paths_count_from_the_space_file(written: Written, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_workers_and_exports_have_the_data_of_the_space(written: Written, tmp_path: Path) -> None:
     """Its sizes too, and what they name from its folder."""
     pytest.importorskip("brevitas")

@@ -91,6 +91,7 @@ class Renamed:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_second_simulator_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All in one bench: most of the time goes into building it."""
     monkeypatch.setenv("MAKEFLAGS", "-j2 -- OPT_GLOBAL=-O0")  # nothing runs long enough to be optimised

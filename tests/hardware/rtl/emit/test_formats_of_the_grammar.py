@@ -26,6 +26,7 @@ PAIRS = [*DRAWN, "lns6_i3f2:lns4_i2f1", "lns4_i2f1:int8", "nf4_g16_s2u4:fp8_e4m3
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_drawn_formats_match_their_twin_in_both_simulators(simulator: str, tmp_path: Path) -> None:
     if not available(simulator):

@@ -37,12 +37,12 @@ SINGLE = [
     ("bf16", "fp32", 1),
     ("fp16", "fp16", 2),
     ("fp32", "fp32", 1),
-    ("fp32", "fp32", 2),
+    pytest.param("fp32", "fp32", 2, marks=pytest.mark.long),
     ("mxfp8_e5m2", "fp32", 2),
     ("mxfp4", "fp32", 4),
     ("mxint8", "fp32", 2),
     ("nvfp4", "fp32", 4),
-    ("nvfp4", "fp32", 32),
+    pytest.param("nvfp4", "fp32", 32, marks=pytest.mark.long),
     ("int4_g32:int8", "auto", 2),
     ("int4_g32", "fp32", 2),
 ]
@@ -51,12 +51,16 @@ SHARED = [
     (("int8", "fp8_e4m3"), (1, 1), "auto", 2),
     (("int8", "fp8_e4m3"), (1, 1), "exact", 2),
     (("int8", "int4"), (1, 4), "int18_sat", 1),
-    (("int16", "int4_g32:int16"), (1, 1), "int32_sat", 2),  # beside a floating-point accumulator
+    # beside a floating-point accumulator
+    pytest.param(("int16", "int4_g32:int16"), (1, 1), "int32_sat", 2, marks=pytest.mark.long),
     (("int8", "int4", "fp8_e4m3"), (1, 4, 1), "auto", 1),
     (("mxfp8_e4m3", "mxfp6_e2m3", "mxfp4"), (1, 1, 1), "auto", 2),
-    (("int8", "int4_g32:int8", "nvfp4:fp8_e4m3"), (1, 1, 1), "auto", 2),
-    (("fp16", "fp8_e4m3", "fp4_e2m1"), (1, 2, 4), "auto", 2),
-    (("fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "fp4_e2m1"), (1, 1, 2, 2, 4), "fp32", 1),  # as a tensor core has them
+    pytest.param(("int8", "int4_g32:int8", "nvfp4:fp8_e4m3"), (1, 1, 1), "auto", 2, marks=pytest.mark.long),
+    pytest.param(("fp16", "fp8_e4m3", "fp4_e2m1"), (1, 2, 4), "auto", 2, marks=pytest.mark.long),
+    # as a tensor core has them
+    pytest.param(
+        ("fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "fp4_e2m1"), (1, 1, 2, 2, 4), "fp32", 1, marks=pytest.mark.long
+    ),
     (("mxfp8_e4m3", "mxfp4"), (1, 2), "auto", 2),
     (("int8", "fp8_e4m3", "fp4_e2m1"), (1, 1, 2), "exact", 1),
 ]
@@ -99,6 +103,7 @@ def test_a_shared_unit_computes_in_each_mode_what_a_unit_of_that_format_does(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("simulator", SIMULATORS)
 @pytest.mark.parametrize(("pair", "accumulator"), [("int8", "int32"), ("fp8_e4m3", "fp32")])
 def test_every_pair_of_codes_is_right_in_both_simulators(
