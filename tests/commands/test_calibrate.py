@@ -95,6 +95,7 @@ def yosys_that_hangs(tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_fit_goes_on_without_a_unit_whose_synthesis_hangs_and_its_model_prices_units(
     yosys_that_hangs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -71,6 +71,7 @@ def test_unwritable_output_is_an_environment_error(
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_search_writes_front_and_report(space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["search", str(space), "--out", str(out), "--json"]) == 0
@@ -167,6 +168,7 @@ def test_workloads_counts_a_network_with_the_options_asked_for(capsys: pytest.Ca
     assert three["gmacs"]["forward"] == pytest.approx(3 * one["gmacs"]["forward"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_formats_table_has_bits_sqnr_and_area(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["formats", "int8", "fp8_e4m3", "mxfp4", "--json"]) == 0
     rows = {r["format"]: r for r in json.loads(capsys.readouterr().out)["formats"]}
@@ -175,6 +177,7 @@ def test_formats_table_has_bits_sqnr_and_area(capsys: pytest.CaptureFixture[str]
     assert rows["mxfp4"]["sqnr_db"]["weights"] < rows["int8"]["sqnr_db"]["weights"]
 
 
+@pytest.mark.slow
 def test_evaluate_reports_the_interval(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--task", "python:tests.tiny:task", "--formats", "mxfp4", "--json"]) == 0
     (metric,) = json.loads(capsys.readouterr().out)["metrics"]

@@ -11,6 +11,7 @@ from codesign.cli import main
 from codesign.designs import earlier, load_study
 
 
+@pytest.mark.slow
 def test_nights_are_kept_listed_and_compared(space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "nightly"
     search = ["search", str(space), "--out", str(out), "--evaluations"]

@@ -30,6 +30,7 @@ def test_the_picture_and_the_table_are_written(tmp_path: Path, capsys: pytest.Ca
     assert float(rows[1]["area_over_int8"]) < 0.5
 
 
+@pytest.mark.slow
 def test_the_same_picture_is_the_same_file(tmp_path: Path) -> None:
     for name in ("a.svg", "b.svg"):
         assert main(["formats", "int8", "int4", "--plot", str(tmp_path / name)]) == 0

@@ -161,6 +161,7 @@ def status(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, 
     return found
 
 
+@pytest.mark.slow
 def test_the_status_of_a_finished_study(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = status(capsys, done)
     front = json.loads((done / "front.json").read_text())
@@ -171,6 +172,7 @@ def test_the_status_of_a_finished_study(done: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.startswith("tiny: ended, led by nobody\nevaluations: ")
 
 
+@pytest.mark.slow
 def test_the_status_of_a_running_study_names_leader_and_workers(
     space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,6 +219,7 @@ def test_the_log_says_when_what_happened(done: Path) -> None:
     assert re.search(r"end: \d+ evaluations; the sampler proposes no further candidate", lines[-1])
 
 
+@pytest.mark.slow
 def test_fewer_evaluations_than_asked_for_are_explained(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

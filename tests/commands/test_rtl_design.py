@@ -78,6 +78,7 @@ def simulator() -> str:
     return "iverilog"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataflow", ["output", "weight"])
 def test_a_design_comes_out_as_an_array_that_passes_on_its_own_layers(
     dataflow: str, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -160,6 +161,7 @@ def test_export_writes_the_same_files(study: Path, tmp_path: Path) -> None:
     assert set(first) >= FILES
 
 
+@pytest.mark.slow
 def test_an_array_that_differs_from_its_model_is_exit_code_1(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

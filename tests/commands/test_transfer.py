@@ -36,6 +36,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return designs.write_front(folder, [designs.design("d00000001", {"rewrite": layers}, CHIP)], SPACE)
 
 
+@pytest.mark.slow
 def test_a_design_is_stated_by_role_and_costed_on_another_network_under_its_label(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +85,7 @@ def test_an_unknown_task_offers_the_nearest(study: Path, capsys: pytest.CaptureF
     assert "did you mean 'rewrite'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_unknown_default_is_refused_before_anything_is_written(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,6 +59,7 @@ def test_fast_floats_run_narrow_minifloats_on_the_multipliers_of_wide_ones(capsy
     assert rates[1] == {"fp16": 4, "fp8_e4m3": 8, "mxfp4": 16, "fp6_e2m3": 8}
 
 
+@pytest.mark.slow
 def test_mac_says_that_a_very_long_dot_is_an_extrapolation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mac", "int8", "int8", "--dot", "64"]) == 0
     assert "extrapolation" in capsys.readouterr().out
@@ -90,6 +91,7 @@ def test_a_mistake_is_one_clear_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_rtl_writes_a_unit_that_passes_its_own_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     needed("iverilog")
     out = tmp_path / "unit"
@@ -116,6 +118,7 @@ def test_rtl_writes_a_unit_that_passes_its_own_bench(tmp_path: Path, capsys: pyt
     assert files <= {path.name for path in out.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("simulator", ["iverilog", "verilator"])
 def test_a_bench_with_a_wrong_result_exits_with_one(tmp_path: Path, simulator: str) -> None:
     needed(simulator)

@@ -22,6 +22,7 @@ class Characters:
         return SimpleNamespace(input_ids=[ord(c) for c in text])
 
 
+@pytest.mark.slow
 def test_the_parts_are_the_same_each_time_and_share_no_paragraph() -> None:
     calibration, evaluation = (documents(part) for part in PARTS)
     assert documents("evaluation") == evaluation

@@ -202,6 +202,7 @@ def test_written_network_is_read_again(study: Path, tiny: CustomTask, evaluator:
         assert output_psnr_db(tiny.run(network), evaluator.outputs(assignment)) > 60
 
 
+@pytest.mark.slow
 def test_weights_that_the_study_has_rounded_are_not_rounded_again(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,8 +289,7 @@ def test_broken_weights_are_one_line(study: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["restore", "rewrite"])
-@pytest.mark.parametrize("pair", ["int8", "fp8_e4m3"])
+@pytest.mark.parametrize(("name", "pair"), [("restore", "int8"), ("rewrite", "fp8_e4m3")])
 def test_bundled_network_equals_the_evaluated_one(name: str, pair: str) -> None:
     from codesign.models import load_task
 

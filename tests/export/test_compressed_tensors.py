@@ -239,6 +239,7 @@ def test_what_is_no_linear_layer_is_refused_by_name(tiny: CustomTask, tmp_path: 
     assert found["opened_by"] == exporter.NAME
 
 
+@pytest.mark.slow
 def test_the_bundled_language_model_comes_back(tmp_path: Path) -> None:
     network = scored(Evaluator(load_task("rewrite"), ranges="minmax"), FOURS, "int4_g32:fp32")
     found = export(exporter.NAME, network, "rewrite", tmp_path / "out")

@@ -33,6 +33,7 @@ def evaluator(directory: Path) -> Evaluator:
     return Evaluator(task_of(directory), ranges="minmax")
 
 
+@pytest.mark.slow
 def test_a_pipeline_opens_with_the_weights_that_were_scored(
     evaluator: Evaluator, directory: Path, tmp_path: Path
 ) -> None:

@@ -160,6 +160,7 @@ def test_a_gguf_file_is_exported_with_its_tokenizer(folder: Path) -> None:
     assert all(first[key].contents() == second[key].contents() for key in keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "own"), [("fp32", False), (f"int8_g32:{Q8}", True), ("bf16", True)])
 def test_a_tied_head_has_a_tensor_of_its_own_if_it_is_rounded(folder: Path, head: str, own: bool) -> None:
     export(scored(load(folder, "qwen3"), {"lm_head": head, "": "fp32"}), folder, "qwen3", "tied")
@@ -225,6 +226,7 @@ def test_a_wrong_code_is_found_out(folder: Path, network: ScoredNetwork, monkeyp
         export(network, folder, "llama", "wrong")
 
 
+@pytest.mark.slow
 def test_what_llama_cpp_does_not_have_is_refused(folder: Path, tiny: CustomTask) -> None:
     plain = load(folder, "qwen3")
     with pytest.raises(InputError, match=r"llama\.cpp has no format 'int4_g32_zp'"):

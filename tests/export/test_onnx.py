@@ -134,6 +134,7 @@ def exported(tiny: CustomTask, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return network, export(network, tmp_path_factory.mktemp("onnx") / "tiny")
 
 
+@pytest.mark.slow
 def test_a_convolution_and_an_attention_in_mixed_formats_come_back(
     exported: tuple[ScoredNetwork, WrittenNetwork],
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_code_that_differs_in_the_file_is_found(
         check_weights(tmp_path / "model.onnx", network)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1.02, None])
 def test_an_activation_that_is_rounded_otherwise_or_not_at_all_is_found(
     tiny: CustomTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float | None
@@ -198,6 +200,7 @@ def test_the_bundled_language_model_comes_back_for_any_batch_and_length(tmp_path
         assert torch.allclose(torch.from_numpy(logits), module(tokens), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_directory_of_transformers_comes_back(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     from tests.models.directories.networks import TEXT_FILE, write_network

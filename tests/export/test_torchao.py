@@ -123,6 +123,7 @@ def test_the_configuration_is_torchaos_own_by_module_name(network: ScoredNetwork
     assert type(layer.weight).__name__ == "IntxUnpackedToInt8Tensor"
 
 
+@pytest.mark.slow
 def test_the_bundled_language_model_comes_back(tmp_path: Path) -> None:
     from codesign.models import load_task
 
@@ -167,6 +168,7 @@ def test_a_directory_that_transformers_cannot_load_is_not_written_as_one(tmp_pat
     assert not (tmp_path / "out" / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_u_net_of_diffusers_is_one_again(tmp_path: Path) -> None:
     source = stable_diffusion(tmp_path / "pipeline")
     network = scored(task_of(source), "int8:int8_zp_token", "fp8_e4m3:fp8_e4m3_token", conv="int8:fp32")

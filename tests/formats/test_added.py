@@ -62,6 +62,7 @@ def test_an_installed_package_adds_a_format(tmp_path: Path) -> None:
     assert (tmp_path / "unit").is_dir()
 
 
+@pytest.mark.slow
 def test_what_is_no_format_of_its_name_is_refused(tmp_path: Path) -> None:
     install_package(tmp_path, "seven", MODULE, "[codesign.formats]\nfp7 = seven:whole\n")
     found = _run(tmp_path, "-m", "codesign", "formats", "fp7")

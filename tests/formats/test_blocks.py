@@ -63,6 +63,7 @@ def test_scales_switch_exactly_where_the_rule_says(name: str, rule: str) -> None
     assert quantized.scales[:, 0].tolist() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", MX)
@@ -75,6 +76,7 @@ def test_many_blocks_agree_with_the_exact_reference(name: str, rule: str, dtype:
     assert (mismatches if sign_of_zero_counts else int((ours != expected).sum())) == 0
 
 
+@pytest.mark.slow
 def test_a_million_gaussians_agree_with_the_exact_reference_in_mxfp4() -> None:
     x = gaussian(31_250, 32, seed=5)
     for rule in RULES:
@@ -151,6 +153,7 @@ def test_int4_groups_agree_with_their_reference(group: int, rule: str, divisor: 
     assert int((ours != expected).sum()) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_integer_groups_with_zero_point_agree_with_their_reference(bits: int) -> None:
     x = gaussian(200, 128) + torch.linspace(-2, 2, 200)[:, None]

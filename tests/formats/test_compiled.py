@@ -91,6 +91,7 @@ def tensors(draw: st.DrawFn) -> Tensor:
     return x.to(draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16])))
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(fmt=formats(), x=tensors(), data=st.data())
 def test_both_give_the_same_bits(fmt: Format, x: Tensor, data: st.DataObject) -> None:
@@ -99,6 +100,7 @@ def test_both_give_the_same_bits(fmt: Format, x: Tensor, data: st.DataObject) ->
     assert_same(*both(fmt, x, axis))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(fmt=formats().filter(lambda f: f.takes_range), x=tensors(), data=st.data())
 def test_both_give_the_same_bits_in_a_calibrated_range(fmt: Format, x: Tensor, data: st.DataObject) -> None:
@@ -109,6 +111,7 @@ def test_both_give_the_same_bits_in_a_calibrated_range(fmt: Format, x: Tensor, d
         assert_same(*both(fmt, x, axis, amax if fmt.has_zero_point else amax[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", [*format_names(), "mxfp4_rceil", "mxfp8_e4m3_even", "int4_g32_absmin"])
 def test_named_formats_give_the_same_bits_and_codes(name: str, dtype: torch.dtype) -> None:
@@ -187,6 +190,7 @@ def shown() -> list[str]:
     return run(SHOW).split()
 
 
+@pytest.mark.slow
 def test_a_variable_and_a_missing_numba_leave_everything_to_torch(shown: list[str]) -> None:
     value, used = shown
     assert used == "True"
@@ -194,11 +198,13 @@ def test_a_variable_and_a_missing_numba_leave_everything_to_torch(shown: list[st
     assert run("import sys; sys.modules['numba'] = None\n" + SHOW).split()[0] == value
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_kept_on_disk_loops_are_compiled_anew(shown: list[str]) -> None:
     block = "import numba.core.caching as c\nc.CacheImpl._locator_classes = []\n"
     assert run(block + SHOW).split() == shown
 
 
+@pytest.mark.slow
 def test_looking_formats_up_starts_without_numba() -> None:
     assert run("import sys, codesign\ncodesign.get_format('int8')\nprint('numba' in sys.modules)") == "False"
 
@@ -240,5 +246,6 @@ def test_a_used_format_is_copied_without_what_it_remembers() -> None:
     assert pickle.loads(pickle.dumps(fmt)) == fmt
 
 
+@pytest.mark.slow
 def test_where_numba_compiles_nothing_torch_does_it(shown: list[str]) -> None:
     assert run(SHOW, NUMBA_DISABLE_JIT="1").split()[0] == shown[0]

@@ -26,6 +26,7 @@ def test_fake_quantize_is_dequantize_of_quantize_bit_for_bit(name: str, dtype: t
         assert fake.shape == x.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [7, 1000, 5000])
 @pytest.mark.parametrize("name", ["int8", "int8_zp", "fp8_e4m3", "mxfp4", "nvfp4", "int4_g32_zp"])
 def test_the_pieces_that_a_tensor_is_worked_on_in_do_not_show(

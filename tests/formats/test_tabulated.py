@@ -50,6 +50,7 @@ def test_normal_float_is_the_published_table_in_steps_of_a_127th() -> None:
     assert np.allclose(np.array(NF4.numbers) / 127, published, atol=0.5 / 127)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_drawn_format_is_quantized_stored_and_read_alike(name: str, kernels: str) -> None:
     fmt = get_format(name)

@@ -44,6 +44,7 @@ def test_the_cases_cover_every_command() -> None:
     assert len(CASES) >= 150
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_bad_input_is_one_line(name: str, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     case = CASES[name]

@@ -89,6 +89,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @few
 @given(changed(yaml.safe_load(SPACE)))
 def test_spaces(space: Any) -> None:
@@ -96,6 +97,7 @@ def test_spaces(space: Any) -> None:
     run("explain", "space.yaml")
 
 
+@pytest.mark.slow
 @few
 @given(st.text(max_size=20), st.integers(0, len(SPACE)), st.integers(0, 20))
 def test_texts_of_spaces(inserted: str, place: int, removed: int) -> None:
@@ -104,6 +106,7 @@ def test_texts_of_spaces(inserted: str, place: int, removed: int) -> None:
     run("explain", "space.yaml")
 
 
+@pytest.mark.slow
 @few
 @given(changed(yaml.safe_load(CHIP)))
 def test_accelerators(chip: Any) -> None:
@@ -111,6 +114,7 @@ def test_accelerators(chip: Any) -> None:
     run("cost", "--workload", "imdn-x4", "--accelerator", "chip.yaml")
 
 
+@pytest.mark.slow
 @few
 @given(changed(ASSIGNMENT) | VALUES)
 def test_assignments(assignment: Any) -> None:
@@ -125,12 +129,14 @@ OPTIONS = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @few
 @given(NUMBERS, NUMBERS | WORDS, OPTIONS)
 def test_units(weight: str, activation: str, options: dict[str, str]) -> None:
     run("mac", *(f"{name}={value}" for name, value in options.items()), "--", weight or "int8", activation)
 
 
+@pytest.mark.slow
 @few
 @given(st.dictionaries(st.sampled_from(["--evaluations", "--timeout", "--workers", "--seed", "--ranges"]), NUMBERS))
 def test_options_of_a_search(options: dict[str, str]) -> None:

@@ -56,6 +56,7 @@ def installed(site: Path, name: str, version: str) -> None:
     importlib.invalidate_caches()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", USES)
 def test_the_version_of_a_metrics_package_is_part_of_a_task(
     use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -86,6 +87,7 @@ def test_a_metric_of_a_users_module_elsewhere_is_part_of_a_task(
     assert codes[0] == codes[1] != codes[2]
 
 
+@pytest.mark.slow
 def test_a_metric_of_a_module_beside_the_task_is_part_of_it(tmp_path: Path) -> None:
     codes = []
     for number, more in enumerate(["", "# a comment\n", "\n\nX = 1\n"]):

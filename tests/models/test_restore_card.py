@@ -28,6 +28,7 @@ def rows(restored_in_full: Outputs, batch: Batch) -> Rows:
     return {"steps_4": measure_row(student, batch), "input": measure_row(to_unit(batch.degraded), batch)}
 
 
+@pytest.mark.slow
 def test_the_card_restores_as_the_task_does(restored_in_full: Outputs, batch: Batch) -> None:
     images = restored(load_network(), 4, batch[:4])
     torch.testing.assert_close(images, restored_in_full["images"][:4].clamp(0, 1), atol=1e-5, rtol=0)

@@ -160,6 +160,7 @@ def test_the_split_of_a_document_follows_from_its_name_alone() -> None:
     assert Document("module:json", "a").split == "train"
 
 
+@pytest.mark.slow
 def test_windows_to_tune_on_are_those_of_training_alone() -> None:
     windows, data = training_windows(), load_data()
     assert windows.shape == (TUNING_PROSE + TUNING_REWRITES, LENGTH)

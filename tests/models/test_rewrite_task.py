@@ -135,6 +135,7 @@ def test_sources_hold_the_message_without_special_tokens(task: RewriteTask) -> N
     assert not [s for s in task.sources() if "<|" in s]
 
 
+@pytest.mark.slow
 def test_the_probe_estimates_the_divergence_of_a_small_change(task: RewriteTask, reference: Outputs) -> None:
     """E[(v . change of the log-probabilities)^2] over probes equals KL(float || changed) to second order."""
     small = noisy(task, 0.02)

@@ -60,6 +60,7 @@ def test_a_message_is_never_cut_by_the_end_of_a_row() -> None:
     assert torch.equal((tokens == TO_ID).sum(1), (tokens == END_ID).sum(1))
 
 
+@pytest.mark.slow
 def test_the_loss_falls() -> None:
     network = tied()
     losses = take_steps(network, torch.optim.AdamW(network.parameters(), lr=3e-3), range(12))
@@ -91,6 +92,7 @@ def test_the_rate_warms_up_and_ends_low() -> None:
     assert rates == pytest.approx([4e-5, 4e-3, 2.02e-3, 4e-5])
 
 
+@pytest.mark.slow
 def test_a_short_run_writes_all_its_files_and_goes_on_with_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

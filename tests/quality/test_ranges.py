@@ -76,6 +76,7 @@ def test_the_least_squared_error_is_never_worse_than_min_max_in_any_format(name:
     assert found <= squared_error(x, fmt, whole(x, fmt))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["int8", "int4", "fp8_e4m3"])
 def test_the_range_is_close_to_the_best_over_all_elements(name: str) -> None:
     x, fmt = heavy_tailed((4, 128, 257), seed=5, channels=0), get_format(name)

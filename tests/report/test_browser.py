@@ -91,6 +91,7 @@ def place(page: Browser, design: str) -> tuple[float, float]:
     return x, y
 
 
+@pytest.mark.slow
 def test_every_design_every_uniform_format_and_every_trial_is_a_mark(page: Browser, study: Study) -> None:
     assert {mark["id"] for mark in series(page, "")} == {design.id for design in study.front}
     assert len(series(page, "uniform formats")) == len(study.record.baselines)
@@ -289,6 +290,7 @@ def test_patterns_tell_bars_apart_without_colour(page: Browser) -> None:
     page.value("$('patterns').click()")
 
 
+@pytest.mark.slow
 def test_a_hostile_name_becomes_no_element(page: Browser) -> None:
     assert page.value("[...document.querySelectorAll('b')].some(b => b.textContent === 'hostile')") is False
     page.value("document.querySelector('#layers-more details').open = true")

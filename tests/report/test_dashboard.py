@@ -180,6 +180,7 @@ def test_the_report_is_an_artifact_that_the_study_links(folder: Path, storage: B
     assert (folder / "artifacts" / identifier).read_bytes() == (folder / "report.html").read_bytes()
 
 
+@pytest.mark.slow
 @every_storage
 def test_artifacts_are_described_as_optuna_describes_them(folder: Path, storage: BaseStorage) -> None:
     write_notes(folder, storage)
@@ -214,6 +215,7 @@ def test_a_folder_of_artifacts_that_is_gone_is_made_again(folder: Path, storage:
     assert {k: v[0] for k, v in again[1].items()} == {k: v[0] for k, v in files.items()}
 
 
+@pytest.mark.slow
 @every_storage
 def test_a_writing_that_is_cut_short_again_and_again_ends_as_one_that_is_not(
     folder: Path, storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
@@ -349,6 +351,7 @@ def ask(folder: Path, storage: BaseStorage) -> Callable[[str], tuple[str, bytes]
     return answer
 
 
+@pytest.mark.slow
 @every_storage
 def test_the_dashboard_serves_notes_pictures_and_report(
     ask: Callable[[str], tuple[str, bytes]], storage: BaseStorage, folder: Path

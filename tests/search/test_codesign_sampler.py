@@ -163,6 +163,7 @@ def test_mistakes_are_named() -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_trial_that_offers_fewer_choices_than_are_known_does_not_stop_the_search() -> None:
     layers = [f"layer{i}" for i in range(8)]
     costs = {"bits": {name: {"int8": 8.0, "int6": 6.0, "int4": 4.0, "int3": 3.0} for name in layers}}

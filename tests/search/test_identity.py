@@ -75,6 +75,7 @@ def names(files: list[Path]) -> set[str]:
     return {file.relative_to(ROOT).as_posix() for file in files}
 
 
+@pytest.mark.slow
 def test_all_that_measures_is_in_the_code_version(space_file: Path) -> None:
     found = {f for f in loaded(space_file, "measured") if f.startswith(("formats/", "quality/", "workload/"))}
     # of the cost of what is no matrix product, and of the rules of deployment targets
@@ -82,6 +83,7 @@ def test_all_that_measures_is_in_the_code_version(space_file: Path) -> None:
     assert {f for f in found if not f.endswith("__init__.py")} - names(deciding_sources(ROOT)) <= set(harmless)
 
 
+@pytest.mark.slow
 def test_all_that_prices_is_in_the_cost_version(space_file: Path) -> None:
     packages = ("formats/", "workload/", "hardware/")
     found = {f for f in loaded(space_file, "priced") if f.startswith(packages) and not f.endswith(_NO_PRICES)}
@@ -172,6 +174,7 @@ def change_the_area(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "cost_version", lambda: "another")
 
 
+@pytest.mark.slow
 def test_prices_are_todays_after_a_change_of_the_cost_model_and_what_was_measured_stays(
     known: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_deciding_metric_keeps_its_resamples(tiny: CustomTask) -> None:
     assert [metric.draws for metric in evaluator.metrics(assignment)] == [()]  # its only metric, for a report
 
 
+@pytest.mark.slow
 def test_reported_designs_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(SPACE)
     study = open_study(load_space(tmp_path / "tiny.yaml"), tmp_path / "study", seed=0)

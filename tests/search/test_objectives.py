@@ -148,6 +148,7 @@ def test_energy_delay_products_of_a_search_are_those_of_its_designs(space_file: 
     assert not any(one.dominates(other) for one, other in itertools.permutations(found, 2))
 
 
+@pytest.mark.slow
 def test_a_budget_of_an_energy_delay_product_is_kept(space_file: Path, tmp_path: Path) -> None:
     with_objectives(space_file, "tiny.quality, area_mm2, tiny.edp_js")
     free = search(space_file, tmp_path / "free", seed=0, evaluations=4)
@@ -176,6 +177,7 @@ def test_a_sweep_of_two_networks_compares_products_of_sums(tmp_path: Path) -> No
     assert {f"{v:.9e}" for v in products[:, 1]} <= {f"{v:.9e}" for v in candidates[:, 1]}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("packages")
 def test_rows_of_an_installed_package_are_searched_explained_and_written(
     space_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -200,6 +202,7 @@ def test_rows_of_an_installed_package_are_searched_explained_and_written(
     assert "die_usd" in (out / "report.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("packages")
 @pytest.mark.parametrize(
     ("name", "message"),

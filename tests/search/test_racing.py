@@ -111,6 +111,7 @@ def test_a_hopeless_part_ends_the_evaluation(tiny: CustomTask, rough: Network, t
     assert evaluator.measured == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("restore", marks=pytest.mark.slow), "rewrite"])
 def test_the_parts_of_bundled_tasks_are_rows_of_the_whole(name: str) -> None:
     from codesign.models import load_task
@@ -130,6 +131,7 @@ def test_the_parts_of_bundled_tasks_are_rows_of_the_whole(name: str) -> None:
 # ---- the study -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_candidate_that_is_given_up_is_a_pruned_trial_and_no_design(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

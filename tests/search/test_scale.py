@@ -82,6 +82,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Searched
     return functools.cache(lambda *asked: Searched(tmp_path_factory.mktemp("searched"), *asked))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["task", "in_log10", "in_decibels", "undeclared"])
 def test_the_engine_learns_from_a_loss_of_any_scale(task: str, searched: Callable[..., Searched]) -> None:
     """Measured losses reach the surrogate, and the same networks are found by their error and by its logarithm."""
@@ -99,6 +100,7 @@ def test_a_declared_scale_changes_no_proposal(searched: Callable[..., Searched])
     assert values[1] == pytest.approx(10 * values[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_losses_within_noise_of_the_float_network_count_as_equally_small(searched: Callable[..., Searched]) -> None:
     """A cross-entropy may come out below the float network's: by luck, and by how little is no merit."""
     study = searched("labelled").study
@@ -115,6 +117,7 @@ def test_a_network_of_one_layer_is_searched(searched: Callable[..., Searched]) -
     assert len(study.measured["tiny"].choices) == 4  # there is no other assignment
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "log"), [(("task",), True), (("task", "linear"), False)], ids=["log", "linear"])
 def test_the_space_says_by_what_gains_are_weighed(
     asked: tuple[str, ...], log: bool, searched: Callable[..., Searched]

@@ -66,6 +66,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_same_seed_same_front(finished: Path, space_file: Path, tmp_path: Path) -> None:
     again = search(space_file, tmp_path / "again", seed=0)
     first = json.loads((finished / "study" / "front.json").read_text())
@@ -147,6 +148,7 @@ def test_resume_without_a_study_is_refused(space_file: Path, tmp_path: Path) -> 
         open_study(load_space(space_file), tmp_path / "empty", resume=True)
 
 
+@pytest.mark.slow
 def test_budget_is_kept(finished: Path, space_file: Path, tmp_path: Path) -> None:
     free = json.loads((finished / "study" / "front.json").read_text())
     areas = sorted(design["objectives"]["area_mm2"] for design in free["designs"])
@@ -157,6 +159,7 @@ def test_budget_is_kept(finished: Path, space_file: Path, tmp_path: Path) -> Non
     assert all(d.objectives["area_mm2"] <= limit for d in kept.front)
 
 
+@pytest.mark.slow
 def test_accelerators_whose_sram_holds_no_tile_are_never_reported(space_file: Path, tmp_path: Path) -> None:
     """They are the smallest of all, also where no objective is infinite for them."""
     text = space_file.read_text().replace("tiny.latency_s]", "tiny.dram_capacity_bytes]")
@@ -167,6 +170,7 @@ def test_accelerators_whose_sram_holds_no_tile_are_never_reported(space_file: Pa
     assert [d.objectives for d in found.front] == [d.objectives for d in without.front]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "nsga2", "tpe"])
 def test_optuna_samplers_run_on_the_same_space(space_file: Path, tmp_path: Path, sampler: str) -> None:
     study = open_study(load_space(space_file), tmp_path / "study", seed=0)
@@ -211,7 +215,7 @@ def test_a_trial_names_the_accelerator_that_it_was_made_for(space_file: Path, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "elsewhere"), [(3, 0), (0, 1)])
+@pytest.mark.parametrize(("workers", "elsewhere"), [pytest.param(3, 0, marks=pytest.mark.long), (0, 1)])
 def test_worker_processes_find_the_same_front(
     workers: int, elsewhere: int, finished: Path, space_file: Path, tmp_path: Path
 ) -> None:
@@ -313,6 +317,7 @@ def test_an_unknown_accumulator_offers_the_nearest(space_file: Path) -> None:
         load_space(changed(space_file, accumulator="[alinged25]"))
 
 
+@pytest.mark.slow
 def test_designs_below_the_threshold_leave_the_front_to_those_they_dominated(space_file: Path, tmp_path: Path) -> None:
     """Of the half-precision accumulators nothing is left: the front is that of a space without them."""
     original = space_file.read_text()

@@ -50,6 +50,7 @@ def shifted(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     monkeypatch.setattr(Evaluator, "again", off)
 
 
+@pytest.mark.slow
 def test_the_best_the_middle_and_the_worst_are_measured_again(known: Path) -> None:
     """Past the cache, and they come out the same."""
     study = opened(known)

@@ -68,6 +68,7 @@ def test_a_strategy_of_a_user_is_asked_until_it_has_nothing_more(space_file: Pat
     assert all(len(r.values) == 3 and r.values[0] == r.quality["tiny"].value for r in told)
 
 
+@pytest.mark.slow
 def test_what_a_strategy_measured_is_not_measured_again(space_file: Path, tmp_path: Path) -> None:
     search(space_file, tmp_path / "study", sampler=LastLayers, evaluations=5)
     study = open_study(load_space(space_file), tmp_path / "study", resume=True)
@@ -76,6 +77,7 @@ def test_what_a_strategy_measured_is_not_measured_again(space_file: Path, tmp_pa
     assert (before, len(study.ledger.records())) == (5, 6)
 
 
+@pytest.mark.slow
 def test_a_strategy_is_named_on_the_command_line_and_each_trial_says_it(space_file: Path, tmp_path: Path) -> None:
     (tmp_path / "beside_the_space.py").write_text(MODULE)
     path, out = list(sys.path), tmp_path / "study"
@@ -99,6 +101,7 @@ def test_an_unknown_sampler_is_one_line(space_file: Path, tmp_path: Path, capsys
     assert "unknown sampler 'nsga'; did you mean 'nsga" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_sampler_of_optunas_proposes_for_several_workers_at_once(space_file: Path, tmp_path: Path) -> None:
     study = open_study(load_space(space_file), tmp_path / "study", seed=0, workers=2)

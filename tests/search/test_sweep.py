@@ -72,6 +72,7 @@ def brute_force(space: SearchSpace) -> dict[tuple[int, int], tuple[float, ...]]:
 OBJECTIVES = ("one.latency_s", "energy_j", "area_mm2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budgets", ["", "budgets: {area_mm2: 0.3, one.latency_s: 1.2e-5}"])
 def test_the_front_is_that_of_every_accelerator_priced_by_itself(
     space_file: Path, tmp_path: Path, budgets: str
@@ -91,6 +92,7 @@ def test_the_front_is_that_of_every_accelerator_priced_by_itself(
         assert found.front.objectives[row] == pytest.approx(every[int(key[0]), int(key[1])], rel=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 37, 10**6])
 def test_how_many_are_priced_at_a_time_changes_nothing(space_file: Path, tmp_path: Path, chunk: int) -> None:
     space = load_space(space_file)
@@ -101,6 +103,7 @@ def test_how_many_are_priced_at_a_time_changes_nothing(space_file: Path, tmp_pat
     assert all((parts.front.index[name] == whole.front.index[name]).all() for name in ("one", "two"))
 
 
+@pytest.mark.slow
 def test_the_folder_is_that_of_any_study_without_quality(space_file: Path, tmp_path: Path) -> None:
     from codesign.designs.folder import as_json
     from codesign.designs.schema import schema

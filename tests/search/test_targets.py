@@ -78,6 +78,7 @@ def legal(name: str, network: Network, choice: np.ndarray) -> None:
     assert all(get_target(name).refusal(layers[layer], pair) is None for layer, pair in pairs.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", target_names())
 def test_of_200_proposals_none_is_illegal(tmp_path: Path, name: str) -> None:
     space = load_space(written(tmp_path, f"target: {name}"))

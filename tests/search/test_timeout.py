@@ -78,6 +78,7 @@ def cut_short(
     return study, len(begun)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["codesign", "random"])
 def test_no_evaluation_begins_after_the_time_and_the_one_under_way_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
@@ -89,6 +90,7 @@ def test_no_evaluation_begins_after_the_time_and_the_one_under_way_counts(
     assert TrialState.RUNNING not in states
 
 
+@pytest.mark.slow
 def test_what_was_cut_short_goes_on_to_the_front_of_a_whole_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +103,7 @@ def test_what_was_cut_short_goes_on_to_the_front_of_a_whole_run(
     assert again.front().objectives.tolist() == whole.front().objectives.tolist()
 
 
+@pytest.mark.slow
 def test_in_no_time_nothing_is_started(tmp_path: Path) -> None:
     study = opened(tmp_path)
     with pytest.raises(InputError, match="no design was measured in the time given"):
@@ -113,6 +116,7 @@ def test_in_no_time_nothing_is_started(tmp_path: Path) -> None:
     assert len(again.front())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_worker_processes_end_with_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of a batch: what is measured counts, what waits stays."""

@@ -42,6 +42,7 @@ def front_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "front.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_front_says_what_its_qualities_are(study: Path) -> None:
     front = front_of(study)
     jsonschema.validate(front, SCHEMA)
@@ -51,6 +52,7 @@ def test_a_front_says_what_its_qualities_are(study: Path) -> None:
     assert wanted.items() <= task.items()
 
 
+@pytest.mark.slow
 def test_a_metric_of_a_users_own_decides_and_is_named_with_its_unit(tmp_path: Path) -> None:
     folder = searched(tmp_path, SPACE.replace("tiny:task", "tiny:in_decibels"), "--evaluations", "8")
     front = front_of(folder)
@@ -116,6 +118,7 @@ def test_the_report_says_in_words_that_quality_is_a_loss(study: Path) -> None:
     assert "--ranges minmax` measures it again" in report
 
 
+@pytest.mark.slow
 def test_the_report_says_how_to_measure_again_where_the_command_line_overrode_the_file(tmp_path: Path) -> None:
     text = SPACE.replace(':task"}', ':task", ranges: minmax}')
     folder = searched(tmp_path, text, "--ranges", "mse", "--evaluations", "4")
@@ -146,6 +149,7 @@ def test_a_bundled_quality_has_its_unit() -> None:
 # ---- ranges ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_space_and_the_command_line_choose_the_ranges(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(SPACE.replace(':task"}', ':task", ranges: percentile}'))
@@ -223,6 +227,7 @@ def alone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return searched(tmp_path_factory.mktemp("alone"), ALONE, "--sampler", request.param)
 
 
+@pytest.mark.slow
 def test_hardware_may_be_left_out_where_nothing_needs_it(
     alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,6 +280,7 @@ def test_what_a_chip_decides_needs_hardware(old: str, new: str, line: int, tmp_p
 # ---- batch normalisation -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_batch_normalisations_that_are_not_folded_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = "2 batch normalisations are not folded"
     text = SPACE.replace('tests.tiny:task"', 'tests.tiny:normed", prepare: none')
@@ -295,6 +301,7 @@ def test_nothing_is_said_of_a_network_without_them(study: Path) -> None:
     assert "batch normalisation" not in (study / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_layers_whose_losses_are_measured_for_want_of_a_gradient_are_said(tmp_path: Path) -> None:
     out = searched(tmp_path, SPACE.replace("tests.tiny:task", "tests.tiny:detached"), "--evaluations", "6")
     said = [line for line in (out / "search.log").read_text().splitlines() if "gradient" in line]

@@ -150,6 +150,8 @@ def test_a_folder_of_any_name_holds_its_database(name: str, tmp_path: Path) -> N
     assert (folder / "study.db").exists()
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_a_search_in_a_folder_of_an_odd_name_stays_inside_it(space: Path, tmp_path: Path) -> None:
     folder = tmp_path / "odd" / "50%20 what? #{1} ü"
     assert main(["search", str(space), "--out", str(folder), "--workers", "2"]) == 0

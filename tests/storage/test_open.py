@@ -90,6 +90,7 @@ def test_a_study_of_another_program_without_attributes_is_refused(
     assert (again.user_attrs, len(again.trials)) == ({}, 2)
 
 
+@pytest.mark.slow
 def test_a_study_whose_first_process_died_at_once_goes_on(space: Path) -> None:
     resolved, url = load_space(space), f"sqlite:///{space.parent / 'studies.db'}"
     study = optuna.create_study(study_name="tiny", storage=open_storage(url), directions=["minimize"] * 2)
@@ -109,6 +110,7 @@ def test_a_finished_study_is_one_complete_file(space: Path, tmp_path: Path) -> N
     assert notes[0] == notes[1]  # for the dashboard
 
 
+@pytest.mark.slow
 def test_a_study_of_another_space_is_refused(storage: str, space: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", str(space), "--out", str(space.parent / "out"), "--storage", storage]) == 0
     capsys.readouterr()

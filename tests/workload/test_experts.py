@@ -57,6 +57,7 @@ def test_stored_weights_are_all_experts_however_few_have_a_token() -> None:
     assert others == 32000 * 4096 + 65 * 4096  # the embedding and the norms
 
 
+@pytest.mark.slow
 def test_the_chip_stores_all_experts_and_moves_two_a_token() -> None:
     workload = named_workload("mixtral-8x7b:new_tokens=1")
     pair = FormatPair.parse("int4_g32:int8")

@@ -60,6 +60,7 @@ PARAMETERS = {
 LANGUAGE_MODELS = tuple(name for name, entry in catalogue().items() if entry.kind == "language-model")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTED)
 def test_macs_are_those_of_the_public_model_code(name: str) -> None:
     phase, giga_macs = COUNTED[name]
@@ -71,6 +72,7 @@ def test_parameters_are_the_published_ones(name: str) -> None:
     assert named_workload(name).parameters == PARAMETERS[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", workload_names())
 def test_the_catalogue_says_what_a_trace_counts(name: str) -> None:
     entry, workload = catalogue()[name], named_workload(name)

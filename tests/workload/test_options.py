@@ -86,6 +86,7 @@ def test_steps_repeat_the_denoising_pass() -> None:
     assert fast.repeats == {"denoise": 7}
 
 
+@pytest.mark.slow
 def test_a_longer_prompt_costs_its_linears_in_proportion_and_its_attention_in_square() -> None:
     short, long = named_workload("qwen2.5-0.5b:prompt=100"), named_workload("qwen2.5-0.5b:prompt=200")
     assert attention_macs(long, "prefill") == 4 * attention_macs(short, "prefill")

@@ -41,6 +41,7 @@ def test_the_networks_above_stand_for_all_kinds_of_the_catalogue() -> None:
     assert {catalogue()[name].kind for name in ONE_OF_EACH_KIND} == {entry.kind for entry in catalogue().values()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["restore", "rewrite"])
 def test_every_layer_of_a_bundled_task_has_a_role(name: str) -> None:
     found = roles(load_task(name).workload())

@@ -29,6 +29,7 @@ def unit(library: Library, tmp_path: Path) -> MacUnit:
     return MacUnit((PAIR,), "int24", unit_model=str(path), clock_ghz=0.1)
 
 
+@pytest.mark.slow
 def test_a_units_area_delay_and_energy_are_measured_beside_the_model(
     unit: MacUnit, liberty_path: Path, yosys: Tool, tmp_path: Path
 ) -> None:

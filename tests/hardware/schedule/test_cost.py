@@ -34,6 +34,7 @@ def assignment(workload: Workload, choice: np.ndarray) -> Assignment:
     return Assignment.of({n: LayerFormats.of_pair(PAIRS[c], attention=kinds[n] == "attention") for n, c in named})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workload", [unet(), decoder()], ids=lambda w: w.name)
 def test_vectorised_tables_equal_the_cost_of_each_design(workload: Workload) -> None:
     machines, rng = grid(), np.random.default_rng(0)

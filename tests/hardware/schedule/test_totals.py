@@ -46,6 +46,7 @@ CHIPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chips", CHIPS.values(), ids=CHIPS)
 @pytest.mark.parametrize("workload", [unet(), decoder()], ids=lambda w: w.name)
 def test_totals_are_those_of_the_cost_of_each_design(workload: Workload, chips: AcceleratorGrid) -> None:

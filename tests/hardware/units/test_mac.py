@@ -58,6 +58,7 @@ def test_interval_holds_the_value() -> None:
     assert 0 < found.low < found.value < found.high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", format_names())
 @pytest.mark.parametrize("partner", ["int8", "bf16", "fp8_e4m3", "mxfp4"])
 def test_every_format_is_priceable_as_weight_and_activation(name: str, partner: str) -> None:

@@ -11,6 +11,7 @@ from codesign.hardware.units.requantizers import requantizer_cost
 UNIT = MacUnit((FormatPair.parse("int8"),), dot=16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", format_names())
 def test_every_format_but_fp32_has_a_price(name: str) -> None:
     cost = requantizer_cost(name, UNIT)

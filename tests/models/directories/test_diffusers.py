@@ -33,6 +33,7 @@ def noise_of(task: CustomTask) -> Tensor:
 # ---- what runs --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PIPELINES)
 def test_a_pipeline_is_scored_and_its_layers_are_those_that_run(made: Callable[[str], Path], kind: str) -> None:
     task = task_of(made(kind), batch=1)
@@ -56,6 +57,7 @@ def test_a_pipeline_is_scored_and_its_layers_are_those_that_run(made: Callable[[
     assert rounded > exact
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PIPELINES)
 def test_a_sample_does_not_depend_on_its_batch(made: Callable[[str], Path], kind: str) -> None:
     alone, together = (task_of(made(kind), batch=size) for size in (1, 2))
@@ -63,6 +65,7 @@ def test_a_sample_does_not_depend_on_its_batch(made: Callable[[str], Path], kind
     assert torch.equal(sampled(alone), sampled(alone))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LCMScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler"])
 def test_noise_of_a_schedulers_steps_is_that_of_the_sample(tmp_path: Path, name: str) -> None:
     folder = tiny.stable_diffusion(tmp_path / "sd", schedule=tiny.scheduler(name))
@@ -95,6 +98,7 @@ def test_a_latent_consistency_network_takes_four_steps_and_the_scale_of_guidance
     assert torch.equal(strong, sampled(task_of(folder)))
 
 
+@pytest.mark.slow
 def test_guidance_doubles_the_work_of_a_step(made: Callable[[str], Path]) -> None:
     plain, guided = (task_of(made("stable_diffusion"), guidance=g).workload() for g in (1.0, 7.5))
     assert guided.macs() == 2 * plain.macs()
@@ -103,6 +107,7 @@ def test_guidance_doubles_the_work_of_a_step(made: Callable[[str], Path]) -> Non
 # ---- the same as diffusers --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 @pytest.mark.parametrize("kind", ["stable_diffusion", "sdxl", "sd3", "pixart"])
 def test_samples_are_those_of_the_pipeline_in_diffusers(
@@ -144,6 +149,7 @@ def test_a_dit_takes_its_classes_as_the_pipeline_does(made: Callable[[str], Path
     torch.testing.assert_close(sampled(task), wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_inpainting_sees_a_mask_and_the_masked_image_as_in_diffusers(tmp_path: Path) -> None:
     from diffusers import StableDiffusionInpaintPipeline
 
@@ -238,6 +244,7 @@ def test_conditions_come_from_arrays(made: Callable[[str], Path], tmp_path: Path
     torch.testing.assert_close(sampled(task), wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_denoiser_alone_is_called_on_arrays_by_name(made: Callable[[str], Path], tmp_path: Path) -> None:
     from diffusers import UNet2DConditionModel
 
@@ -266,6 +273,7 @@ def test_a_denoiser_alone_is_called_on_arrays_by_name(made: Callable[[str], Path
     assert Evaluator(task)(Assignment.uniform(workload, "int8")).value > task.from_raw(0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["image", "latents"])
 def test_an_autoencoder_is_its_decoder_or_its_encoder(made: Callable[[str], Path], tmp_path: Path, output: str) -> None:
     from diffusers import AutoencoderKL
@@ -312,6 +320,7 @@ def test_examples_are_images_by_the_float_decoder(made: Callable[[str], Path]) -
     ] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stable_diffusion", "sd3", "pixart", "dit"])
 def test_weights_that_memory_does_not_hold_are_read_as_they_are_needed(made: Callable[[str], Path], kind: str) -> None:
     small, whole = task_of(made(kind), memory_gib=1e-6), task_of(made(kind))

@@ -15,6 +15,7 @@ from codesign.quality.evaluator import Evaluator
 from examples.public import equality, fake_quantization
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", equality.FORMATS)
 @pytest.mark.parametrize("kind", ["llama", "vit"])
 def test_a_network_quantized_twice_is_the_same(written: Callable[[str], Path], kind: str, name: str) -> None:

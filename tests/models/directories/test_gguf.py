@@ -116,6 +116,7 @@ def test_a_file_is_the_network_that_its_codes_stand_for(plain: Path, place: str)
     assert ours.workload().repeats["prefill"] == 1
 
 
+@pytest.mark.slow
 def test_a_file_is_searched(plain: Path, tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(

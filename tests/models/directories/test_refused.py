@@ -153,6 +153,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_wrong_is_one_line(
     written: Written, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -48,6 +48,7 @@ def reached(module: nn.Module) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_streamed_network_is_the_network_loaded_whole(written: Written, kind: str) -> None:
     whole, streamed = loaded(written, kind, None), loaded(written, kind, FEW)
@@ -67,6 +68,7 @@ def test_a_streamed_network_is_the_network_loaded_whole(written: Written, kind: 
     assert 0 < max(most) < held(whole.module)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "mixtral", "gpt2", "t5"])
 def test_sensitivities_of_a_streamed_network_are_those_of_the_whole(written: Written, kind: str) -> None:
     pairs = [FormatPair.parse(name) for name in ("int8", "mxfp4")]

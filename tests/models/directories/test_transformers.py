@@ -106,6 +106,7 @@ class Counted(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_layers_that_run_are_layers_that_are_found(written: Written, kind: str) -> None:
     task = loaded(kind, written(kind))
@@ -116,6 +117,7 @@ def test_layers_that_run_are_layers_that_are_found(written: Written, kind: str) 
     assert 2 * sum(what == "attention" for what in kinds.values()) == counted.attention > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_fp32_is_the_float_network_and_fewer_bits_lose_more(written: Written, kind: str) -> None:
     task = loaded(kind, written(kind))
@@ -130,6 +132,7 @@ def test_fp32_is_the_float_network_and_fewer_bits_lose_more(written: Written, ki
     assert floats < int8 < mxfp4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_space_file_is_valid_and_explained(
     written: Written, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -142,6 +145,7 @@ def test_a_space_file_is_valid_and_explained(
     assert "net" in str(explained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=[] if k in QUICK else pytest.mark.slow) for k in NETWORKS])
 def test_a_space_file_is_all_that_a_search_needs(written: Written, kind: str, tmp_path: Path) -> None:
     file = space(tmp_path, in_a_space(kind, written(kind)))
@@ -215,6 +219,7 @@ def test_a_token_reads_the_experts_that_it_is_sent_to(written: Written) -> None:
         assert op.m == 2
 
 
+@pytest.mark.slow
 def test_time_of_a_token_is_an_objective(written: Written, tmp_path: Path) -> None:
     hardware = {"units": {"sets": [["int8"], ["mxfp4"]]}, "rows": [4], "columns": [4], "sram_kib": [16, 64]}
     file = space(
@@ -232,6 +237,7 @@ def test_time_of_a_token_is_an_objective(written: Written, tmp_path: Path) -> No
 # ---- a fixed pair of attention products ---------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", ["bf16", "fp16:fp16"])
 def test_attention_takes_the_pair_that_is_written_and_other_layers_do_not(
     written: Written, tmp_path: Path, pair: str
@@ -250,6 +256,7 @@ def test_attention_takes_the_pair_that_is_written_and_other_layers_do_not(
     assert {each["label"] for each in details["baselines"]} == {"uniform int8:int8", "uniform mxfp4:mxfp4+gptq"}
 
 
+@pytest.mark.slow
 def test_on_a_chip_the_units_have_the_pair_of_attention(written: Written, tmp_path: Path) -> None:
     hardware = {"units": {"sets": [["int8", "bf16"], ["mxfp4", "bf16"], ["int8"]]}}
     hardware |= {"rows": [4], "columns": [4], "sram_kib": [64]}

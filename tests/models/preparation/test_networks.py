@@ -19,6 +19,7 @@ def rewriting() -> RewriteTask:
     return rewrite.load()
 
 
+@pytest.mark.slow
 def test_all_of_rewrite_is_folded_and_rotated(rewriting: RewriteTask) -> None:
     made, found = checked(rewriting, "rotate", "equalize")
     kinds = [match.what for match in found.matches]
@@ -33,6 +34,7 @@ def test_all_of_rewrite_is_folded_and_rotated(rewriting: RewriteTask) -> None:
     assert part.task.module is made.module
 
 
+@pytest.mark.slow
 def test_restore_is_prepared_in_its_attentions(restore_task: RestoreTask) -> None:
     _, found = checked(restore_task, "fold", "equalize", "rotate")
     assert ("mid.attn.norm", "mid.attn.to_q", "mid.attn.to_k", "mid.attn.to_v") in modules(found.matches)

@@ -63,6 +63,7 @@ def test_the_bill_of_materials_of_the_synthesised_units_is_still_the_generators(
         assert dict(build(synthesised_unit(row)).parts) == row["parts"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_area_and_delay_of_synthesised_units_are_within_the_stated_error(library: str) -> None:
     model, measured = load_model(LIBRARIES[library]), samples(library)
@@ -84,6 +85,7 @@ def test_held_out_errors_meet_their_limits(library: str, how: str) -> None:
     assert errors["delay"][how]["median"] <= (0.09 if how == "several_formats" else 0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_the_stored_model_is_what_the_fit_of_the_stored_units_gives(library: str) -> None:
     model, measured = load_model(LIBRARIES[library]), samples(library)

@@ -22,6 +22,7 @@ def test_what_the_log_holds_is_not_simulated_again(tmp_path: Path) -> None:
     assert measure([job], [tmp_path / "no library"], tmp_path) == (Switched("integer", UNIT, **row),)
 
 
+@pytest.mark.slow
 def test_a_library_that_is_not_there_is_named_by_the_process_that_reads_it(tmp_path: Path) -> None:
     job = EnergyJob("new", "integer", UNIT, tmp_path / "no netlist")
     with pytest.raises(InputError, match="no library"):

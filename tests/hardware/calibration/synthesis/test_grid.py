@@ -30,6 +30,7 @@ def test_all_units_of_a_quick_grid_are_the_grid() -> None:
     assert {unit.name for _, unit in spread(units, len(units))} == {unit.name for _, unit in units}
 
 
+@pytest.mark.slow
 def test_a_quick_grid_is_pipelined_as_the_grid_is() -> None:
     whole = set(grid((1900.0, 950.0), PLANNED_LEVEL_PS))
     quick = grid((1900.0, 950.0), PLANNED_LEVEL_PS, FEWEST)

@@ -54,6 +54,7 @@ def verdicts(simulator: str, cells: Array, folder: Path, text: str | None = None
     return simulate(simulator, checks_of(cells), sources, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 @pytest.mark.parametrize("name", QUICK)
 def test_an_array_multiplies_matrices_as_its_twin_does(name: str, dataflow: str, tmp_path: Path) -> None:

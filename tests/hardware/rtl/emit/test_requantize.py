@@ -77,6 +77,7 @@ def test_a_power_of_two_scale_needs_no_divider() -> None:
     assert 4 * mx["carry_propagate"] < group["carry_propagate"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*PLAIN[::3], "int8_token", "fp8_e4m3_token", *BLOCKS[::3], *STORED, "bf16"])
 def test_verilator_has_nothing_to_say(name: str, tmp_path: Path) -> None:
     needed("verilator")

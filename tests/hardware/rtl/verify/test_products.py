@@ -57,6 +57,7 @@ def same_bits(a: Floats, b: Floats) -> bool:
     return bool((a.view(np.int64) == b.view(np.int64)).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pair", "accumulator", "lanes"), CASES)
 def test_every_accumulator_has_the_bits_of_the_twin(pair: str, accumulator: str, lanes: int) -> None:
     twin, random = Twin(FormatPair.parse(pair), accumulator, lanes), np.random.default_rng(0)

@@ -45,6 +45,7 @@ def test_results_are_those_of_the_twin_in_order(simulator: str, tmp_path: Path) 
     assert all(verdict.steps >= 30 for verdict in found)
 
 
+@pytest.mark.slow
 def test_an_array_gives_all_rows_of_results_once(tmp_path: Path) -> None:
     needed("iverilog")
     made = array(UNITS["interleaved floats beside integers"], 3, 2, enable=True)
