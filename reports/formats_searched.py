@@ -1,18 +1,25 @@
 """Is there a format of 4 bits that is better than MXFP4, NVFP4 and int4_g32 for the bundled networks?
 
-    python reports/formats_searched.py [--evaluate N]
+    python reports/formats_searched.py -o DIR [--networks rewrite restore] [--evaluate N]
 
-writes reports/formats_searched.json and .md: all formats of the grammar with 4 to 4.5 stored bits, scales included,
-tried on sampled layers of both networks (`codesign.search.space.grammar`); the best N and the three known ones, each
-for weights and activations of both networks, measured by the evaluator with intervals. Weights are rounded to the
-nearest, as prepared by default. Differences are paired on the same samples. Areas: units of 16 products at 7 nm.
+writes reports/formats_searched.json and .md. All formats of the grammar with 4 to 4.5 stored bits, scales included, in
+blocks of 16 and 32, are tried on sampled layers of both networks (`codesign.search.space.grammar`). The best N in error
+and area and the three known ones, each for weights and activations of every layer, are measured by the evaluator on
+all evaluation samples of each network. Weights are rounded to the nearest, as prepared by default. Differences are
+paired on the same samples, with intervals of 95 %. Areas are of units of 16 products that add into FP32, by the model
+of 7 nm.
+
+DIR keeps the measured qualities, so that a second call goes on; it measures again what depends on changed code,
+weights or data.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, replace
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +27,7 @@ import numpy as np
 
 from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
 from codesign.hardware import MacUnit
-from codesign.models import BUNDLED, load_task
+from codesign.models import BUNDLED, Task, load_task
 from codesign.quality import Evaluator, Quality
 from codesign.quality.operands import sample_operands
 from codesign.report.markdown import table
@@ -30,97 +37,158 @@ from codesign.search.space.written import GrammarSpec
 HERE = Path(__file__).parent
 KNOWN = ("mxfp4", "nvfp4", "int4_g32")
 DOT = 16
+MEANING = (
+    "Better is less loss (the whole interval of 95 % below 0, on every network) on a unit no larger, or no more loss "
+    "(no interval above 0) on a smaller one. Units within 7 % count as equal, as the area model errs by so much on "
+    "formats that it was not fitted to (reports/validation/grammar.md)."
+)
+AREA_ERROR = 0.07  # said in `MEANING`
+SHOWN = 40
 
 
-def measured(names: list[str]) -> dict[str, dict[str, Quality]]:
-    """Network -> format -> its deciding quality, with draws."""
-    found: dict[str, dict[str, Quality]] = {}
-    for network in BUNDLED:
-        evaluator = Evaluator(load_task(network))
-        found[network] = {}
-        for name in names:
-            pair = FormatPair(name, name)
-            layers = {n: LayerFormats.of_pair(pair, attention=k == "attention") for n, k in evaluator.layers.items()}
-            quality = evaluator(Assignment.of(layers))
-            found[network][name] = quality
-            print(f"{network} {name}: {quality.metric} {quality.value:.4g}", flush=True)
-    return found
+@dataclass(frozen=True)
+class Measured:
+    """The qualities of one network, by format."""
+
+    network: str
+    fingerprint: str  # of its weights and data
+    of: dict[str, Quality]
+
+    def difference(self, one: str, other: str) -> tuple[float, float, float]:
+        """(difference, low, high) of the losses in two formats, paired on their common resamples; 95 %."""
+        half = 1.959964 * float(np.subtract(self.of[one].draws, self.of[other].draws).std(ddof=1))
+        value = self.of[one].value - self.of[other].value
+        return value, value - half, value + half
+
+    def said(self, one: str, other: str) -> str:
+        value, low, high = self.difference(one, other)
+        return f"{value:+.3g} [{low:+.3g}, {high:+.3g}]"
 
 
-def difference(one: Quality, other: Quality) -> tuple[float, float, float]:
-    """(difference, low, high) of two qualities, paired on their common resamples; 95 %."""
-    half = 1.959964 * float(np.subtract(one.draws, other.draws).std(ddof=1))
-    value = one.value - other.value
-    return value, value - half, value + half
+def measured(task: Task, names: Sequence[str], folder: Path) -> Measured:
+    evaluator = Evaluator(task, cache=folder)
+    found = {}
+    for name in names:
+        pair = FormatPair(name, name)
+        layers = {n: LayerFormats.of_pair(pair, attention=k == "attention") for n, k in evaluator.layers.items()}
+        quality = found[name] = evaluator(Assignment.of(layers))
+        print(f"{task.name} {name}: {quality.metric} {quality.value:.4g}", flush=True)
+    return Measured(task.name, task.fingerprint()[:12], found)
 
 
 def area(name: str) -> float:
     return MacUnit((FormatPair(name, name),), dot=DOT).area_um2.value / DOT
 
 
-def report(tried: tuple[Screened, ...], known: dict[str, float], found: dict[str, dict[str, Quality]]) -> None:
-    names = list(next(iter(found.values())))
+def better(name: str, known: str, networks: Sequence[Measured], areas: dict[str, float]) -> str:
+    """Why a format is better than a known one: 'loss', 'area', or '' if it is not. See `MEANING`."""
+    intervals = [each.difference(name, known) for each in networks]
+    ratio = areas[name] / areas[known]
+    if all(high < 0 for _, _, high in intervals) and ratio <= 1 + AREA_ERROR:
+        return "loss"
+    if all(low <= 0 for _, low, _ in intervals) and ratio < 1 - AREA_ERROR:
+        return "area"
+    return ""
+
+
+def answer(tried: list[str], networks: Sequence[Measured], areas: dict[str, float]) -> list[str]:
+    """In words: which formats are better than all the known ones, and which than each."""
+    where = " and ".join(each.network for each in networks)
+    all_three = [name for name in tried if all(better(name, known, networks, areas) for known in KNOWN)]
+    if all_three:
+        named = ", ".join(f"`{short(name)}`" for name in all_three)
+        lines = [f"**Yes**, on {where}: better than each of the three is {named}."]
+    else:
+        lines = [f"**No**, on {where}: none of {len(tried)} formats is better than each of the three."]
+    points = []
+    for known in KNOWN:
+        by = {name: better(name, known, networks, areas) for name in tried}
+        less = [name for name in tried if all(each.difference(name, known)[2] < 0 for each in networks)]
+        larger = min((name for name in less if not by[name]), key=areas.__getitem__, default=None)
+        for kind, words in (("loss", "less loss on a unit no larger"), ("area", "no more loss on a smaller unit")):
+            found = [told(name, known, networks, areas) for name in tried if by[name] == kind]
+            points.append(f"- `{known}`, {words}: {'; '.join(found) or 'none'}.")
+        if larger is not None:
+            what = told(larger, known, networks, areas)
+            points.append(f"- `{known}`, less loss on a larger unit: the smallest is {what}.")
+    return [*lines, MEANING, "\n".join(points)]
+
+
+def told(name: str, known: str, networks: Sequence[Measured], areas: dict[str, float]) -> str:
+    losses = ", ".join(f"{each.network} {each.said(name, known)}" for each in networks)
+    bits = f"{get_format(name).bits_per_element:.4g} bits against {get_format(known).bits_per_element:.4g}"
+    return f"`{short(name)}` (loss: {losses}; {areas[name] / areas[known]:.2f} of the area; {bits})"
+
+
+def short(name: str) -> str:
+    """A name without the middle numbers of a codebook."""
+    return re.sub(r"(lut\d_n\d+)_.*_(\d+)(?=_g)", r"\1..\2", name)
+
+
+def report(tried: tuple[Screened, ...], known: dict[str, float], networks: Sequence[Measured]) -> None:
+    names = list(networks[0].of)
     areas = {name: area(name) for name in names}
     errors = {each.name: each.error_db for each in tried} | known
-    lines = ["# Is there a better format of 4 bits?", (__doc__ or "").split("\n\n")[2].strip()]
-    answers = []
-    for network, of_network in found.items():
-        best_known = min(KNOWN, key=lambda name: of_network[name].value)
-        better = []
-        for name in names:
-            value, _, high = difference(of_network[name], of_network[best_known])
-            if name not in KNOWN and high < 0 and get_format(name).bits_per_element <= 4.5:
-                better.append((value, name))
-        ratio = {name: areas[name] / areas[best_known] for name in names}
-        said = ", ".join(f"{name} ({value:+.3g}, area {ratio[name]:.2f})" for value, name in sorted(better)) or "none"
-        unit = of_network[best_known].unit
-        answers.append(
-            f"- {network}: of the known, {best_known} loses least. Better than it, with the whole interval of the "
-            f"difference ({unit or of_network[best_known].metric}; area of a product over its): {said}."
-        )
-    lines += ["\n".join(answers), "## Measured"]
-    rows = []
-    for name in sorted(names, key=lambda name: errors.get(name, 0.0)):
-        cells = [name, f"{get_format(name).bits_per_element:.3g}", f"{errors[name]:.2f}", f"{areas[name]:.1f}"]
-        for of_network in found.values():
-            q = of_network[name]
-            cells.append(f"{q.value:.4g} [{q.low:.4g}, {q.high:.4g}]")
-            value, low, high = difference(q, of_network["nvfp4"])
-            cells.append(f"{value:+.3g} [{low:+.3g}, {high:+.3g}]")
-        rows.append(cells)
-    columns = ["format", "bits", "error of layers (dB)", "um2 a product"]
-    for network, of_network in found.items():
-        q = of_network[names[0]]
-        columns += [f"{network} {q.metric} ({q.unit}), smaller is better", "to nvfp4"]
-    lines += [table(columns, rows), f"## Tried on layers: {len(tried)} formats, the best 40"]
-    shown = [
-        [s.name, f"{s.bits:.3g}", f"{s.error_db:.2f}", "" if s.area_um2 is None else f"{s.area_um2:.1f}", s.why]
-        for s in tried[:40]
+    about = (__doc__ or "").split("\n\n")[2].strip()
+    prints = ", ".join(f"{each.network} {each.fingerprint}" for each in networks)
+    units = ", ".join(f"{each.network}: {q.metric} ({q.unit})" for each in networks for q in [each.of[names[0]]])
+    unsaid = [name for name in names if name not in KNOWN]
+    lines = [
+        "# Is there a better format of 4 bits?",
+        *answer(unsaid, networks, areas),
+        f"Loss is {units}, smaller is better; {len(unsaid)} formats were measured, so that one or the other difference "
+        "may be below 0 by chance. `fp4_e1m2` is a sign and 0 to 7 in equal steps, INT4 without -8; `lutB_nV..W` is a "
+        "codebook of the quantiles of a normal number as integers up to W.",
+        f"How: `python reports/formats_searched.py` {about}",
+        f"Fingerprints of networks and data: {prints}.",
+        "## Measured",
     ]
-    lines.append(table(["format", "bits", "error of layers (dB)", "um2 a product", "why"], shown))
+    columns = ["format", "stored bits", "error of layers (dB)", "um2 a product"]
+    for each in networks:
+        columns += [f"{each.network} {each.of[names[0]].metric}", *(f"less {known_name}" for known_name in KNOWN)]
+    rows = []
+    for name in sorted(names, key=lambda name: errors[name]):
+        cells = [short(name), f"{get_format(name).bits_per_element:.4g}", f"{errors[name]:.2f}", f"{areas[name]:.1f}"]
+        for each in networks:
+            q = each.of[name]
+            cells.append(f"{q.value:.4g} [{q.low:.4g}, {q.high:.4g}]")
+            cells += ["" if name == other else each.said(name, other) for other in KNOWN]
+        rows.append(cells)
+    lines += [table(columns, rows), f"## Tried on layers: {len(tried)} formats, the best {SHOWN}"]
+    shown = [
+        [short(s.name), f"{s.bits:.4g}", f"{s.error_db:.2f}", "" if s.area_um2 is None else f"{s.area_um2:.1f}", s.why]
+        for s in tried[:SHOWN]
+    ]
+    lines.append(table(["format", "stored bits", "error of layers (dB)", "um2 a product", "why"], shown))
     (HERE / "formats_searched.md").write_text("\n\n".join(lines) + "\n")
     record: dict[str, Any] = {
         "tried": [asdict(each) for each in tried],
         "known_error_db": known,
         "area_um2": areas,
-        "measured": {n: {f: replace(q, draws=()).to_dict() for f, q in of.items()} for n, of in found.items()},
+        "fingerprints": {each.network: each.fingerprint for each in networks},
+        "measured": {
+            each.network: {f: replace(q, draws=()).to_dict() for f, q in each.of.items()} for each in networks
+        },
     }
     (HERE / "formats_searched.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("-o", "--out", type=Path, required=True, help="keeps the measured qualities")
+    parser.add_argument("--networks", nargs="+", choices=BUNDLED, default=sorted(BUNDLED), help="to measure")
     parser.add_argument(
-        "--evaluate", type=int, default=6, metavar="N", help="formats to measure besides the known ones"
+        "--evaluate", type=int, default=14, metavar="N", help="formats to measure besides the known ones"
     )
     arguments = parser.parse_args()
     grammar = GrammarSpec(keep=arguments.evaluate, dot=DOT)
-    networks = [sample_operands(load_task(name)) for name in BUNDLED]
-    known = {name: error_db(get_format(name), networks) for name in KNOWN}
-    tried = screen(candidates(grammar), networks, grammar)
+    tasks = {name: load_task(name) for name in sorted(BUNDLED)}
+    operands = [sample_operands(task) for task in tasks.values()]
+    known = {name: error_db(get_format(name), operands) for name in KNOWN}
+    tried = screen(candidates(grammar), operands, grammar)
     kept = [each.name for each in tried if each.kept and each.name not in KNOWN]
     print(f"{len(tried)} tried; known {known}; kept {kept}", flush=True)
-    report(tried, known, measured([*KNOWN, *kept]))
+    report(tried, known, [measured(tasks[name], [*KNOWN, *kept], arguments.out) for name in arguments.networks])
 
 
 if __name__ == "__main__":

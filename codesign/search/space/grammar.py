@@ -18,7 +18,7 @@ from codesign.search.space.loading import load_written
 from codesign.search.space.written import GrammarSpec, HardwareSpec, SpaceFile, UnitSpec
 from codesign.yamlio import naming
 
-_PRICED = 4  # times as many as are kept: with the smallest errors, whose units are priced
+_WORTH_DB = 6.02  # above the smallest error, what a bit less costs: formats up to here are priced
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def screen(
     order = sorted(errors, key=lambda name: (errors[name], name))
     priced: dict[str, float] = {}
     for name in order:
-        if len(priced) == _PRICED * grammar.keep:
+        if errors[name] > errors[order[0]] + _WORTH_DB:
             break
         try:
             unit = MacUnit((FormatPair(name, name),), dot=grammar.dot)
