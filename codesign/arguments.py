@@ -42,6 +42,7 @@ def parser_of_commands() -> argparse.ArgumentParser:
         study_arguments.report,
         study_arguments.diff,
         study_arguments.export,
+        study_arguments.reference,
         study_arguments.transfer,
         study_arguments.tune,
         study_arguments.certify,

@@ -51,6 +51,30 @@ def export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
 
 
+def reference(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = add_command(
+        commands,
+        "reference",
+        "write a design as a complete reference design: networks, formats, chip, Verilog, certificate, report",
+        "codesign reference reports/studies/phone -o reference || "
+        "codesign reference reports/studies/phone --design d1a2b3c4 --to onnx -o reference",
+        "The folder is complete or absent: nothing is written unless the networks are what was scored and the array "
+        "computes what its model does. Its README.md says what each file is.",
+    )
+    p.add_argument("study", type=Path, metavar="STUDY", help="study folder")
+    p.add_argument("--design", metavar="ID", help="id of a design in front.json (default: the balanced one)")
+    to = "exporter of the networks, as in codesign export (default json)"
+    p.add_argument("--to", default="json", metavar="TOOL", help=to)
+    out = OWN_FILES.format("the reference design")
+    p.add_argument("-o", "--out", type=folder, required=True, metavar="DIR", help=out)
+    dataflow = "output-stationary (default) or weight-stationary array"
+    p.add_argument("--dataflow", choices=["output", "weight"], default="output", help=dataflow)
+    samples = "evaluation samples of the certificate (default: all that decide)"
+    p.add_argument("--samples", type=positive, metavar="N", help=samples)
+    tiles = "tiles that the certificate simulates, see codesign certify (default 2)"
+    p.add_argument("--tiles", type=positive, default=2, metavar="N", help=tiles)
+
+
 def transfer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "codesign transfer reports/studies/phone --design d1a2b3c4 --task rewrite -o rules.yaml --to llama3.2-1b"
     summary = "summarise a design's formats by role of the layer, and cost another network in them"

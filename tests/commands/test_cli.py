@@ -215,6 +215,7 @@ def test_an_unknown_format_of_an_assignment_is_named_with_its_line(
         "explain",
         "report",
         "export",
+        "reference",
         "transfer",
         "tune",
     ],

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from pydantic import Field
 
 from codesign.errors import InputError, nearest
+from codesign.files import read_text, write_atomic
 from codesign.formats import FormatPair
 from codesign.hardware.chip.accelerator import AXES, Accelerator, all_axes, check_clock, check_value
 from codesign.hardware.chip.axes import Axis
@@ -80,6 +82,30 @@ def load_accelerator(source: Path | str) -> Accelerator:
         others=tuple(sorted((name, value) for name, value in others.items() if value != all_axes()[name].usual)),
         **values,
     )
+
+
+def write_accelerator(path: Path, accelerator: Accelerator) -> None:
+    """Write an accelerator as a file that `load_accelerator` reads, with copies of the files that it names beside it.
+
+    Raises EnvironmentProblem if a file cannot be read or written.
+    """
+    written: dict[str, Any] = {"name": accelerator.name, "pairs": [str(pair) for pair in accelerator.pairs]}
+    others = dict(accelerator.others)
+    for name, axis in all_axes().items():
+        value = getattr(accelerator, name, others.get(name, axis.usual))
+        if axis.memory and is_file(value):
+            value = _copied(value, path.with_name(f"{axis.memory}.yaml"))
+        number = value / axis.scale if axis.scale != 1 else value
+        written[axis.key] = int(number) if isinstance(number, float) and number.is_integer() else number
+    if accelerator.unit_model:
+        written["unit_model"] = _copied(accelerator.unit_model, path.with_name("unit_model.yaml"))
+    write_atomic(path, yaml.safe_dump(written, sort_keys=False))
+
+
+def _copied(source: str, target: Path) -> str:
+    """Copy a file; returns the name of the copy."""
+    write_atomic(target, read_text(Path(source)))
+    return target.name
 
 
 def beside(path: Path, name: str) -> str:
