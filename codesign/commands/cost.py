@@ -18,6 +18,7 @@ from codesign.hardware.chip.varied import Varied
 from codesign.hardware.schedule.chunks import priced
 from codesign.hardware.schedule.roofline import RooflinePoint, bound_shares, roofline
 from codesign.hardware.schedule.what_if import Variant, what_if
+from codesign.hardware.units.coefficients import Interval, table
 from codesign.models import is_task, load_task, workload_called
 from codesign.search.results.records import batch_norms
 from codesign.workload import Workload
@@ -70,7 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
         write_target(arguments.csv, csv_text([point.to_dict() for point in points]), "--csv")
     norms = batch_norms(task) if task is not None else 0
     if arguments.json:
-        more = {"roofline": [p.to_dict() for p in points], "what_if": [v.to_dict() for v in variants]}
+        more: dict[str, object] = {
+            "roofline": [p.to_dict() for p in points],
+            "what_if": [v.to_dict() for v in variants],
+        }
+        more["graph_start_s"] = _start().to_dict()
         print_json(result.to_dict() | more | transferred | ({"batch_norms": norms} if norms else {}))
         return 0
     if norms:
@@ -84,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     passes = [[phase, human(s, "s")] for phase, s in result.latency_per_pass_s.items()]
     print_table("latency of one pass", ["phase", "latency"], passes)
+    start = [f"{seconds * 1e3:g}" for seconds in (_start().value, _start().low, _start().high)]
+    print(f"software of a phone adds {start[0]} ms ({start[1]} to {start[2]}) a pass to start the graph\n")
     print_table("memories", ["", ""], _memories(accelerator, result))
     components = [
         [
@@ -155,6 +162,11 @@ def _show_rows(
         refused = sum(row["latency_s"] is None for row in rows)
         print(f"{refused} of {len(rows)} combinations cannot run it. The first: {problem}")
     return 0
+
+
+def _start() -> Interval:
+    """Seconds that starting a graph takes, which are in no latency."""
+    return table("system.yaml", "start")["graph_s"].interval
 
 
 def _memories(accelerator: Accelerator, result: Cost) -> list[list[str]]:

@@ -76,10 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
     by_name("export", arguments.to, OWN, GROUP)  # raises on an unknown exporter, before anything is computed
     if arguments.to == "rtl":
         raise InputError("--to rtl: the array is always written; name the exporter of the networks")
+    out = arguments.out
+    check_replaceable(out, _OWNER)
     study = load_study(arguments.study)
     design = read_design(arguments.study, arguments.design or study.chosen.id)
-    chip, out = chip_of(design), arguments.out
-    check_replaceable(out, _OWNER)
+    chip = chip_of(design)
     say_new_parents(out, "the reference design")
     with StageProgress(silent=arguments.json or arguments.quiet) as progress, staged(out, _OWNER) as stage:
         parts = _write(arguments, study, design, chip, stage, progress)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from codesign.formats import Assignment, FormatPair, LayerFormats
 from codesign.hardware import Cost, cost, load_accelerator
 from codesign.hardware.schedule.roofline import bound_shares, roofline
+from codesign.hardware.units.coefficients import table
 from codesign.workload import Workload, named_workload
 
 HERE = Path(__file__).parent
@@ -47,7 +48,8 @@ class Figure:
     def predict(self) -> dict[str, Any]:
         workload, accelerator = named_workload(self.network), load_accelerator(self.accelerator)
         assignment = uniform(workload, self.pair)
-        predicted = self.read(cost(workload, accelerator, assignment))
+        found = cost(workload, accelerator, assignment)
+        predicted, start = self.read(found), table("system.yaml", "start")["graph_s"]
         within = predicted <= self.value if self.limit else abs(predicted / self.value - 1) <= TOLERANCE
         return {
             "phone": self.phone,
@@ -56,6 +58,7 @@ class Figure:
             "limit": self.limit,
             "unit": self.unit,
             "predicted": predicted,
+            "started": [self.read(started(found, workload, seconds)) for seconds in (start.low, start.high)],
             "within": within,
             "network": self.network,
             "formats": self.pair,
@@ -123,8 +126,8 @@ FIGURES = (
         read=milliseconds("forward"),
         assumptions="77 tokens; 8-bit weights and 16-bit activations",
         why="6.6 GMACs and 85 MB of layers' weights take under 2 ms at the rates that U-Net and decoder reach on the "
-        "same chip. No layer accounts for the other 5 ms: we take them for what starting a graph and handing over "
-        "its operands cost, which this model leaves out and which longer networks hide. Not tested.",
+        "same chip. No layer accounts for the other 5 ms. The SDK of this NPU names a few hundred microseconds to "
+        "several milliseconds for a call to it, which longer networks hide; at that upper end the figure is met.",
     ),
     Figure(
         phone="Snapdragon 8 Gen 3",
@@ -217,6 +220,16 @@ FIGURES = (
 )
 
 
+def started(found: Cost, workload: Workload, seconds: float) -> Cost:
+    """A cost whose every pass begins with the start of a graph."""
+    passes = {phase: workload.repeats.get(phase, 1) for phase in found.latency_per_pass_s}
+    return replace(
+        found,
+        latency_s=found.latency_s + seconds * sum(passes.values()),
+        latency_per_pass_s={phase: latency + seconds for phase, latency in found.latency_per_pass_s.items()},
+    )
+
+
 def main() -> None:
     rows = [figure.predict() for figure in FIGURES]
     (HERE / "phones.json").write_text(json.dumps({"tolerance": TOLERANCE, "rows": rows}, indent=1) + "\n")
@@ -226,19 +239,22 @@ def main() -> None:
         "Written by `python reports/validation/phones.py`. Each accelerator is a preset whose file names the source of "
         "every field; nothing in it was fitted to these figures.",
         "",
-        "| phone | figure | published | predicted | predicted / published | |",
-        "|---|---|---|---|---|---|",
+        "| phone | figure | published | predicted | predicted / published | | with the start of each graph |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         published = f"{'< ' if row['limit'] else ''}{row['published']:g} {row['unit']}"
         verdict = "within" if row["within"] else "off"
+        begun = " to ".join(f"{value:.3g}" for value in row["started"])
         lines.append(
             f"| {row['phone']} | {row['figure']} | {published} | {row['predicted']:.3g} {row['unit']} | "
-            f"{row['predicted'] / row['published']:.2f} | {verdict} |"
+            f"{row['predicted'] / row['published']:.2f} | {verdict} | {begun} |"
         )
     lines += [
         "",
-        f"Within: {TOLERANCE:.0%} of the published figure, or below it where that is a limit.",
+        f"Within: {TOLERANCE:.0%} of the published figure, or below it where that is a limit. Published figures hold "
+        "what software takes to start a graph, predicted ones do not: the last column adds it, at either end of its "
+        "interval (system.yaml, start).",
         "",
         "## Assumptions, and what bounds the prediction",
         "",

@@ -79,6 +79,7 @@ def test_fp8_against_int8_compares_units_and_chips_of_equal_size() -> None:
     assert "better quality" not in answer.answer.lower()
 
 
+@pytest.mark.slow
 def test_at_an_older_node_logic_grows_more_than_sram_and_the_interface_not_at_all() -> None:
     answer = ask("older-node", "network=clip-l-text", "seconds=0.02", "plain=int8", "codesigned=int4_g32:int8")
     plain, plain_older, ours_newer, ours = rows(answer)
@@ -99,6 +100,7 @@ def test_the_older_node_must_be_older() -> None:
         ask("older-node", "older=4", "newer=7", "network=clip-l-text")
 
 
+@pytest.mark.slow
 def test_a_gpu_is_as_fast_as_its_lanes_and_larger_than_an_npu_of_equal_speed() -> None:
     answer = ask("phone-gpu", "networks=clip-l-text", "gpus=phone-gpu-tensor,server-fp32-class", "formats=fp16,fp32")
     half, half_npu, single, single_npu = rows(answer)
@@ -113,6 +115,7 @@ def test_a_gpu_is_as_fast_as_its_lanes_and_larger_than_an_npu_of_equal_speed() -
     assert all(1 < each.model / each.by_hand < 3 for each in lanes)  # floats also align, and sum in floats
 
 
+@pytest.mark.slow
 def test_a_multiprocessor_of_the_model_is_smaller_than_its_share_of_the_whole_die() -> None:
     answer = ask("phone-gpu", "networks=clip-l-text", "gpus=server-fp16-class", "formats=fp16")
     die = answer.estimates[-1]

@@ -58,6 +58,7 @@ def test_on_another_network_they_are_given_by_role_and_not_measured(study: Path)
     assert "ff_down, ff_up as most of its MACs, int8:int8" in found.quality
 
 
+@pytest.mark.slow
 def test_the_chip_of_the_older_node_may_have_the_formats_of_a_design(study: Path) -> None:
     question = QUESTIONS["older-node"]
     written = [

@@ -97,6 +97,8 @@ def test_cost_has_the_contract_keys(capsys: pytest.CaptureFixture[str]) -> None:
     wanted = "parameters macs area_mm2 latency_s energy_j dram_bytes dram_capacity_bytes layers components"
     assert set(wanted.split()) <= set(result)
     assert result["parameters"] == 123_060_480
+    start = result["graph_start_s"]  # beside the latency, not in it
+    assert 0 < start["low"] < start["value"] < start["high"] < 0.01
 
 
 def test_cost_with_listed_axes_has_a_row_for_each_combination_as_if_it_were_priced_alone(

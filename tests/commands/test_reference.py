@@ -58,6 +58,7 @@ def files_of(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_simulator")
 def test_the_folder_holds_network_formats_chip_verilog_certificate_and_report(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -84,18 +85,18 @@ def test_the_folder_holds_network_formats_chip_verilog_certificate_and_report(
     assert json.loads(capsys.readouterr().out).items() >= written.items()
 
 
-def test_a_folder_with_files_of_somebody_else_is_refused_before_anything_is_computed(
-    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_folder_with_files_of_somebody_else_is_refused_before_a_study_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     an_earlier_one(out)
     (out / "mine.txt").write_text("of somebody else")
-    monkeypatch.setattr(reference, "_write", None)
-    assert main(["reference", str(study), "-o", str(out), *FEW]) == 2
+    assert main(["reference", str(tmp_path / "none"), "-o", str(out), *FEW]) == 2
     assert "holds other files than an export (mine.txt)" in capsys.readouterr().err
     assert files_of(out) == {"PROVENANCE.json", "old.txt", "mine.txt"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_simulator")
 def test_nothing_is_written_if_the_array_differs_from_its_model(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
