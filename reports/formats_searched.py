@@ -1,16 +1,16 @@
 """Is there a format of 4 bits that is better than MXFP4, NVFP4 and int4_g32 for the bundled networks?
 
-    python reports/formats_searched.py -o DIR [--networks rewrite restore] [--evaluate N]
+    python reports/formats_searched.py -o DIR [--networks rewrite restore] [--evaluate N] [--liberty FILE...]
 
 writes reports/formats_searched.json and .md. All formats of the grammar with 4 to 4.5 stored bits, scales included, in
 blocks of 16 and 32, are tried on sampled layers of both networks (`codesign.search.space.grammar`). The best N in error
 and area and the three known ones, each for weights and activations of every layer, are measured by the evaluator on
 all evaluation samples of each network. Weights are rounded to the nearest, as prepared by default. Differences are
-paired on the same samples, with intervals of 95 %. Areas are of units of 16 products that add into FP32, by the model
-of 7 nm.
+paired on the same samples, with intervals of 95 %. Areas are of units of 16 products that add into FP32, cut for 1 GHz,
+by the model of 7 nm; with the files of ASAP7, those of the answer are synthesised and simulated, too.
 
-DIR keeps the measured qualities, so that a second call goes on; it measures again what depends on changed code,
-weights or data.
+DIR keeps the measured qualities and units, so that a second call goes on; it measures again what depends on changed
+code, weights or data.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import numpy as np
 
 from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
 from codesign.hardware import MacUnit
+from codesign.hardware.calibration.confirm import confirm
 from codesign.models import BUNDLED, Task, load_task
 from codesign.quality import Evaluator, Quality
 from codesign.quality.operands import sample_operands
@@ -77,8 +78,27 @@ def measured(task: Task, names: Sequence[str], folder: Path) -> Measured:
     return Measured(task.name, task.fingerprint()[:12], found)
 
 
+def unit_of(name: str) -> MacUnit:
+    return MacUnit((FormatPair(name, name),), dot=DOT)
+
+
 def area(name: str) -> float:
-    return MacUnit((FormatPair(name, name),), dot=DOT).area_um2.value / DOT
+    return unit_of(name).area_um2.value / DOT
+
+
+def better_than_all(tried: Sequence[str], networks: Sequence[Measured], areas: dict[str, float]) -> list[str]:
+    return [name for name in tried if all(better(name, known, networks, areas) for known in KNOWN)]
+
+
+def synthesised(names: Sequence[str], liberty: Sequence[Path], folder: Path) -> list[list[str]]:
+    """Format, area and energy of a product: modelled and measured with the library of the model."""
+    rows = []
+    for name, found in zip(names, confirm([unit_of(name) for name in names], liberty, folder, parallel=1), strict=True):
+        [energy] = found.energy_pj.values()
+        figures = [found.area_um2.modelled, found.area_um2.measured, energy.modelled, energy.measured]
+        scaled = [(figures[0], DOT), (figures[1], DOT), (figures[2], 1), (figures[3], 1)]
+        rows.append([short(name), *("" if value is None else f"{value / by:.3g}" for value, by in scaled)])
+    return rows
 
 
 def better(name: str, known: str, networks: Sequence[Measured], areas: dict[str, float]) -> str:
@@ -95,7 +115,7 @@ def better(name: str, known: str, networks: Sequence[Measured], areas: dict[str,
 def answer(tried: list[str], networks: Sequence[Measured], areas: dict[str, float]) -> list[str]:
     """In words: which formats are better than all the known ones, and which than each."""
     where = " and ".join(each.network for each in networks)
-    all_three = [name for name in tried if all(better(name, known, networks, areas) for known in KNOWN)]
+    all_three = better_than_all(tried, networks, areas)
     if all_three:
         named = ", ".join(f"`{short(name)}`" for name in all_three)
         lines = [f"**Yes**, on {where}: better than each of the three is {named}."]
@@ -126,24 +146,34 @@ def short(name: str) -> str:
     return re.sub(r"(lut\d_n\d+)_.*_(\d+)(?=_g)", r"\1..\2", name)
 
 
-def report(tried: tuple[Screened, ...], known: dict[str, float], networks: Sequence[Measured]) -> None:
+def report(
+    tried: tuple[Screened, ...],
+    known: dict[str, float],
+    networks: Sequence[Measured],
+    areas: dict[str, float],
+    units: list[list[str]],
+) -> None:
     names = list(networks[0].of)
-    areas = {name: area(name) for name in names}
     errors = {each.name: each.error_db for each in tried} | known
     about = (__doc__ or "").split("\n\n")[2].strip()
     prints = ", ".join(f"{each.network} {each.fingerprint}" for each in networks)
-    units = ", ".join(f"{each.network}: {q.metric} ({q.unit})" for each in networks for q in [each.of[names[0]]])
+    losses = ", ".join(
+        f"{each.network}: {q.metric} ({q.unit}) of {q.n} samples" for each in networks for q in [each.of[names[0]]]
+    )
     unsaid = [name for name in names if name not in KNOWN]
     lines = [
         "# Is there a better format of 4 bits?",
         *answer(unsaid, networks, areas),
-        f"Loss is {units}, smaller is better; {len(unsaid)} formats were measured, so that one or the other difference "
-        "may be below 0 by chance. `fp4_e1m2` is a sign and 0 to 7 in equal steps, INT4 without -8; `lutB_nV..W` is a "
-        "codebook of the quantiles of a normal number as integers up to W.",
+        f"Loss is {losses}, smaller is better; {len(unsaid)} formats were measured, so that one or the other "
+        "difference may be below 0 by chance. `fp4_e1m2` is a sign and 0 to 7 in equal steps, INT4 without -8; "
+        "`lutB_nV..W` is a codebook of the quantiles of a normal number as integers up to W.",
         f"How: `python reports/formats_searched.py` {about}",
         f"Fingerprints of networks and data: {prints}.",
-        "## Measured",
     ]
+    if units:
+        columns = ["format", "um2 a product, modelled", "synthesised", "pJ a product, modelled", "simulated"]
+        lines += ["## Units of the answer in ASAP7", table(columns, units)]
+    lines.append("## Measured")
     columns = ["format", "stored bits", "error of layers (dB)", "um2 a product"]
     for each in networks:
         columns += [f"{each.network} {each.of[names[0]].metric}", *(f"less {known_name}" for known_name in KNOWN)]
@@ -166,6 +196,7 @@ def report(tried: tuple[Screened, ...], known: dict[str, float], networks: Seque
         "tried": [asdict(each) for each in tried],
         "known_error_db": known,
         "area_um2": areas,
+        "units": units,
         "fingerprints": {each.network: each.fingerprint for each in networks},
         "measured": {
             each.network: {f: replace(q, draws=()).to_dict() for f, q in each.of.items()} for each in networks
@@ -179,8 +210,9 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="keeps the measured qualities")
     parser.add_argument("--networks", nargs="+", choices=BUNDLED, default=sorted(BUNDLED), help="to measure")
     parser.add_argument(
-        "--evaluate", type=int, default=14, metavar="N", help="formats to measure besides the known ones"
+        "--evaluate", type=int, default=16, metavar="N", help="formats to measure besides the known ones"
     )
+    parser.add_argument("--liberty", type=Path, nargs="+", default=[], metavar="FILE", help="the library of the model")
     arguments = parser.parse_args()
     grammar = GrammarSpec(keep=arguments.evaluate, dot=DOT)
     tasks = {name: load_task(name) for name in sorted(BUNDLED)}
@@ -189,7 +221,11 @@ def main() -> None:
     tried = screen(candidates(grammar), operands, grammar)
     kept = [each.name for each in tried if each.kept and each.name not in KNOWN]
     print(f"{len(tried)} tried; known {known}; kept {kept}", flush=True)
-    report(tried, known, [measured(tasks[name], [*KNOWN, *kept], arguments.out) for name in arguments.networks])
+    networks = [measured(tasks[name], [*KNOWN, *kept], arguments.out) for name in arguments.networks]
+    areas = {name: area(name) for name in (*KNOWN, *kept)}
+    answered = [*KNOWN, *better_than_all(kept, networks, areas)]
+    units = synthesised(answered, arguments.liberty, arguments.out / "units") if arguments.liberty else []
+    report(tried, known, networks, areas, units)
 
 
 if __name__ == "__main__":
