@@ -4,7 +4,7 @@
 
 The arrangements are plain Verilog in the order that publications describe, with the ports of the generated unit; each
 is first compared with the unit's twin in Icarus Verilog. Area: yosys at a relaxed clock. Energy: of a cycle on random
-codes, mean of no and of all glitches of equal gate delays, with the clock. Writes arrangements.json and .md.
+codes, glitches and clock included. Writes arrangements.json and .md.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ from arrangements_verilog import bit_fusion, bricks_by_group, plain_float, plain
 from codesign.formats import FormatPair
 from codesign.hardware.calibration.liberty.library import Library, read_liberty
 from codesign.hardware.calibration.liberty.merged import write_merged
-from codesign.hardware.calibration.synthesis.energy import wire_ff
-from codesign.hardware.calibration.synthesis.netlist import energy_fj, read_netlist, switching
-from codesign.hardware.calibration.synthesis.stimulus import stimulus
+from codesign.hardware.calibration.synthesis.energy import Simulator
+from codesign.hardware.calibration.synthesis.netlist import read_netlist
 from codesign.hardware.calibration.synthesis.yosys import synthesize
 from codesign.hardware.rtl.emit.unit import Unit, build
 from codesign.hardware.rtl.verify.bench import Check
 from codesign.hardware.rtl.verify.simulate import simulate
 from codesign.hardware.rtl.verify.vectors import verification
+from codesign.hardware.units.activities import NOISE
 
 HERE = Path(__file__).parent
 CLOCK_PS = 1900.0
-SETTLED_AFTER = 4  # cycles in which the pipeline fills
 STEPS = 400  # pairs of codes of the comparison with the twin
 
 
@@ -56,6 +55,7 @@ class Bench:
 
     def __init__(self, liberty: Sequence[Path], folder: Path) -> None:
         self.library: Library = read_liberty(*liberty)
+        self.simulator = Simulator(self.library)
         self.merged, self.folder = folder / "cells.lib", folder
         write_merged(liberty, self.merged)
 
@@ -68,11 +68,7 @@ class Bench:
             wrong = sum(verdict.wrong for verdict in verdicts)
         done = synthesize(text or build(made).text, "unit", self.merged, CLOCK_PS, 300, self.folder / "synthesis")
         netlist = read_netlist(done.netlist_json, "unit", self.library)
-        energies = []
-        for mode in range(len(made.modes)):
-            toggles = switching(netlist, stimulus(made, mode, "noise"), count_from=SETTLED_AFTER)
-            found = energy_fj(toggles, netlist, self.library, wire_ff(netlist))
-            energies.append(round((found.zero_delay_fj + found.unit_delay_fj) / 2 + found.clock_fj, 1))
+        energies = [round(found.dynamic_fj, 1) for found in self.simulator.energies(made, netlist, (NOISE,))]
         row = Row(function, arrangement, round(done.area_um2, 1), energies, wrong)
         print(row, flush=True)
         return row

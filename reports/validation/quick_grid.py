@@ -72,7 +72,7 @@ def errors(rows: list[dict[str, Any]], size: int) -> list[tuple[float, float]]:
         sample = Sample(row["family"], unit, row["clock_ps"], row["parts"], row["area_um2"], row["delay_ps"])
         samples[inside].append(sample)
         if len(pairs) == 1:
-            energies[inside] += [Switched(row["family"], unit, **each) for each in row["energy"]]
+            energies[inside] += [Switched.stored(row["family"], unit, row["clock_ps"], each) for each in row["energy"]]
     found = []
     for fit, error in ((fit_area, area_error), (fit_delay, delay_error)):
         coefficients = fit(samples[True])

@@ -2,15 +2,9 @@
 
 from codesign.hardware.calibration.liberty.cells import cells_delay, verilog_models
 from codesign.hardware.calibration.liberty.library import Cell, FlipFlop, Library, read_liberty, write_merged
+from codesign.hardware.calibration.synthesis.activity import Activity, simulate
 from codesign.hardware.calibration.synthesis.batch import Job, Outcome, job_key, synthesize_many
-from codesign.hardware.calibration.synthesis.netlist import (
-    Activity,
-    EnergyResult,
-    Netlist,
-    energy_fj,
-    read_netlist,
-    switching,
-)
+from codesign.hardware.calibration.synthesis.netlist import Netlist, read_netlist
 from codesign.hardware.calibration.synthesis.yosys import (
     Synthesis,
     SynthesisFailed,
@@ -22,7 +16,6 @@ from codesign.hardware.calibration.synthesis.yosys import (
 __all__ = [
     "Activity",
     "Cell",
-    "EnergyResult",
     "FlipFlop",
     "Job",
     "Library",
@@ -32,12 +25,11 @@ __all__ = [
     "SynthesisFailed",
     "Tool",
     "cells_delay",
-    "energy_fj",
     "find_yosys",
     "job_key",
     "read_liberty",
     "read_netlist",
-    "switching",
+    "simulate",
     "synthesize",
     "synthesize_many",
     "verilog_models",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +38,6 @@ from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.rtl.analyse.timing import KINDS
 from codesign.hardware.rtl.emit.unit import Unit, build
 from codesign.hardware.units.coefficients import CoefficientRow
-from codesign.hardware.units.operand_streams import OPERANDS
 from codesign.hardware.units.unit_model import Fitted, Provenance, UnitModelFile
 
 PROBE = Unit((FormatPair.parse("int8"),), "int32", 1)
@@ -47,6 +45,19 @@ _PERIODS = (2.5, 1.25)  # the two clock targets, in multiples of the probe's del
 _LEAST_SAMPLES = 2 * len(PARTS)
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, name
+
+
+@dataclass(frozen=True)
+class MeasuredEnergy(Simulated):
+    """A simulated energy with the toggles that the model counts for it."""
+
+    toggles: list[list[float]]  # [CAUSES, TERMS], per cycle
+    registers: int
+
+    @classmethod
+    def of(cls, row: Switched) -> MeasuredEnergy:
+        toggles = [[float(f"{each:.5g}") for each in cause] for cause in row.toggles]
+        return cls(**asdict(row.found), toggles=toggles, registers=row.registers)
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class MeasuredUnit:
     area_um2: float  # of its cells, before placement
     delay_ps: float | None  # longest path when mapped for speed; None if the tool reports none
     parts: dict[str, int]  # one-bit cells by kind
-    energy: list[Simulated]  # by mode and activity; only for units of the first clock target
+    energy: list[MeasuredEnergy]  # by mode and activity
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ class Calibration:
     script: str
     clocks_ps: tuple[float, ...]
     samples: tuple[Sample, ...]  # synthesised units
-    switched: tuple[Switched, ...]  # energies of the units of the first clock target, by mode and activity
+    switched: tuple[Switched, ...]  # energies of the units, by mode and activity
     failures: tuple[tuple[str, str], ...]  # (unit, reason) of units that could not be synthesised
     synthesis_s: float  # total run time of synthesis
     left_out: int = 0  # units of the whole grid that a quick one leaves out
@@ -172,9 +183,9 @@ class Calibration:
                 delay_ps=None if sample.delay_ps is None else round(sample.delay_ps, 2),
                 parts=dict(sample.parts),
                 energy=[
-                    row.simulated
+                    MeasuredEnergy.of(row)
                     for row in self.switched
-                    if row.unit == sample.unit and sample.clock_ps == self.clocks_ps[0]
+                    if (row.unit, row.clock_ps) == (sample.unit, sample.clock_ps)
                 ],
             )
             for sample in self.samples
@@ -235,21 +246,15 @@ def calibrate(
         raise EnvironmentProblem(
             f"only {len(samples)} of {len(entries)} units were synthesised, too few to fit: {reason}"
         )
-    simulated = _energy_jobs(entries, outcomes, clocks[0])
+    simulated = [
+        energy.EnergyJob.of(entry.family, entry.unit, entry.clock_ps, outcome.synthesis.netlist_json)
+        for entry, outcome in zip(entries, outcomes, strict=True)
+        if outcome.synthesis
+    ]
     watch = None if progress is None else lambda name, done, total: progress("energy", done, total, name)
     switched = energy.measure(simulated, liberty, folder, parallel, watch)
     seconds = sum(outcome.synthesis.seconds for outcome in outcomes if outcome.synthesis)
     return Calibration(library, found, probe.script, clocks, samples, switched, failures, seconds, left_out)
-
-
-def _energy_jobs(entries: Sequence[Entry], outcomes: Sequence[Outcome], clock_ps: float) -> list[energy.EnergyJob]:
-    """Energy jobs of the synthesised units of one clock target."""
-    operands = hashlib.sha256(OPERANDS.read_bytes()).hexdigest()[:16]
-    return [
-        energy.EnergyJob(f"{path.parent.name} {operands}", entry.family, entry.unit, path)
-        for entry, outcome in zip(entries, outcomes, strict=True)
-        if entry.clock_ps == clock_ps and outcome.synthesis and (path := outcome.synthesis.netlist_json)
-    ]
 
 
 def _sorted_out(

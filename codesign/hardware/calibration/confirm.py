@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from codesign.hardware.calibration.synthesis.yosys import find_yosys
 from codesign.hardware.rtl.emit.unit import build
 from codesign.hardware.units.activities import NOISE
 from codesign.hardware.units.mac import MacUnit
-from codesign.hardware.units.operand_streams import OPERANDS
 
 
 @dataclass(frozen=True)
@@ -78,9 +76,8 @@ def confirm(
             progress("synthesis", done, total, outcome.job.name + (f": {failed.reason}" if failed else ""))
 
     outcomes = synthesize_many(jobs, folder, parallel, show, found)
-    operands = hashlib.sha256(OPERANDS.read_bytes()).hexdigest()[:16]
     simulated = [
-        energy.EnergyJob(f"{made.netlist_json.parent.name} {operands}", "", unit.rtl, made.netlist_json)
+        energy.EnergyJob.of("", unit.rtl, _period_ps(unit), made.netlist_json)
         for unit, outcome in zip(units, outcomes, strict=True)
         if (made := outcome.synthesis)
     ]
@@ -111,8 +108,13 @@ def _compared(unit: MacUnit, outcome: Outcome, switched: Sequence[energy.Switche
     delay = None if made is None or made.delay_ps is None else made.delay_ps + overhead_ps
     energies = {}
     for mode, pair in enumerate(rtl.pairs):
-        rows = [row for row in switched if row.unit == rtl and row.mode == mode and row.activity != NOISE]
-        measured = float(np.mean([row.middle_fj + row.clock_fj for row in rows])) if rows and made else None
+        rows = [
+            row.found
+            for row in switched
+            if (row.unit, row.clock_ps) == (rtl, _period_ps(unit)) and row.found.mode == mode
+        ]
+        energies_fj = [row.dynamic_fj for row in rows if row.activity != NOISE]
+        measured = float(np.mean(energies_fj)) if energies_fj and made else None
         products = rtl.modes[mode].products
         energies[str(pair)] = Compared(
             unit.model.energy_pj(rtl, mode).value, None if measured is None else measured * 1e-3 / products

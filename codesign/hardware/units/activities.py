@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from codesign.hardware.units.coefficients import read_data
-
-OPERAND_BITS = "operand_bits.json"  # written by reports/validation/operands.py
 NOISE = "noise"  # uniform random codes; all other streams are layers of a network
+NETWORKS = ("restore", "rewrite")  # of which data/operand_codes.npz holds layers
 
 
 def activities() -> tuple[str, ...]:
     """The bundled networks, then NOISE."""
-    return tuple(read_data(OPERAND_BITS)["bits"])
+    return (*NETWORKS, NOISE)

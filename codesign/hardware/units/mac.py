@@ -198,7 +198,8 @@ class MacUnit:
         """Dynamic energy of one MAC of `pair` in this unit, registers, clock and accumulation included.
 
         activity: the operand stream, one of `model.activities` (bundled networks, or uniform "noise"); by default the
-        mean of the networks. The low end excludes glitches, the high end includes those of equal gate delays.
+        mean of the networks. The interval covers the networks and the model's error on families that it was not fitted
+        to.
         """
         self.rate(pair)
         energy = self.model.energy_pj(self.rtl, self.rtl.pairs.index(pair.datapath), activity)

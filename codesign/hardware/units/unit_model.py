@@ -18,17 +18,17 @@ import yaml
 
 from codesign.errors import InputError, nearest
 from codesign.files import read_text
-from codesign.hardware.rtl.analyse.parts import PARTS, counts_of, own_parts
+from codesign.hardware.rtl.analyse.parts import PARTS, counts_of
 from codesign.hardware.rtl.analyse.timing import KINDS, Plan, Steps, unit_paths
 from codesign.hardware.rtl.emit.unit import Unit
-from codesign.hardware.units.activities import NOISE, activities
+from codesign.hardware.units.activities import NETWORKS, NOISE, activities
 from codesign.hardware.units.coefficients import DATA, Coefficient, CoefficientRow, Interval, read_data
-from codesign.hardware.units.switching import product_activity
+from codesign.hardware.units.switching import TERMS, switching
 
 SHIPPED_7NM = "mac_model_asap7.yaml"
 # nodes with a shipped library of their own; other nodes are scaled from 7 nm
 SHIPPED = {130.0: "mac_model_sg13g2.yaml"}
-SHARES = ("steady", "data")  # shares of switching energy: constant, and proportional to product_activity
+CAUSES = ("settled", "glitches")  # of toggles: at most one of a gate and cycle, and all others
 _SECTIONS = ("area_um2", "level_ps", "energy_fj", "energy", "errors", "provenance")
 
 Vector = npt.NDArray[np.float64]
@@ -81,8 +81,8 @@ class Provenance:
 class EnergySections(TypedDict, total=False):
     """Energy sections of a unit model's file; missing if no energy was measured."""
 
-    energy_fj: dict[str, dict[str, CoefficientRow]]  # share -> part -> fJ per one-bit part and cycle
-    energy: dict[str, CoefficientRow]  # clock, leakage and idle_share
+    energy_fj: dict[str, dict[str, CoefficientRow]]  # cause -> term -> fJ per toggle
+    energy: dict[str, CoefficientRow]  # clock and leakage
 
 
 class UnitModelFile(EnergySections):
@@ -101,10 +101,9 @@ class UnitModel:
     name: str
     area_um2: Vector  # [parts], per one-bit part
     ps: Vector  # [kinds], delay per logic level
-    energy: Vector  # [SHARES, (value, low, high), parts] fJ per one-bit part and cycle; low without, high with glitches
+    energy_fj: Vector  # [CAUSES, TERMS], per toggle of a gate, or of a driven pin
     clock: Interval  # fJ per register and cycle
     leakage: Interval  # nW per um2
-    idle: Interval  # switching of parts that a mode does not use, relative to used ones
     errors: Mapping[str, Mapping[str, Mapping[str, float]]]  # as in UnitModelFile
     provenance: Provenance
 
@@ -142,25 +141,15 @@ class UnitModel:
         """
         if activity is not None and activity not in activities():
             raise InputError(f"unknown activity '{activity}'{nearest(activity, activities())}")
-        found = unit.modes[mode]
-        names = [activity] if activity else [name for name in activities() if name != NOISE]
-        each = [product_activity(found, name) for name in names]
-        changes = np.array([np.mean(each), min(each), max(each)])
-        own = own_parts(unit, mode)
-        rest = counts_of(unit) - own
-        idle, clock = (np.array([x.value, x.low, x.high]) for x in (self.idle, self.clock))
-        error = self.error("energy")
-
-        def switched(rows: Vector) -> Vector:
-            return np.asarray(rows @ own + idle * (rows @ rest))
-
-        switching = switched(self.energy[0] + changes[:, None] * self.energy[1])
-        middle = switched(self.energy[0, 0] + changes[:, None] * self.energy[1, 0])
-        switching[1] = min(switching[1], middle[1] * _below(error))
-        switching[2] = max(switching[2], middle[2] * (1 + error))
-        registers = counts_of(unit)[PARTS.index("register")]
-        value, low, high = (switching + clock * registers) * 1e-3 / found.products
-        return Interval(float(value), float(low), float(high))
+        names = (NOISE,) if activity == NOISE else NETWORKS
+        found = switching(unit, mode, names)
+        each = found.settled @ self.energy_fj[0] + found.glitches @ self.energy_fj[1]
+        if activity is not None:
+            each = each[[names.index(activity)]]
+        fj = each + self.clock.value * found.registers
+        error, products = self.error("energy"), unit.modes[mode].products
+        low, high = fj.min() * _below(error), fj.max() * (1 + error)
+        return Interval(*(float(one) * 1e-3 / products for one in (fj.mean(), low, high)))
 
     def extrapolation(self, unit: Unit) -> tuple[str, ...]:
         """The respects in which the unit exceeds those that the coefficients are fitted to; empty if none."""
@@ -195,21 +184,15 @@ def load_model(name: str) -> UnitModel:
     shipped = name in (SHIPPED_7NM, *SHIPPED.values())
     data = read_data(name) if shipped else _read(Path(name))
     try:
-        energy = np.array(
-            [
-                [[(c := Coefficient.of(data["energy_fj"][share][p])).value, c.low, c.high] for p in PARTS]
-                for share in SHARES
-            ]
-        ).transpose(0, 2, 1)
-        other = {key: Coefficient.of(data["energy"][key]).interval for key in ("clock", "leakage", "idle_share")}
+        energy_fj = [[Coefficient.of(data["energy_fj"][cause][term]).value for term in TERMS] for cause in CAUSES]
+        other = {key: Coefficient.of(data["energy"][key]).interval for key in ("clock", "leakage")}
         return UnitModel(
             name=DATA.joinpath(name).stem if shipped else name,
             area_um2=_frozen(np.array([Coefficient.of(data["area_um2"][part]).value for part in PARTS])),
             ps=_frozen(np.array([Coefficient.of(data["level_ps"][kind]).value for kind in KINDS])),
-            energy=_frozen(energy),
+            energy_fj=_frozen(np.array(energy_fj)),
             clock=other["clock"],
             leakage=other["leakage"],
-            idle=other["idle_share"],
             errors=data["errors"],
             provenance=_provenance(data["provenance"]),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import yaml
 from codesign.errors import InputError
 from codesign.formats import FormatPair, format_names
 from codesign.hardware import MacUnit
-from codesign.hardware.units.activities import NOISE, OPERAND_BITS, activities
+from codesign.hardware.units.activities import NOISE, activities
 from codesign.hardware.units.coefficients import DATA
 from codesign.hardware.units.unit_model import SHIPPED_7NM, load_model
 
@@ -65,7 +64,12 @@ def test_every_format_is_priceable_as_weight_and_activation(name: str, partner: 
     for pair in (FormatPair(name, partner), FormatPair(partner, name)):
         unit = MacUnit((pair,), dot=4)
         assert unit.area_um2.value > 0
-        assert unit.energy_pj(pair).value > 0
+
+
+@pytest.mark.parametrize("name", format_names())
+def test_every_format_has_an_energy(name: str) -> None:
+    pair = FormatPair(name, name)
+    assert MacUnit((pair,), dot=2).energy_pj(pair).value > 0
 
 
 def test_a_format_per_token_is_multiplied_by_the_unit_of_the_plain_format() -> None:
@@ -139,7 +143,6 @@ def test_energy_of_an_int8_mac_is_of_the_published_size() -> None:
     """0.1 pJ at 7 nm for adder and multiplier (Jouppi et al. 2021); ours has operand and sum registers too."""
     pair = FormatPair.parse("int8")
     found = MacUnit((pair,), "int32").energy_pj(pair)
-    assert found.low < 2 * 0.10
     assert found.value == pytest.approx(0.2, rel=0.5)
 
 
@@ -153,16 +156,6 @@ def test_energy_goes_by_what_the_operands_do() -> None:
     assert default.low <= min(end.low for end in ends) <= default.value <= max(end.high for end in ends)
     with pytest.raises(InputError, match="unknown activity 'restor'; did you mean 'restore'"):
         unit.energy_pj(pair, "restor")
-
-
-def test_a_format_that_the_table_of_operand_bits_lacks_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    from codesign.hardware.units import switching
-
-    known = switching.operand_bits("int4_g32", "weight", "restore")
-    table = json.loads(json.dumps(switching.read_data(OPERAND_BITS)))
-    del table["bits"]["restore"]["weight"]["int4_g32"]
-    monkeypatch.setattr(switching, "read_data", lambda name: table)
-    assert switching.operand_bits("int4_g32", "weight", "restore") == pytest.approx(known, abs=1e-4)
 
 
 def test_130_nm_is_a_library_of_its_own() -> None:
@@ -185,7 +178,7 @@ def test_a_model_of_ones_own_prices_units(tmp_path: Path) -> None:
 
 def test_coefficients_that_all_units_share_cannot_be_changed() -> None:
     model = MacUnit((FormatPair.parse("int8"),)).model
-    for shared in (model.area_um2, model.ps, model.energy):
+    for shared in (model.area_um2, model.ps, model.energy_fj):
         with pytest.raises(ValueError, match="read-only"):
             shared[0] = 1.0
 

@@ -1,34 +1,36 @@
 """Energy of synthesised units from gate-level simulation on real operands, in every mode.
 
-`settled_fj` counts each net at most once per cycle, `glitching_fj` includes all glitches under equal gate delays
-(`synthesis.netlist`). There is no layout: every driven pin adds the capacitance of a wire of a few gate pitches.
+It is separated by cause: the clock, the nets that registers drive, the settled toggles of the nets that gates drive,
+and their glitches, with each gate's own delay from the library (`synthesis.activity`). There is no layout: every driven
+pin adds the capacitance of a wire of a few gate pitches.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from codesign.hardware.calibration.liberty.delays import cell_delays
 from codesign.hardware.calibration.liberty.library import Library, read_liberty
-from codesign.hardware.calibration.synthesis.netlist import Netlist, energy_fj, read_netlist, switching
-from codesign.hardware.calibration.synthesis.stimulus import stimulus
-from codesign.hardware.rtl.analyse.parts import counts_of, own_parts
+from codesign.hardware.calibration.synthesis.activity import gate_steps, simulate
+from codesign.hardware.calibration.synthesis.netlist import Netlist, costs, read_netlist
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.units.activities import activities
-from codesign.hardware.units.switching import product_activity
+from codesign.hardware.units.operand_streams import CODES, OPERANDS
+from codesign.hardware.units.switching import Stimulus, switching
 
 WIRE_FF_PER_UM = 0.2  # typical of signal wires, and nearly independent of the node
 WIRE_PITCHES = 4  # wire length per driven pin, in square roots of the mean cell area (assumption)
-_SETTLED_AFTER = 4  # cycles in which the pipeline fills, which are not counted
 
 Vector = npt.NDArray[np.float64]
 
@@ -40,61 +42,57 @@ class EnergyJob:
     key: str
     family: str
     unit: Unit
+    clock_ps: float  # for which it was mapped
     netlist: Path
+
+    @classmethod
+    def of(cls, family: str, unit: Unit, clock_ps: float, netlist: Path) -> EnergyJob:
+        """A job whose key names the netlist's folder, which is a hash of what it was made from, and the operands."""
+        operands = hashlib.sha256(OPERANDS.read_bytes() + CODES.read_bytes()).hexdigest()[:16]
+        return cls(f"{netlist.parent.name} {operands}", family, unit, clock_ps, netlist)
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """Energy of a unit in one mode with one operand stream, as stored in energy.jsonl and units.json."""
+    """Energy of a unit per cycle in one mode with one operand stream, as stored in energy.jsonl and units.json."""
 
     mode: int
     activity: str  # operand stream
-    settled_fj: float  # per cycle without glitches and clock
-    glitching_fj: float  # per cycle with glitches, without clock
-    clock_fj: float  # per cycle
+    clock_fj: float  # of the clock pins, in every cycle
+    register_fj: float  # of the nets that registers and ports drive
+    settled_fj: float  # of the nets that gates drive, at most one toggle per cycle
+    glitch_fj: float  # of all other toggles of these nets
     leakage_nw: float
 
+    @property
+    def dynamic_fj(self) -> float:
+        """All but leakage."""
+        return self.clock_fj + self.register_fj + self.settled_fj + self.glitch_fj
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Switched:
-    """Energy of a unit in one mode with one operand stream; fields as in `Simulated`."""
+    """A simulated energy with its unit, and the toggles that the model counts for it."""
 
     family: str
     unit: Unit
-    mode: int
-    activity: str
-    settled_fj: float
-    glitching_fj: float
-    clock_fj: float
-    leakage_nw: float
+    clock_ps: float  # for which it was mapped
+    found: Simulated
+    toggles: Vector  # [CAUSES, TERMS], per cycle
+    registers: int
 
     @classmethod
     def of(cls, job: EnergyJob, found: Simulated) -> Switched:
-        return cls(job.family, job.unit, **asdict(found))
+        names = activities()
+        counted, at = switching(job.unit, found.mode, names), names.index(found.activity)
+        toggles = np.stack([counted.settled[at], counted.glitches[at]])
+        return cls(job.family, job.unit, job.clock_ps, found, toggles, counted.registers)
 
-    @property
-    def simulated(self) -> Simulated:
-        """The measurement without the unit."""
-        return Simulated(self.mode, self.activity, self.settled_fj, self.glitching_fj, self.clock_fj, self.leakage_nw)
-
-    @property
-    def own(self) -> Vector:
-        """Bill of materials of the part that this mode uses, float64 [parts]."""
-        return own_parts(self.unit, self.mode)
-
-    @property
-    def idle(self) -> Vector:
-        """Bill of materials of the parts that this mode does not use."""
-        return counts_of(self.unit) - self.own
-
-    @property
-    def middle_fj(self) -> float:
-        """Mean of the energies without and with glitches."""
-        return (self.settled_fj + self.glitching_fj) / 2
-
-    def switching(self, parts: Vector) -> Vector:
-        """A bill of materials in constant and activity-proportional counts, float64 [2 x parts]."""
-        return np.concatenate([parts, parts * product_activity(self.unit.modes[self.mode], self.activity)])
+    @classmethod
+    def stored(cls, family: str, unit: Unit, clock_ps: float, row: Mapping[str, Any]) -> Switched:
+        """A row of ``energy`` in units.json."""
+        found = Simulated(**{field.name: row[field.name] for field in fields(Simulated)})
+        return cls(family, unit, clock_ps, found, np.array(row["toggles"]), row["registers"])
 
 
 class Watched(Protocol):
@@ -131,31 +129,40 @@ def measure(
 
 
 @lru_cache(maxsize=1)
-def _library(liberty: tuple[Path, ...]) -> Library:
-    """The library, read once per process."""
-    return read_liberty(*liberty)
+def _simulator(liberty: tuple[Path, ...]) -> Simulator:
+    """That of a library, read once per process."""
+    return Simulator(read_liberty(*liberty))
 
 
 def _simulate(job: EnergyJob, liberty: tuple[Path, ...]) -> list[Simulated]:
-    library = _library(liberty)
-    netlist = read_netlist(job.netlist, "unit", library)
-    wire = wire_ff(netlist)
-    rows = []
-    for mode in range(len(job.unit.modes)):
-        for activity in activities():
-            toggles = switching(netlist, stimulus(job.unit, mode, activity), count_from=_SETTLED_AFTER)
-            energy = energy_fj(toggles, netlist, library, wire)
-            rows.append(
-                Simulated(
-                    mode,
-                    activity,
-                    settled_fj=round(energy.zero_delay_fj, 4),
-                    glitching_fj=round(energy.unit_delay_fj, 4),
-                    clock_fj=round(energy.clock_fj, 4),
-                    leakage_nw=round(energy.leakage_nw, 4),
-                )
-            )
-    return rows
+    simulator = _simulator(liberty)
+    return simulator.energies(job.unit, read_netlist(job.netlist, "unit", simulator.library), activities())
+
+
+class Simulator:
+    """Simulates netlists of the cells of one library."""
+
+    def __init__(self, library: Library) -> None:
+        self.library, self._delays = library, cell_delays(library, library.cells)
+
+    def energies(self, unit: Unit, netlist: Netlist, names: Sequence[str]) -> list[Simulated]:
+        """Energies in every mode on every one of the activities; the netlist has the ports of the unit."""
+        cost = costs(netlist, self.library, wire_ff(netlist))
+        steps = gate_steps(netlist, self._delays, cost.load_ff)
+        driven = np.zeros(netlist.nets, dtype=bool)
+        for group in netlist.gates:
+            for pin in group.cell.functions:
+                driven[group.pins[pin]] = True
+        rows = []
+        for mode in range(len(unit.modes)):
+            read = Stimulus.of(unit, mode, names)
+            found = simulate(netlist, read.ports, read.counted, read.timed, steps, read.masks)
+            settled, glitches = (each * cost.toggle_fj[:, None] for each in (found.settled, found.glitches))
+            figures = (settled[~driven].sum(axis=0), settled[driven].sum(axis=0), glitches.sum(axis=0))
+            for name, *parts in zip(names, *figures, strict=True):
+                fj = [round(float(part), 4) for part in (cost.clock_fj, *parts, cost.leakage_nw)]
+                rows.append(Simulated(mode, name, *fj))
+        return rows
 
 
 def wire_ff(netlist: Netlist) -> float:

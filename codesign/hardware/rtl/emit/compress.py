@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Value, concatenation, replicated
+from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Value, bit_of, concatenation, replicated
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
 
@@ -98,9 +98,9 @@ def _reduce(module: Module, columns: list[list[Expression]], target: int) -> lis
             taken = (bits + done)[:size]
             bits, done = bits[size:], done[max(0, size - len(bits)) :]
             cells, total, carry = (full, names[0], names[1]) if size == 3 else (half, names[2], names[3])
-            done.append(Expression(f"{total}[{len(cells)}]", (total,), 1))
+            done.append(bit_of(total, len(cells)))
             if weight < len(columns) - 1:  # a carry out of the top column is dropped
-                following.append(Expression(f"{carry}[{len(cells)}]", (carry,), 1))
+                following.append(bit_of(carry, len(cells)))
                 carrying[size - 2] += 1
             cells.append(taken)
         reduced.append(bits + done)

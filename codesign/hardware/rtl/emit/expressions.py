@@ -1,4 +1,4 @@
-"""Verilog expressions with the nets that they read and their operations, which static timing needs.
+"""Verilog expressions with the nets that they read, their operations and their structure, which the analysis needs.
 
 No operator adds parentheses or truncates its result: use `grouped` and `Module.wire`.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+
+_COMPARISONS = ("==", ">", ">=")
 
 
 class Operation(NamedTuple):
@@ -43,7 +45,7 @@ class Value(abc.ABC):
 
     def __invert__(self) -> Expression:
         own = self.expression
-        return Expression(f"~{own.text}", own.reads, own.bits, own.operations)
+        return Expression(f"~{own.text}", own.reads, own.bits, own.operations, "~", (own,), own.width)
 
     def shifted_right(self, distance: Value) -> Expression:
         """Logical shift right by a distance that is not constant."""
@@ -69,6 +71,9 @@ class Value(abc.ABC):
             own.reads + first.reads + second.reads,
             own.bits + first.bits + second.bits,
             (*own.operations, *first.operations, *second.operations, Operation("?")),
+            "?",
+            (own, first, second),
+            max(first.width, second.width),
         )
 
     def any(self) -> Expression:
@@ -82,12 +87,11 @@ class Value(abc.ABC):
     def _reduced(self, operator: str) -> Expression:
         own = self.expression
         operations = (*own.operations, Operation("reduce", own.bits)) if own.bits else own.operations
-        return Expression(operator + own.text, own.reads, own.bits, operations)
+        return Expression(operator + own.text, own.reads, own.bits, operations, operator, (own,), 1)
 
     def grouped(self) -> Expression:
         """The same expression in parentheses."""
-        own = self.expression
-        return Expression(f"({own.text})", own.reads, own.bits, own.operations)
+        return replace(self.expression, text=f"({self.expression.text})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,10 @@ class Expression(Value):
     reads: tuple[str, ...] = field(default=(), compare=False)  # names of the nets read, in the order of the text
     bits: int = field(default=0, compare=False)  # total number of bits read from these nets
     operations: tuple[Operation, ...] = field(default=(), compare=False)
+    kind: str = field(default="net", compare=False)  # net, part, literal, copies, join, or the operator as in Verilog
+    operands: tuple[Expression, ...] = field(default=(), compare=False)
+    width: int = field(default=0, compare=False)  # bits of the result, where its context needs no more
+    number: int = field(default=0, compare=False)  # literal: its value; part: its lowest bit; copies: how many
 
     def __str__(self) -> str:
         return self.text
@@ -109,15 +117,27 @@ class Expression(Value):
 
 def constant(value: int, width: int) -> Expression:
     """`value` modulo 2**width as a literal."""
-    return Expression(f"{width}'h{value & ((1 << width) - 1):x}")
+    number = value & ((1 << width) - 1)
+    return Expression(f"{width}'h{number:x}", kind="literal", width=width, number=number)
 
 
 def zeros(width: int) -> Expression:
     """The literal 0 of `width` bits."""
-    return Expression(f"{width}'b0")
+    return Expression(f"{width}'b0", kind="literal", width=width)
 
 
-ZERO, ONE = zeros(1), Expression("1'b1")
+def part_of(name: str, high: int, low: int) -> Expression:
+    """Part-select: bits high..low of the net called `name`."""
+    width = high - low + 1
+    return Expression(f"{name}[{high}:{low}]", (name,), width, kind="part", width=width, number=low)
+
+
+def bit_of(name: str, index: int) -> Expression:
+    """Bit-select: the bit at `index` of the net called `name`."""
+    return Expression(f"{name}[{index}]", (name,), 1, kind="part", width=1, number=index)
+
+
+ZERO, ONE = zeros(1), Expression("1'b1", kind="literal", width=1, number=1)
 
 
 def joined(*parts: Value) -> Expression:
@@ -128,6 +148,9 @@ def joined(*parts: Value) -> Expression:
         tuple(dict.fromkeys([name for part in found for name in part.reads])),
         sum([part.bits for part in found]),
         tuple([operation for part in found for operation in part.operations]),
+        "join",
+        tuple(found),
+        sum([part.width for part in found]),
     )
 
 
@@ -144,9 +167,9 @@ def concatenation(bits: Iterable[Value]) -> Expression:
 def replicated(copies: int, part: Value) -> Expression:
     """`copies` copies of `part`, concatenated."""
     own = part.expression
-    return Expression(
-        f"{{{copies}{{{own.text}}}}}", own.reads, own.bits, (*own.operations, Operation("replicate", copies))
-    )
+    operations = (*own.operations, Operation("replicate", copies))
+    text = f"{{{copies}{{{own.text}}}}}"
+    return Expression(text, own.reads, own.bits, operations, "copies", (own,), copies * own.width, copies)
 
 
 def any_of(bits: Iterable[Value]) -> Expression:
@@ -164,4 +187,7 @@ def _binary(left: Value, operator: str, right: Value, operation: Operation | Non
         first.reads + second.reads,
         first.bits + second.bits,
         (*first.operations, *second.operations, operation or Operation(operator)),
+        operator,
+        (first, second),
+        1 if operator in _COMPARISONS else first.width if operator == ">>" else max(first.width, second.width),
     )

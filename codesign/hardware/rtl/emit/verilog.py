@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Value, constant, joined
+from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Value, bit_of, constant, joined, part_of
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,17 @@ class Net(Value):
 
     @cached_property
     def expression(self) -> Expression:
-        return Expression(self.name) if self.is_literal else Expression(self.name, (self.name,), self.width)
+        if self.is_literal:
+            return constant(int(self.name.split("'b")[1], 2), self.width)
+        return Expression(self.name, (self.name,), self.width, width=self.width)
 
     def bit(self, index: int) -> Expression:
         """Bit-select: the bit at `index`."""
-        return Expression(f"{self.name}[{index}]", (self.name,), 1)
+        return bit_of(self.name, index)
 
     def part(self, high: int, low: int) -> Expression:
         """Part-select: bits high..low."""
-        return Expression(f"{self.name}[{high}:{low}]", (self.name,), high - low + 1)
+        return part_of(self.name, high, low)
 
     def bits(self) -> list[Expression]:
         """All bits, least significant first."""
