@@ -19,7 +19,7 @@ reproduce: $(VENV)/.ready
 	$(BIN)/codesign diff $(REFERENCE) $(DEMO)
 
 reference: demo
-	cp $(DEMO)/front.json $(DEMO)/details.json $(REFERENCE)
+	cp $(addprefix $(DEMO)/,front.json details.json examples.json) $(REFERENCE)
 
 # A picture of every panel of the report, of the demo's study if it is there, in four views: build/screenshots (Chromium).
 screenshots: $(VENV)/.ready

@@ -91,7 +91,8 @@ The chip is the balanced one of each format; intervals are 95 %.
 {chosen}
 
 SmolLM2's matrices come from a file that holds them in 4 bits; rotation takes them off that grid.
-The study took {minutes:.0f} minutes on two shared cores; the process that leads it needed {peak:.1f} GB at the most.
+The study took {minutes:.0f} minutes by the clock, on cores shared with other work; the process that leads it needed
+{peak:.1f} GB at the most.
 """
 
 
