@@ -63,7 +63,7 @@ def text(study: Study) -> str:
     chosen = "\n".join(
         row(f"`{each.id}` {', '.join(map(_short, map(str, each.accelerator.pairs)))}", each) for each in some
     )
-    minutes, peak = sum(record.timings.values()) / 60, (record.peak_memory_bytes or 0) / 1e9
+    peak = (record.peak_memory_bytes or 0) / 1e9
     return f"""# Two public networks on one phone chip
 
 Written by `python reports/public/summary.py` from the study that `make public` makes: SmolLM2-135M-Instruct
@@ -91,8 +91,7 @@ The chip is the balanced one of each format; intervals are 95 %.
 {chosen}
 
 SmolLM2's matrices come from a file that holds them in 4 bits; rotation takes them off that grid.
-The study took {minutes:.0f} minutes by the clock, on cores shared with other work; the process that leads it needed
-{peak:.1f} GB at the most.
+The process that leads the study needed {peak:.1f} GB at the most.
 """
 
 
@@ -104,7 +103,8 @@ HEADER = (
 
 def _short(pair: str) -> str:
     """int8 for int8:int8, without the method, of which each pair has one."""
-    weight, _, activation = pair.partition("+")[0].partition(":")
+    pair = pair.partition("+")[0]
+    weight, _, activation = pair.partition(":")
     return weight if weight == activation else pair
 
 
@@ -114,7 +114,6 @@ def learnt(uniform: dict[str, Baseline], mixed: list[Design], study: Study) -> s
     area = {name: each.objectives[AREA] for name, each in uniform.items()}
     token = {name: f"{1e3 * each.objectives[TOKEN]:.2f} ms" for name, each in uniform.items()}
     db = {name: f"{psnr(each)[0]:.1f} dB" for name, each in uniform.items()}
-    first, last = study.record.history[0].hypervolume, study.record.history[-1].hypervolume
     both = fastest(list(uniform.values()), WANTED_KL), fastest(mixed, WANTED_KL)
     lines = [
         f"INT8 with one static scale per tensor gives KL {loss['int8']} on this language model, with one scale per "
@@ -131,8 +130,7 @@ def learnt(uniform: dict[str, Baseline], mixed: list[Design], study: Study) -> s
         f"{db['int4_g32:int8_token']} with one scale per token.",
         f"MXFP4 weights with MXFP8 activations are the fastest ({token['mxfp4:mxfp8_e4m3']} per token), at KL "
         f"{loss['mxfp4:mxfp8_e4m3']} and {db['mxfp4:mxfp8_e4m3']}.",
-        f"Mixing enlarges the hypervolume from {first:.4g}, with one format throughout, to {last:.4g} "
-        f"({last / first - 1:+.0%}).",
+        f"{len(mixed)} of the {len(study.front.designs)} designs that the search reports mix formats.",
         _within(*both),
         "A unit for one format stays the smallest at its quality: mixing buys the range between two formats.",
         "Time per token hardly depends on the array, time per image does: the image network decides its size.",
