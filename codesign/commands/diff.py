@@ -7,8 +7,6 @@ from pathlib import Path
 
 from codesign.commands.output import print_json
 from codesign.designs import earlier
-from codesign.designs.folder import EARLIER
-from codesign.errors import InputError
 from codesign.files import check_target, write_target
 from codesign.report.diff import as_markdown, compare
 from codesign.report.diff_page import diff_page
@@ -22,6 +20,9 @@ def run(arguments: argparse.Namespace) -> int:
         old, new = _before(old), old
     found = compare(old, new)
     text = as_markdown(found)
+    if old == new:
+        why = f"The first front of {new}, or no night changed it: there is no earlier one, so it stands against itself."
+        text = f"{why}\n\n{text}"
     if arguments.out:
         write_target(arguments.out, text, "--out")
     if arguments.html:
@@ -34,7 +35,5 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _before(study: Path) -> Path:
-    """The last front of an earlier run of the study; raises InputError if there is none."""
-    if not (fronts := earlier(study)):
-        raise InputError(f"{study}: no front of an earlier run here ({EARLIER}/ is missing); name two studies")
-    return fronts[-1]
+    """The last front of an earlier run of the study, or the study itself if no run replaced a front."""
+    return [study, *earlier(study)][-1]
