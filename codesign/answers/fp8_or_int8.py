@@ -206,10 +206,11 @@ def _verdict(options: BuyOptions, reference: Found, usual: Found, measured: list
     names = {1: options.first, 2: options.second, 0: "neither by more than the intervals"}
     if measured:
         text += " Better quality: " + ", ".join(f"{names[m.better]} on {m.task}" for m in measured) + "."
+    on = f" for {' and '.join(m.task for m in measured)}; other networks differ" if measured else ", quality left aside"
     if area >= 1 and energy >= 1 and not any(m.better == 1 for m in measured):
-        return f"{text} {options.second} is the better buy."
+        return f"{text} {options.second} is the better buy{on}."
     if area <= 1 and energy <= 1 and not any(m.better == 2 for m in measured):
-        return f"{text} {options.first} is the better buy."
+        return f"{text} {options.first} is the better buy{on}."
     cheaper = options.second if area * energy >= 1 else options.first
     return f"{text} {cheaper} is the cheaper one, and quality decides by network."
 

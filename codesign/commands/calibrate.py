@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from dataclasses import asdict
 
 import yaml
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     _summarise(found)
     print(f"model: {arguments.out / 'mac_model.yaml'}\nunits: {arguments.out / 'units.json'}")
+    print(f"next: codesign mac int8 int8 --model {shlex.quote(str(arguments.out / 'mac_model.yaml'))}")
     return 0
 
 

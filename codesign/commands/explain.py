@@ -14,7 +14,7 @@ from codesign.commands.output import human, print_json, print_table
 from codesign.formats import get_format
 from codesign.quality.forecast import forecast
 from codesign.search import SearchSpace, load_space
-from codesign.search.results.records import UNFOLDED, batch_norms, layer_table, task_facts
+from codesign.search.results.records import UNFOLDED, batch_norms, designs_in_words, layer_table, task_facts
 from codesign.search.space.network import Network
 from codesign.search.space.sums import in_words
 from codesign.search.space.ties import first
@@ -26,7 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(facts)
         return 0
-    print(f"{arguments.space}: {facts['accelerators']} accelerators, 10^{facts['log10_designs']:.1f} designs")
+    print(
+        f"{arguments.space}: {facts['accelerators']} accelerators, {designs_in_words(facts['log10_designs'])} designs"
+    )
     goals = [[o["name"], o["unit"], o["direction"], o["meaning"]] for o in facts["objectives"]]
     print_table("objectives", ["name", "unit", "direction", "meaning"], goals)
     if facts["budgets"]:
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(_takes(facts["forecasts"][name]))
         if facts["preparations"][name] is not None:
             title, columns, rows = _prepared(name, facts["preparations"][name])
-            print_table(title, columns, rows) if rows else print(f"{title}; nothing in it takes these steps\n")
+            print_table(title, columns, rows) if rows else print(f"{title}\n")
         _say_target(name, facts["targets"][name])
     for name, layers in facts["layers"].items():
         rows = [
@@ -141,7 +143,10 @@ def _prepared(name: str, found: Mapping[str, Any]) -> tuple[str, list[str], list
         others = f" and {count - 1} more" if count > 1 else ""
         rows.append([step, f"not: {reason}", str(count), f"{first[step, reason]}{others}"])
     steps, error = ", ".join(found["steps"]), found["error"]
-    title = f"{name}: prepared by {steps}; outputs moved by {error:.1g} of the largest (prepare: none to leave it)"
+    if not rows:
+        return f"{name}: nothing to prepare: it has no layers to which these steps apply: {steps}.", [], []
+    moved = f"changed its outputs by at most {error:.1g} of the largest" if error else "left its outputs as they were"
+    title = f"{name}: prepared by {steps}, which {moved} (to search it as it is: prepare: none)"
     return title, ["step", "found", "times", "where"], rows
 
 

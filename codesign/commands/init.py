@@ -18,6 +18,7 @@ from codesign.files import check_target, read_text, write_target
 from codesign.models import TaskOptions, load_task
 from codesign.models.directories import is_directory_task
 from codesign.search import SearchSpace, load_space
+from codesign.search.results.records import designs_in_words
 from codesign.search.space.schema import PATH as SCHEMA
 
 _TEMPLATE = Path(__file__).with_name("init.template.yaml")
@@ -52,7 +53,7 @@ def _say(arguments: argparse.Namespace, space: SearchSpace, out: Path) -> None:
         print_json(facts)
         return
     counted = ", ".join(f"{name} {count} layers" for name, count in layers.items())
-    print(f"{out}: {counted}, {len(space.grid):,} accelerators, 10^{space.size():.0f} designs")
+    print(f"{out}: {counted}, {len(space.grid):,} accelerators, {designs_in_words(space.size())} designs")
     quoted = shlex.quote(str(out))
     print(f"next: read it, then codesign explain {quoted}, codesign search {quoted} --out STUDY")
 

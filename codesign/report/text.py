@@ -6,7 +6,7 @@ from collections import Counter
 
 from codesign.designs import AcceleratorFacts, Design, Study, WorstSum
 from codesign.formats.assignment import METHODS, NEAREST
-from codesign.search.results.records import SHARED, UNFOLDED
+from codesign.search.results.records import SHARED, UNFOLDED, designs_in_words
 from codesign.search.space.cost_metrics import COST_METRICS
 
 _PREFIXES = (
@@ -75,7 +75,7 @@ def _searched(files: Study) -> str:
     over = f" over {details.hardware_count:,} accelerators" if files.hardware else " of formats alone"
     return (
         f"{front.evaluations} measured candidates{over} "
-        f"(10^{details.log10_designs:.0f} possible designs); the front holds {front.front_size:,} designs, "
+        f"({designs_in_words(details.log10_designs)} possible designs); the front holds {front.front_size:,} designs, "
         f"{apart}{len(files.front)} of which represent it here{_alike(files)}."
     )
 
@@ -93,7 +93,7 @@ def _qualities(files: Study) -> list[str]:
         own = next((q.value for q in task.float if q.metric == task.metric), None)
         unit = f" in {task.unit}" if task.unit else ""
         facts = files.front.tasks.get(name)
-        clipped = f" Activations in plain formats are clipped by {_RANGES[facts.ranges]}." if facts else ""
+        clipped = f" Activations in plain formats are clipped {_RANGES[facts.ranges]}." if facts else ""
         float_ = "" if own is None else f"; the float network's own is {own:.4g}"
         found.append(f"Quality of {name} is {task.metric}{unit}: a loss, smaller is better{float_}.{clipped}")
     return found
@@ -190,7 +190,10 @@ def _rounded(files: Study) -> list[str]:
     if not methods:
         return []
     meant = "; ".join(f"+{method}: {METHODS[method]}" for method in methods)
-    return [f"Weights are rounded as their pair says, without a word to the nearest. {meant}."]
+    named = (
+        "The word after + in a pair of formats says how its weights are rounded; without one, each number is rounded"
+    )
+    return [f"{named} to the nearest of the format. {meant}."]
 
 
 def _bitops(files: Study) -> list[str]:
@@ -200,12 +203,12 @@ def _bitops(files: Study) -> list[str]:
 
 
 _RANGES = {
-    "auto": "for each format that rule of minmax, output and mse with which the network's outputs on the calibration "
-    "data change least (ranges: auto)",
-    "output": "the range with which the layer's own output changes least on the calibration data (ranges: output)",
-    "mse": "the range of least squared error over all calibration data (ranges: mse)",
-    "minmax": "the largest magnitude of the calibration data (ranges: minmax)",
-    "percentile": "the 99.99 % quantile of magnitudes of the calibration data (ranges: percentile)",
+    "auto": "by one of the rules minmax, output and mse: for each format, the one that changes the network's outputs "
+    "on the calibration data least (ranges: auto)",
+    "output": "to the range that changes the layer's own output on the calibration data least (ranges: output)",
+    "mse": "to the range of least squared error over all calibration data (ranges: mse)",
+    "minmax": "to the largest magnitude of the calibration data (ranges: minmax)",
+    "percentile": "to the 99.99 % quantile of magnitudes of the calibration data (ranges: percentile)",
 }
 _OF_SUMS = (
     "How far a unit's own accumulator is from exact sums is computed bit for bit on operands of a calibration run, at "

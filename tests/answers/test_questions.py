@@ -77,6 +77,7 @@ def test_fp8_against_int8_compares_units_and_chips_of_equal_size() -> None:
     assert chips[1]["array"] == chips[0]["array"]
     assert chips[1]["area_ratio"] > 1
     assert "better quality" not in answer.answer.lower()
+    assert answer.answer.endswith("int8 is the better buy, quality left aside.")
 
 
 @pytest.mark.slow
@@ -129,3 +130,4 @@ def test_fp8_against_int8_measures_quality_with_its_interval() -> None:
     for row in rows(answer, 2):
         assert row["low"] <= row["value"] <= row["high"]
     assert "on rewrite" in answer.answer
+    assert answer.answer.endswith("int8 is the better buy for rewrite; other networks differ.")

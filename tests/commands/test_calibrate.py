@@ -107,6 +107,7 @@ def test_the_fit_goes_on_without_a_unit_whose_synthesis_hangs_and_its_model_pric
     asked += ["--formats", *ADDED]
     assert main([*asked, "--units", "24"]) == 0
     printed, progress = capsys.readouterr()
+    assert f"next: codesign mac int8 int8 --model {out / 'mac_model.yaml'}\n" in printed
     assert "quick grid: 114 units left out, the 90th percentiles are upper bounds" in printed
     assert "probe: 0/1 an INT8 MAC" in progress
     quick: dict[str, Any] = yaml.safe_load((out / "mac_model.yaml").read_text())

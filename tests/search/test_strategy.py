@@ -107,3 +107,11 @@ def test_a_sampler_of_optunas_proposes_for_several_workers_at_once(space_file: P
     study = open_study(load_space(space_file), tmp_path / "study", seed=0, workers=2)
     run_study(study, evaluations=9, sampler="random")
     assert [r.proposed_by for r in study.ledger.records()].count("random") == 5
+
+
+def test_a_strategy_that_stops_early_is_not_taken_for_a_space_of_which_all_was_tried(
+    space_file: Path, tmp_path: Path
+) -> None:
+    study = open_study(load_space(space_file), tmp_path / "study", seed=0)
+    run_study(study, evaluations=500, sampler=LastLayers)
+    assert study.ended.startswith("the sampler proposes no further candidate")

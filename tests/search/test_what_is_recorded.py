@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from codesign.formats import FormatPair, get_format
 from codesign.models import load_task
 from codesign.quality.ranges import Ranges
 from codesign.search import load_space
+from codesign.search.results.records import designs_in_words
 from tests.report.embedded import embedded
 from tests.search import SPACE
 
@@ -114,7 +116,7 @@ def test_the_report_says_in_words_that_quality_is_a_loss(study: Path) -> None:
     report = (study / "report.md").read_text()
     wanted = "Quality of tiny is squared_error in log10: a loss, smaller is better; the float network's own is -12."
     assert wanted in report
-    assert "clipped by the largest magnitude of the calibration data (ranges: minmax)" in report
+    assert "clipped to the largest magnitude of the calibration data (ranges: minmax)" in report
     assert "--ranges minmax` measures it again" in report
 
 
@@ -310,3 +312,10 @@ def test_layers_whose_losses_are_measured_for_want_of_a_gradient_are_said(tmp_pa
     assert all(
         loss > 0 for loss in json.loads((out / "details.json").read_text())["sensitivities"]["tiny"]["conv"].values()
     )
+
+
+@pytest.mark.parametrize(
+    ("log10", "words"), [(math.log10(16), "16"), (math.log10(9999), "9,999"), (4.0, "10^4"), (88.0, "10^88")]
+)
+def test_few_designs_are_counted_and_many_given_as_a_power_of_ten(log10: float, words: str) -> None:
+    assert designs_in_words(log10) == words

@@ -160,6 +160,12 @@ def _totals(costs: Mapping[str, Cost]) -> DesignCost:
     )
 
 
+def designs_in_words(log10: float) -> str:
+    """A number of designs, given as its log10: exact up to 9,999, a power of ten above."""
+    count = round(10**log10) if log10 < 5 else None
+    return f"{count:,}" if count is not None and count < 10_000 else f"10^{log10:.0f}"
+
+
 def layer_table(workload: Workload) -> tuple[LayerFacts, ...]:
     """The layers of a network in order, with their MACs for one result and their parameters."""
     macs: dict[str, int] = dict.fromkeys(workload.layers, 0)

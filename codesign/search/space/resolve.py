@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -128,9 +129,18 @@ class SearchSpace:
 
     def size(self) -> float:
         """log10 of the number of designs: accelerators times assignments."""
-        choices = sum(float(np.log10(n.allowed[first(n.groups)].sum(axis=1)).sum()) for n in self.networks.values())
+        choices = sum(float(np.log10(_choices(n)).sum()) for n in self.networks.values())
         choices += sum(float(np.log10(len(n.assignments))) for n in self.fixed.values())
         return float(np.log10(len(self.grid))) + choices
+
+    def assignments(self) -> dict[str, int]:
+        """The number of assignments that can be measured, by network."""
+        return {name: math.prod(_choices(network).tolist()) for name, network in self.networks.items()}
+
+
+def _choices(network: Network) -> np.ndarray:
+    """The number of pairs that each layer can have, without layers that follow another one, int [L']."""
+    return np.asarray(network.allowed[first(network.groups)].sum(axis=1))
 
 
 def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:

@@ -236,10 +236,20 @@ def _rounds(run: _Run, make: StrategyFactory, proposed_by: str) -> None:
         begun = run.begin([(proposal, proposed_by) for proposal in asked])
         results = run.end(queued)
         if not begun and not queued:
-            study.ended = "all were done" if not room else "the sampler proposes no further candidate: " + _NO_MORE
+            study.ended = _why_no_more(study) if room else "all were done"
             break  # nothing is left to measure
         queued = begun
     remember(study, strategy.front(), at_the_end=True)
+
+
+def _why_no_more(study: OpenStudy) -> str:
+    """Why nothing was proposed although evaluations were left."""
+    possible = study.space.assignments()
+    if any(study.measured[name].tried < count for name, count in possible.items()):
+        return f"the sampler proposes no further candidate: {_NO_MORE}"
+    count = sum(possible.values())
+    alone = len(possible) == len(study.space.grid) == 1  # else a design is more than one network's formats
+    return f"all {count:,} {'designs' if alone else 'choices of formats'} of the space were tried"
 
 
 def _problem(study: OpenStudy) -> Problem:

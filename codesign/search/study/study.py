@@ -46,6 +46,11 @@ class MeasuredAssignments:
             self.qualities.append(quality)
             self.known[choice.tobytes()] = quality.value
 
+    @property
+    def tried(self) -> int:
+        """The number of assignments that were measured, if only on a subset of samples."""
+        return len(self.known.keys() | {choice.tobytes() for choice, _ in self.given_up})
+
     def pool(self) -> Pool:
         """The choices [n, L] with the values of their deciding metric [n]."""
         return Pool(np.array(self.choices), np.array([q.value for q in self.qualities]))
