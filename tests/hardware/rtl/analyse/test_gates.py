@@ -51,7 +51,9 @@ def outputs(network: Gates, values: Words, name: str) -> Words:
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "numpy"])
 @pytest.mark.parametrize(
-    ("unit", "mode"), [*((unit, 0) for unit in UNITS), *((SHARED, mode) for mode in range(3))], ids=str
+    ("unit", "mode"),
+    [*((unit, 0) for unit in UNITS), *((SHARED, mode) for mode in range(3))],
+    ids=lambda what: what.name if isinstance(what, Unit) else str(what),  # not str: a set has another order each time
 )
 def test_the_gates_compute_what_the_twin_does(
     unit: Unit, mode: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
