@@ -274,7 +274,7 @@ def test_a_folder_that_refuses_writing_is_an_environment_problem(study: Path, mo
 def test_how_weights_are_rounded_stands_in_the_text(study: Path) -> None:
     text = write_report(study)[0].read_text()
     assert " x mxfp4:mxfp8_e4m3+gptq" in text
-    assert "to the nearest. +gptq: such scales" in text
+    assert "to the nearest of the format. +gptq: such scales" in text
 
 
 def test_what_the_accumulators_lose_stands_in_the_text(study: Path) -> None:

@@ -248,6 +248,8 @@ def _why_no_more(study: OpenStudy) -> str:
     if any(study.measured[name].tried < count for name, count in possible.items()):
         return f"the sampler proposes no further candidate: {_NO_MORE}"
     count = sum(possible.values())
+    if count == 1:
+        return "the only choice of formats of the space was tried"
     alone = len(possible) == len(study.space.grid) == 1  # else a design is more than one network's formats
     return f"all {count:,} {'designs' if alone else 'choices of formats'} of the space were tried"
 
