@@ -5,9 +5,10 @@ The files are YAML 1.2, in which ``no`` is text and ``010`` is ten. Duplicate ke
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,6 +83,24 @@ def parse_yaml(path: Path, text: str, model: type[M], *, strict: bool = True) ->
         return model.model_validate(data, strict=strict)
     except ValidationError as error:
         raise InputError(_describe(path, root, error, model)) from None
+
+
+def parse_options(
+    where: str, written: Sequence[str], model: type[M], form: str, *, listed: bool = False, strict: bool = True
+) -> M:
+    """Validate ``KEY=VALUE`` of a command line as `load_yaml` does a file.
+
+    where: what errors call the options; form: what an option looks like, for the error if one has no "=".
+    listed: every value is a list, separated by commas.
+    """
+    lines = []
+    for text in written:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"{where} {text}: write {form}")
+        values = json.dumps([part.strip() for part in value.split(",")]) if listed else value
+        lines.append(f"{json.dumps(key.strip())}: {values}")
+    return parse_yaml(Path(where), "\n".join(lines) + "\n", model, strict=strict)
 
 
 def line_of(path: Path, *location: str | int) -> int:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from codesign.answers.answer import Answer, Column, Estimate, Table, Value
 from codesign.answers.chips import CHIP, Chips, Found, Mix, described, energy_by_hand, smallest
-from codesign.answers.question import Node, Numbers, Options, Pair, Pairs, Positive, Question, Say
+from codesign.answers.question import ChipOptions, Node, Pair, Pairs, Positive, Question, Say
 from codesign.answers.studied import studied
 from codesign.errors import InputError
 from codesign.formats import FormatPair
-from codesign.hardware.chip.accelerator import AXES
 from codesign.hardware.units.coefficients import Interval, at_node, table
 from codesign.report.text import human
 from codesign.workload import Workload
 from codesign.workload.roles import RoleRules
 
 
-class NodeOptions(Options):
+class NodeOptions(ChipOptions):
     network: Annotated[str, Field(description="a network (codesign workloads), or that of the study")] = (
         "sd15-pipeline:steps=20"
     )
@@ -37,14 +36,6 @@ class NodeOptions(Options):
     study: Annotated[str, Field(description="folder of a study, whose design is a co-designed chip too")] = ""
     design: Annotated[str, Field(description="design of the study (default: the balanced one)")] = ""
     task: Annotated[str, Field(description="network of the design to take formats from, if it has several")] = ""
-    dram: Annotated[str, Field(description="DRAM type, or the file of one")] = "lpddr5x_8533"
-    channels: Annotated[int, Field(ge=1, description="channels of DRAM")] = 4
-    clock_mhz: Annotated[Numbers, Field(description="clocks of the array")] = (1000,)
-
-    def axes(self) -> dict[str, Any]:
-        """The axes of the grid that the options fix."""
-        clocks = [AXES["clock_hz"].value(mhz) for mhz in self.clock_mhz]
-        return {"dram": [self.dram], "dram_channels": [self.channels], "clock_hz": clocks}
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from codesign.answers.answer import Answer
-from codesign.errors import InputError
 from codesign.formats import FormatPair
-from codesign.hardware.chip.accelerator import check_node
-from codesign.yamlio import Written, parse_yaml
+from codesign.hardware.chip.accelerator import AXES, check_node
+from codesign.yamlio import Written, parse_options
 
 Say = Callable[[str], None]  # told what is being computed
 
@@ -49,16 +47,10 @@ class Question:
 
     def asked(self, written: Sequence[str]) -> Options:
         """The options KEY=VALUE; raises InputError on an unknown key, with the nearest, or a wrong value."""
-        lines = []
-        for text in written:
-            key, equals, value = text.partition("=")
-            if not equals:
-                raise InputError(f"{self.name}: write KEY=VALUE, not '{text}' (codesign ask lists the options)")
-            lines.append(f"{key.strip()}: {value}")
-        if not lines:
+        if not written:
             return self.options()
-        found: Options = parse_yaml(Path(self.name), "\n".join(lines) + "\n", self.options, strict=False)
-        return found
+        form = "KEY=VALUE (codesign ask lists the options)"
+        return parse_options(self.name, written, self.options, form, strict=False)
 
     def command(self, options: Options) -> str:
         """The command line with the options that are not as usual."""
@@ -95,3 +87,16 @@ Pair = Annotated[str, BeforeValidator(lambda text: _short(_pair(str(text))))]
 Pairs = Annotated[tuple[Pair, ...], BeforeValidator(_listed), Field(min_length=1)]
 Numbers = Annotated[tuple[Positive, ...], BeforeValidator(_listed), Field(min_length=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class ChipOptions(Options):
+    """Options of the chips among which the smallest is found."""
+
+    dram: Annotated[str, Field(description="DRAM type, or the file of one")] = "lpddr5x_8533"
+    channels: Annotated[int, Field(ge=1, description="channels of DRAM")] = 4
+    clock_mhz: Annotated[Numbers, Field(description="clocks of the array")] = (1000,)
+
+    def axes(self) -> dict[str, Any]:
+        """The axes of the grid that the options fix."""
+        clocks = [AXES["clock_hz"].value(mhz) for mhz in self.clock_mhz]
+        return {"dram": [self.dram], "dram_channels": [self.channels], "clock_hz": clocks}

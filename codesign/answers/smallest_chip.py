@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from codesign.answers.answer import Answer, Column, Estimate, Table, Value
 from codesign.answers.chips import CHIP, Chips, Found, Mix, described, envelope, pairs_and_nodes, smallest
-from codesign.answers.question import Numbers, Options, Pairs, Positive, Question, Say
-from codesign.hardware.chip.accelerator import AXES
+from codesign.answers.question import ChipOptions, Numbers, Pairs, Positive, Question, Say
 from codesign.report.text import human
 from codesign.workload import Workload, named_workload
 
 _FIXED = "all weights, activations and attention products in these formats; softmax, norms and activations in bf16"
 
 
-class _Chip(Options):
+class _Chip(ChipOptions):
     """Options of the chips to choose from."""
 
     formats: Annotated[Pairs, Field(description="formats to compare: weight:activation, or one name for both")] = (
@@ -26,14 +25,6 @@ class _Chip(Options):
         "int4_g32:int8",
     )
     nodes: Annotated[Numbers, Field(description="process nodes in nm")] = (4,)
-    dram: Annotated[str, Field(description="DRAM type, or the file of one")] = "lpddr5x_8533"
-    channels: Annotated[int, Field(ge=1, description="channels of DRAM")] = 4
-    clock_mhz: Annotated[Numbers, Field(description="clocks of the array")] = (1000,)
-
-    def axes(self) -> dict[str, Any]:
-        """The axes of the grid that the options fix."""
-        clocks = [AXES["clock_hz"].value(mhz) for mhz in self.clock_mhz]
-        return {"dram": [self.dram], "dram_channels": [self.channels], "clock_hz": clocks}
 
 
 class SmallestOptions(_Chip):
@@ -47,11 +38,12 @@ class RealTimeOptions(_Chip):
 
 
 def _smallest(options: SmallestOptions, say: Say) -> Answer:
+    workload = named_workload(options.network)
     return _answer(
         f"What is the smallest chip that runs {options.network} in {options.seconds:g} s?",
         options,
-        named_workload(options.network),
-        _search(options, [options.seconds], say),
+        workload,
+        _search(options, workload, [options.seconds], say),
         [options.seconds],
         f"within {options.seconds:g} s",
     )
@@ -60,11 +52,12 @@ def _smallest(options: SmallestOptions, say: Say) -> Answer:
 def _real_time(options: RealTimeOptions, say: Say) -> Answer:
     limits = [1 / rate for rate in options.rates]
     rates = ", ".join(f"{rate:g}" for rate in options.rates)
+    workload = named_workload(options.network)
     return _answer(
         f"What is the smallest chip that runs {options.network} in real time: {rates} results a second?",
         options,
-        named_workload(options.network),
-        _search(options, limits, say),
+        workload,
+        _search(options, workload, limits, say),
         limits,
         "at the rate",
     )
@@ -73,10 +66,8 @@ def _real_time(options: RealTimeOptions, say: Say) -> Answer:
 _Row = tuple[str, float, float, Found | None, float]  # pair, node, limit, chip, least latency
 
 
-def _search(options: _Chip, limits: list[float], say: Say) -> list[_Row]:
-    network: str = options.network  # type: ignore[attr-defined]  # of both subclasses
-    workload, chips = named_workload(network), Chips(options.nodes, options.axes())
-    rows: list[_Row] = []
+def _search(options: _Chip, workload: Workload, limits: list[float], say: Say) -> list[_Row]:
+    chips, rows = Chips(options.nodes, options.axes()), list[_Row]()
     for pair, node in pairs_and_nodes(options.formats, options.nodes):
         say(f"{pair} at {node:g} nm")
         mix = Mix.uniform(workload, pair)

@@ -73,12 +73,6 @@ def task_options(written: Sequence[str]) -> TaskOptions | None:
     if not written:
         return None
     from codesign.models import TaskOptions
-    from codesign.yamlio import parse_yaml
+    from codesign.yamlio import parse_options
 
-    lines = []
-    for text in written:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--set {text}: write KEY=VALUE, such as length=128")
-        lines.append(f"{key.strip()}: {value}")
-    return parse_yaml(Path("--set"), "\n".join(lines) + "\n", TaskOptions)
+    return parse_options("--set", written, TaskOptions, "KEY=VALUE, such as length=128")

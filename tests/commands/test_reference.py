@@ -14,29 +14,16 @@ from codesign.commands import reference
 from codesign.designs import load_study
 from codesign.export.certificate import certify
 from codesign.hardware import load_accelerator
+from tests import ARRAY_SPACE
 from tests.programs import needed
 
-SPACE = """
-name: tiny
-tasks:
-  tiny: {task: "python:tests.tiny:task"}
-pairs: [int8, mxfp4]
-hardware:
-  units: {sets: [[int8, mxfp4]]}
-  dot: [4]
-  rows: [4]
-  columns: [2]
-  sram_kib: [4]
-objectives: [tiny.quality, area_mm2]
-search: {evaluations: 2, batch: 2, front_size: 2}
-"""
 FEW = ["--samples", "8", "--tiles", "1"]
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reference")
-    (folder / "space.yaml").write_text(SPACE)
+    (folder / "space.yaml").write_text(ARRAY_SPACE)
     assert main(["search", str(folder / "space.yaml"), "--out", str(folder / "study"), "-q"]) == 0
     return folder / "study"
 

@@ -16,23 +16,10 @@ from codesign.formats import FormatPair, LayerFormats, get_format
 from codesign.models import load_task
 from codesign.quality.ranges import Ranges
 from codesign.quality.rounding import ChosenWeights
+from tests import ARRAY_SPACE
 from tests.designs import design, write_front
 from tests.programs import needed
 
-SPACE = """
-name: tiny
-tasks:
-  tiny: {task: "python:tests.tiny:task"}
-pairs: [int8, mxfp4]
-hardware:
-  units: {sets: [[int8, mxfp4]]}
-  dot: [4]
-  rows: [4]
-  columns: [2]
-  sram_kib: [4]
-objectives: [tiny.quality, area_mm2]
-search: {evaluations: 2, batch: 2, front_size: 2}
-"""
 KINDS = {"conv": "conv", "to_q": "linear", "to_k": "linear", "to_v": "linear", "head": "linear"}
 CHIP = {
     "name": "grid-0",
@@ -70,7 +57,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         design("d00000002", {"tiny": assigned(head="mxfp8_e4m3")}, CHIP),
         design("d00000003", {"tiny": assigned()}, CHIP | {"accumulator": "int3"}),
     ]
-    return write_front(folder, designs, SPACE)
+    return write_front(folder, designs, ARRAY_SPACE)
 
 
 def simulator() -> str:
@@ -118,7 +105,7 @@ def test_operands_are_quantized_with_the_ranges_that_quality_uses(
         name: {"activation": "mxfp4", "key": "mxfp4", "value": "mxfp4"} for name in set(assigned()) - set(KINDS)
     }
     (tmp_path / "front.json").write_text(json.dumps(read))
-    (tmp_path / "space.yaml").write_text(SPACE)
+    (tmp_path / "space.yaml").write_text(ARRAY_SPACE)
     facts = export.export_rtl(tmp_path, "d00000001", tmp_path / "out")
     assert [layer["layer"] for layer in facts["layers"]] == ["to_v", *set(assigned()) - set(KINDS)]
     ranges = Ranges(load_task("python:tests.tiny:task"))
@@ -146,7 +133,7 @@ def test_a_format_per_token_is_checked_in_the_mode_of_the_plain_format(study: Pa
         layer: formats | {"activation": "int8_token"} for layer, formats in assigned().items()
     }
     (tmp_path / "front.json").write_text(json.dumps(read))
-    (tmp_path / "space.yaml").write_text(SPACE)
+    (tmp_path / "space.yaml").write_text(ARRAY_SPACE)
     facts = export.export_rtl(tmp_path, "d00000001", tmp_path / "out")
     assert [layer["pair"] for layer in facts["layers"]] == ["int8:int8_token"]
     assert "int8:int8" in facts["modes"]
@@ -214,7 +201,7 @@ def test_a_folder_named_like_a_format_does_not_hide_the_format(tmp_path: Path, m
 
 @pytest.mark.slow
 def test_a_design_of_a_real_search_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "space.yaml").write_text(SPACE)
+    (tmp_path / "space.yaml").write_text(ARRAY_SPACE)
     study, out = tmp_path / "study", tmp_path / "out"
     assert main(["search", str(tmp_path / "space.yaml"), "--out", str(study)]) == 0
     design = json.loads((study / "front.json").read_text())["designs"][0]["id"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from codesign.hardware.chip.accelerator import Accelerator, all_axes, check_valu
 from codesign.hardware.chip.axes import Axis
 from codesign.hardware.chip.files import memory_name, written_value
 from codesign.hardware.chip.grid import AcceleratorGrid
-from codesign.yamlio import Written, parse_yaml, with_fields
+from codesign.yamlio import Written, parse_options, with_fields
 
 MOST = 10_000  # combinations, each of which is a row that somebody reads
 _OPTION = Path("--set")
@@ -61,13 +60,8 @@ class Varied:
 
 def _ranges(written: Sequence[str]) -> dict[str, list[Any]]:
     """Axis -> its values in units of the field; raises InputError on an unknown key or a wrong value."""
-    lines = []
-    for text in written:
-        key, equals, values = text.partition("=")
-        if not equals:
-            raise InputError(f"--set {text}: write AXIS=VALUE,..., such as sram_kib=2048,4096")
-        lines.append(f"{json.dumps(key.strip())}: {json.dumps([value.strip() for value in values.split(',')])}")
-    listed = parse_yaml(_OPTION, "\n".join(lines) + "\n", _Listed, strict=False)
+    form = "AXIS=VALUE,..., such as sram_kib=2048,4096"
+    listed = parse_options(str(_OPTION), written, _Listed, form, listed=True, strict=False)
     found: dict[str, list[Any]] = {}
     for name, axis in all_axes().items():
         for value in getattr(listed, axis.key):
