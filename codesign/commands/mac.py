@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(result)
         return 0
     names = ", ".join(map(str, unit.pairs))
-    title = f"{names}, {unit.accumulator}, dot-{unit.dot}, {unit.node_nm:g} nm, pipelined for {unit.clock_ghz:g} GHz"
+    silicon = f"cells of {unit.unit_model}" if unit.unit_model else f"{unit.node_nm:g} nm"
+    title = f"{names}, {unit.accumulator}, dot-{unit.dot}, {silicon}, pipelined for {unit.clock_ghz:g} GHz"
     rows = [
         ["cell area, um2", *_shown(result["area_um2"])],
         *([f"  {name}", f"{area:.4g}", "", ""] for name, area in result["area_um2_by_section"].items()),

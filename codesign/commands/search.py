@@ -144,6 +144,9 @@ def _tell(
 
 def _next(written: Study, folder: Path) -> str:
     """What to do with a finished study, in one line."""
-    where, to = shlex.quote(str(folder)), "assignment" if written.measured else "rtl"
-    take = f"codesign export {where} --design {written.chosen.id} --to {to} -o OUT"
-    return f"next: open the report, choose a design, take it: {take}"
+    if written.measured:
+        take = f"codesign export {shlex.quote(str(folder))} --design {written.chosen.id} --to assignment -o OUT"
+        return f"next: open the report, choose a design, take it: {take}"
+    chip = written.chosen.accelerator  # of given formats: there is no network to export, but a unit to build
+    take = f"codesign rtl {' '.join(map(str, chip.pairs))} --dot {chip.dot} -o OUT"
+    return f"next: open the report, choose a chip, build its unit: {take}"
