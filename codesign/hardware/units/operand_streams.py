@@ -110,7 +110,7 @@ def port_words(unit: Unit, mode: int, cycles: int, streams: int, names: Sequence
     for name, width in widths.items():
         if width:
             codes = np.concatenate([ports.get(name, none)[0] for ports in each], axis=2)
-            found[name] = _words(codes, each[0].get(name, none)[1], width)
+            found[name] = bit_words(codes, each[0].get(name, none)[1], width)
     return found
 
 
@@ -125,7 +125,7 @@ def _packed(bits: npt.NDArray[np.uint8] | npt.NDArray[np.bool_]) -> Words:
     return np.asarray(np.packbits(bits, axis=-1, bitorder="little").view("<u8"), dtype=np.uint64)
 
 
-def _words(codes: Array, bits: int, width: int) -> Words:
+def bit_words(codes: Array, bits: int, width: int) -> Words:
     """Codes [cycles, n, streams] of `bits` each, lowest first, as [cycles, width, words] with zeros above."""
     cycles, count, streams = codes.shape
     spread = (codes[:, :, None] >> np.arange(bits)[:, None] & 1).astype(np.uint8).reshape(cycles, -1, streams)

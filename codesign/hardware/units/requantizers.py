@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import floor, log2
 
 import numpy as np
 
 from codesign.errors import InputError
 from codesign.formats import get_format
 from codesign.formats.format import datapath
+from codesign.hardware.rtl.analyse.gates import gates
 from codesign.hardware.rtl.analyse.parts import PARTS
-from codesign.hardware.rtl.emit.requantize import Requantizer, build_requantizer
-from codesign.hardware.units.coefficients import Interval, table
-from codesign.hardware.units.mac import VECTOR_PAIR, MacUnit, vector_mac
+from codesign.hardware.rtl.analyse.timing import KINDS, Steps, paths
+from codesign.hardware.rtl.emit.requantize import BuiltRequantizer, Requantizer, build_requantizer
+from codesign.hardware.units.coefficients import Interval
+from codesign.hardware.units.mac import MacUnit
+from codesign.hardware.units.results import read_results
+from codesign.hardware.units.switching import Switching, switched
+from codesign.hardware.units.unit_model import UnitModel
+
+_PERIODS = 4  # clock periods per octave for which requantizers are cut: a search over clocks and nodes builds few
 
 
 @dataclass(frozen=True)
@@ -26,38 +34,76 @@ class RequantizerCost:
 
 
 def requantizer_cost(name: str, unit: MacUnit) -> RequantizerCost | None:
-    """Cost of requantizing results to a format, in the library and at the node of `unit`; None where none is built.
+    """Cost of requantizing results to a format, in the library, at the node and clock of `unit`; None without one.
 
-    A format with zero points costs what it costs without them, which is a lower bound: none is built.
-
-    The area is that of the bill of materials, as of compute units. The energy is this area times the energy density of
-    a bf16 MAC of the vector unit (energy of a MAC over its area), within the interval of system.yaml: no requantizer
-    was simulated.
+    Area and energy are those of the generator's record, as of compute units, on results of the bundled networks. A
+    format with zero points costs what it costs without them, which is a lower bound: none is built.
     """
-    found, converter = _parts(name), _parts(datapath(name))
+    found, converter = requantizer_to(name, unit), requantizer_to(datapath(name), unit)
     if found is None or converter is None:
         return None
-    area, converting = (
-        float(np.array(counts) @ unit.model.area_um2) / lanes for _, lanes, counts in (found, converter)
-    )
-    error = unit.model.error("area")
-    each = Interval(area, area * max(0.0, 1 - error), area * (1 + error)).scaled(unit.scale("logic_area"))
-    mac = vector_mac(unit)
-    share = converting / area * each.value / mac.area_um2.value
-    density = table("system.yaml", "requantizer")["energy_density"]
-    energy = mac.energy_pj(VECTOR_PAIR).value * share
-    return RequantizerCost(found[0], each, Interval(energy, energy * density.low, energy * density.high))
+    area, energy = modelled_area(found, unit.model), modelled_energy(converter, unit.model)
+    return RequantizerCost(found.kind, area.scaled(unit.scale("logic_area")), energy.scaled(unit.scale("logic_energy")))
+
+
+def modelled_area(unit: Requantizer, model: UnitModel) -> Interval:
+    """Cell area in um2 per number of a cycle, at the model's node."""
+    return model.area_of(_counts(unit) / unit.lanes)
+
+
+def modelled_energy(unit: Requantizer, model: UnitModel) -> Interval:
+    """Dynamic energy in pJ per number, at the model's node."""
+    return model.shared_pj(model.switched_fj(_switching(unit)), unit.lanes)
+
+
+def modelled_delay_ps(unit: Requantizer, model: UnitModel) -> float:
+    """The longest register-to-register path at the model's node."""
+    return float(paths(_built(unit).assignments).longest(model.ps) @ model.ps)
+
+
+def requantizer_to(name: str, unit: MacUnit) -> Requantizer | None:
+    """The requantizer to a format, pipelined for the clock of `unit`; None for a format that has none."""
+    form = get_format(name.replace("_zp", ""))
+    try:
+        whole = Requantizer(form.name, (form.scaling.block if form.scaling is not None else None) or 1)
+    except InputError:
+        return None
+    return pipelined(whole, unit.model, 1e3 / unit.clock_ghz / unit.scale("logic_delay").value)
+
+
+def pipelined(unit: Requantizer, model: UnitModel, period_ps: float) -> Requantizer:
+    """The requantizer cut so that no stage takes longer than the period; a longer single step is not split.
+
+    The period is rounded down to one of `_PERIODS` per octave.
+    """
+    return _cut(unit, model, floor(_PERIODS * log2(period_ps)))
 
 
 @lru_cache(maxsize=1024)
-def _parts(name: str) -> tuple[str, int, tuple[int, ...]] | None:
-    """(kind, lanes, bill of materials in the order of PARTS); None for a format without a requantizer."""
-    form = get_format(name.replace("_zp", ""))
-    scaling = form.scaling
-    lanes = (scaling.block if scaling is not None else None) or 1
-    try:
-        unit = Requantizer(form.name, lanes)
-    except InputError:
-        return None
-    parts = build_requantizer(unit).parts
-    return unit.kind, lanes, tuple(parts.get(part, 0) for part in PARTS)
+def _cut(unit: Requantizer, model: UnitModel, period: int) -> Requantizer:
+    built = _built(unit)
+    graph = paths(built.assignments)
+    outputs = tuple(
+        (step, tuple(graph.names[net] for net in nets if net in graph.names)) for step, nets in built.boundaries.items()
+    )
+    levels = dict(zip(KINDS, model.ps.tolist(), strict=True))
+    plan = Steps(graph, tuple((step, nodes) for step, nodes in outputs if nodes)).plan(2 ** (period / _PERIODS), levels)
+    return replace(unit, cuts=plan.cuts)
+
+
+@lru_cache(maxsize=8)  # those of blocks take megabytes
+def _built(unit: Requantizer) -> BuiltRequantizer:
+    return build_requantizer(unit)
+
+
+@lru_cache(maxsize=1024)
+def _counts(unit: Requantizer) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """The bill of materials in the order of PARTS."""
+    parts = _built(unit).parts
+    return np.array([parts.get(part, 0) for part in PARTS], dtype=np.float64)
+
+
+@lru_cache(maxsize=1024)
+def _switching(unit: Requantizer) -> Switching:
+    built = _built(unit)
+    return switched(gates(built.assignments), read_results(built))

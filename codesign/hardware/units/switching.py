@@ -36,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Stimulus:
-    """What a unit reads while its toggles are counted."""
+    """What a unit or another module reads while its toggles are counted."""
 
     ports: dict[str, Words]  # [cycles, bits, words]
     counted: range  # cycles
@@ -54,7 +54,7 @@ class Stimulus:
 
 @dataclass(frozen=True)
 class Switching:
-    """Toggles of a unit in one mode per cycle."""
+    """Toggles of a module in one mode per cycle."""
 
     settled: Floats  # [activities, TERMS], at most one of a gate and cycle
     glitches: Floats  # [activities, TERMS], all others
@@ -64,7 +64,11 @@ class Switching:
 @lru_cache(maxsize=65536)
 def switching(unit: Unit, mode: int, names: tuple[str, ...]) -> Switching:
     """The switching of a unit on the given activities."""
-    gates, read = unit_gates(unit), Stimulus.of(unit, mode, names)
+    return switched(unit_gates(unit), Stimulus.of(unit, mode, names))
+
+
+def switched(gates: Gates, read: Stimulus) -> Switching:
+    """The switching of any module."""
     found = toggles(gates, read.ports, read.counted, read.timed, read.masks)
     return Switching(_terms(gates, found.settled), _terms(gates, found.glitches), gates.registers)
 

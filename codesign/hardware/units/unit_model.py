@@ -23,7 +23,7 @@ from codesign.hardware.rtl.analyse.timing import KINDS, Plan, Steps, unit_paths
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.units.activities import NETWORKS, NOISE, activities
 from codesign.hardware.units.coefficients import DATA, Coefficient, CoefficientRow, Interval, read_data
-from codesign.hardware.units.switching import TERMS, switching
+from codesign.hardware.units.switching import TERMS, Switching, switching
 
 SHIPPED_7NM = "mac_model_asap7.yaml"
 # nodes with a shipped library of their own; other nodes are scaled from 7 nm
@@ -122,7 +122,11 @@ class UnitModel:
 
     def area(self, unit: Unit) -> Interval:
         """Total area of the cells in um2, before placement."""
-        return _around(float(counts_of(unit) @ self.area_um2), self.error("area"))
+        return self.area_of(counts_of(unit))
+
+    def area_of(self, parts: Vector) -> Interval:
+        """Area of the cells of any module by its bill of materials in the order of `PARTS`."""
+        return _around(float(parts @ self.area_um2), self.error("area"))
 
     def delay_ns(self, unit: Unit) -> Interval:
         """Longest register-to-register path."""
@@ -142,14 +146,21 @@ class UnitModel:
         if activity is not None and activity not in activities():
             raise InputError(f"unknown activity '{activity}'{nearest(activity, activities())}")
         names = (NOISE,) if activity == NOISE else NETWORKS
-        found = switching(unit, mode, names)
-        each = found.settled @ self.energy_fj[0] + found.glitches @ self.energy_fj[1]
+        fj = self.switched_fj(switching(unit, mode, names))
         if activity is not None:
-            each = each[[names.index(activity)]]
-        fj = each + self.clock.value * found.registers
-        error, products = self.error("energy"), unit.modes[mode].products
+            fj = fj[[names.index(activity)]]
+        return self.shared_pj(fj, unit.modes[mode].products)
+
+    def switched_fj(self, found: Switching) -> Vector:
+        """Dynamic energy per cycle of any module on each activity, clock included."""
+        each = found.settled @ self.energy_fj[0] + found.glitches @ self.energy_fj[1]
+        return np.asarray(each + self.clock.value * found.registers)
+
+    def shared_pj(self, fj: Vector, results: int) -> Interval:
+        """Energy of one of the results of a cycle: the mean over activities, the interval covers all of them."""
+        error = self.error("energy")
         low, high = fj.min() * _below(error), fj.max() * (1 + error)
-        return Interval(*(float(one) * 1e-3 / products for one in (fj.mean(), low, high)))
+        return Interval(*(float(one) * 1e-3 / results for one in (fj.mean(), low, high)))
 
     def extrapolation(self, unit: Unit) -> tuple[str, ...]:
         """The respects in which the unit exceeds those that the coefficients are fitted to; empty if none."""

@@ -147,6 +147,11 @@ class Simulator:
 
     def energies(self, unit: Unit, netlist: Netlist, names: Sequence[str]) -> list[Simulated]:
         """Energies in every mode on every one of the activities; the netlist has the ports of the unit."""
+        modes = range(len(unit.modes))
+        return self.simulated(netlist, [Stimulus.of(unit, mode, names) for mode in modes], names)
+
+    def simulated(self, netlist: Netlist, modes: Sequence[Stimulus], names: Sequence[str]) -> list[Simulated]:
+        """Energies of any module on what it reads in each of its modes, by the activities of the stimulus."""
         cost = costs(netlist, self.library, wire_ff(netlist))
         steps = gate_steps(netlist, self._delays, cost.load_ff)
         driven = np.zeros(netlist.nets, dtype=bool)
@@ -154,8 +159,7 @@ class Simulator:
             for pin in group.cell.functions:
                 driven[group.pins[pin]] = True
         rows = []
-        for mode in range(len(unit.modes)):
-            read = Stimulus.of(unit, mode, names)
+        for mode, read in enumerate(modes):
             found = simulate(netlist, read.ports, read.counted, read.timed, steps, read.masks)
             settled, glitches = (each * cost.toggle_fj[:, None] for each in (found.settled, found.glitches))
             figures = (settled[~driven].sum(axis=0), settled[driven].sum(axis=0), glitches.sum(axis=0))

@@ -9,12 +9,14 @@ from codesign.formats.elements import IntElement
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.compress import Rows, add
 from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Value, constant, joined, replicated, zeros
+from codesign.hardware.rtl.emit.pipeline import Step
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
 SIGNIFICAND = 24  # bits of a significand, its leading one included
 EXPONENT = 10  # bits of an exponent with BIAS added, which keeps every one positive
 BIAS = 512 - 127  # added to an FP32 exponent field to give an exponent here: that of 1.0 is ONE_AT
 ONE_AT = 512
+_FEW = SIGNIFICAND - 1  # bits of a quotient, below which its remainder is compared instead of divided
 
 
 class Number(NamedTuple):
@@ -37,8 +39,11 @@ def fields(m: Module, word: Net) -> Number:
     return Number(sign, m.wire(EXPONENT, exponent, "exp"), m.wire(SIGNIFICAND, significand, "sig"))
 
 
-def divided(m: Module, x: Number, by: Number) -> Number:
-    """x / by, rounded to 24 bits, ties to even; `by` is not zero.
+def divided(m: Module, step: Step, x: Number, by: Number, steady: bool = False, wanted: int = SIGNIFICAND) -> Number:
+    """x / by, rounded to 24 bits, ties to even; `by` is not zero; steady: it does not change.
+
+    wanted: leading bits that the next rounding keeps, with the one after them. Where they are few, as many steps give
+    them, and the lowest bit of the significand says whether the quotient as rounded to 24 bits has more.
 
     The quotient of two significands, of which the first is doubled where it is the smaller, lies in [1, 2), and never
     rounds up to 2: it is at most 2 - 2**-23.
@@ -49,30 +54,61 @@ def divided(m: Module, x: Number, by: Number) -> Number:
     m.uses("carry_propagate", 2 * EXPONENT)
     less = m.wire(1, by.significand.exceeds(x.significand), "less")
     rest = m.wire(SIGNIFICAND + 1, less.choose(joined(x.significand, ZERO), joined(ZERO, x.significand)), "rest")
-    divisor = m.wire(wide, joined(zeros(2), by.significand), "divisor")
-    bits: list[Net] = []
-    for step in range(SIGNIFICAND + 1):  # the last is the guard bit
-        shifted = m.wire(wide, joined(rest, ZERO) if step else joined(ZERO, rest), "shifted")
+    difference = x.exponent + constant(ONE_AT, EXPONENT) - by.exponent - joined(zeros(EXPONENT - 1), less)
+    # what the end needs: sign, exponent, whether the quotient is not zero
+    last = [x.sign, m.wire(EXPONENT, difference, "exp"), m.wire(1, x.significand.bit(SIGNIFICAND - 1), "some")]
+    divisor, bits = by.significand, list[Net]()
+    for index in range(wanted if wanted < _FEW else SIGNIFICAND + 1):  # the last is the guard bit
+        rest, *moved = step(f"{index}", rest, *last, *bits, *([] if steady else [divisor]))
+        last, bits = moved[:3], moved[3 : 3 + index]
+        divisor = divisor if steady else moved[-1]
+        shifted = m.wire(wide, joined(rest, ZERO) if index else joined(ZERO, rest), "shifted")
         m.uses("carry_propagate", wide)
         m.uses("select", SIGNIFICAND + 1)
-        difference = m.wire(wide, shifted - divisor, "difference")
-        bit = m.wire(1, ~difference.bit(wide - 1), "bit")
+        less_divisor = m.wire(wide, shifted - joined(zeros(2), divisor), "difference")
+        bit = m.wire(1, ~less_divisor.bit(wide - 1), "bit")
         rest = m.wire(
-            SIGNIFICAND + 1, bit.choose(difference.part(SIGNIFICAND, 0), shifted.part(SIGNIFICAND, 0)), "rest"
+            SIGNIFICAND + 1, bit.choose(less_divisor.part(SIGNIFICAND, 0), shifted.part(SIGNIFICAND, 0)), "rest"
         )
         bits.append(bit)
+    rest, *moved = step("quotient", rest, *last, *bits, *([] if steady else [divisor]))
+    (sign, exponent, some), bits = moved[:3], moved[3 : 3 + len(bits)]
+    divisor = divisor if steady else moved[-1]
+    found = _whole(m, rest, bits) if len(bits) > SIGNIFICAND else _short(m, rest, bits, divisor)
+    kept = m.wire(SIGNIFICAND, found & replicated(SIGNIFICAND, some), "sig")
+    return Number(*step("rounded", sign, exponent, kept))
+
+
+def _whole(m: Module, rest: Net, bits: list[Net]) -> Net:
+    """A quotient of 24 bits and a guard bit, rounded."""
     m.uses("detect", SIGNIFICAND + 1)
     m.uses("increment", SIGNIFICAND)
     quotient = m.wire(SIGNIFICAND, joined(*bits[:-1]), "quotient")
     sticky = m.wire(1, rest.any(), "sticky")
     up = m.wire(1, bits[-1] & (sticky | quotient.bit(0)).grouped(), "up")
-    rounded = m.wire(SIGNIFICAND, quotient + joined(zeros(SIGNIFICAND - 1), up), "rounded")
-    exponent = x.exponent + constant(ONE_AT, EXPONENT) - by.exponent - joined(zeros(EXPONENT - 1), less)
-    zero = m.wire(SIGNIFICAND, rounded & replicated(SIGNIFICAND, x.significand.bit(SIGNIFICAND - 1)), "sig")
-    return Number(x.sign, m.wire(EXPONENT, exponent, "exp"), zero)
+    return m.wire(SIGNIFICAND, quotient + joined(zeros(SIGNIFICAND - 1), up), "rounded")
 
 
-def multiplied(m: Module, x: Number, by: Number, bits: int) -> Number:
+def _short(m: Module, rest: Net, bits: list[Net], divisor: Net) -> Net:
+    """The leading bits of a quotient with a sticky lowest bit, of the quotient as rounded to 24 bits.
+
+    Rounding takes it to a number of these bits alone if it lies within half of its last place, 2**-24, of that number:
+    if the remainder, or what it lacks of the divisor, is at most the divisor times 2**(bits - 25).
+    """
+    count = len(bits)
+    m.uses("carry_propagate", SIGNIFICAND + 1)
+    m.uses("compare", 4 * SIGNIFICAND)
+    m.uses("increment", count)
+    shift = SIGNIFICAND + 1 - count
+    near = m.wire(SIGNIFICAND + 1, joined(zeros(1 + shift), divisor.part(SIGNIFICAND - 1, shift)), "near")
+    lacking = m.wire(SIGNIFICAND + 1, joined(ZERO, divisor) - rest, "lacking")
+    above, below = m.wire(1, near.reaches(rest), "above"), m.wire(1, near.reaches(lacking), "below")
+    leading = m.wire(count, joined(*bits).expression + joined(zeros(count - 1), below), "leading")
+    sticky = m.wire(1, ~(above | below).grouped(), "sticky")
+    return m.wire(SIGNIFICAND, joined(leading, zeros(SIGNIFICAND - count - 1), sticky), "quotient")
+
+
+def multiplied(m: Module, step: Step, x: Number, by: Number, bits: int) -> Number:
     """x * by, rounded to 24 bits, ties to even; only the top `bits` of the significand of `by` are not zero."""
     width = SIGNIFICAND + bits
     m.ignore(by.significand.part(SIGNIFICAND - bits - 1, 0))
@@ -80,7 +116,8 @@ def multiplied(m: Module, x: Number, by: Number, bits: int) -> Number:
     rows.product(
         x.significand, m.wire(bits, by.significand.part(SIGNIFICAND - 1, SIGNIFICAND - bits), "top"), False, False
     )
-    product = add(m, rows, "product")
+    sum_of_exponents = m.wire(EXPONENT, x.exponent + by.exponent - constant(ONE_AT, EXPONENT), "exp")
+    product, sign, exponent = step("product", add(m, rows, "product"), x.sign, sum_of_exponents)
     m.uses("select", width)
     m.uses("increment", SIGNIFICAND + 1)
     m.uses("carry_propagate", 2 * EXPONENT)
@@ -89,29 +126,29 @@ def multiplied(m: Module, x: Number, by: Number, bits: int) -> Number:
     rounded = _nearest(m, placed, SIGNIFICAND, SIGNIFICAND + 1)
     carried = m.wire(1, rounded.bit(SIGNIFICAND), "carried")  # to a power of two
     significand = joined(rounded.bit(SIGNIFICAND - 1) | carried, rounded.part(SIGNIFICAND - 2, 0))
-    exponent = x.exponent + by.exponent - constant(ONE_AT, EXPONENT) + joined(zeros(EXPONENT - 1), large)
-    exponent = exponent + joined(zeros(EXPONENT - 1), carried)
-    return Number(x.sign, m.wire(EXPONENT, exponent, "exp"), m.wire(SIGNIFICAND, significand, "sig"))
+    carries = joined(zeros(EXPONENT - 1), large) + joined(zeros(EXPONENT - 1), carried)
+    exponent = m.wire(EXPONENT, exponent + carries, "exp")
+    return Number(*step("multiplied", sign, exponent, m.wire(SIGNIFICAND, significand, "sig")))
 
 
-def rounded_integer(m: Module, x: Number, element: IntElement) -> Net:
+def rounded_integer(m: Module, step: Step, x: Number, element: IntElement) -> Net:
     """The nearest code of an integer, in two's complement; ties to even, saturating."""
     bits = element.bits
     top = ONE_AT + bits - 1 - element.fraction_bits  # exponent of a number whose leading one is the top bit of `bits`
-    value, beyond = _shifted(m, x, top)
+    value, beyond, sign = step("shifted", *_shifted(m, x, top), x.sign)
     m.uses("increment", 2 * bits + 1)
     m.uses("compare", bits + 1)
     m.uses("select", bits)
-    magnitude = _nearest(m, value, bits, bits + 1)
-    most = m.wire(bits, x.sign.choose(constant(-element.min_code, bits), constant(element.max_code, bits)), "most")
+    magnitude, beyond, sign = step("nearest", _nearest(m, value, bits, bits + 1), beyond, sign)
+    most = m.wire(bits, sign.choose(constant(-element.min_code, bits), constant(element.max_code, bits)), "most")
     over = m.wire(1, beyond | magnitude.exceeds(joined(ZERO, most)).grouped(), "over")
     kept = m.wire(bits, over.choose(most, magnitude.part(bits - 1, 0)), "kept")
-    signed = (kept ^ replicated(bits, x.sign)).grouped() + joined(zeros(bits - 1), x.sign)
+    signed = (kept ^ replicated(bits, sign)).grouped() + joined(zeros(bits - 1), sign)
     return m.wire(bits, signed, "code")
 
 
-def rounded_float(m: Module, x: Number, element: FloatElement) -> Net:
-    """The nearest magnitude of a minifloat, without its sign; ties to even, subnormals kept, saturating."""
+def rounded_float(m: Module, step: Step, x: Number, element: FloatElement) -> tuple[Net, Net]:
+    """(sign, magnitude) of the nearest minifloat; ties to even, subnormals kept, saturating."""
     mantissa, lowest = element.mantissa_bits, ONE_AT + element.emin
     m.uses("carry_propagate", 2 * EXPONENT)
     m.uses("compare", EXPONENT)
@@ -119,18 +156,19 @@ def rounded_float(m: Module, x: Number, element: FloatElement) -> Net:
     below = m.wire(1, constant(lowest, EXPONENT).exceeds(x.exponent), "below")
     distance = m.wire(EXPONENT, below.choose(constant(lowest, EXPONENT) - x.exponent, zeros(EXPONENT)), "dist")
     value = blocks.shift_right_sticky(m, x.significand, distance)
+    some = m.wire(1, ~below & x.significand.bit(SIGNIFICAND - 1), "some")
+    above = m.wire(EXPONENT, (x.exponent - constant(lowest, EXPONENT)).grouped() & replicated(EXPONENT, some), "above")
+    value, above, sign = step("shifted", value, above, x.sign)
     wide = EXPONENT + mantissa + 1
     m.uses("carry_propagate", wide)
     m.uses("compare", wide)
     kept = _nearest(m, value, mantissa + 1, mantissa + 2)
-    some = m.wire(1, ~below & x.significand.bit(SIGNIFICAND - 1), "some")
-    above = m.wire(EXPONENT, (x.exponent - constant(lowest, EXPONENT)).grouped() & replicated(EXPONENT, some), "above")
     packed = joined(zeros(1), above, zeros(mantissa)) + joined(zeros(wide - mantissa - 2), kept)
-    code = m.wire(wide, packed, "packed")
+    code, sign = step("packed", m.wire(wide, packed, "packed"), sign)
     most, bits = constant(_largest_code(element), wide), element.exponent_bits + mantissa
     m.uses("select", bits)
     over = m.wire(1, code.exceeds(most), "over")
-    return m.wire(bits, over.choose(constant(_largest_code(element), bits), code.part(bits - 1, 0)), "magnitude")
+    return sign, m.wire(bits, over.choose(constant(_largest_code(element), bits), code.part(bits - 1, 0)), "magnitude")
 
 
 def _shifted(m: Module, x: Number, top: int) -> tuple[Net, Net]:
@@ -151,6 +189,11 @@ def _nearest(m: Module, value: Net, kept: int, width: int) -> Net:
     up = m.wire(1, value.bit(last - 1) & (sticky | value.bit(last)).grouped(), "up")
     number = joined(zeros(width - kept), value.part(value.width - 1, last)) + joined(zeros(width - 1), up)
     return m.wire(width, number, "nearest")
+
+
+def kept_bits(element: IntElement | FloatElement) -> int:
+    """Leading bits of a number that rounding to an element keeps, and the one after them."""
+    return element.bits + 1 if isinstance(element, IntElement) else element.mantissa_bits + 2
 
 
 def either(m: Module, which: Net, yes: Number, no: Number) -> Number:

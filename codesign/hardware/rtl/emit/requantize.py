@@ -7,11 +7,12 @@ Inputs are finite; subnormal ones are read as zero, as the vector unit writes no
 
 Ports: clk; x, `lanes` FP32 numbers, lowest first; code, their codes; for the kinds of `Requantizer`
   cast   nothing else (bf16, fp16)
-  given  scale, an input, FP32 (per tensor, from calibration)
+  given  scale, an input, FP32 (per tensor, from calibration), which stays while numbers are on their way
   range  first, which begins a range; largest, an output: the largest magnitude since then, FP32 without its sign;
-         range, an input: that magnitude, when the numbers pass again; scale, an output, FP32 (per token)
-  block  scale, an output: the code of the block's scale; a step is one block. With scales of two levels also tensor, an
-         input: the tensor's scale, FP32, from calibration
+         range, an input: that magnitude, `lead` clock cycles before each of its numbers passes again; scale, an output,
+         FP32 (per token)
+  block  scale, an output beside code: the code of the block's scale; a step is one block. With scales of two levels
+         also tensor, an input: the tensor's scale, FP32, from calibration, which stays
 """
 
 from __future__ import annotations
@@ -36,19 +37,22 @@ from codesign.hardware.rtl.emit.numbers import (
     either,
     fields,
     fraction_of,
+    kept_bits,
     multiplied,
     positive,
     rounded_float,
     rounded_integer,
 )
-from codesign.hardware.rtl.emit.verilog import Module, Net
+from codesign.hardware.rtl.emit.pipeline import Pipeline, Step
+from codesign.hardware.rtl.emit.verilog import Module, Net, NetAssignment
 
 
 @dataclass(frozen=True)
 class Requantizer:
     """A requantizer to a format, of numbers that arrive `lanes` at a time; of a format in blocks a block at a time.
 
-    dynamic: a format with one scale takes it from the data, as per token, instead of from a port. Raises InputError for
+    dynamic: a format with one scale takes it from the data, as per token, instead of from a port. cuts: the steps that
+    are followed by pipeline registers (`units.requantizers` chooses them for a clock). Raises InputError for
     formats that have no requantizer: those with zero points, codebooks, logarithms, integer scales or without
     subnormals, and FP32 itself.
     """
@@ -56,6 +60,7 @@ class Requantizer:
     format: str
     lanes: int = 1
     dynamic: bool = False
+    cuts: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         found = self.form
@@ -86,35 +91,50 @@ class BuiltRequantizer:
 
     unit: Requantizer
     text: str
-    latency: int  # clock cycles from numbers at x to their codes
+    latency: Mapping[str, int]  # output -> clock cycles from numbers at x (scale of a range: from `range`) to it
+    lead: int  # clock cycles that `range` comes before the numbers that it belongs to; 0 for other kinds
     parts: Mapping[str, int]  # one-bit cells by kind
+    boundaries: Mapping[str, tuple[str, ...]]  # step that a cut may follow -> names of its output nets, in order
+    assignments: tuple[NetAssignment, ...]  # of every wire and register, in the order of the text
 
 
 def build_requantizer(unit: Requantizer, name: str = "requantize") -> BuiltRequantizer:
     """The requantizer as a module called `name`."""
     m, form = Module(name), unit.form
     x = m.register(m.input("x", 32 * unit.lanes), "x")
-    words = [m.wire(32, x.part(32 * i + 31, 32 * i), "word") for i in range(unit.lanes)]
-    latency, scale = 2, None
+    finding, coding = Pipeline(m, unit.cuts, {}), Pipeline(m, unit.cuts, {})
+    scale, latency = None, {}
     if unit.kind == "given":
         scale = _given(m, "scale")
     elif unit.kind == "range":
-        _range(m, words)
-        found = scale_of(m, m.register(m.input("range", 31), "range"), form.element, _scaling(form))
+        _range(m, _words(m, x, unit.lanes))
+        ranged = m.register(m.input("range", 31), "range")
+        found = scale_of(m, finding, ranged, form.element, _scaling(form))
         m.output("scale", m.register(found.code, "scale"))
-        scale = found.value
+        scale, latency = found.value, {"largest": 2, "scale": 2 + finding.latency}
     elif unit.kind == "block":
         tensor = _given(m, "tensor") if _scaling(form).tensor_scale is not None else None
-        found = scale_of(m, _largest(m, words), form.element, _scaling(form), tensor)
-        code = m.register(found.code, "code")
-        m.output("scale", m.register(code, "scale"))
-        scale = Number(*(m.register(net, "scale") for net in found.value))
-        words, latency = [m.register(word, "word") for word in words], 3
+        finding.controls = {"x": x}
+        largest = _largest(m, _words(m, x, unit.lanes), finding.part("largest"))
+        found = scale_of(m, finding, largest, form.element, _scaling(form), tensor)
+        scale, x = found.value, finding.controls["x"]
+        coding.controls = {"scale": found.code}
     power = _scaling(form).scale == E8M0 if unit.kind == "block" else unit.kind == "cast"
-    codes = [_code(m, fields(m, word), scale, form.element, power) for word in words]
+    step, steady = coding.part("code"), unit.kind == "given"
+    codes = [_code(m, step, fields(m, word), scale, form.element, power, steady) for word in _words(m, x, unit.lanes)]
     m.output("code", m.register(m.wire(len(codes) * codes[0].width, joined(*reversed(codes)), "codes"), "codes"))
+    latency["code"] = 2 + coding.latency
+    if unit.kind == "block":
+        m.output("scale", m.register(coding.controls["scale"], "scale"))
+        latency["code"] = latency["scale"] = 2 + finding.latency + coding.latency
     m.prune()
-    return BuiltRequantizer(unit, m.text(), latency, dict(m.parts))
+    lead = finding.latency if unit.kind == "range" else 0
+    boundaries = finding.boundaries | coding.boundaries
+    return BuiltRequantizer(unit, m.text(), latency, lead, dict(m.parts), boundaries, tuple(m.assignments))
+
+
+def _words(m: Module, x: Net, lanes: int) -> list[Net]:
+    return [m.wire(32, x.part(32 * i + 31, 32 * i), "word") for i in range(lanes)]
 
 
 def _given(m: Module, port: str) -> Number:
@@ -134,25 +154,25 @@ class Scale(NamedTuple):
     value: Number
 
 
-def scale_of(m: Module, largest: Net, element: Element, scaling: Scaling, tensor: Number | None = None) -> Scale:
+def scale_of(
+    m: Module, pipe: Pipeline, largest: Net, element: Element, scaling: Scaling, tensor: Number | None = None
+) -> Scale:
     """The scale of numbers whose largest magnitude is `largest`, FP32 without its sign; tensor: the outer of two."""
     if scaling.scale == E8M0:
-        return _power_of_two(m, largest, element, scaling.rule)
-    divisor = divisor_of(element, scaling.rule)
-    quotient = divided(m, fields(m, largest), positive(m, divisor))
-    zero = m.wire(1, largest.part(30, 23).none(), "zero")
+        return _power_of_two(m, pipe.part("scale"), largest, element, scaling.rule)
+    divisor = positive(m, divisor_of(element, scaling.rule))
+    wanted = SIGNIFICAND if tensor is not None else kept_bits(scaling.scale)
+    quotient = divided(m, pipe.part("scale"), fields(m, largest), divisor, True, wanted)
+    zero = m.wire(1, ~quotient.significand.bit(SIGNIFICAND - 1), "zero")
     if scaling.scale == FP32:
-        low = m.wire(1, constant(BIAS + 1, EXPONENT).exceeds(quotient.exponent), "low")
-        m.uses("compare", EXPONENT)
-        m.uses("select", 2 * (EXPONENT + SIGNIFICAND))
-        value = either(m, low, positive(m, 2.0**-126), quotient)
-        value = either(m, zero, positive(m, 1.0), value)
-        field = m.wire(EXPONENT, value.exponent - constant(BIAS, EXPONENT), "field")
-        m.ignore(field.part(EXPONENT - 1, 8))
-        m.uses("carry_propagate", EXPONENT)
-        return Scale(m.wire(32, joined(ZERO, field.part(7, 0), value.significand.part(22, 0)), "scale"), value)
+        return _single(m, quotient, zero)
     assert isinstance(scaling.scale, FloatElement)
-    stored = rounded_float(m, quotient if tensor is None else divided(m, quotient, tensor), scaling.scale)
+    step = pipe.part("stored")
+    if tensor is None:  # the mark of a zero goes where the sign of a number would
+        zero, stored = rounded_float(m, step, Number(zero, *quotient[1:]), scaling.scale)
+    else:
+        ratio = divided(m, pipe.part("ratio"), quotient, tensor, True, kept_bits(scaling.scale))
+        _, stored = rounded_float(m, step, ratio, scaling.scale)
     bits = scaling.scale.bits
     stored = m.wire(bits, joined(zeros(bits - stored.width), stored), "stored") if stored.width < bits else stored
     none = m.wire(1, stored.none(), "none")  # the smallest scale is not zero
@@ -160,6 +180,8 @@ def scale_of(m: Module, largest: Net, element: Element, scaling: Scaling, tensor
     m.uses("select", 2 * bits)
     least = m.wire(bits, none.choose(constant(1, bits), stored), "least")
     code = least if tensor is not None else m.wire(bits, zero.choose(constant(one, bits), least), "scale")
+    (code,) = step("code", code)
+    pipe.controls["code"] = code
     number = blocks.decode_float(m, code, scaling.scale)
     assert number.exponent is not None
     top, distance = blocks.normalise(m, number.significand)
@@ -167,12 +189,28 @@ def scale_of(m: Module, largest: Net, element: Element, scaling: Scaling, tensor
     m.uses("carry_propagate", 2 * EXPONENT)
     exponent = joined(zeros(EXPONENT - number.exponent.width), number.exponent) + constant(offset, EXPONENT)
     exponent = exponent - joined(zeros(EXPONENT - distance.width), distance)
+    top, placed = step("number", top, m.wire(EXPONENT, exponent, "exp"))
     wide = m.wire(SIGNIFICAND, joined(top, zeros(SIGNIFICAND - top.width)), "sig")
-    value = Number(blocks.POSITIVE, m.wire(EXPONENT, exponent, "exp"), wide)
-    return Scale(code, value if tensor is None else multiplied(m, tensor, value, top.width))
+    value = Number(blocks.POSITIVE, placed, wide)
+    if tensor is not None:
+        value = multiplied(m, step, tensor, value, top.width)
+    return Scale(pipe.controls["code"], value)
 
 
-def _power_of_two(m: Module, largest: Net, element: Element, rule: str) -> Scale:
+def _single(m: Module, quotient: Number, zero: Net) -> Scale:
+    """A scale in FP32: the smallest normal number where the quotient is less, 1 where it is zero."""
+    low = m.wire(1, constant(BIAS + 1, EXPONENT).exceeds(quotient.exponent), "low")
+    m.uses("compare", EXPONENT)
+    m.uses("select", 2 * (EXPONENT + SIGNIFICAND))
+    value = either(m, low, positive(m, 2.0**-126), quotient)
+    value = either(m, zero, positive(m, 1.0), value)
+    field = m.wire(EXPONENT, value.exponent - constant(BIAS, EXPONENT), "field")
+    m.ignore(field.part(EXPONENT - 1, 8))
+    m.uses("carry_propagate", EXPONENT)
+    return Scale(m.wire(32, joined(ZERO, field.part(7, 0), value.significand.part(22, 0)), "scale"), value)
+
+
+def _power_of_two(m: Module, step: Step, largest: Net, element: Element, rule: str) -> Scale:
     """An E8M0 scale: the exponent of the largest magnitude less that of the element's, one more above a threshold."""
     field = m.wire(EXPONENT, joined(zeros(EXPONENT - 8), largest.part(30, 23)), "field")
     m.uses("carry_propagate", EXPONENT)
@@ -194,7 +232,7 @@ def _power_of_two(m: Module, largest: Net, element: Element, rule: str) -> Scale
     inside = m.wire(8, raw.bit(EXPONENT - 1).choose(raw.part(7, 0), zeros(8)), "inside")
     if element.emax == 0 and rule != "floor":  # 255 is NaN
         inside = m.wire(8, inside.equals(constant(255, 8)).grouped().choose(constant(254, 8), inside), "inside")
-    code = m.wire(8, none.choose(constant(127, 8), inside), "scale")
+    (code,) = step("code", m.wire(8, none.choose(constant(127, 8), inside), "scale"))
     m.uses("carry_propagate", EXPONENT)
     exponent = m.wire(EXPONENT, joined(zeros(EXPONENT - 8), code) + constant(BIAS, EXPONENT), "exp")
     return Scale(
@@ -213,22 +251,31 @@ def _range(m: Module, words: list[Net]) -> None:
     m.output("largest", largest)
 
 
-def _largest(m: Module, words: list[Net]) -> Net:
-    return blocks.maximum(m, [m.wire(31, word.part(30, 0), "magnitude") for word in words])
+def _largest(m: Module, words: list[Net], step: Step | None = None) -> Net:
+    """The largest magnitude, by a tree of comparators; step: after each of its levels."""
+    level = [m.wire(31, word.part(30, 0), "magnitude") for word in words]
+    for word in words:
+        m.ignore(word.bit(31))
+    while len(level) > 1:
+        level = [blocks.maximum(m, level[i : i + 2]) for i in range(0, len(level), 2)]
+        if step is not None:
+            level = list(step(f"of {len(level)}", *level))
+    return level[0]
 
 
-def _code(m: Module, x: Number, scale: Number | None, element: Element, power: bool) -> Net:
-    """The code of a number divided by its scale; power: the scale is a power of two."""
+def _code(m: Module, step: Step, x: Number, scale: Number | None, element: Element, power: bool, steady: bool) -> Net:
+    """The code of a number divided by its scale; power: the scale is a power of two; steady: it does not change."""
     if scale is not None and power:
         m.uses("carry_propagate", EXPONENT)
-        exponent = x.exponent + constant(ONE_AT, EXPONENT) - scale.exponent
-        x = Number(x.sign, m.wire(EXPONENT, exponent, "exp"), x.significand)
+        exponent = m.wire(EXPONENT, x.exponent + constant(ONE_AT, EXPONENT) - scale.exponent, "exp")
+        x = Number(*step("scaled", x.sign, exponent, x.significand))
     elif scale is not None:
-        x = divided(m, x, scale)
+        assert isinstance(element, IntElement | FloatElement)
+        x = divided(m, step, x, scale, steady, kept_bits(element))
     if isinstance(element, IntElement):
-        return rounded_integer(m, x, element)
+        return rounded_integer(m, step, x, element)
     assert isinstance(element, FloatElement)
-    return m.wire(element.bits, joined(x.sign, rounded_float(m, x, element)), "code")
+    return m.wire(element.bits, joined(*rounded_float(m, step, x, element)), "code")
 
 
 def _obstacle(form: Format) -> str:
