@@ -232,7 +232,8 @@ def _mac(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = (
-        "codesign rtl reports/studies/phone --design d1a2b3c4 -o out || codesign rtl int4_g32:int8 --dot 16 -o out"
+        "codesign rtl reports/studies/phone --design d1a2b3c4 -o out || codesign rtl int4_g32:int8 --dot 16 -o out || "
+        "codesign rtl int8 --dot 16 --requantize int8_token --check iverilog -o out"
     )
     summary = "write a design's array, or one compute unit, as Verilog with a self-checking testbench"
     p = add_command(commands, "rtl", summary, example)
@@ -245,6 +246,8 @@ def _rtl(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p.add_argument("-o", "--out", type=folder, required=True, metavar="DIR", help=OWN_FILES.format("the Verilog files"))
     name = "name of the unit's module and of its file (default: unit)"
     p.add_argument("--name", metavar="MODULE", help=name)
+    requantize = "also write a requantizer of FP32 results to this format, pipelined for the unit's clock"
+    p.add_argument("--requantize", metavar="FORMAT", help=requantize)
     vectors = "number of operand pairs to test per mode (default: all, or a million)"
     p.add_argument("--vectors", type=positive, metavar="N", help=vectors)
     p.add_argument("--check", choices=["iverilog", "verilator"], help="run the testbench in this simulator")

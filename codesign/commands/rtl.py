@@ -16,12 +16,15 @@ from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
 from codesign.hardware.rtl import build
 from codesign.hardware.rtl.analyse.parts import PARTS
+from codesign.hardware.rtl.emit.requantize import build_requantizer, whole_requantizer
 from codesign.hardware.rtl.emit.stream import header, stream
-from codesign.hardware.rtl.readme import Price, unit_readme
+from codesign.hardware.rtl.readme import Price, WrittenRequantizer, unit_readme
 from codesign.hardware.rtl.verify.bench import Check, write_checks
+from codesign.hardware.rtl.verify.requantize import requantize_checks
 from codesign.hardware.rtl.verify.simulate import simulate
 from codesign.hardware.rtl.verify.stream_bench import StreamCheck
 from codesign.hardware.rtl.verify.vectors import verification
+from codesign.hardware.units.requantizers import pipelined, requantizer_cost
 
 if TYPE_CHECKING:  # importing it loads networks, which a unit of format pairs does not need
     from codesign.export.rtl import WrittenArray
@@ -34,6 +37,7 @@ _OF_A_UNIT: dict[str, object] = {
     "node": 7,
     "model": None,
     "name": None,
+    "requantize": None,
     "vectors": None,
     "fast_floats": False,
 }
@@ -157,17 +161,19 @@ def _written(arguments: argparse.Namespace) -> tuple[dict[str, object], int]:
     modes = range(len(unit.modes))
     checks = [Check(built, name, verification(unit, mode, pairs=arguments.vectors)) for mode in modes]
     streams = [StreamCheck.of(built, f"{name}_stream", mode) for mode in modes]
+    after = _requantizer(arguments.requantize, priced, f"{name}_requantize")
+    converted = [] if after is None else requantize_checks(after.built)
     folder: Path = arguments.out
     folder.mkdir(parents=True, exist_ok=True)
     sources = {
         f"{name}.v": built.text,
         f"{name}_stream.v": stream(built, name),
         f"{name}_params.vh": header(built, name),
-    }
+    } | ({} if after is None else {f"{name}_requantize.v": after.built.text})
     for file, text in sources.items():
         write_atomic(folder / file, text)
-    write_checks([*checks, *streams], folder)
-    write_atomic(folder / "README.txt", unit_readme(built, name, _price(priced)))
+    write_checks([*checks, *streams, *converted], folder)
+    write_atomic(folder / "README.txt", unit_readme(built, name, _price(priced), after))
     wrong = 0
     result: dict[str, object] = {
         "unit": unit.name,
@@ -182,16 +188,32 @@ def _written(arguments: argparse.Namespace) -> tuple[dict[str, object], int]:
         "steps": [check.vectors.steps for check in checks],
         "stream_results": [int(check.last.sum()) for check in streams],
     }
-    if arguments.check:
-        verdicts = simulate(arguments.check, [*checks, *streams], sources, folder)
-        wrong = sum(verdict.wrong for verdict in verdicts)
-        of_core, of_stream = verdicts[: len(checks)], verdicts[len(checks) :]
+    if after is not None:
         result |= {
-            "simulator": arguments.check,
-            "wrong": [verdict.wrong for verdict in of_core],
-            "stream_wrong": [verdict.wrong for verdict in of_stream],
+            "requantize": after.built.unit.format,
+            "requantize_latency": after.built.latency["code"],
+            "requantize_um2": after.area_um2,
+            "requantize_steps": [len(check.numbers) for check in converted],
         }
+    if arguments.check:
+        verdicts = simulate(arguments.check, [*checks, *streams, *converted], sources, folder)
+        found = [verdict.wrong for verdict in verdicts]
+        wrong, count = sum(found), len(checks)
+        result |= {"simulator": arguments.check, "wrong": found[:count], "stream_wrong": found[count : 2 * count]}
+        if after is not None:
+            result["requantize_wrong"] = found[2 * count :]
     return result, wrong
+
+
+def _requantizer(name: str | None, unit: MacUnit, module: str) -> WrittenRequantizer | None:
+    """The requantizer to a format, for the clock of the unit; raises InputError for a format that has none."""
+    if name is None:
+        return None
+    whole = whole_requantizer(name)
+    built = build_requantizer(pipelined(whole, unit), module)
+    cost = requantizer_cost(name, unit)
+    assert cost is not None
+    return WrittenRequantizer(built, cost.area_um2.value * whole.lanes, cost.energy_pj.value)
 
 
 def _price(unit: MacUnit) -> Price:

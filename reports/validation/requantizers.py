@@ -18,15 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from codesign.formats import get_format
 from codesign.hardware.calibration.liberty.cells import cells_delay
 from codesign.hardware.calibration.liberty.library import read_liberty, write_merged
 from codesign.hardware.calibration.synthesis.energy import Simulator
 from codesign.hardware.calibration.synthesis.netlist import read_netlist
 from codesign.hardware.calibration.synthesis.yosys import find_yosys, synthesize
-from codesign.hardware.rtl.emit.requantize import BuiltRequantizer, Requantizer, build_requantizer
+from codesign.hardware.rtl.emit.requantize import BuiltRequantizer, build_requantizer, whole_requantizer
 from codesign.hardware.units.activities import NETWORKS
-from codesign.hardware.units.requantizers import modelled_area, modelled_delay_ps, modelled_energy, pipelined
+from codesign.hardware.units.requantizers import cut_for, modelled_area, modelled_delay_ps, modelled_energy
 from codesign.hardware.units.results import read_results
 from codesign.hardware.units.unit_model import UnitModel, load_model
 from codesign.report.markdown import table
@@ -41,9 +40,8 @@ def requantizers(model: UnitModel) -> list[tuple[BuiltRequantizer, float]]:
     """(requantizer, its clock period in ps), the small ones first."""
     found = []
     for name in FORMATS:
-        scaling = get_format(name).scaling
-        whole = Requantizer(name, (scaling.block if scaling is not None else None) or 1)
-        found += [(build_requantizer(pipelined(whole, model, clock)), clock) for clock in model.provenance.clocks_ps]
+        cuts = [(cut_for(whole_requantizer(name), model, clock), clock) for clock in model.provenance.clocks_ps]
+        found += [(build_requantizer(cut), clock) for cut, clock in cuts]
     return found
 
 
@@ -117,8 +115,9 @@ def report(folder: Path) -> None:
         "# Requantizers",
         "",
         "Written by `python reports/validation/requantizers.py`; one row each in requantizers.json. Requantizers from",
-        "FP32 to the formats, cut by the model for both clocks of each library's calibration, synthesised and simulated",
-        "as units are, on results of the bundled networks; none was calibrated on. Area and energy per number of a cycle.",
+        "FP32 to the formats, cut by the model for both clocks of each library's calibration, synthesised and",
+        "simulated as units are, on results of the bundled networks; none was calibrated on. Area and energy per",
+        "number of a cycle.",
     ]
     for library in LIBRARIES:
         own = [row for row in rows if row["library"] == library]

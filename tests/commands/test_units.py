@@ -92,6 +92,24 @@ def test_a_mistake_is_one_clear_line(
 
 
 @pytest.mark.slow
+def test_a_requantizer_is_written_beside_the_unit_and_checked_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needed("iverilog")
+    asked = ["rtl", "int8", "--vectors", "20", "--requantize", "int4_token", "--check", "iverilog"]
+    assert main([*asked, "--json", "-o", str(tmp_path)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["requantize"] == "int4_token"
+    assert result["requantize_wrong"] == [0, 0, 0]
+    assert min(result["requantize_steps"]) >= 1000
+    text = (tmp_path / "unit_requantize.v").read_text()
+    (tmp_path / "unit_requantize.v").write_text(text.replace("10'h200", "10'h1ff"))  # halves every quotient
+    files = ["bench.v", "checks.v", "unit.v", "unit_stream.v", "unit_requantize.v"]
+    subprocess.run(["iverilog", "-g2005", "-o", "bench.vvp", *files], cwd=tmp_path, check=True, capture_output=True)
+    assert subprocess.run(["vvp", "-n", "bench.vvp"], cwd=tmp_path, capture_output=True).returncode == 1
+
+
+@pytest.mark.slow
 def test_rtl_writes_a_unit_that_passes_its_own_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     needed("iverilog")
     out = tmp_path / "unit"

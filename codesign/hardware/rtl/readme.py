@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from codesign.formats import FloatElement, IntElement
 from codesign.formats.tabulated import CodebookElement, LogElement
 from codesign.hardware.arithmetic.modes import Mode, Side
+from codesign.hardware.rtl.emit.requantize import BuiltRequantizer
 from codesign.hardware.rtl.emit.stream import control_registers, payload, turns
 from codesign.hardware.rtl.emit.unit import Built
 
@@ -24,11 +25,20 @@ class Price:
     select_um2: float  # a selector in front of one, where a library has no clock gate
 
 
+@dataclass(frozen=True)
+class WrittenRequantizer:
+    """A requantizer beside a unit."""
+
+    built: BuiltRequantizer
+    area_um2: float
+    energy_pj: float  # per number
+
+
 _TEXT = """\
 {name}.v          the compute unit {unit}: {pairs}; accumulator {accumulator}, {lanes} lanes
 {name}_stream.v   the same with valid/ready handshakes and a synchronous reset
 {name}_params.vh  widths, latencies and modes as macros
-checks.v, vectors_*.hex, results_*.hex, bench.v, main.cpp   the self-checking bench
+{beside}checks.v, vectors_*.hex, results_*.hex, bench.v, main.cpp   the self-checking bench
 
 What was priced
 By the model of {price.model} at {price.node_nm:g} nm, pipelined for {price.clock_ghz:g} GHz:
@@ -62,14 +72,24 @@ Bench
 iverilog -g2005 -o bench.vvp bench.v checks.v {sources} && vvp -n bench.vvp
 verilator --cc --exe --build -Wno-fatal --top-module checks main.cpp checks.v {sources} && obj_dir/Vchecks
 Each of the {checks} checkers prints `CHECK n N steps M wrong`; M is 0 if the hardware is bit-exact. The first {count}:
-the core in each mode, every clock. The others: sums through {name}_stream, with random pauses. A wrong result exits
-with 1.
+the core in each mode, every clock. The others: sums through {name}_stream, with random pauses.
+{others}A wrong result exits with 1.
+{requantizer}"""
+
+_REQUANTIZER = """
+{name}.v: FP32 results to codes of {format}
+Bit for bit what the quantizer of this format gives for finite numbers. A sum in integers or in another float becomes
+FP32, with the scales of its operands, before it. Pipelined like the unit: about {area:.4g} um2 in all, {energy:.3g} pJ
+for a number. There is no reset and no stall; a number enters every clock.
+clk
+{ports}
 """
 
 
-def unit_readme(built: Built, name: str, price: Price) -> str:
-    """The text of README.txt."""
+def unit_readme(built: Built, name: str, price: Price, after: WrittenRequantizer | None = None) -> str:
+    """The text of README.txt; after: a requantizer that is written beside the unit."""
     unit = built.unit
+    verilog = [f"{name}.v", f"{name}_stream.v", *([] if after is None else [f"{after.built.name}.v"])]
     registers = built.parts["register"]
     controls = control_registers(built)
     several = len(unit.modes) > 1
@@ -90,9 +110,39 @@ def unit_readme(built: Built, name: str, price: Price) -> str:
         modes="\n".join(_mode(built, index, mode) for index, mode in enumerate(unit.modes)),
         numbers="\n".join(_sides(unit.modes)),
         accumulators="\n".join(dict.fromkeys(_accumulator(mode, unit.accumulator_bits) for mode in unit.modes)),
-        sources=f"{name}.v {name}_stream.v",
-        checks=2 * len(unit.modes),
+        sources=" ".join(verilog),
+        checks=2 * len(unit.modes) + (0 if after is None else len(after.built.latency)),
         count=len(unit.modes),
+        beside="" if after is None else f"{after.built.name}.v  FP32 results to codes of {after.built.unit.format}\n",
+        others="" if after is None else f"Then the outputs of {after.built.name}.\n",
+        requantizer="" if after is None else _requantizer(after),
+    )
+
+
+def _requantizer(after: WrittenRequantizer) -> str:
+    built = after.built
+    unit, form = built.unit, built.unit.form
+    latency, lanes = built.latency, "a number" if unit.lanes == 1 else f"{unit.lanes} numbers, the first lowest"
+    ports = [f"x        {32 * unit.lanes} bits: {lanes}, FP32; subnormal ones are read as zero"]
+    stays = "FP32, from calibration; it stays while numbers are on their way"
+    if unit.kind == "given":
+        ports.append(f"scale    32 bits: the scale of the tensor, {stays}")
+    if form.scaling is not None and form.scaling.tensor_scale is not None:
+        ports.append(f"tensor   32 bits: the scale of the tensor, {stays}")
+    if unit.kind == "range":
+        ports.append("first    1 with the first number of a token")
+        ports.append(f"largest  31 bits: the largest magnitude since `first`, {latency['largest']} clocks after x")
+        ports.append(
+            f"range    31 bits: the largest magnitude of the token, when its numbers pass again, {built.lead} clocks "
+            "before each"
+        )
+        ports.append(f"scale    32 bits: the scale of the token, FP32, {latency['scale']} clocks after range")
+    if unit.kind == "block":
+        bits = 0 if form.scaling is None else form.scaling.scale.bits
+        ports.append(f"scale    {bits} bits: the code of the block's scale, with its codes")
+    ports.append(f"code     {unit.lanes * form.element.bits} bits: the codes, {latency['code']} clocks after x")
+    return _REQUANTIZER.format(
+        name=built.name, format=unit.format, area=after.area_um2, energy=after.energy_pj, ports="\n".join(ports)
     )
 
 

@@ -9,12 +9,16 @@ from math import floor, log2
 import numpy as np
 
 from codesign.errors import InputError
-from codesign.formats import get_format
 from codesign.formats.format import datapath
 from codesign.hardware.rtl.analyse.gates import gates
 from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.rtl.analyse.timing import KINDS, Steps, paths
-from codesign.hardware.rtl.emit.requantize import BuiltRequantizer, Requantizer, build_requantizer
+from codesign.hardware.rtl.emit.requantize import (
+    BuiltRequantizer,
+    Requantizer,
+    build_requantizer,
+    whole_requantizer,
+)
 from codesign.hardware.units.coefficients import Interval
 from codesign.hardware.units.mac import MacUnit
 from codesign.hardware.units.results import read_results
@@ -63,20 +67,23 @@ def modelled_delay_ps(unit: Requantizer, model: UnitModel) -> float:
 
 def requantizer_to(name: str, unit: MacUnit) -> Requantizer | None:
     """The requantizer to a format, pipelined for the clock of `unit`; None for a format that has none."""
-    form = get_format(name.replace("_zp", ""))
     try:
-        whole = Requantizer(form.name, (form.scaling.block if form.scaling is not None else None) or 1)
+        return pipelined(whole_requantizer(name.replace("_zp", "")), unit)
     except InputError:
         return None
-    return pipelined(whole, unit.model, 1e3 / unit.clock_ghz / unit.scale("logic_delay").value)
 
 
-def pipelined(unit: Requantizer, model: UnitModel, period_ps: float) -> Requantizer:
+def pipelined(whole: Requantizer, unit: MacUnit) -> Requantizer:
+    """The requantizer cut for the clock of `unit`."""
+    return cut_for(whole, unit.model, 1e3 / unit.clock_ghz / unit.scale("logic_delay").value)
+
+
+def cut_for(whole: Requantizer, model: UnitModel, period_ps: float) -> Requantizer:
     """The requantizer cut so that no stage takes longer than the period; a longer single step is not split.
 
     The period is rounded down to one of `_PERIODS` per octave.
     """
-    return _cut(unit, model, floor(_PERIODS * log2(period_ps)))
+    return _cut(whole, model, floor(_PERIODS * log2(period_ps)))
 
 
 @lru_cache(maxsize=1024)

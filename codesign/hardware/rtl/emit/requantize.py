@@ -85,11 +85,18 @@ class Requantizer:
         return "range" if self.dynamic or self.form.per_token else "given"
 
 
+def whole_requantizer(name: str) -> Requantizer:
+    """The requantizer to a format that takes a number a cycle, or a block; raises InputError as `Requantizer` does."""
+    scaling = get_format(name).scaling
+    return Requantizer(name, (scaling.block if scaling is not None else None) or 1)
+
+
 @dataclass(frozen=True)
 class BuiltRequantizer:
     """The Verilog of a requantizer with its bill of materials."""
 
     unit: Requantizer
+    name: str  # of the module
     text: str
     latency: Mapping[str, int]  # output -> clock cycles from numbers at x (scale of a range: from `range`) to it
     lead: int  # clock cycles that `range` comes before the numbers that it belongs to; 0 for other kinds
@@ -130,7 +137,7 @@ def build_requantizer(unit: Requantizer, name: str = "requantize") -> BuiltRequa
     m.prune()
     lead = finding.latency if unit.kind == "range" else 0
     boundaries = finding.boundaries | coding.boundaries
-    return BuiltRequantizer(unit, m.text(), latency, lead, dict(m.parts), boundaries, tuple(m.assignments))
+    return BuiltRequantizer(unit, name, m.text(), latency, lead, dict(m.parts), boundaries, tuple(m.assignments))
 
 
 def _words(m: Module, x: Net, lanes: int) -> list[Net]:

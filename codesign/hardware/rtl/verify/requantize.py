@@ -19,11 +19,12 @@ SMALLEST = 2.0**-126  # subnormal inputs are read as zero
 
 
 TOKEN = 16  # steps of a token
+_NUMBERS, _LEAST_STEPS = 4000, 64  # of `requantize_checks`
 
 
 @dataclass(frozen=True)
 class RequantizeCheck:
-    """One output of a requantizer called `module` on numbers [steps, lanes], against the quantizer.
+    """One output of a requantizer on numbers [steps, lanes], against the quantizer.
 
     range: of the whole tensor, for the kind `given` and scales of two levels, or of every token of `TOKEN` steps, for
     the kind `range`; by default what it is.
@@ -33,7 +34,6 @@ class RequantizeCheck:
     numbers: npt.NDArray[np.float32]
     output: str = "code"
     range: float | None = None
-    module: str = "requantize"
 
     def trace(self) -> Trace:
         unit, lead, steps = self.built.unit, self.built.lead, len(self.numbers)
@@ -67,7 +67,7 @@ class RequantizeCheck:
         with_range = self.output == "scale" and unit.kind == "range"
         around = (0, lead) if with_range else (lead, 0)  # lines that are not compared
         return Trace(
-            self.module,
+            self.built.name,
             tuple(ports),
             np.concatenate(columns, axis=1),
             self.output,
@@ -105,6 +105,12 @@ class RequantizeCheck:
         tokens = [plain.quantize(x[at : at + length], amax=float(ranges[at])) for at in starts]
         scales = np.repeat(np.array([int(_of_scales(token)) for token in tokens]), length)[: len(ranges)]
         return scales, np.concatenate([_codes(token) for token in tokens]), None
+
+
+def requantize_checks(built: BuiltRequantizer) -> list[RequantizeCheck]:
+    """All outputs of a requantizer on random numbers."""
+    drawn = numbers(built.unit.lanes, max(_LEAST_STEPS, _NUMBERS // built.unit.lanes))
+    return [RequantizeCheck(built, drawn, output) for output in built.latency]
 
 
 def _codes(found: Quantized) -> Array:
