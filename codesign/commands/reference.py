@@ -194,7 +194,7 @@ def _readme(parts: _Parts, names: list[str], study: Path) -> str:
             f"codesign cost --workload {design.specs[name].task} --accelerator {_CHIP} --assignment formats/{name}.json"
             for name in parts.costs
         ),
-        "cd rtl && iverilog -g2005 -o bench.vvp bench.v checks.v array.v unit.v && vvp -n bench.vvp",
+        "cd rtl && iverilog -g2005 -o bench.vvp bench.v checks.v array.v array_stream.v unit.v && vvp -n bench.vvp",
         "```",
         "",
         "## Files",

@@ -81,6 +81,9 @@ def rtl_text(facts: WrittenArray) -> str:
     for index, layer in enumerate(facts["layers"]):
         wrong = f", {facts['wrong'][index]} wrong in {facts['simulator']}" if "wrong" in facts else ""
         lines.append(f"  {layer['pair']}: {layer['task']} {layer['layer']}, {layer['compared']} rows of results{wrong}")
+    if "wrong" in facts:
+        wrong_streams = sum(facts["wrong"][len(facts["layers"]) :])
+        lines.append(f"  streams on random tiles: {wrong_streams} wrong in {facts['simulator']}")
     return "\n".join(lines)
 
 

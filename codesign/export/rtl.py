@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -17,7 +17,8 @@ from codesign.hardware.rtl.emit.array import Array, array
 from codesign.hardware.rtl.emit.array_stream import array_stream
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.rtl.verify.array_bench import ArrayCheck, Matrices
-from codesign.hardware.rtl.verify.bench import write_checks
+from codesign.hardware.rtl.verify.array_stream_bench import ArrayStreamCheck
+from codesign.hardware.rtl.verify.bench import Checked, write_checks
 from codesign.hardware.rtl.verify.simulate import Verdict, simulate
 from codesign.models import Task
 from codesign.quality import LayerOperands, sample_operands
@@ -26,16 +27,20 @@ READ_ME = """\
 Design {design} of the study {study}: {rows} x {columns} units, {dataflow}-stationary.
 
 array.v       the array; parameters ROWS and COLUMNS are the design's; modules array, array_cell, array_delay
+array_stream.v  the array with streams, valid/ready and a synchronous reset; parameters ROWS and COLUMNS as above
 unit.v        its dot-product unit {unit}
 layer.json    the layers that the bench multiplies, one for each format pair (mode) that the design's networks use
-checks.v      compares a corner of {corner} cells with vectors_*.hex every clock; one checker per layer, in that order
+checks.v      compares a corner of {corner} cells with vectors_*.hex every clock; one checker per layer, in that order,
+              then one per mode for array_stream.v, on random tiles with pauses of all streams
 bench.v       clock for a Verilog simulator:
-              iverilog -g2005 -o bench.vvp bench.v checks.v array.v unit.v && vvp -n bench.vvp
+              iverilog -g2005 -o bench.vvp bench.v checks.v array.v array_stream.v unit.v && vvp -n bench.vvp
 main.cpp      clock for Verilator:
-              verilator --cc --exe --build -Wno-fatal --top-module checks main.cpp checks.v array.v unit.v
+              verilator --cc --exe --build -Wno-fatal --top-module checks \\
+                main.cpp checks.v array.v array_stream.v unit.v
               obj_dir/Vchecks
-Each checker prints `CHECK layer N steps M wrong`: N rows of results were compared, M differed. M is 0 if the array
-computes, bit for bit, the results by which the accumulator was judged.
+Each checker prints `CHECK number N steps M wrong`: N rows of results were compared, M differed. M is 0 if the array
+computes, bit for bit, the results by which the accumulator was judged. The bench ends with a status other than 0 if any
+differed.
 
 By mode, the unit has a latency of L = {latency} clocks and interleaves D = {interleave} sums.
 {protocol}
@@ -61,7 +66,13 @@ load: for ROWS clocks, the weights of all columns, the bottom row's first. swap:
 meet them; the next load begins no earlier than L * (ROWS - 1) + COLUMNS - 1 clocks after it. Every clock: a (one step
 of K per row) and psum_in (the partial sums of all columns so far; none while first is on). Their sums leave at `out`
 L * ROWS + COLUMNS - 1 clocks later. array.v delays row r by r * L clocks and column c by c: that is
-ROWS * (ROWS - 1) / 2 * L registers as wide as a row's activations.""",
+ROWS * (ROWS - 1) / 2 * L registers as wide as a row's activations.
+array_stream.v makes all of this from plain streams with valid/ready and a synchronous reset rst. ROWS beats of load_w
+are the weights of one tile, those of the bottom row first; the next tile loads while the present one is in use. A beat
+of s_a (one step of K per row) comes with s_psum, the sums of all columns so far, or with s_first where there are none;
+s_last marks the last beat that meets the present weights, and the next one waits for the next. Each beat gives one beat
+of m_data, in order, m_last with that of s_last. Late beats are gaps between results; a result that waits holds the
+whole array. Define ARRAY_ASSERTIONS for SystemVerilog assertions of the protocol.""",
 }
 
 
@@ -108,7 +119,7 @@ class WrittenArray(TypedDict):
     interleave: list[int]  # number of interleaved sums, by mode
     layers: list[WrittenLayer]
     simulator: NotRequired[str]
-    wrong: NotRequired[list[int]]  # rows of results that differ, by layer
+    wrong: NotRequired[list[int]]  # results that differ: rows of each layer, then of the streams in each mode
     folder: NotRequired[str]
 
 
@@ -153,11 +164,12 @@ def export_rtl(
         "interleave": [made.interleave(mode) for mode in range(len(unit.pairs))],
         "layers": layers,
     }
-    sources = {"array.v": made.text, "unit.v": made.built.text}
-    if made.dataflow == "output":
-        sources["array_stream.v"] = array_stream(made)
-    _write(Path(out_dir), facts, sources, checks)
-    verdicts: list[Verdict] = simulate(simulator, checks, sources, Path(out_dir)) if simulator else []
+    sources = {"array.v": made.text, "array_stream.v": array_stream(made), "unit.v": made.built.text}
+    rows, columns = facts["corner"]
+    streams = [ArrayStreamCheck(made, mode, rows=rows, columns=columns) for mode in range(len(unit.pairs))]
+    everything: list[Checked] = [*checks, *streams]
+    _write(Path(out_dir), facts, sources, everything)
+    verdicts: list[Verdict] = simulate(simulator, everything, sources, Path(out_dir)) if simulator else []
     if simulator:
         facts["simulator"], facts["wrong"] = simulator, [verdict.wrong for verdict in verdicts]
     return facts
@@ -245,8 +257,7 @@ def _operands_of(operands: tuple[LayerOperands, ...], choice: LayerChoice) -> La
     raise InputError(f"{choice.task}: layer '{choice.layer}' was not seen during calibration")
 
 
-def _write(folder: Path, facts: WrittenArray, sources: Mapping[str, str], checks: list[ArrayCheck]) -> None:
-    made = checks[0].cells
+def _write(folder: Path, facts: WrittenArray, sources: Mapping[str, str], checks: Sequence[Checked]) -> None:
     text = READ_ME.format(
         design=facts["design"],
         study=facts["study"],
@@ -257,7 +268,7 @@ def _write(folder: Path, facts: WrittenArray, sources: Mapping[str, str], checks
         corner=" x ".join(map(str, facts["corner"])),
         latency=", ".join(map(str, facts["latency"])),
         interleave=", ".join(map(str, facts["interleave"])),
-        protocol=_PROTOCOL[made.dataflow],
+        protocol=_PROTOCOL[facts["dataflow"]],
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,26 +1,29 @@
-"""Generated units beside straightforward arrangements of the same function, in one synthesis and simulation.
+"""Generated units beside other arrangements of the same function, in one synthesis and simulation.
 
-    python reports/validation/arrangements.py CELLS.lib.gz...
+    python reports/validation/arrangements.py FOLDER CELLS.lib.gz...
 
-The arrangements are plain Verilog in the order that publications describe, with the ports of the generated unit; each
-is first compared with the unit's twin in Icarus Verilog. Area: yosys at a relaxed clock. Energy: of a cycle on random
-codes, glitches and clock included. Writes arrangements.json and .md.
+Units of several formats beside all others that do the same modes: units of one format each side by side, which share
+operand registers and whose idle operands are held at 0, and plain Verilog in the orders that publications describe.
+Units of one format beside plain Verilog. Each arrangement is first compared with the unit's twin in Icarus Verilog.
+Area: yosys at a relaxed clock. Energy: of a cycle on layers of the bundled networks, glitches and clock included.
+FOLDER keeps every row that is done, so that an interrupted run goes on. Writes arrangements.json and .md.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from arrangements_verilog import bit_fusion, bricks_by_group, plain_float, plain_integer
+import numpy as np
+from arrangements_verilog import bit_fusion, bricks_by_group, plain_float, plain_integer, side_by_side
 
 from codesign.formats import FormatPair
-from codesign.hardware.calibration.liberty.library import Library, read_liberty
+from codesign.hardware.calibration.liberty.library import read_liberty
 from codesign.hardware.calibration.liberty.merged import write_merged
+from codesign.hardware.calibration.synthesis.batch import Job, job_key
 from codesign.hardware.calibration.synthesis.energy import Simulator
 from codesign.hardware.calibration.synthesis.netlist import read_netlist
 from codesign.hardware.calibration.synthesis.yosys import synthesize
@@ -28,11 +31,19 @@ from codesign.hardware.rtl.emit.unit import Unit, build
 from codesign.hardware.rtl.verify.bench import Check
 from codesign.hardware.rtl.verify.simulate import simulate
 from codesign.hardware.rtl.verify.vectors import verification
-from codesign.hardware.units.activities import NOISE
+from codesign.hardware.units.activities import NETWORKS
 
 HERE = Path(__file__).parent
 CLOCK_PS = 1900.0
-STEPS = 400  # pairs of codes of the comparison with the twin
+LIMIT_S = 600.0
+PAIRS = 400  # of codes in the comparison with the twin, besides corners and long sums
+MOST = 1.1  # a figure of a generated unit over that of the best other arrangement
+GENERATED, BOUND = "generated", "one mode only"
+SIDE = "side by side, idle operands isolated"
+PLAIN = {
+    bit_fusion: "plain: every brick shifted (Bit Fusion's order)",
+    bricks_by_group: "plain: groups shifted (BitBlade's order)",
+}
 
 
 @dataclass(frozen=True)
@@ -42,105 +53,163 @@ class Row:
     function: str
     arrangement: str
     area_um2: float
-    energy_fj: list[float]  # of a cycle, by mode; of units side by side, the one that works, the others without a clock
-    wrong: int | None  # steps that differ from the twin; None: units of the generator, checked elsewhere
+    delay_ps: float  # longest path, mapped for speed
+    energy_fj: list[float]  # of a cycle by mode, mean over the networks
+    glitch_fj: list[float]  # of it, of glitches
+    wrong: int | None  # steps that differ from the twin; None: of the generator, which other reports check
 
 
-def unit(pairs: Sequence[str], rates: Sequence[int], lanes: int, accumulator: str = "auto") -> Unit:
-    return Unit(tuple(map(FormatPair.parse, pairs)), accumulator, lanes, rates=tuple(rates))
+def unit(pairs: Sequence[str], rates: Sequence[int], lanes: int) -> Unit:
+    return Unit(tuple(map(FormatPair.parse, pairs)), "auto", lanes, rates=tuple(rates))
 
 
 class Bench:
-    """Synthesises and simulates designs with one library."""
+    """Synthesises and simulates designs with one library; `folder` keeps what is done."""
 
     def __init__(self, liberty: Sequence[Path], folder: Path) -> None:
-        self.library: Library = read_liberty(*liberty)
-        self.simulator = Simulator(self.library)
-        self.merged, self.folder = folder / "cells.lib", folder
+        self.simulator = Simulator(read_liberty(*liberty))
+        folder.mkdir(parents=True, exist_ok=True)
+        self.merged, self.folder, self.log = folder / "cells.lib", folder, folder / "rows.jsonl"
         write_merged(liberty, self.merged)
+        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        self.known = {row["key"]: row["row"] for row in map(json.loads, lines)}
 
     def measured(self, function: str, arrangement: str, made: Unit, text: str | None = None) -> Row:
-        """A unit, or another arrangement of the same ports."""
-        wrong = None
-        if text is not None:
-            checks = [Check(build(made), "unit", verification(made, m, pairs=STEPS)) for m in range(len(made.modes))]
-            verdicts = simulate("iverilog", checks, {"unit.v": text}, self.folder / "bench")
-            wrong = sum(verdict.wrong for verdict in verdicts)
-        done = synthesize(text or build(made).text, "unit", self.merged, CLOCK_PS, 300, self.folder / "synthesis")
-        netlist = read_netlist(done.netlist_json, "unit", self.library)
-        energies = [round(found.dynamic_fj, 1) for found in self.simulator.energies(made, netlist, (NOISE,))]
-        row = Row(function, arrangement, round(done.area_um2, 1), energies, wrong)
+        """A unit, or another arrangement with the ports of the unit."""
+        key = job_key(Job(arrangement, text or build(made).text, "unit", self.merged, CLOCK_PS), self.merged.name)
+        if key not in self.known:
+            self.known[key] = asdict(self._measured(function, arrangement, made, text))
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": key, "row": self.known[key]}) + "\n")
+        row = Row(**(self.known[key] | {"function": function, "arrangement": arrangement}))
         print(row, flush=True)
         return row
 
-    def side_by_side(self, function: str, made: Unit) -> Row:
-        """A unit of its own for every mode, with as many products."""
+    def _measured(self, function: str, arrangement: str, made: Unit, text: str | None) -> Row:
+        wrong = None
+        if text is not None:
+            checks = [Check(build(made), "unit", verification(made, m, pairs=PAIRS)) for m in range(len(made.modes))]
+            verdicts = simulate("iverilog", checks, {"unit.v": text}, self.folder / "bench")
+            wrong = sum(verdict.wrong for verdict in verdicts)
+        made_text = text or build(made).text
+        done = synthesize(made_text, "unit", self.merged, CLOCK_PS, LIMIT_S, self.folder / "synthesis")
+        netlist = read_netlist(done.netlist_json, "unit", self.simulator.library)
+        found = self.simulator.energies(made, netlist, NETWORKS)
+        by_mode = [[row for row in found if row.mode == mode] for mode in range(len(made.modes))]
+        energy = [round(float(np.mean([row.dynamic_fj for row in rows])), 1) for rows in by_mode]
+        glitch = [round(float(np.mean([row.glitch_fj for row in rows])), 1) for rows in by_mode]
+        return Row(function, arrangement, round(done.area_um2, 1), round(done.delay_ps or 0.0), energy, glitch, wrong)
+
+    def shared(self, pairs: Sequence[str], rates: Sequence[int], lanes: int, *plain: Callable[[int], str]) -> list[Row]:
+        """A unit of several formats, all other arrangements, and units of one of its modes."""
+        made = unit(pairs, rates, lanes)
+        name = " and ".join(f"{mode.pair} ({mode.products})" for mode in made.modes)
+        own = [unit([str(mode.pair)], [1], mode.products) for mode in made.modes]
         rows = [
-            self.measured(function, str(mode.pair), unit([str(mode.pair)], [1], mode.products, made.accumulator))
-            for mode in made.modes
+            self.measured(name, GENERATED, made),
+            self.measured(name, SIDE, made, side_by_side(made, own)),
+            *(self.measured(name, PLAIN[text], made, text(lanes)) for text in plain),
         ]
-        area = sum(row.area_um2 for row in rows)
-        return Row(function, "a unit of its own per mode", round(area, 1), [row.energy_fj[0] for row in rows], None)
+        return rows + [self.measured(name, f"{BOUND}: {one.pairs[0]}", one) for one in own]
 
 
 def rows_of(bench: Bench) -> list[Row]:
     rows = []
     for lanes in (4, 16):
-        made = unit(["int8", "int4"], [1, 4], lanes)
-        name = f"INT8 ({lanes} products) and INT4 ({4 * lanes})"
-        rows += [bench.measured(name, "generated", made), bench.side_by_side(name, made)]
-        rows.append(bench.measured(name, "plain: every brick shifted (Bit Fusion's order)", made, bit_fusion(lanes)))
-        rows.append(bench.measured(name, "plain: groups shifted (BitBlade's order)", made, bricks_by_group(lanes)))
+        rows += bench.shared(["int8", "int4"], [1, 4], lanes, bit_fusion, bricks_by_group)
+    rows += bench.shared(["int8", "int4:int8", "int4"], [1, 2, 4], 4)
+    rows += bench.shared(["int8", "fp8_e4m3"], [1, 1], 4)
+    rows += bench.shared(["fp16", "fp8_e4m3"], [1, 2], 4)
+    rows += bench.shared(["fp8_e4m3", "fp4_e2m1"], [1, 2], 4)
+    rows += bench.shared(["fp8_e4m3", "fp8_e5m2"], [1, 1], 4)
+    rows += bench.shared(["mxfp8_e4m3", "mxfp6_e2m3", "mxfp4"], [1, 1, 1], 4)
     made = unit(["int8"], [1], 16)
-    rows.append(bench.measured("INT8 (16)", "generated", made))
-    rows.append(bench.measured("INT8 (16)", "plain sum of products", made, plain_integer(8, 16)))
-    for pair, lanes in (("fp8_e4m3", 8), ("fp8_e5m2", 8)):
-        made = unit([pair], [1], lanes)
-        element = made.modes[0].weight.element
-        name = f"{pair} ({lanes}), FP32 sum"
-        rows.append(bench.measured(name, "generated", made))
-        rows.append(bench.measured(name, "plain unit", made, plain_float(element, lanes)))
-    for pairs, rates in ((("fp16", "fp8_e4m3"), (1, 2)), (("fp8_e4m3", "fp4_e2m1"), (1, 2))):
-        made = unit(pairs, rates, 4)
-        name = " and ".join(f"{mode.pair.weight} ({mode.products})" for mode in made.modes)
-        rows += [bench.measured(name, "generated", made), bench.side_by_side(name, made)]
+    rows.append(bench.measured("int8 (16)", GENERATED, made))
+    rows.append(bench.measured("int8 (16)", "plain sum of products", made, plain_integer(8, 16)))
+    for pair in ("fp8_e4m3", "fp8_e5m2"):
+        made = unit([pair], [1], 8)
+        rows.append(bench.measured(f"{pair} (8)", GENERATED, made))
+        plain = plain_float(made.modes[0].weight.element, 8)
+        rows.append(bench.measured(f"{pair} (8)", "plain unit with an FP32 sum", made, plain))
     return rows
 
 
+def best(rows: Sequence[Row]) -> list[str]:
+    """Lines of a table: the generated units over the best other arrangement of the same modes, for each figure."""
+    lines = []
+    for own in (row for row in rows if row.arrangement == GENERATED):
+        others = [
+            row
+            for row in rows
+            if row.function == own.function and row is not own and not row.arrangement.startswith(BOUND)
+        ]
+        area = own.area_um2 / min(row.area_um2 for row in others)
+        energy = [own.energy_fj[m] / min(row.energy_fj[m] for row in others) for m in range(len(own.energy_fj))]
+        both = [
+            own.area_um2 * own.energy_fj[m] / min(row.area_um2 * row.energy_fj[m] for row in others)
+            for m in range(len(own.energy_fj))
+        ]
+        cells = [figure(area), ", ".join(map(figure, energy)), ", ".join(f"{x:.2f}" for x in both)]
+        lines.append(f"| {own.function} | {' | '.join(cells)} |")
+    return lines
+
+
+def figure(ratio: float) -> str:
+    return f"**{ratio:.2f}**" if ratio > MOST else f"{ratio:.2f}"
+
+
 def page(rows: Sequence[Row], library: str) -> str:
+    base = {row.function: row for row in rows if row.arrangement == GENERATED}
     lines = [
-        "# Generated units beside straightforward arrangements",
+        "# Generated units beside other arrangements",
         "",
-        "Written by `python reports/validation/arrangements.py`.",
+        "Written by `python reports/validation/arrangements.py FOLDER CELLS.lib.gz...`.",
         "",
-        f"{library}, {CLOCK_PS:g} ps, not pipelined; energy of a cycle on random codes in fJ, by mode. Over: the",
-        "generated unit's figure over this one's; below 1, the generated unit is smaller or takes less. Of units side",
-        "by side, the one that does not work is taken to stand still for nothing. Every plain arrangement gave the",
-        "twin's results.",
+        f"{library}, {CLOCK_PS:g} ps, not pipelined, cells before placement; in brackets products a cycle. Energy:",
+        "of a cycle on layers of the bundled networks (their mean), by mode, clock and glitches included, by timed",
+        "simulation of the netlist. Side by side: a unit of one format for each mode, with common operand registers,",
+        "whose idle operands are held at 0; only their accumulators' clock goes on. Plain: Verilog with `*`, `+` and",
+        "`?:` in the order that a publication describes. Every arrangement gave the results of the unit's twin.",
         "",
-        "| function | arrangement | um2 | over | fJ by mode | over |",
-        "|---|---|---|---|---|---|",
+        f"## Over the best other arrangement (bold: above {MOST:g})",
+        "",
+        "Each figure over the smallest of all arrangements that do the same modes; the best in area and the best in",
+        "energy are rarely the same one. Area x energy: the same for their product in one arrangement.",
+        "",
+        "| function | area | energy by mode | area x energy by mode |",
+        "|---|---|---|---|",
+        *best(rows),
+        "",
+        "## All figures",
+        "",
+        "Over: the generated unit's figure over this one's; below 1, the generated unit is smaller or takes less. A",
+        "unit with one mode only is no alternative, but the least that this mode can take.",
+        "",
+        "| function | arrangement | um2 | over | ps | fJ by mode | of it glitches | over |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    own = {row.function: row for row in rows if row.arrangement == "generated"}
     for row in rows:
-        base = own[row.function]
-        energy = ", ".join(f"{x:.0f}" for x in row.energy_fj)
-        ratios = ", ".join(f"{x / y:.2f}" for x, y in zip(base.energy_fj, row.energy_fj, strict=True))
-        over = f"{base.area_um2 / row.area_um2:.2f}"
-        lines.append(f"| {row.function} | {row.arrangement} | {row.area_um2:.0f} | {over} | {energy} | {ratios} |")
+        own = base[row.function]
+        modes = [mode for mode, pair in enumerate(row.function.split(" and ")) if _does(row, pair)]
+        ratios = ", ".join(f"{own.energy_fj[m] / fj:.2f}" for m, fj in zip(modes, row.energy_fj, strict=True))
+        energy, glitch = (", ".join(f"{x:.0f}" for x in found) for found in (row.energy_fj, row.glitch_fj))
+        cells = f"{row.area_um2:.0f} | {own.area_um2 / row.area_um2:.2f} | {row.delay_ps:.0f} | {energy} | {glitch}"
+        lines.append(f"| {row.function} | {row.arrangement} | {cells} | {ratios} |")
     return "\n".join(lines) + "\n"
 
 
+def _does(row: Row, mode: str) -> bool:
+    """Whether an arrangement has a mode, such as "int8:int8 (4)"."""
+    return not row.arrangement.startswith(BOUND) or row.arrangement == f"{BOUND}: {mode.split()[0]}"
+
+
 def main() -> None:
-    liberty = [Path(name) for name in sys.argv[1:]]
-    with tempfile.TemporaryDirectory() as name:
-        bench = Bench(liberty, Path(name))
-        rows = rows_of(bench)
+    folder, *liberty = [Path(name) for name in sys.argv[1:]]
+    rows = rows_of(Bench(liberty, folder))
     wrong = [row for row in rows if row.wrong]
     assert not wrong, wrong
-    library = liberty[0].name.split("_")[0]
     (HERE / "arrangements.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    (HERE / "arrangements.md").write_text(page(rows, library))
+    (HERE / "arrangements.md").write_text(page(rows, liberty[0].name.split("_")[0]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,15 @@
-"""Plain Verilog of dot-product units, as one writes it by hand: operators of the language, one step after the other."""
+"""Other arrangements of dot-product units: generated ones side by side, and plain Verilog as one writes it by hand."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from codesign.formats import FloatElement
+from codesign.hardware.rtl.emit.stream import payload
+from codesign.hardware.rtl.emit.unit import Unit, build
+
+_REGISTER = re.compile(r"^  always @\(posedge clk\) (\w+) <= (first|w|a|ws|as);$", re.MULTILINE)  # of an operand
 
 
 def _module(ports: str, body: list[str]) -> str:
@@ -152,3 +159,27 @@ def _fp32_sum(bits: int) -> list[str]:
 
 def _zeros(count: int) -> str:
     return f", {count}'d0" if count else ""
+
+
+def side_by_side(unit: Unit, own: Sequence[Unit]) -> str:
+    """A unit of one format for each mode of `unit`: operand registers are common, those of idle units read 0."""
+    modules, body, results = [], [], []
+    ports = [("first", 1), *payload(unit)]
+    bits = (len(own) - 1).bit_length()
+    declared = "".join(f"input [{width - 1}:0] {port},\n  " for port, width in ports)
+    for port, width in ports:
+        body += [f"  reg [{width - 1}:0] {port}_q;", f"  always @(posedge clk) {port}_q <= {port};"]
+    for index, one in enumerate(own):
+        text = build(one, f"own{index}").text
+        modules.append(_REGISTER.sub(r"  always @* \1 = \2;", text))
+        body.append(f"  wire on{index} = mode == {bits}'d{index};")
+        connected = [
+            f".{port}({port}_q[{width - 1}:0] & {{{width}{{on{index}}}}})"
+            for port, width in [("first", 1), *payload(one)]
+        ]
+        body.append(f"  wire [{one.accumulator_bits - 1}:0] acc{index};")
+        body.append(f"  own{index} part{index} (.clk(clk), {', '.join(connected)}, .acc(acc{index}));")
+        results.append(f"on{index} ? acc{index} : ")
+    results[-1] = f"acc{len(own) - 1}"
+    top = f"module unit (input clk, {declared}input [{bits - 1}:0] mode, output [{unit.accumulator_bits - 1}:0] acc);\n"
+    return "\n".join([top + "\n".join(body), f"  assign acc = {''.join(results)};", "endmodule", *modules])

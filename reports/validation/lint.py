@@ -1,4 +1,4 @@
-"""Every unit of the calibration grid, and one array, under ``verilator --lint-only -Wall`` and yosys ``check -assert``.
+"""Every unit of the calibration grid, and one array with its streams, under two linters.
 
 Writes lint.json and lint.md beside itself: ``python reports/validation/lint.py``. A run of 276 units takes minutes.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from codesign.formats import FormatPair
 from codesign.hardware.calibration.synthesis.grid import PLANNED_LEVEL_PS, grid
 from codesign.hardware.rtl.emit.array import array
+from codesign.hardware.rtl.emit.array_stream import array_stream
 from codesign.hardware.rtl.emit.stream import header, stream
 from codesign.hardware.rtl.emit.unit import Unit, build
 from codesign.hardware.rtl.verify.simulate import version
@@ -56,10 +57,13 @@ def main() -> None:
             wrapped["unit_params.vh"] = header(built, "unit")
             rows[f"{unit.name}, stream"] = complaints(wrapped, "unit_stream", folder)
         for dataflow in ("output", "weight"):
-            made = array(ARRAY, 4, 3, dataflow)
-            modules = [made.built.text, *re.split(r"(?=^module )", made.text, flags=re.MULTILINE)[1:]]
-            files = {f"{text.split()[1]}.v": text for text in modules}  # each begins with: module NAME
-            rows[f"4 x 3 {ARRAY.name}, {dataflow}-stationary"] = complaints(files, "array", folder)
+            for enable in (False, True):
+                made = array(ARRAY, 4, 3, dataflow, enable)
+                top, text = ("array_stream", made.text + array_stream(made)) if enable else ("array", made.text)
+                modules = [made.built.text, *re.split(r"(?=^module )", text, flags=re.MULTILINE)[1:]]
+                files = {f"{text.split()[1]}.v": text for text in modules}  # each begins with: module NAME
+                name = f"4 x 3 {ARRAY.name}, {dataflow}-stationary" + (", streams" if enable else "")
+                rows[name] = complaints(files, top, folder)
     tools = [version(tool) for tool in ("verilator", "yosys")]
     (HERE / "lint.json").write_text(json.dumps({"tools": tools, "complaints": rows}, indent=1) + "\n")
     bad = {name: said for name, said in rows.items() if said}
@@ -72,7 +76,8 @@ def main() -> None:
         "The distinct units",
         f"of the calibration grid at {CLOCKS_PS[0]:g} and {CLOCKS_PS[1]:g} ps, each as it is priced and with its "
         "enable in the",
-        "stream wrapper, and one array in both dataflows (its three modules in files of their own names):",
+        "stream wrapper, and one array in both dataflows, each with and without streams (its modules in files of their",
+        "own names):",
         f"{len(rows)} designs, {len(bad)} with a complaint.",
         "",
         *(f"- {name}: {'; '.join(said)}" for name, said in bad.items()),

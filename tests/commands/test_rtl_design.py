@@ -34,7 +34,7 @@ CHIP = {
     "clock_hz": 1e9,
     "node_nm": 7,
 }
-FILES = {"array.v", "unit.v", "checks.v", "bench.v", "main.cpp", "README.txt", "layer.json"}
+FILES = {"array.v", "array_stream.v", "unit.v", "checks.v", "bench.v", "main.cpp", "README.txt", "layer.json"}
 
 
 def assigned(**other: str) -> dict[str, dict[str, str]]:
@@ -74,10 +74,10 @@ def test_a_design_comes_out_as_an_array_that_passes_on_its_own_layers(
     asked = ["--design", "d00000001", "--dataflow", dataflow, "-o", str(out), "--check", simulator(), "--json"]
     assert main(["rtl", str(study), *asked]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["wrong"] == [0, 0]
+    assert result["wrong"] == [0] * (2 + 3)  # layers, and the streams in every mode of the chip
     assert result["dataflow"] == dataflow
     assert (result["rows"], result["columns"], result["corner"]) == (4, 2, [3, 2])
-    assert {path.name for path in out.iterdir()} >= FILES | {"vectors_0.hex", "vectors_1.hex"}
+    assert {path.name for path in out.iterdir()} >= FILES | {"vectors_0.hex", "vectors_1.hex", "vectors_s_2.hex"}
     assert "parameter ROWS = 4, parameter COLUMNS = 2" in (out / "array.v").read_text()
     assert json.loads((out / "layer.json").read_text())["layers"] == result["layers"]
 

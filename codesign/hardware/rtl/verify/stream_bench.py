@@ -14,54 +14,92 @@ PATIENCE = 40  # clock cycles per step after which a bench that waits gives up
 
 
 @dataclass(frozen=True)
+class Beats:
+    """The beats of an input stream in order."""
+
+    name: str  # of the stream: its ports are NAME_valid, NAME_ready and NAME_FIELD
+    fields: tuple[tuple[str, int], ...]  # (field of a beat, width)
+    bits: Bits  # [beats, sum of widths], lowest field and bit first
+
+    def ports(self) -> str:
+        """Connections of the module under test."""
+        low, found = 0, [f".{self.name}_valid({self.name}_valid)", f".{self.name}_ready({self.name}_accepted)"]
+        for field, width in self.fields:
+            found.append(f".{self.name}_{field}({self.name}_beat[{low + width - 1}:{low}])")
+            low += width
+        return ", ".join(found)
+
+    def declared(self) -> str:
+        name, (beats, width) = self.name, self.bits.shape
+        return f"""\
+  reg [{width - 1}:0] {name}_beats [0:{beats - 1}];
+  reg [31:0] {name}_sent;
+  reg {name}_valid;
+  wire {name}_accepted;
+  wire [{width - 1}:0] {name}_beat = {name}_beats[{name}_sent < {beats} ? {name}_sent : {beats - 1}];
+"""
+
+    def initial(self, index: int) -> str:
+        return f"""\
+    $readmemh("vectors_{self.name}_{index}.hex", {self.name}_beats);
+    {self.name}_sent = 0;
+    {self.name}_valid = 0;
+"""
+
+    def sending(self, bit: int) -> str:
+        """bit: of the noise, which makes pauses."""
+        name, beats = self.name, len(self.bits)
+        return f"""\
+      if ({name}_valid & {name}_accepted) {name}_sent <= {name}_sent + 1;
+      if (!{name}_valid | {name}_accepted)
+        {name}_valid <= (noise[{bit}] | now[9]) & ({name}_sent + ({name}_valid & {name}_accepted) < {beats});
+"""
+
+
+@dataclass(frozen=True)
 class StreamTrace:
-    """The beats of a stream in order, and the results that it expects."""
+    """The beats of the input streams, and the results that the module is expected to give."""
 
     module: str
-    fields: tuple[tuple[str, int], ...]  # (port of a beat, width)
-    beats: Bits  # [beats, sum of widths], lowest port and bit first
+    inputs: tuple[Beats, ...]
     result_bits: int  # width of m_data
     results: Bits  # [results, bits that are compared]
     mode: int | None  # None for a unit of one format
     parameters: str = ""  # of the module, as Verilog writes them
 
     def memories(self, index: int) -> dict[str, str]:
-        return {f"vectors_{index}.hex": hex_lines(self.beats), f"results_{index}.hex": hex_lines(self.results)}
+        found = {f"vectors_{beats.name}_{index}.hex": hex_lines(beats.bits) for beats in self.inputs}
+        return found | {f"results_{index}.hex": hex_lines(self.results)}
 
     def checker(self, index: int) -> str:
-        low, ports = 0, []
-        for port, width in self.fields:
-            ports.append(f".{port}(beat[{low + width - 1}:{low}])")
-            low += width
+        ports = [beats.ports() for beats in self.inputs]
         if self.mode is not None:
             ports.append(f".mode({self.mode})")
-        (beats, width), (results, bits) = self.beats.shape, self.results.shape
-        limit = PATIENCE * beats + 1000
+        results, bits = self.results.shape
+        limit = PATIENCE * sum(len(beats.bits) for beats in self.inputs) + 1000
+        sending = "".join(beats.sending(7 + 2 * place) for place, beats in enumerate(self.inputs))
         return f"""\
 module check_{index} (input clk, output reg done, output failed);
-  reg [{width - 1}:0] beats [0:{beats - 1}];
   reg [{bits - 1}:0] results [0:{results - 1}];
-  reg [31:0] now, sent, found, wrong;
-  reg [15:0] noise;  // pauses of both sides, from a linear feedback shift register
-  reg valid, ready;
+  reg [31:0] now, found, wrong;
+  reg [15:0] noise;  // pauses of all sides, from a linear feedback shift register
+  reg ready;
   wire rst = now < 4;
-  wire accepted, offered;
+  wire offered;
   wire [{self.result_bits - 1}:0] data;
-  wire [{width - 1}:0] beat = beats[sent < {beats} ? sent : {beats - 1}];
+{"".join(beats.declared() for beats in self.inputs)}\
   wire [{bits - 1}:0] wanted = results[found < {results} ? found : {results - 1}];
   {self.module} {self.parameters}dut (
-    .clk(clk), .rst(rst), .s_valid(valid), .s_ready(accepted), {", ".join(ports)},
+    .clk(clk), .rst(rst), {", ".join(ports)},
     .m_valid(offered), .m_ready(ready), .m_data(data)
   );
   assign failed = wrong != 0;
   initial begin
-    $readmemh("vectors_{index}.hex", beats);
     $readmemh("results_{index}.hex", results);
+{"".join(beats.initial(index) for beats in self.inputs)}\
     now = 0;
-    sent = 0;
     found = 0;
     wrong = 0;
-    valid = 0;
     ready = 0;
     noise = 16'hace1;
     done = 0;
@@ -74,8 +112,7 @@ module check_{index} (input clk, output reg done, output failed);
     if (!rst) begin
       // long phases without pauses, and phases with many
       ready <= noise[3] | now[8];
-      if (valid & accepted) sent <= sent + 1;
-      if (!valid | accepted) valid <= (noise[7] | now[9]) & (sent + (valid & accepted) < {beats});
+{sending}\
       if (offered & ready) begin
         found <= found + 1;
         if (differs) begin
@@ -113,8 +150,11 @@ class StreamCheck:
         bits = compared_bits(unit, vectors.mode)
         return StreamTrace(
             self.module,
-            (*((f"s_{port}", width) for port, width in fields), ("s_last", 1)),
-            np.concatenate([*columns, self.last[:, None].astype(np.uint8)], axis=1),
+            (
+                Beats(
+                    "s", (*fields, ("last", 1)), np.concatenate([*columns, self.last[:, None]], axis=1, dtype=np.uint8)
+                ),
+            ),
             unit.accumulator_bits,
             to_bits(vectors.expected[self.last][:, None], bits, bits),
             vectors.mode if len(unit.modes) > 1 else None,

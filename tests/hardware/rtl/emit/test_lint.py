@@ -54,8 +54,9 @@ def test_an_array_passes_without_a_warning(dataflow: str, tmp_path: Path) -> Non
     assert run("verilator", "--lint-only", "-Wall", "--top-module", "array", *files, folder=tmp_path) == ""
 
 
-def test_an_array_with_streams_passes_without_a_warning(tmp_path: Path) -> None:
-    made = array(UNITS["bricks"].cut(EVERY_STEP), 3, 2, enable=True)
+@pytest.mark.parametrize("dataflow", ["output", "weight"])
+def test_an_array_with_streams_passes_without_a_warning(dataflow: str, tmp_path: Path) -> None:
+    made = array(UNITS["bricks"].cut(EVERY_STEP), 3, 2, dataflow, enable=True)
     texts = [made.built.text, *re.split(r"(?=^module )", made.text + array_stream(made), flags=re.MULTILINE)[1:]]
     files = [f"{text.split()[1]}.v" for text in texts]
     for file, text in zip(files, texts, strict=True):

@@ -9,7 +9,7 @@ import pytest
 from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware.rtl import Unit, build
-from codesign.hardware.rtl.emit.array import array
+from codesign.hardware.rtl.emit.array import Array, array
 from codesign.hardware.rtl.emit.array_stream import array_stream
 from codesign.hardware.rtl.emit.pipeline import STEPS
 from codesign.hardware.rtl.emit.stream import header, stream
@@ -37,6 +37,10 @@ def verdicts(simulator: str, unit: Unit, folder: Path, right: str = "", wrong: s
     return simulate(simulator, checks, files, folder)
 
 
+def sources(made: Array) -> dict[str, str]:
+    return {"array.v": made.text, "unit.v": made.built.text, "array_stream.v": array_stream(made)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_results_are_those_of_the_twin_in_order(simulator: str, tmp_path: Path) -> None:
@@ -46,19 +50,58 @@ def test_results_are_those_of_the_twin_in_order(simulator: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_an_array_gives_all_rows_of_results_once(tmp_path: Path) -> None:
+def test_an_output_stationary_array_gives_all_rows_of_results_once(tmp_path: Path) -> None:
     needed("iverilog")
     made = array(UNITS["interleaved floats beside integers"], 3, 2, enable=True)
-    files = {"array.v": made.text, "unit.v": made.built.text, "array_stream.v": array_stream(made)}
     checks = [ArrayStreamCheck(made, mode, steps=steps) for mode in range(2) for steps in (1, 5, 12)]
-    found = simulate("iverilog", checks, files, tmp_path)
+    found = simulate("iverilog", checks, sources(made), tmp_path)
     assert [verdict.wrong for verdict in found] == [0] * len(checks), found[0].detail
     assert [verdict.steps for verdict in found] == [6 * 3 * 3] * 3 + [6 * 3] * 3  # floats take turns, three in a cell
 
 
-def test_a_stream_around_an_array_that_cannot_stand_still_is_refused() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_a_weight_stationary_array_gives_the_sums_of_every_beat_once(simulator: str, tmp_path: Path) -> None:
+    needed(simulator)
+    made = array(UNITS["interleaved floats beside integers"], 3, 2, "weight", enable=True)
+    checks = [ArrayStreamCheck(made, mode, steps=steps) for mode in range(2) for steps in (1, 5, 12)]
+    checks.append(ArrayStreamCheck(made, 1, steps=3, rows=1, columns=1))
+    found = simulate(simulator, checks, sources(made), tmp_path)
+    assert [verdict.wrong for verdict in found] == [0] * len(checks), found[0].detail
+    assert [verdict.steps for verdict in found] == [6 * 2 * steps for steps in (1, 5, 12, 1, 5, 12, 3)]
+
+
+def test_a_weight_stationary_array_adds_to_the_sums_that_come_with_the_activations(tmp_path: Path) -> None:
+    needed("iverilog")
+    made = array(UNITS["integers"], 3, 2, "weight", enable=True)
+    (found,) = simulate("iverilog", [ArrayStreamCheck(made, 0, tiles=4)], sources(made), tmp_path)
+    assert (found.steps, found.wrong) == (4 * 2 * 5, 0), found.detail
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("wire en = ~held & ", "wire en = "),
+        ("(~fresh | whole)", "1'b1"),
+        (" & (busy == 16'd0);", ";"),
+        ("results <= {results[DEPTH-2:0], accepted}", "results <= {results[DEPTH-2:0], s_valid}"),
+    ],
+    ids=["drops a result", "takes activations before their weights", "loads over weights in use", "invents a result"],
+)
+def test_a_wrong_handshake_of_a_weight_stationary_array_is_noticed(right: str, wrong: str, tmp_path: Path) -> None:
+    needed("iverilog")
+    made = array(UNITS["integers"], 3, 2, "weight", enable=True)
+    files = sources(made)
+    assert right in files["array_stream.v"]
+    files["array_stream.v"] = files["array_stream.v"].replace(right, wrong)
+    (found,) = simulate("iverilog", [ArrayStreamCheck(made, 0, steps=2)], files, tmp_path)
+    assert found.wrong
+
+
+@pytest.mark.parametrize("dataflow", ["output", "weight"])
+def test_a_stream_around_an_array_that_cannot_stand_still_is_refused(dataflow: str) -> None:
     with pytest.raises(InputError, match="with an enable"):
-        array_stream(array(UNITS["integers"], 3, 2))
+        array_stream(array(UNITS["integers"], 3, 2, dataflow))
 
 
 @pytest.mark.parametrize(
