@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from codesign.report.text import human
+from codesign.human import human
 
 Value = str | int | float | None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -16,10 +16,10 @@ from codesign.formats import Assignment, FormatPair
 from codesign.hardware import Accelerator, load_accelerator
 from codesign.hardware.arithmetic.accumulators import Accumulator
 from codesign.hardware.arithmetic.operands import operands
-from codesign.models import load_task
-from codesign.models.preparation import prepared_by
-from codesign.quality import Evaluator, Quality
 from codesign.workload import Workload, named_workload
+
+if TYPE_CHECKING:
+    from codesign.quality import Quality
 
 
 class BuyOptions(Options):
@@ -160,6 +160,10 @@ def _table(chips: list[tuple[str, Found]], reference: Found) -> Table:
 
 
 def _measure(name: str, options: BuyOptions, say: Say) -> _Measured:
+    from codesign.models import load_task  # with torch, and so not before it is needed
+    from codesign.models.preparation import prepared_by
+    from codesign.quality import Evaluator
+
     task = prepared_by(load_task(name), ("usual",))
     evaluator, workload = Evaluator(task), task.workload()
     found = []

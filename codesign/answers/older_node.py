@@ -11,11 +11,10 @@ from pydantic import Field
 from codesign.answers.answer import Answer, Column, Estimate, Table, Value
 from codesign.answers.chips import CHIP, Chips, Found, Mix, described, energy_by_hand, smallest
 from codesign.answers.question import ChipOptions, Node, Pair, Pairs, Positive, Question, Say
-from codesign.answers.studied import studied
 from codesign.errors import InputError
 from codesign.formats import FormatPair
 from codesign.hardware.units.coefficients import Interval, at_node, table
-from codesign.report.text import human
+from codesign.human import human
 from codesign.workload import Workload
 from codesign.workload.roles import RoleRules
 
@@ -105,6 +104,8 @@ def _mixes(options: NodeOptions) -> tuple[Workload, list[tuple[str, Mix]], list[
     mixes += [("co-designed", _with_attention(workload, pair, options.attention)) for pair in options.codesigned]
     notes = []
     if options.study:
+        from codesign.answers.studied import studied  # with torch, and so not before it is needed
+
         found = studied(workload, options.study, options.design, options.task)
         mixes.append(("co-designed", found.mix))
         notes.append(found.quality)

@@ -16,7 +16,7 @@ from codesign.formats import FormatPair
 from codesign.hardware import AcceleratorGrid, load_accelerator
 from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.chip.memory import dram_bytes_per_s
-from codesign.report.text import human
+from codesign.human import human
 from codesign.workload import Workload, named_workload
 
 _SERVER, _PROCESSORS = "server-fp16-class", 8  # whose multiprocessors a published die has 128 of

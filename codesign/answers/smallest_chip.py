@@ -10,7 +10,7 @@ from pydantic import Field
 from codesign.answers.answer import Answer, Column, Estimate, Table, Value
 from codesign.answers.chips import CHIP, Chips, Found, Mix, described, envelope, pairs_and_nodes, smallest
 from codesign.answers.question import ChipOptions, Numbers, Pairs, Positive, Question, Say
-from codesign.report.text import human
+from codesign.human import human
 from codesign.workload import Workload, named_workload
 
 _FIXED = "all weights, activations and attention products in these formats; softmax, norms and activations in bf16"

@@ -14,7 +14,7 @@ from codesign.errors import InputError
 from codesign.hardware import AcceleratorGrid
 from codesign.hardware.chip.memory import dram_bytes_per_s, flash_bytes_per_s
 from codesign.hardware.units.coefficients import table
-from codesign.report.text import human
+from codesign.human import human
 from codesign.workload import Workload, named_workload
 
 

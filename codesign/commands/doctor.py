@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from codesign import __version__
 from codesign.commands.output import print_json, print_table
-from codesign.report.text import human
+from codesign.human import human
 
 # program -> what codesign does with it
 TOOLS = {

@@ -10,9 +10,9 @@ from codesign.commands.values import task_options
 from codesign.models import load_task
 from codesign.models.preparation import prepared_by
 from codesign.quality import Evaluator
-from codesign.quality.ranges import DEFAULT_RULE
 from codesign.quality.trial import try_network
 from codesign.quality.weights import read_weights
+from codesign.terms import DEFAULT_RULE
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,8 @@ from codesign.commands.output import human, print_json, print_table
 from codesign.formats import get_format
 from codesign.quality.forecast import forecast
 from codesign.search import SearchSpace, load_space
-from codesign.search.results.records import UNFOLDED, batch_norms, designs_in_words, layer_table, task_facts
+from codesign.search.results.records import batch_norms, layer_table, task_facts
+from codesign.search.results.words import UNFOLDED, designs_in_words
 from codesign.search.space.network import Network
 from codesign.search.space.sums import in_words
 from codesign.search.space.ties import first

@@ -18,7 +18,7 @@ from codesign.files import check_target, read_text, write_target
 from codesign.models import TaskOptions, load_task
 from codesign.models.directories import is_directory_task
 from codesign.search import SearchSpace, load_space
-from codesign.search.results.records import designs_in_words
+from codesign.search.results.words import designs_in_words
 from codesign.search.space.schema import PATH as SCHEMA
 
 _TEMPLATE = Path(__file__).with_name("init.template.yaml")

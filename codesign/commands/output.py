@@ -17,7 +17,7 @@ from rich.table import Table
 
 from codesign.folders import check_own, mark, new_parents
 from codesign.formats import Assignment, FormatPair, read_assignment
-from codesign.report.text import human as with_prefix
+from codesign.human import human as with_prefix
 
 if TYPE_CHECKING:
     from codesign.workload import Workload

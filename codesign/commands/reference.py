@@ -29,11 +29,11 @@ from codesign.hardware import Accelerator, Cost, cost
 from codesign.hardware.chip.files import write_accelerator
 from codesign.hardware.rtl.verify.simulate import SIMULATORS, available
 from codesign.hardware.schedule.roofline import roofline
+from codesign.human import human
 from codesign.plugins import by_name
 from codesign.report import front_csv
 from codesign.report.markdown import markdown
 from codesign.report.page import html
-from codesign.report.text import human
 
 _OWNER = "reference"  # of the folder, in its PROVENANCE.json
 _CHIP, _README = "chip.yaml", "README.md"

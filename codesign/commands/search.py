@@ -20,7 +20,8 @@ from codesign.search import SearchSpace, load_space, open_study, run_study, run_
 from codesign.search.api import STUDIES
 from codesign.search.queue.storage import settle
 from codesign.search.queue.workers import STORAGE_VARIABLE
-from codesign.search.results.records import SHARED, UNFOLDED, batch_norms
+from codesign.search.results.records import batch_norms
+from codesign.search.results.words import SHARED, UNFOLDED
 from codesign.search.study.claim import check_folder
 
 # options that control measurements, with their defaults

@@ -6,14 +6,17 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from codesign.designs.cost import DesignCost
-from codesign.designs.types import AssignmentField, AtLeastOne, Direction, JsonModel, Pair, Positive, Text
+from codesign.designs.types import AssignmentField, AtLeastOne, JsonModel, Pair, Positive, Text
 from codesign.hardware import Accelerator
-from codesign.quality import Quality
+from codesign.terms import Direction
+
+if TYPE_CHECKING:
+    from codesign.quality import Quality
 
 
 class Metric(JsonModel):

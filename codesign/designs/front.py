@@ -10,8 +10,7 @@ from pydantic import Field, model_validator
 from codesign.designs.design import Design
 from codesign.designs.types import Amount, Count, JsonModel, Text
 from codesign.errors import InputError, nearest
-from codesign.models.task import Scale
-from codesign.quality.ranges import RangeRule
+from codesign.terms import RangeRule, Scale
 
 SCHEMA_VERSION: Literal[2] = 2
 READ_VERSIONS = (1, 2)

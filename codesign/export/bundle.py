@@ -32,7 +32,7 @@ from codesign.jsonio import read_json
 from codesign.models import Outputs, Task, load_task
 from codesign.models.directories import TaskOptions
 from codesign.quality import Evaluator
-from codesign.quality.ranges import DEFAULT_RULE, RangeRule
+from codesign.terms import DEFAULT_RULE, RangeRule
 
 SCHEMA_VERSION = 1
 LEAST_PSNR_DB = 60.0  # between the outputs of the exported and the measured network

@@ -13,10 +13,10 @@ from codesign.export.origin import Origin
 from codesign.formats import Assignment
 from codesign.models import Task
 from codesign.quality import Evaluator
-from codesign.quality.ranges import RangeRule
 from codesign.search.space.loading import load_written
 from codesign.search.space.written import SpaceFile, TaskSpec
 from codesign.search.study.claim import claimed, space_folder
+from codesign.terms import RangeRule
 from codesign.workload import Workload
 from codesign.workload.roles import RoleRules
 from codesign.yamlio import load_yaml

@@ -128,7 +128,7 @@ class FloatElement:
     subnormals: bool = True
 
     def __post_init__(self) -> None:
-        if self.bits > _ENUMERABLE_BITS and self.native is None:
+        if self.bits > _ENUMERABLE_BITS and self._native_names is None:
             raise ValueError(f"{self}: of more than {_ENUMERABLE_BITS} bits only float32 has codes")
 
     @property
@@ -196,10 +196,14 @@ class FloatElement:
         magnitude = (1 << (self.exponent_bits + self.mantissa_bits)) - 1
         return magnitude if self.specials == "nan" else magnitude & ~((1 << (self.mantissa_bits - 1)) - 1)
 
+    @property
+    def _native_names(self) -> tuple[str, str] | None:
+        return _NATIVE.get((self.exponent_bits, self.mantissa_bits)) if self.specials == "ieee" else None
+
     @cached_property
     def native(self) -> tuple[torch.dtype, torch.dtype] | None:
         """The torch float type of this element and the integer type of the same width; None below 16 bits."""
-        names = _NATIVE.get((self.exponent_bits, self.mantissa_bits)) if self.specials == "ieee" else None
+        names = self._native_names
         return (getattr(torch, names[0]), getattr(torch, names[1])) if names else None
 
     @property

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from codesign.errors import InputError, nearest
 from codesign.models.directories import TaskOptions, is_directory_task, load_directory
-from codesign.models.task import Direction, Example, ImageExample, Outputs, Samples, Task, TextExample
+from codesign.models.task import Example, ImageExample, Outputs, Samples, Task, TextExample
 from codesign.plugins import PREFIX, installed
 from codesign.sources import digest, digest_of_package
+from codesign.terms import Direction
 from codesign.usercode import users
 from codesign.workload import Workload
 

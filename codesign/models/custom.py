@@ -16,7 +16,8 @@ from codesign.models.batches import Batch, Batches, arrays, lengths, samples
 from codesign.models.batches import rows as rows_of
 from codesign.models.distances import divergence, mean_squares
 from codesign.models.losses import Function, Loss, Metric, spans_decades, squared_error
-from codesign.models.task import Example, Outputs, Part, Samples, Scale, Task
+from codesign.models.task import Example, Outputs, Part, Samples, Task
+from codesign.terms import Scale
 from codesign.workload import Workload, trace
 from codesign.workload.completeness import Unseen
 from codesign.workload.tracing import averaged

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from codesign.errors import InputError, nearest
 from codesign.models.probes import kl_of_logits, rademacher
-from codesign.models.task import SCALES, Direction, Scale
+from codesign.terms import SCALES, Direction, Scale
 
 Function = Callable[..., Tensor]  # (outputs, reference) or (outputs, reference, labels) -> Tensor [n]
 Probe = Literal["squared_error", "kl"] | Callable[[Tensor, torch.Generator], Tensor]

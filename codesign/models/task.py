@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,17 +16,13 @@ from torch import Tensor, nn
 
 from codesign.models.distances import mean_squares
 from codesign.models.streaming import weights_of
+from codesign.terms import Direction, Scale
 from codesign.workload.types import Workload
 
 if TYPE_CHECKING:
     from codesign.models.preparation.types import Preparation
 
-Direction = Literal["minimize", "maximize"]
 Outputs = dict[str, Tensor]
-Scale = Literal["raw", "log10", "db"]
-"""Scale of a loss: raw, if the losses of several layers add up (a squared error, a divergence); the log10 of such a
-loss; or db, 10 log10 of it (a negated PSNR)."""
-SCALES: tuple[Scale, ...] = ("raw", "log10", "db")
 _DECADES = {"log10": 1.0, "db": 10.0}
 MOST_DECADES = 300  # largest exponent of `Task.raw`: the largest float is about 10**308
 LEAST_RAW = 1e-12  # smaller losses count as zero: -12 in log10, 120 dB

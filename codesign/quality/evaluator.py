@@ -19,9 +19,10 @@ from codesign.models.task import Outputs, Part, Task
 from codesign.quality.cache import ResultCache, code_version
 from codesign.quality.measure import DRAWS, Quality, UnmeasurableError, measure
 from codesign.quality.quantized import QuantizedNetwork, opened
-from codesign.quality.ranges import DEFAULT_RULE, RangeRule, Ranges, check_rule
+from codesign.quality.ranges import Ranges, check_rule
 from codesign.quality.rounding import ChosenWeights
 from codesign.quality.weights import digest_of, with_weights
+from codesign.terms import DEFAULT_RULE, RangeRule
 
 
 class Evaluator:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from codesign.errors import InputError
-from codesign.models.task import Direction, Samples
+from codesign.terms import Direction
+
+if TYPE_CHECKING:
+    from codesign.models.task import Samples
 
 RESAMPLES = 400
 DRAWS = 32  # resamples whose values are kept: enough for a standard deviation within about 1/8

@@ -9,7 +9,7 @@ from torch import nn
 from codesign.formats import Assignment
 from codesign.models.custom import CustomTask
 from codesign.quality.evaluator import Evaluator
-from codesign.quality.ranges import DEFAULT_RULE, RangeRule
+from codesign.terms import DEFAULT_RULE, RangeRule
 
 
 class QuantizedModule(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor
@@ -21,13 +21,12 @@ from codesign.quality.cache import ResultCache
 from codesign.quality.histogram import Histogram
 from codesign.quality.layer_error import LayerError
 from codesign.quality.range_trial import OutputTrial
+from codesign.terms import DEFAULT_RULE, RangeRule
 from codesign.workload import Product, ProductInterceptor
 
 log = logging.getLogger(__name__)
 
 Site = tuple[str, str]  # (layer, operand): input of conv and linear; query, key, probability or value of attention
-RangeRule = Literal["auto", "minmax", "mse", "output", "percentile"]
-DEFAULT_RULE: RangeRule = "auto"
 Range = float | tuple[float, float]  # a magnitude, or (low, high) for formats with a zero point
 
 _TRIED: tuple[RangeRule, ...] = ("minmax", "output", "mse")  # by rule auto; the first wins a tie

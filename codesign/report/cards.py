@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codesign.designs import AtEqualSize, Design, Study, TaskCost
-from codesign.report.text import human
+from codesign.human import human
 from codesign.report.words import MetricWords, metric_words, pair_words, reading
 
 _INT8 = "int8:int8"

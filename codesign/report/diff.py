@@ -14,8 +14,8 @@ import numpy as np
 from codesign.designs import Design, Metric, Study, load_study
 from codesign.errors import InputError
 from codesign.formats import Assignment, LayerFormats
+from codesign.human import human
 from codesign.report.markdown import table
-from codesign.report.text import human
 from codesign.search.engine.pareto import hypervolume
 from codesign.search.study.representatives import unit_box
 

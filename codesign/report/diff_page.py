@@ -8,8 +8,8 @@ from pathlib import Path
 from string import Template
 
 from codesign.files import read_text
+from codesign.human import human
 from codesign.report.diff import Difference
-from codesign.report.text import human
 
 _TEMPLATE = Path(__file__).parent / "template"
 VERDICTS = {"better": "better", "same": "no change beyond noise", "worse": "worse"}

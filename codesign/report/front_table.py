@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from codesign.designs import Baseline, Design, Study
-from codesign.report.text import human
+from codesign.human import human
 from codesign.report.words import Reading, pair_words, reading
 from codesign.search.study.representatives import unit_box
 

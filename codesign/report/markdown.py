@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from codesign.designs import Design, Metric, Study
 from codesign.files import read_text
-from codesign.quality.ranges import DEFAULT_RULE
-from codesign.report.text import accumulation, assumptions, chip, human, summary
+from codesign.human import human
+from codesign.report.text import accumulation, assumptions, chip, summary
+from codesign.terms import DEFAULT_RULE
 
 
 def markdown(files: Study) -> str:

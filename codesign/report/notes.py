@@ -17,8 +17,9 @@ from optuna.trial import FrozenTrial
 
 from codesign.designs import Candidate, Design, Goal, Study
 from codesign.errors import InputError
+from codesign.human import human
 from codesign.report.markdown import table
-from codesign.report.text import chip, human, summary
+from codesign.report.text import chip, summary
 from codesign.search.queue.trials import TrialResult, outcome
 
 _WIDE = 110  # characters per line of an example

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from codesign.designs import Goal, Metric, Study
-from codesign.report.text import human
+from codesign.human import human
 
 Kind = Literal["same", "decibel", "power", "negative"]
 _DECADE = "log10"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from codesign.designs import Study
-    from codesign.quality.ranges import RangeRule
     from codesign.search.samplers.strategy import StrategyFactory
     from codesign.search.space.resolve import SearchSpace
     from codesign.search.study.progress import Progress
+    from codesign.terms import RangeRule
 
 STUDIES = Path("reports/studies")
 

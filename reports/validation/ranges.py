@@ -29,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from codesign.formats import Assignment, Format, FormatPair, get_format
 from codesign.models import Task, load_task
 from codesign.quality import Evaluator
-from codesign.quality.ranges import Range, RangeRule, Ranges, Site, check_rule, sites
+from codesign.quality.ranges import Range, Ranges, Site, check_rule, sites
 from codesign.report.markdown import table
+from codesign.terms import RangeRule
 from codesign.workload import Product, ProductInterceptor
 
 HERE = Path(__file__).parent

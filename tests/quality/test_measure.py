@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from codesign.models.task import Samples
-from codesign.quality import Quality, measure
-from codesign.quality.measure import BOOTSTRAP_SEED, RESAMPLES, UnmeasurableError
+from codesign.quality import Quality
+from codesign.quality.measure import BOOTSTRAP_SEED, RESAMPLES, UnmeasurableError, measure
 
 VALUES = np.random.default_rng(0).normal(3.0, 1.0, size=64)
 

@@ -12,7 +12,8 @@ import pytest
 from codesign.formats import Assignment, FormatPair
 from codesign.models.custom import CustomTask
 from codesign.models.task import Samples
-from codesign.quality import Evaluator, Quality, measure
+from codesign.quality import Evaluator, Quality
+from codesign.quality.measure import measure
 from codesign.search import load_space, open_study, run_study, write_results
 from codesign.search.engine.points import Designs
 from codesign.search.space.objectives import Objective

@@ -18,7 +18,7 @@ from codesign.formats import FormatPair, get_format
 from codesign.models import load_task
 from codesign.quality.ranges import Ranges
 from codesign.search import load_space
-from codesign.search.results.records import designs_in_words
+from codesign.search.results.words import designs_in_words
 from tests.report.embedded import embedded
 from tests.search import SPACE
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from codesign.errors import InputError
 from codesign.formats import FormatPair
@@ -209,6 +208,8 @@ def _gather(part: np.ndarray, choice: np.ndarray, members: np.ndarray, paired: b
     if paired:
         return np.asarray(part[np.arange(layers), choice, members[:, None]].sum(axis=1, dtype=np.float64))
     if len(members) <= _FEW:  # a sparse product, in which no infinite entry is multiplied by 0
+        from scipy.sparse import csr_array  # which is slow to import
+
         costs = part[:, :, members].reshape(layers * columns, -1).astype(np.float64)
         places = (choice + columns * np.arange(layers)).reshape(-1)
         starts = np.arange(0, len(places) + 1, layers)

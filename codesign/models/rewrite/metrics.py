@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from sacrebleu.metrics import CHRF
 
-from codesign.models.task import Direction, Samples
+from codesign.models.task import Samples
+from codesign.terms import Direction
 
 
 def ratio_of_sums(name: str, unit: str, direction: Direction, sums: np.ndarray, counts: np.ndarray) -> Samples:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import moocore
 import numpy as np
-from scipy.stats import rankdata
 
 _SAMPLES = 2**15  # Monte Carlo samples of the hypervolume
 _LEVELS = 1024  # grid of each objective
@@ -32,7 +31,7 @@ def _nondominated_wide(points: np.ndarray) -> np.ndarray:
     sums of values, are exact and finite.
     """
     keep: list[int] = []
-    ranks = rankdata(points, method="dense", axis=0).sum(axis=1)
+    ranks = np.sum([np.unique(column, return_inverse=True)[1] for column in points.T], axis=0)
     for row in np.lexsort((np.arange(len(points)), ranks)):
         if not (points[keep] <= points[row]).all(axis=1).any():
             keep.append(int(row))

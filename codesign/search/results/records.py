@@ -39,12 +39,6 @@ from codesign.search.space.resolve import SearchSpace
 from codesign.search.study.log import versions
 from codesign.workload import Workload
 
-SHARED = "{0} evaluation samples are calibration samples too: what calibration found flatters the qualities on them"
-UNFOLDED = (
-    "{} batch normalisations are not folded; where one follows a convolution a chip would: latency and energy are too "
-    "high then, and weights are quantized without their scales."
-)
-
 
 def front_of(
     space: SearchSpace,
@@ -158,12 +152,6 @@ def _totals(costs: Mapping[str, Cost]) -> DesignCost:
         tasks={name: TaskCost.model_validate(network, from_attributes=True) for name, network in costs.items()},
         **{field: sum(getattr(network, field) for network in networks) for field in summed},
     )
-
-
-def designs_in_words(log10: float) -> str:
-    """A number of designs, given as its log10: exact up to 9,999, a power of ten above."""
-    count = round(10**log10) if log10 < 5 else None
-    return f"{count:,}" if count is not None and count < 10_000 else f"10^{log10:.0f}"
 
 
 def layer_table(workload: Workload) -> tuple[LayerFacts, ...]:

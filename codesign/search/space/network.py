@@ -9,9 +9,9 @@ import numpy as np
 
 from codesign.formats import Assignment, FormatPair
 from codesign.models import Task
-from codesign.quality.ranges import DEFAULT_RULE, RangeRule
 from codesign.search.space.targets import NO_RULES, TargetRules
 from codesign.search.space.ties import groups
+from codesign.terms import DEFAULT_RULE, RangeRule
 from codesign.workload import Workload
 
 

@@ -27,7 +27,6 @@ from codesign.models.directories import TaskOptions
 from codesign.models.preparation import USUAL
 from codesign.models.streaming import reads_blocks
 from codesign.quality import Evaluator
-from codesign.quality.ranges import DEFAULT_RULE, RangeRule
 from codesign.search.space.choices import allowed_choices, possible
 from codesign.search.space.cost_metrics import COST_METRICS, cost_metric
 from codesign.search.space.fixed import FixedNetwork, resolve_fixed
@@ -40,6 +39,7 @@ from codesign.search.space.sums import check_unit, longest_reductions
 from codesign.search.space.targets import target_rules
 from codesign.search.space.ties import first, resolve_ties
 from codesign.search.space.written import HardwareSpec, SpaceFile
+from codesign.terms import DEFAULT_RULE, RangeRule
 from codesign.workload import Workload
 from codesign.yamlio import line_of, load_yaml, naming
 

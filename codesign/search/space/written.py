@@ -21,8 +21,8 @@ from codesign.hardware.chip.files import written_value
 from codesign.hardware.chip.memory_types import is_file
 from codesign.models.directories import TaskOptions, is_directory_task
 from codesign.models.preparation import USUAL, steps_of
-from codesign.quality.ranges import DEFAULT_RULE, RangeRule
 from codesign.targets import check_target
+from codesign.terms import DEFAULT_RULE, RangeRule
 from codesign.workload.completeness import Unseen
 from codesign.yamlio import Written, with_fields
 

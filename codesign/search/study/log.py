@@ -11,10 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy
-import optuna
-import torch
-
 from codesign.errors import CodesignError
 
 LOG = "search.log"
@@ -23,6 +19,10 @@ log = logging.getLogger("codesign.search")
 
 def versions() -> dict[str, str]:
     """What a study is made with: versions of this package and of those that compute, and the host."""
+    import numpy
+    import optuna
+    import torch
+
     return {
         "codesign": str(sys.modules["codesign"].__version__),
         "python": platform.python_version(),
