@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -66,3 +67,8 @@ def _owner(path: Path) -> str:
         return str(json.loads(path.read_text(encoding="utf-8"))["written_by"])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not what codesign wrote there; give another --out") from None
+
+
+def user_cache() -> Path:
+    """The user's folder for what can be computed again: $XDG_CACHE_HOME/codesign, by default ~/.cache/codesign."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "codesign"

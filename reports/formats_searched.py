@@ -30,7 +30,7 @@ from codesign.hardware import MacUnit
 from codesign.hardware.calibration.confirm import confirm
 from codesign.models import BUNDLED, Task, load_task
 from codesign.quality import Evaluator, Quality
-from codesign.quality.operands import sample_operands
+from codesign.quality.screen import LayerErrors
 from codesign.report.markdown import table
 from codesign.search.space.grammar import Screened, candidates, error_db, screen
 from codesign.search.space.written import GrammarSpec
@@ -216,8 +216,8 @@ def main() -> None:
     arguments = parser.parse_args()
     grammar = GrammarSpec(keep=arguments.evaluate, dot=DOT)
     tasks = {name: load_task(name) for name in sorted(BUNDLED)}
-    operands = [sample_operands(task) for task in tasks.values()]
-    known = {name: error_db(get_format(name), operands) for name in KNOWN}
+    operands = [LayerErrors(task) for task in tasks.values()]
+    known = {name: error_db(name, operands) for name in KNOWN}
     tried = screen(candidates(grammar), operands, grammar)
     kept = [each.name for each in tried if each.kept and each.name not in KNOWN]
     print(f"{len(tried)} tried; known {known}; kept {kept}", flush=True)

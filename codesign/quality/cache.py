@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codesign.errors import InputError
 from codesign.files import write_atomic
@@ -14,6 +14,9 @@ from codesign.formats.table import GROUP as FORMATS
 from codesign.jsonio import read_json
 from codesign.plugins import installed_code
 from codesign.sources import digest
+
+if TYPE_CHECKING:
+    from codesign.models.task import Task
 
 SCHEMA = 1
 # what a measured quality depends on, besides the code of its task; search, report, export and hardware are not
@@ -46,6 +49,19 @@ def code_version() -> str:
     root = Path(__file__).resolve().parent.parent
     parts = [digest(deciding_sources(root), root), *installed_code(FORMATS)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def identity_of(task: Task) -> dict[str, str]:
+    """What every measurement of a task depends on: its network, data and seed, and the code that measures."""
+    from torch import __version__
+
+    return {
+        "task": task.name,
+        "fingerprint": task.fingerprint(),
+        "code": code_version(),
+        "task_code": task.code,
+        "torch": str(__version__),
+    }
 
 
 class ResultCache:

@@ -16,7 +16,7 @@ from codesign.errors import InputError, nearest
 from codesign.formats import Assignment
 from codesign.models.streaming import weights_of
 from codesign.models.task import Outputs, Part, Task
-from codesign.quality.cache import ResultCache, code_version
+from codesign.quality.cache import ResultCache, identity_of
 from codesign.quality.measure import DRAWS, Quality, UnmeasurableError, measure
 from codesign.quality.quantized import QuantizedNetwork, opened
 from codesign.quality.ranges import Ranges, check_rule
@@ -48,14 +48,7 @@ class Evaluator:
         self.quantized = task if weights is None else with_weights(task, weights)  # whose network is quantized
         self.ranges = check_rule(ranges)
         self.layers = task.workload().layer_kinds()
-        identity = {
-            "task": task.name,
-            "fingerprint": task.fingerprint(),
-            "code": code_version(),
-            "task_code": task.code,
-            "torch": torch.__version__,
-            "ranges": ranges,
-        }
+        identity = identity_of(task) | {"ranges": ranges}
         if weights is not None:
             identity["weights"] = digest_of(weights)
         self.cache = ResultCache(cache, identity) if cache is not None else None

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from codesign.formats import get_format
+from codesign.quality import cache as cache_module
+from codesign.quality import sample_operands, screen
 from codesign.search.space.grammar import candidates
 from codesign.search.space.resolve import load_space
 from codesign.search.space.written import GrammarSpec
@@ -27,10 +29,43 @@ def test_candidates_are_all_formats_whose_stored_bits_lie_in_the_range() -> None
     assert all(4 <= get_format(name).bits_per_element <= 4.5 for name in names)
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "codesign"
+
+
+def grammar_space(folder: Path) -> Path:
+    (folder / "space.yaml").write_text(SPACE)
+    return folder / "space.yaml"
+
+
+def test_a_format_is_measured_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_space(grammar_space(tmp_path))
+    assert list(cache.rglob("*.json"))
+    monkeypatch.setattr(screen, "sample_operands", None)  # whoever measures again fails
+    again = load_space(tmp_path / "space.yaml")
+    assert (again.screened, again.pairs) == (first.screened, first.pairs)
+
+
+def test_a_format_is_measured_again_after_the_code_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_space(grammar_space(tmp_path))
+    sampled = []
+    monkeypatch.setattr(cache_module, "code_version", lambda: "another")
+    monkeypatch.setattr(screen, "sample_operands", lambda task: sampled.append(task.name) or sample_operands(task))
+    load_space(tmp_path / "space.yaml")
+    assert sampled == ["tiny"]
+
+
+def test_formats_are_tried_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert load_space(grammar_space(tmp_path)).screened
+
+
 @pytest.mark.slow
 def test_the_best_in_error_and_area_are_kept_and_the_reasons_are_told(tmp_path: Path) -> None:
-    (tmp_path / "space.yaml").write_text(SPACE)
-    space = load_space(tmp_path / "space.yaml")
+    space = load_space(grammar_space(tmp_path))
     kept = [each for each in space.screened if each.kept]
     assert 1 <= len(kept) <= 2
     names = {pair.formats.weight for pair in space.pairs}

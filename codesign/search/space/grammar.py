@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from statistics import fmean
 
 from codesign.errors import InputError
-from codesign.formats import Format, FormatPair, get_format
+from codesign.folders import user_cache
+from codesign.formats import FormatPair, get_format
 from codesign.formats.enumerated import format_names_of
 from codesign.hardware import MacUnit
-from codesign.quality.operands import LayerOperands, sample_operands
+from codesign.quality.screen import LayerErrors
 from codesign.search.space.loading import load_written
 from codesign.search.space.written import GrammarSpec, HardwareSpec, SpaceFile, UnitSpec
 from codesign.yamlio import naming
 
+_CACHE = "layer-errors"  # folder of what was measured of formats
 _WORTH_DB = 6.02  # above the smallest error, what a bit less costs: formats up to here are priced
 
 
@@ -47,7 +47,7 @@ def screened(path: Path, spec: SpaceFile) -> tuple[SpaceFile, tuple[Screened, ..
             low, high = grammar.bits
             raise InputError(f"no format of these elements, blocks and scales takes {low:g} to {high:g} bits")
     tasks = [load_written(written, name, path.parent) for name, written in spec.tasks.items() if written.task]
-    found = screen(names, [sample_operands(task) for task in tasks], grammar)
+    found = screen(names, [LayerErrors(task, user_cache() / _CACHE) for task in tasks], grammar)
     kept = [str(FormatPair(each.name, each.name)) for each in found if each.kept]
     update: dict[str, object] = {"pairs": list(dict.fromkeys([*spec.pairs, *kept]))}
     if spec.hardware is not None:
@@ -62,11 +62,9 @@ def candidates(grammar: GrammarSpec) -> list[str]:
     return [name for name in names if low <= get_format(name).bits_per_element <= high]
 
 
-def screen(
-    names: Iterable[str], networks: Sequence[Sequence[LayerOperands]], grammar: GrammarSpec
-) -> tuple[Screened, ...]:
+def screen(names: Iterable[str], networks: Sequence[LayerErrors], grammar: GrammarSpec) -> tuple[Screened, ...]:
     """All candidates with their errors, the smallest first; those kept are no worse than others in error and area."""
-    errors = {name: error_db(get_format(name), networks) for name in names}
+    errors = {name: error_db(name, networks) for name in names}
     order = sorted(errors, key=lambda name: (errors[name], name))
     priced: dict[str, float] = {}
     for name in order:
@@ -89,26 +87,9 @@ def screen(
     return tuple(found)
 
 
-def error_db(fmt: Format, networks: Sequence[Sequence[LayerOperands]]) -> float:
+def error_db(name: str, networks: Sequence[LayerErrors]) -> float:
     """Mean over all layers of the error of sampled outputs in a format, in decibels below the outputs."""
-    found = []
-    for layers in networks:
-        for layer in layers:
-            exact = layer.streamed.flatten(1).double() @ layer.stationary.flatten(1).double().T
-            w, a = _rounded(fmt, layer.stationary, rows=True), _rounded(fmt, layer.streamed, rows=False)
-            noise = float((a.flatten(1).double() @ w.flatten(1).double().T - exact).square().sum())
-            signal = float(exact.square().sum())
-            if signal:
-                found.append(noise / signal)
-    ratios = torch.tensor(found, dtype=torch.float64).clamp_min(1e-12)
-    return float(10 * ratios.log10().mean())
-
-
-def _rounded(fmt: Format, x: Tensor, *, rows: bool) -> Tensor:
-    """An operand [N, T, C] as a network rounds it: blocks along C, else a scale per row of a weight, or one."""
-    if fmt.is_block:
-        return fmt.fake_quantize(x, -1)
-    return fmt.fake_quantize(x.flatten(1), -1 if rows else None).view(x.shape)
+    return fmean(error for layers in networks for error in layers(name))
 
 
 def _better(one: str, other: str, errors: dict[str, float], areas: dict[str, float]) -> bool:

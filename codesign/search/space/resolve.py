@@ -146,6 +146,8 @@ def _choices(network: Network) -> np.ndarray:
 def load_space(path: Path, *, ranges: RangeRule | None = None) -> SearchSpace:
     """Read, validate and resolve a search space.
 
+    What is measured of the formats of a grammar is kept in the user's cache (`user_cache`).
+
     Args:
         path: the YAML file.
         ranges: rule that clips activations in plain formats, for every measured task and instead of the file's.
