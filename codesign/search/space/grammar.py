@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from codesign.errors import InputError
+from codesign.errors import EnvironmentProblem, InputError
 from codesign.folders import user_cache
 from codesign.formats import FormatPair, get_format
 from codesign.formats.enumerated import format_names_of
 from codesign.hardware import MacUnit
+from codesign.quality.cache import ResultCache
 from codesign.quality.screen import LayerErrors
 from codesign.search.space.loading import load_written
+from codesign.search.space.prices import cost_version
 from codesign.search.space.written import GrammarSpec, HardwareSpec, SpaceFile, UnitSpec
 from codesign.yamlio import naming
 
-_CACHE = "layer-errors"  # folder of what was measured of formats
+_ERRORS, _AREAS = "layer-errors", "unit-areas"  # folders of what was found of formats
 _WORTH_DB = 6.02  # above the smallest error, what a bit less costs: formats up to here are priced
 
 
@@ -47,7 +50,7 @@ def screened(path: Path, spec: SpaceFile) -> tuple[SpaceFile, tuple[Screened, ..
             low, high = grammar.bits
             raise InputError(f"no format of these elements, blocks and scales takes {low:g} to {high:g} bits")
     tasks = [load_written(written, name, path.parent) for name, written in spec.tasks.items() if written.task]
-    found = screen(names, [LayerErrors(task, user_cache() / _CACHE) for task in tasks], grammar)
+    found = screen(names, [LayerErrors(task, user_cache() / _ERRORS) for task in tasks], grammar, user_cache() / _AREAS)
     kept = [str(FormatPair(each.name, each.name)) for each in found if each.kept]
     update: dict[str, object] = {"pairs": list(dict.fromkeys([*spec.pairs, *kept]))}
     if spec.hardware is not None:
@@ -62,19 +65,21 @@ def candidates(grammar: GrammarSpec) -> list[str]:
     return [name for name in names if low <= get_format(name).bits_per_element <= high]
 
 
-def screen(names: Iterable[str], networks: Sequence[LayerErrors], grammar: GrammarSpec) -> tuple[Screened, ...]:
-    """All candidates with their errors, the smallest first; those kept are no worse than others in error and area."""
+def screen(
+    names: Iterable[str], networks: Sequence[LayerErrors], grammar: GrammarSpec, cache: Path | None = None
+) -> tuple[Screened, ...]:
+    """All candidates with their errors, the smallest first; those kept are no worse than others in error and area.
+
+    cache: folder that keeps the areas of units.
+    """
     errors = {name: error_db(name, networks) for name in names}
     order = sorted(errors, key=lambda name: (errors[name], name))
     priced: dict[str, float] = {}
     for name in order:
         if errors[name] > errors[order[0]] + _WORTH_DB:
             break
-        try:
-            unit = MacUnit((FormatPair(name, name),), dot=grammar.dot)
-        except InputError:  # its blocks do not fit the step, or nothing multiplies it
-            continue
-        priced[name] = unit.area_um2.value / grammar.dot
+        if (area := _area(name, grammar.dot, cache)) is not None:
+            priced[name] = area
     front = [name for name in priced if not any(_better(other, name, errors, priced) for other in priced)]
     chosen = set(_spread(front, grammar.keep))
     found = []
@@ -90,6 +95,21 @@ def screen(names: Iterable[str], networks: Sequence[LayerErrors], grammar: Gramm
 def error_db(name: str, networks: Sequence[LayerErrors]) -> float:
     """Mean over all layers of the error of sampled outputs in a format, in decibels below the outputs."""
     return fmean(error for layers in networks for error in layers(name))
+
+
+def _area(name: str, dot: int, cache: Path | None) -> float | None:
+    """Of a product of the format's unit, um2; None if its blocks do not fit the step, or nothing multiplies it."""
+    kept = ResultCache(cache, {"cost": cost_version(), "dot": str(dot)}) if cache is not None else None
+    known = kept.get(name, _AREAS) if kept is not None else None
+    if known is not None:
+        return known["area_um2"]  # type: ignore[no-any-return]  # JSON, whose sum was checked
+    found: float | None = None
+    with suppress(InputError):
+        found = MacUnit((FormatPair(name, name),), dot=dot).area_um2.value / dot
+    if kept is not None:
+        with suppress(EnvironmentProblem):  # it is priced again where nothing can be written
+            kept.put(name, _AREAS, {"area_um2": found})
+    return found
 
 
 def _better(one: str, other: str, errors: dict[str, float], areas: dict[str, float]) -> bool:
