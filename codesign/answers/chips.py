@@ -144,7 +144,7 @@ class Found:
             "area_high_mm2": self.cost.area_high_mm2,
             "array": f"{self.chip.rows} x {self.chip.columns} of dot-{self.chip.dot}",
             "macs_per_cycle": self.lanes,
-            "clock_hz": self.chip.clock_hz,
+            "clock_hz": self.chip.reached_hz,
             "sram_kib": self.chip.sram_bytes / 1024,
             "vector_lanes": self.chip.vector_lanes,
             "latency_s": self.cost.latency_s,
@@ -204,7 +204,7 @@ def phases(workload: Workload) -> str:
 def envelope(workload: Workload, found: Found, limit_s: float) -> list[Estimate]:
     """Estimates by hand of a chip that is to give a result in `limit_s`: its lanes, array, SRAM and memory."""
     chip, name = found.chip, f" ({found.formats})"
-    clock, macs = chip.clock_hz, workload.macs()
+    clock, macs = chip.reached_hz, workload.macs()
     lanes = macs / (clock * limit_s)
     of = {part.name: part.area_mm2 for part in found.cost.components}
     area = table("system.yaml", "area")

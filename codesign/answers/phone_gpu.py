@@ -190,10 +190,10 @@ def _by_hand(options: GpuOptions, races: Sequence[_Race]) -> list[Estimate]:
 def _time(race: _Race) -> Estimate:
     gpu, macs = race.gpu, race.workload.macs()
     bandwidth = float(dram_bytes_per_s(AcceleratorGrid.of([gpu.chip]))[0])
-    busy, moved = macs / (gpu.lanes * gpu.chip.clock_hz), gpu.cost.dram_bytes / bandwidth
+    busy, moved = macs / (gpu.lanes * gpu.chip.reached_hz), gpu.cost.dram_bytes / bandwidth
     return Estimate(
         f"time: {gpu.chip.name}, {gpu.formats}", max(busy, moved), gpu.cost.latency_s, "s",
-        f"the longer of {phases(race.workload)} MACs on {gpu.lanes} lanes at {gpu.chip.clock_hz / 1e9:g} GHz, "
+        f"the longer of {phases(race.workload)} MACs on {gpu.lanes} lanes at {gpu.chip.reached_hz / 1e9:g} GHz, "
         f"{human(busy, 's')}, and {gpu.cost.dram_bytes / 1e9:.3g} GB over {bandwidth / 1e9:.3g} GB/s, "
         f"{human(moved, 's')}",
     )  # fmt: skip

@@ -129,7 +129,7 @@ def _sentence(limit: float, rows: list[_Row]) -> str:
 
 
 def _why(workload: Workload, found: Found) -> str:
-    ideal = workload.macs() / (found.lanes * found.chip.clock_hz)
+    ideal = workload.macs() / (found.lanes * found.chip.reached_hz)
     return f"{found.bound}; {ideal / found.cost.latency_s:.0%} of the array's MACs are used"
 
 

@@ -91,6 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
     print_table("latency of one pass", ["phase", "latency"], passes)
     start = [f"{seconds * 1e3:g}" for seconds in (_start().value, _start().low, _start().high)]
     print(f"software of a phone adds {start[0]} ms ({start[1]} to {start[2]}) a pass to start the graph\n")
+    if accelerator.reached_hz < accelerator.clock_hz:
+        print(f"the array runs at {accelerator.clock_text}\n")
     print_table("memories", ["", ""], _memories(accelerator, result))
     components = [
         [

@@ -134,7 +134,7 @@ def _described(unit: MacUnit) -> _Unit:
         "dot": unit.dot,
         "node_nm": unit.node_nm,
         "clock_ghz": unit.clock_ghz,
-        "reached_ghz": min(unit.clock_ghz, 1 / unit.delay_ns.value),
+        "reached_ghz": unit.reached_ghz,
         "model": unit.model.name,
         "cuts": sorted(unit.rtl.cuts),
         "extrapolation": list(unit.extrapolation),

@@ -172,7 +172,7 @@ def _readme(parts: _Parts, names: list[str], study: Path) -> str:
         f"# Reference design {design.id} of the study {design.study}",
         "",
         f"{chip.rows} x {chip.columns} units `{array['unit']}` ({', '.join(map(str, chip.pairs))}; accumulator "
-        f"{chip.accumulator}) at {chip.clock_hz / 1e6:g} MHz and {chip.node_nm:g} nm, "
+        f"{chip.accumulator}) at {chip.clock_text} and {chip.node_nm:g} nm, "
         f"{chip.sram_bytes / 1024:g} KiB of SRAM, {chip.dram_channels} x {chip.dram}, {chip.vector_lanes} vector "
         f"lanes: {some.area_mm2:.3g} mm2 ({some.area_low_mm2:.3g} to {some.area_high_mm2:.3g}).",
         "",

@@ -185,7 +185,7 @@ def _written(arguments: argparse.Namespace) -> tuple[dict[str, object], int]:
         "products_per_cycle": [mode.products for mode in unit.modes],
         "area_um2": priced.area_um2.to_dict(),
         "delay_ns": priced.delay_ns.to_dict(),
-        "reached_ghz": min(priced.clock_ghz, 1 / priced.delay_ns.value),
+        "reached_ghz": priced.reached_ghz,
         "latency": list(built.latency),
         "interleave": unit.interleave,
         "steps": [check.vectors.steps for check in checks],

@@ -109,7 +109,7 @@ def _roofs(files: Study) -> dict[str, dict[str, float]]:
             rate = float(dram_bytes_per_s(AcceleratorGrid.of([chip]))[0])
         except InputError:  # its memory or unit model is a file that is not here
             continue
-        found[design.id] = {"peak": chip.rows * chip.columns * chip.dot * chip.clock_hz, "bytes": rate}
+        found[design.id] = {"peak": chip.rows * chip.columns * chip.dot * chip.reached_hz, "bytes": rate}
     return found
 
 

@@ -46,9 +46,7 @@ def main() -> None:
         "# Energy of compute units",
         "",
         "Written by `python reports/validation/energy.py`. Units of the calibration grid, synthesised at two clocks",
-        "and simulated with the delays of their cells on operands of the bundled networks and on noise. Most netlists",
-        "of one format are of Verilog before operands got one width (same functions); those of several formats are",
-        "today's.",
+        "and simulated with the delays of their cells on operands of the bundled networks and on noise.",
     ]
     for name, file in LIBRARIES.items():
         lines += library_text(name, switched(file))

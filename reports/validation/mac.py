@@ -202,10 +202,7 @@ def text(result: dict[str, Any]) -> str:
         "# Compute units: model against synthesis and publications",
         "",
         "Written by `python reports/validation/mac.py`.",
-        "",
-        "Units of several formats were synthesised and simulated from today's Verilog. Those of one format were before",
-        "operands got one width and unread registers went (same functions): of 44 synthesised again, the area",
-        "differs by 0.05 % in the median and by 4.6 % at most, which is the scatter of synthesis.",
+        "How far synthesis of one unit scatters, which no model can tell: scatter.md.",
     ]
     for name, found in result["libraries"].items():
         lines += library_text(name, found)

@@ -95,7 +95,7 @@ class Calibration:
         """Fit the coefficients; returns them with errors and provenance."""
         source = f"codesign calibrate: {self.library.name}, {self.tool.version}"
         timed = [sample for sample in self.samples if sample.delay_ps]
-        levels = _rows(dict(zip(KINDS, fit_delay(timed), strict=True)), "ps per logic level", source) if timed else {}
+        levels = _rows(dict(zip(KINDS, fit_delay(timed), strict=True)), "ps per gate", source) if timed else {}
         area = fit_area(self.samples)
         energies = energy_model(self.switched, area, source)
         if self.library.assumed and "energy" in energies:
@@ -279,10 +279,10 @@ def _rows(values: Mapping[str, float], unit: str, source: str, quality: str = "f
 
 
 def _planned_levels(clocks_ps: Sequence[float]) -> dict[str, CoefficientRow]:
-    """The delays per level that the grid was pipelined with, used if the tool reports no delays."""
+    """The delays of gates that the grid was pipelined with, used if the tool reports no delays."""
     scale = max(clocks_ps) / _PERIODS[0] / PLANNED_PROBE_PS
     planned = {kind: ps * scale for kind, ps in PLANNED_LEVEL_PS.items()}
-    return _rows(planned, "ps per logic level", "not measured", "assumption")
+    return _rows(planned, "ps per gate", "not measured", "assumption")
 
 
 def _of(wanted: Sequence[Sample], errors: Sequence[float], samples: Sequence[Sample]) -> list[float]:

@@ -52,7 +52,7 @@ class ClockError(InputError):
 
 
 def check_clock(unit: MacUnit) -> None:
-    """Raises InputError if a pipeline step of the unit exceeds the clock period even at the low end of its delay."""
+    """Raises ClockError if a pipeline step of the unit exceeds the clock period even at the low end of its delay."""
     if not unit.holds_clock:
         names = ", ".join(map(str, unit.pairs))
         delay = unit.delay_ns
@@ -118,6 +118,19 @@ class Accelerator:
         return MacUnit(
             tuple(self.pairs), self.accumulator, self.dot, self.node_nm, self.clock_hz / 1e9, self.unit_model
         )
+
+    @property
+    def reached_hz(self) -> float:
+        """The clock that it runs at, see `MacUnit.reached_ghz`."""
+        return min(self.clock_hz, 1e9 / self.unit.delay_ns.value)
+
+    @property
+    def clock_text(self) -> str:
+        """Its clock in MHz, and what it runs at if the unit misses that."""
+        asked = f"{self.clock_hz / 1e6:g} MHz"
+        if self.reached_hz == self.clock_hz:
+            return asked
+        return f"{self.reached_hz / 1e6:.0f} MHz ({asked} asked for, which the longest step of the unit misses)"
 
     def to_dict(self) -> dict[str, object]:
         """JSON form; inverse of `from_dict`."""

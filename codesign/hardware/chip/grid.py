@@ -101,6 +101,12 @@ class AcceleratorGrid:
         nodes: Floats = np.array([u.node_nm for u in self.units], dtype=np.float64)
         return nodes[self.unit]
 
+    @cached_property
+    def reached_hz(self) -> Floats:
+        """The clock that each accelerator runs at, [A]: its own, or what the central delay of its unit allows."""
+        shortest = np.array([u.delay_ns.value for u in self.units])
+        return np.minimum(self.clock_hz, 1e9 / shortest[self.unit])
+
     @property
     def has_flash(self) -> npt.NDArray[np.bool_]:
         """Whether there is flash behind the DRAM, bool [A]."""

@@ -127,7 +127,7 @@ def decoder_mm2(grid: AcceleratorGrid, end: str = "value") -> Floats:
     """Area of the decoders that keep up with the DRAM, [A]: two codes per byte, one code per decoder and cycle."""
     each = _of(grid, "codec", lambda c: _end(c.decoder_um2, end))
     scale = [getattr(at_node("nodes.yaml", "logic_area", unit.node_nm), end) for unit in grid.units]
-    decoders = np.ceil(2 * dram_bytes_per_s(grid) / grid.clock_hz)
+    decoders = np.ceil(2 * dram_bytes_per_s(grid) / grid.reached_hz)
     return np.asarray(each * np.array(scale)[grid.unit] * decoders * 1e-6)
 
 

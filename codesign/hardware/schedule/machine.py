@@ -145,7 +145,7 @@ class Machine:
     ) -> None:
         self.blocks, self._tokens = _Blocks(pairs, pair), _Tokens(pairs, pair)
         self.rows, self.columns = grid.rows[accelerator], grid.columns[accelerator]
-        self.clock_hz = grid.clock_hz[accelerator]
+        self.clock_hz = grid.reached_hz[accelerator]
         self.vector_lanes = grid.vector_lanes[accelerator]
         self._footprint, self._kinds = footprint, dict[tuple[int, int, int], Kinds]()
         self._units(grid, pairs, pair, accelerator)
@@ -169,7 +169,7 @@ class Machine:
         self.mac_j = energy[pair, unit_of]
 
     def _memories(self, grid: AcceleratorGrid, pairs: Sequence[FormatPair], pair: Ints, accelerator: Ints) -> None:
-        self.sram_bytes_per_s = (memory.sram_bytes_per_cycle(grid) * grid.clock_hz)[accelerator]
+        self.sram_bytes_per_s = (memory.sram_bytes_per_cycle(grid) * grid.reached_hz)[accelerator]
         self.sram_j = memory.sram_j_per_byte(grid)[accelerator]
         self.dram_bytes_per_s = memory.dram_bytes_per_s(grid)[accelerator]
         self.dram_j = memory.dram_j_per_byte(grid)[accelerator]

@@ -71,7 +71,7 @@ def _priced(workload: Workload, accelerator: Accelerator, chosen: list[FormatPai
             latency_s=float(result.latency_s[c]),
             bound=max(times, key=lambda bound: times[bound]),
             dram_bytes=float(result.dram_bytes[c]),
-            peak_macs_per_s=accelerator.clock_hz * units * float(machine.depth[c]),
+            peak_macs_per_s=accelerator.reached_hz * units * float(machine.depth[c]),
             energy_j={name: float(getattr(result, key)[c]) for name, key in components.items()},
         )
 

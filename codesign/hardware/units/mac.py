@@ -1,6 +1,6 @@
 """`MacUnit`: a dot-product unit that supports a set of (weight, activation) format pairs.
 
-Area, delay and energy follow from the bill of materials and the logic levels of the unit's Verilog, with coefficients
+Area, delay and energy follow from the bill of materials and the gates of the unit's Verilog, with coefficients
 fitted to synthesis results (`unit_model`).
 """
 
@@ -183,6 +183,11 @@ class MacUnit:
         closure with more of both can reach the low end, but hardly exceed it.
         """
         return self.delay_ns.low <= 1 / self.clock_ghz
+
+    @property
+    def reached_ghz(self) -> float:
+        """The clock that it runs at: the one that it is cut for, or what its central delay allows if that is less."""
+        return min(self.clock_ghz, 1 / self.delay_ns.value)
 
     @property
     def leakage_nw(self) -> Interval:

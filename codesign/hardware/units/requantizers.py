@@ -12,7 +12,7 @@ from codesign.errors import InputError
 from codesign.formats.format import datapath
 from codesign.hardware.rtl.analyse.gates import gates
 from codesign.hardware.rtl.analyse.parts import PARTS
-from codesign.hardware.rtl.analyse.timing import KINDS, Steps, paths
+from codesign.hardware.rtl.analyse.timing import KINDS, Paths, Steps
 from codesign.hardware.rtl.emit.requantize import (
     BuiltRequantizer,
     Requantizer,
@@ -62,7 +62,7 @@ def modelled_energy(unit: Requantizer, model: UnitModel) -> Interval:
 
 def modelled_delay_ps(unit: Requantizer, model: UnitModel) -> float:
     """The longest register-to-register path at the model's node."""
-    return float(paths(_built(unit).assignments).longest(model.ps) @ model.ps)
+    return float(Paths.of(gates(_built(unit).assignments)).longest(model.ps) @ model.ps)
 
 
 def requantizer_to(name: str, unit: MacUnit) -> Requantizer | None:
@@ -89,13 +89,9 @@ def cut_for(whole: Requantizer, model: UnitModel, period_ps: float) -> Requantiz
 @lru_cache(maxsize=1024)
 def _cut(unit: Requantizer, model: UnitModel, period: int) -> Requantizer:
     built = _built(unit)
-    graph = paths(built.assignments)
-    outputs = tuple(
-        (step, tuple(graph.names[net] for net in nets if net in graph.names)) for step, nets in built.boundaries.items()
-    )
+    steps = Steps.of(gates(built.assignments), built.boundaries)
     levels = dict(zip(KINDS, model.ps.tolist(), strict=True))
-    plan = Steps(graph, tuple((step, nodes) for step, nodes in outputs if nodes)).plan(2 ** (period / _PERIODS), levels)
-    return replace(unit, cuts=plan.cuts)
+    return replace(unit, cuts=steps.plan(2 ** (period / _PERIODS), levels).cuts)
 
 
 @lru_cache(maxsize=8)  # those of blocks take megabytes

@@ -38,7 +38,7 @@ class Cuts:
     """Pipeline plans of a unit by clock period; each plan is computed once for the range of periods it applies to."""
 
     def __init__(self, unit: Unit, level_ps: Mapping[str, float]) -> None:
-        self._steps, self._level_ps = Steps.of(unit), level_ps
+        self._steps, self._level_ps = Steps.of_unit(unit), level_ps
         self._plans: list[Plan] = []
 
     def at(self, period_ps: float) -> Plan:
@@ -100,7 +100,7 @@ class UnitModel:
 
     name: str
     area_um2: Vector  # [parts], per one-bit part
-    ps: Vector  # [kinds], delay per logic level
+    ps: Vector  # [kinds], delay of a gate, or of a doubling of the pins that it drives
     energy_fj: Vector  # [CAUSES, TERMS], per toggle of a gate, or of a driven pin
     clock: Interval  # fJ per register and cycle
     leakage: Interval  # nW per um2
@@ -113,8 +113,9 @@ class UnitModel:
         return activities()
 
     def error(self, what: str) -> float:
-        """90th percentile of the relative error on held-out families of formats; 0.5 if it was not measured."""
-        return self.errors[what]["left_out_families"]["p90"] if what in self.errors else 0.5
+        """90th percentile of the relative error on held-out units or families, the larger; 0.5 if none was measured."""
+        found = self.errors.get(what)
+        return max(found[how]["p90"] for how in ("left_out_units", "left_out_families")) if found else 0.5
 
     def plan(self, unit: Unit, period_ps: float) -> Plan:
         """The pipeline plan of a unit for a clock period."""
@@ -175,7 +176,7 @@ class UnitModel:
         return tuple(f"{what} {has}, fitted up to {most}" for what, (has, most) in found.items() if has > most)
 
 
-@lru_cache(maxsize=4096)  # as in `unit_paths`: each holds a graph of thousands of nodes
+@lru_cache(maxsize=512)  # as in `unit_paths`: each holds a graph
 def _cuts(model: UnitModel, unit: Unit) -> Cuts:
     return Cuts(unit, dict(zip(KINDS, model.ps.tolist(), strict=True)))
 

@@ -25,8 +25,8 @@ def ratio(pair: str, accumulator: str, dot: int) -> float:
 
 
 def test_int8_mac_has_the_absolute_area_of_the_7_nm_library() -> None:
-    """52.4 um2 in other RTL without the register of `first`."""
-    assert area("int8", "int32") == pytest.approx(52.4, rel=0.10)
+    """52.4 um2 in other RTL without the register of `first`, mapped for area; adders that are fast cost some more."""
+    assert area("int8", "int32") == pytest.approx(52.4, rel=0.12)
 
 
 def test_fp8_with_a_float_accumulator_is_far_larger_than_int8() -> None:

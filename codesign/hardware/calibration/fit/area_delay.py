@@ -1,6 +1,6 @@
 """Fit of area and delay to synthesised units, and its errors on held-out units.
 
-Area is a sum over the unit's bill of materials, delay the longest sum of logic levels between two registers
+Area is a sum over the unit's bill of materials, delay the longest sum of gates between two registers
 (`rtl.analyse.timing`); all coefficients are non-negative and have a physical meaning. Non-negative least squares on the
 relative error (Lawson and Hanson, 1974; scipy's nnls).
 """
@@ -74,7 +74,7 @@ def area_error(sample: Sample, coefficients: Vector) -> float:
 
 
 def fit_delay(samples: Sequence[Sample]) -> Vector:
-    """Delay in ps of one level of each kind of logic, float64 [kinds].
+    """Delay in ps of one gate of each kind of logic, float64 [kinds].
 
     Iteratively reweighted non-negative least squares with Huber loss. The longest path depends on the coefficients, so
     each round fits those of the current longest paths and moves half of the way; the best round is returned.

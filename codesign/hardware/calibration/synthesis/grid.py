@@ -10,20 +10,20 @@ from codesign.formats import FormatPair
 from codesign.hardware.rtl.analyse.timing import Steps
 from codesign.hardware.rtl.emit.unit import Unit
 
-# Approximate ps per level, with which the grid is pipelined before anything is fitted, for a library in which an INT8
-# MAC takes PLANNED_PROBE_PS. Fixed, so that the grid of a library does not depend on an earlier fit.
+# Approximate ps of each kind of logic, with which the grid is pipelined before anything is fitted, for a library in
+# which an INT8 MAC takes PLANNED_PROBE_PS. Fixed, so that the grid of a library does not depend on an earlier fit.
 PLANNED_LEVEL_PS = {
-    "register": 150.0,
-    "adder": 20.0,
-    "carry": 48.0,
-    "compress": 48.0,
-    "xor": 20.0,
-    "gate": 14.0,
-    "select": 12.0,
-    "fanout": 2.0,
-    "detect": 1.0,
+    "register": 52.0,
+    "and": 5.0,
+    "carry": 18.0,
+    "xor": 15.0,
+    "compress": 26.0,
+    "majority": 26.0,
+    "select": 27.0,
+    "control": 22.0,
+    "fanout": 8.0,
 }
-PLANNED_PROBE_PS = 760.0
+PLANNED_PROBE_PS = 570.0
 
 # family -> (pair, accumulator, lanes)
 SINGLE: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {
@@ -139,7 +139,7 @@ def grid(
     if count is not None:
         units = spread(units, count)
     units += units_of(added, [unit for _, unit in units])
-    steps = [Steps.of(unit) for _, unit in units]
+    steps = [Steps.of_unit(unit) for _, unit in units]
     return [
         Entry(family, unit.cut(found.plan(clock, level_ps).cuts), clock)
         for clock in clocks_ps

@@ -1,85 +1,132 @@
-"""Static timing analysis of a module at word level: every expression adds levels of logic to the nets that it reads.
+"""Static timing analysis of a unit's gates: arrival times of single bits, and the pipeline cuts that follow from them.
 
-The delay of a path is a sum over kinds of logic (levels x ps per level), so that a path is described by one row of
-counts; the ps per level are fitted to synthesis results (`calibration.fit.area_delay`). The longest path is found in
-one pass in topological order, O(nodes + edges).
+The delay of a path is a sum over kinds of gates (count x ps) and the doublings of the pins that each drives, so that a
+path is described by one row of counts; the ps are fitted to synthesis results (`calibration.fit.area_delay`). The
+longest path is found in one pass in topological order, O(gates).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf, log2
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
 
+from codesign.formats.compiled.number import compiled
 from codesign.hardware.rtl.analyse.built import built
-from codesign.hardware.rtl.emit.expressions import Operation
-from codesign.hardware.rtl.emit.pipeline import STEPS
+from codesign.hardware.rtl.analyse.gates import (
+    AND,
+    AND_OR,
+    LOGIC,
+    MAJORITY,
+    REGISTER,
+    SELECT,
+    XOR,
+    Gates,
+    gates,
+    unit_gates,
+)
 from codesign.hardware.rtl.emit.unit import Unit
-from codesign.hardware.rtl.emit.verilog import NetAssignment
 
 KINDS = (
     "register",  # clock-to-output and setup time of one stage
-    "adder",  # an adder with a carry chain
-    "carry",  # per doubling of its width
-    "compress",  # a carry-save adder
+    "and",  # AND, OR of two bits
+    "carry",  # AND-OR of a carry tree
     "xor",
-    "gate",  # AND, OR
-    "select",  # a two-way selector
-    "fanout",  # per doubling of the bits that one bit controls
-    "detect",  # per doubling of the bits that are ORed or compared
+    "compress",  # the same in a carry-save adder, where it waits for another
+    "majority",  # the carry of a carry-save adder
+    "select",  # a two-way selector, from its data
+    "control",  # and from the bit that controls it
+    "fanout",  # per doubling of the pins that a gate drives
 )
 _INDEX = {kind: i for i, kind in enumerate(KINDS)}
-_SIZED = ("compare", "reduce", "replicate")  # operations whose levels depend on their size
+_UNUSED = len(KINDS)  # pins that a gate does not have
+# the kind of each pin's delay, by kind of gate; the last row is of exclusive ors in carry-save adders
+_PINS = np.full((AND_OR + 2, 3), _UNUSED)
+_PINS[AND, :2] = _INDEX["and"]
+_PINS[XOR, :2] = _INDEX["xor"]
+_PINS[SELECT] = _INDEX["control"], _INDEX["select"], _INDEX["select"]
+_PINS[MAJORITY] = _INDEX["majority"]
+_PINS[AND_OR] = _INDEX["and"], _INDEX["carry"], _INDEX["carry"]
+_COMPRESS = AND_OR + 1
+_PINS[_COMPRESS, :2] = _INDEX["compress"]
 
 Counts = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@compiled
+def _arrive(reads, row, pins, own, stage, times, waits):  # type: ignore[no-untyped-def]  # numba's
+    """Fill times and waits of `Paths.arrivals`; pins: ps by row and pin; own: ps of what a gate drives."""
+    for gate in range(len(row)):
+        found = -1
+        latest = 0.0
+        for pin in range(3):
+            delay = pins[row[gate], pin]
+            if delay >= 0.0:
+                read = reads[gate, pin]
+                since = delay + (times[read] if stage[read] == stage[gate] else own[read])
+                if found < 0 or since > latest:
+                    latest, found = since, pin
+        times[gate], waits[gate] = latest + own[gate], found
+
+
+@dataclass(frozen=True, eq=False)
 class Paths:
-    """A module as a graph of expressions in topological order."""
+    """The gates of a module as a graph, in topological order."""
 
-    levels: Counts  # float64 [nodes, kinds]
-    reads: tuple[tuple[int, ...], ...]  # nodes that each node reads
-    ends: tuple[int, ...]  # nodes that are inputs of registers
-    names: Mapping[str, int]  # net -> node
+    reads: npt.NDArray[np.int32]  # [gates, 3], gates that each pin reads
+    row: npt.NDArray[np.int8]  # [gates], of _PINS
+    fan_out: npt.NDArray[np.float32]  # [gates], doublings of the pins that each drives
+    ends: Ints  # gates that registers read
 
-    def arrivals(self, ps: Sequence[float] | Counts, registered: Collection[int] = ()) -> tuple[list[float], list[int]]:
-        """(arrival time of every node in ps after the clock edge, its latest predecessor or -1).
+    @classmethod
+    def of(cls, found: Gates) -> Paths:
+        compress = (found.kind == XOR) & (found.logic == LOGIC.index("compress"))
+        return cls(
+            (found.inputs >> 1).astype(np.int32),
+            np.where(compress, _COMPRESS, found.kind).astype(np.int8),
+            np.log2(np.maximum(found.fan_out, 1)).astype(np.float32),
+            np.unique(found.data[found.kind == REGISTER] >> 1),
+        )
 
-        ps: per level, [kinds]; registered: nodes followed by a pipeline register.
+    def arrivals(self, ps: Sequence[float] | Counts, cuts: Sequence[int] = ()) -> tuple[Counts, Ints]:
+        """(arrival time of every gate in ps after the clock edge, the pin that it waits for or -1).
+
+        ps: of each of `KINDS`; cuts: gates up to which each pipeline stage reaches, in order. What crosses a cut comes
+        from a register.
         """
-        own = (self.levels @ np.asarray(ps)).tolist()
-        times, seen, waits = [0.0] * len(own), [0.0] * len(own), [-1] * len(own)
-        for node, (delay, reads) in enumerate(zip(own, self.reads, strict=True)):
-            latest, since = -1, 0.0
-            for read in reads:
-                if seen[read] > since:
-                    latest, since = read, seen[read]
-            times[node], waits[node] = since + delay, latest
-            seen[node] = 0.0 if node in registered else since + delay
+        ps = np.asarray(ps, dtype=np.float64)
+        own = self.fan_out * ps[_INDEX["fanout"]]
+        stage = np.searchsorted(np.asarray(cuts, dtype=np.int64), np.arange(len(own)))
+        times, waits = np.zeros(len(own)), np.zeros(len(own), dtype=np.int64)
+        _arrive(self.reads, self.row, np.append(ps, -1.0)[_PINS], own, stage, times, waits)
         return times, waits
 
     def longest(self, ps: Sequence[float] | Counts) -> Counts:
-        """Levels of each kind on the longest path, float64 [kinds], including its register."""
-        times, waits = self.arrivals(ps)
-        node = max(self.ends, key=times.__getitem__)
+        """Gates of each kind on the longest path, float64 [kinds], including its register."""
         total = np.zeros(len(KINDS))
         total[_INDEX["register"]] = 1.0
-        while node >= 0:
-            total += self.levels[node]
-            node = waits[node]
-        return total
+        if not len(self.ends):
+            return total
+        times, waits = self.arrivals(ps)
+        gate = self.ends[times[self.ends].argmax()]
+        while True:
+            total[_INDEX["fanout"]] += self.fan_out[gate]
+            pin = waits[gate]
+            if pin < 0:
+                return total
+            total[_PINS[self.row[gate], pin]] += 1
+            gate = self.reads[gate, pin]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)  # 20 bytes a gate, tens of kilobytes for most units
 def unit_paths(unit: Unit) -> Paths:
-    """The graph of a unit's Verilog."""
-    return paths(built(unit).assignments)
+    """The graph of a unit's gates."""
+    return Paths.of(unit_gates(unit))
 
 
 @dataclass(frozen=True)
@@ -91,102 +138,44 @@ class Plan:
     high_ps: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Steps:
-    """The steps of a unit without pipeline registers."""
+    """The steps of a module without pipeline registers."""
 
     graph: Paths
-    outputs: tuple[tuple[str, tuple[int, ...]], ...]  # (step, nodes of its outputs), in order
+    outputs: tuple[tuple[str, Ints], ...]  # (step, gates of its outputs), in order
 
     @classmethod
-    def of(cls, unit: Unit) -> Steps:
+    def of_unit(cls, unit: Unit) -> Steps:
         uncut = built(unit.cut(()))
-        graph = paths(uncut.assignments)
-        found = {
-            step: tuple(graph.names[net] for net in uncut.boundaries[step] if net in graph.names)
-            for step in STEPS
-            if step in uncut.boundaries
-        }
-        return cls(graph, tuple((step, nodes) for step, nodes in found.items() if nodes))
+        return cls.of(gates(uncut.assignments), uncut.boundaries)
+
+    @classmethod
+    def of(cls, found: Gates, boundaries: Mapping[str, Sequence[str]]) -> Steps:
+        """boundaries: step -> names of its output nets, in order."""
+        bits = {step: [bit for net in nets for bit in found.names.get(net, ())] for step, nets in boundaries.items()}
+        outputs = ((step, np.unique(np.array([bit >> 1 for bit in own if bit > 1]))) for step, own in bits.items())
+        return cls(Paths.of(found), tuple((step, nodes) for step, nodes in outputs if len(nodes)))
 
     def plan(self, period_ps: float, level_ps: Mapping[str, float]) -> Plan:
         """Greedy cuts that keep every pipeline stage within the period; a longer single step is not split.
 
-        level_ps: kind -> ps per level, for all of `KINDS`.
+        level_ps: kind -> ps, for all of `KINDS`.
         """
         ps = np.array([level_ps[kind] for kind in KINDS])
-        cuts: set[str] = set()
-        registered: set[int] = set()
+        cuts: dict[str, int] = {}  # step -> the last of its gates
         low, high = 0.0, inf
         times, _ = self.graph.arrivals(ps)
-        previous: tuple[str, tuple[int, ...]] | None = None
-        for step, nodes in (*self.outputs, ("", self.graph.ends)):
-            stage = level_ps["register"] + max(times[node] for node in nodes)
-            if previous is not None:
+        reached, previous = 0, ""
+        for step, outputs in (*self.outputs, ("", self.graph.ends)):
+            inside = outputs[outputs > max(cuts.values(), default=0)]
+            stage = level_ps["register"] + float(times[inside].max(initial=0.0))
+            if previous:
                 if stage <= period_ps:
                     low = max(low, stage)
                 else:
                     high = min(high, stage)
-                    cuts.add(previous[0])
-                    registered.update(previous[1])
-                    times, _ = self.graph.arrivals(ps, registered)
-            previous = step, nodes
+                    cuts[previous] = reached
+                    times, _ = self.graph.arrivals(ps, list(cuts.values()))
+            reached, previous = max(reached, int(outputs.max(initial=0))), step
         return Plan(frozenset(cuts), low, high)
-
-
-def paths(assignments: Sequence[NetAssignment]) -> Paths:
-    """The graph of a module's wires and registers."""
-    names: dict[str, int] = {}
-    reads: list[tuple[int, ...]] = []
-    ends: list[int] = []
-    for node, assignment in enumerate(assignments):
-        used = dict.fromkeys(assignment.expression.reads)
-        reads.append(tuple(names[name] for name in used if name in names))
-        if assignment.clocked:
-            ends.append(node)
-        else:
-            names[assignment.name] = node
-    levels = np.array([_levels(assignment.expression.operations, assignment.width) for assignment in assignments])
-    return Paths(levels, tuple(reads), tuple(ends), names)
-
-
-@lru_cache(maxsize=16384)
-def _levels(operations: tuple[Operation, ...], width: int) -> tuple[float, ...]:
-    """Levels of each kind of logic that an expression of `width` bits adds, by KINDS."""
-    found = dict.fromkeys(KINDS, 0.0)
-
-    def add(kind: str, count: float = 1.0) -> None:
-        found[kind] += count
-
-    count = Counter(operation.kind for operation in operations)
-    sizes = {kind: [size for found_kind, size in operations if found_kind == kind] for kind in _SIZED if count[kind]}
-    sums = count["+"] + count["-"]
-    if sums:
-        add("adder")
-        add("carry", log2(max(width, 2)))
-        add("compress", sums - 1)
-    for compared in sizes.get("compare", ()):
-        add("adder")
-        add("carry", log2(max(compared / 2, 2)))
-    if count["?"]:
-        # a selector by mode is a chain of comparisons and selectors, each of which adds a quarter of a level
-        add("select", 1 + count["?"] / 4 if count["=="] else 1.0)
-        add("fanout", log2(max(width, 1)))
-    if count["=="]:
-        add("detect")
-    if count[">>"]:
-        add("select", log2(max(width, 2)))
-    if count["^"] == 2 and not count["+"]:  # the sum of a full adder
-        add("compress")
-    elif count["^"]:
-        add("xor")
-    gates = count["&"] + count["|"]
-    if gates >= 4 and not count["reduce"]:  # the carry of a full adder
-        add("compress")
-    elif gates:
-        add("gate")
-    if count["replicate"] and (gates or count["^"]):
-        add("fanout", log2(max(sizes["replicate"])))
-    if count["reduce"]:
-        add("detect", log2(max(*sizes["reduce"], 2)))
-    return tuple(found.values())

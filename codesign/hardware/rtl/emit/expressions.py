@@ -1,4 +1,4 @@
-"""Verilog expressions with the nets that they read, their operations and their structure, which the analysis needs.
+"""Verilog expressions with the nets that they read and their structure, which the analysis needs.
 
 No operator adds parentheses or truncates its result: use `grouped` and `Module.wire`.
 """
@@ -8,16 +8,8 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 _COMPARISONS = ("==", ">", ">=")
-
-
-class Operation(NamedTuple):
-    """One operator of an expression."""
-
-    kind: str  # as Verilog writes it (+ - ^ & | ? == >>), or compare, reduce (to one bit), replicate
-    size: int = 0  # compare, reduce: bits of the nets; replicate: number of copies; 0 for the others
 
 
 class Value(abc.ABC):
@@ -45,7 +37,7 @@ class Value(abc.ABC):
 
     def __invert__(self) -> Expression:
         own = self.expression
-        return Expression(f"~{own.text}", own.reads, own.bits, own.operations, "~", (own,), own.width)
+        return Expression(f"~{own.text}", own.reads, "~", (own,), own.width)
 
     def shifted_right(self, distance: Value) -> Expression:
         """Logical shift right by a distance that is not constant."""
@@ -57,11 +49,11 @@ class Value(abc.ABC):
 
     def exceeds(self, other: Value) -> Expression:
         """One bit: whether this unsigned number is greater than `other`."""
-        return _binary(self, ">", other, Operation("compare", self.expression.bits + other.expression.bits))
+        return _binary(self, ">", other)
 
     def reaches(self, other: Value) -> Expression:
         """One bit: whether this unsigned number is greater than or equal to `other`."""
-        return _binary(self, ">=", other, Operation("compare", self.expression.bits + other.expression.bits))
+        return _binary(self, ">=", other)
 
     def choose(self, yes: Value, no: Value) -> Expression:
         """`yes` where this bit is set, else `no`."""
@@ -69,8 +61,6 @@ class Value(abc.ABC):
         return Expression(
             f"{own.text} ? {first.text} : {second.text}",
             own.reads + first.reads + second.reads,
-            own.bits + first.bits + second.bits,
-            (*own.operations, *first.operations, *second.operations, Operation("?")),
             "?",
             (own, first, second),
             max(first.width, second.width),
@@ -86,8 +76,7 @@ class Value(abc.ABC):
 
     def _reduced(self, operator: str) -> Expression:
         own = self.expression
-        operations = (*own.operations, Operation("reduce", own.bits)) if own.bits else own.operations
-        return Expression(operator + own.text, own.reads, own.bits, operations, operator, (own,), 1)
+        return Expression(operator + own.text, own.reads, operator, (own,), 1)
 
     def grouped(self) -> Expression:
         """The same expression in parentheses."""
@@ -100,8 +89,6 @@ class Expression(Value):
 
     text: str
     reads: tuple[str, ...] = field(default=(), compare=False)  # names of the nets read, in the order of the text
-    bits: int = field(default=0, compare=False)  # total number of bits read from these nets
-    operations: tuple[Operation, ...] = field(default=(), compare=False)
     kind: str = field(default="net", compare=False)  # net, part, literal, copies, join, or the operator as in Verilog
     operands: tuple[Expression, ...] = field(default=(), compare=False)
     width: int = field(default=0, compare=False)  # bits of the result, where its context needs no more
@@ -129,12 +116,12 @@ def zeros(width: int) -> Expression:
 def part_of(name: str, high: int, low: int) -> Expression:
     """Part-select: bits high..low of the net called `name`."""
     width = high - low + 1
-    return Expression(f"{name}[{high}:{low}]", (name,), width, kind="part", width=width, number=low)
+    return Expression(f"{name}[{high}:{low}]", (name,), kind="part", width=width, number=low)
 
 
 def bit_of(name: str, index: int) -> Expression:
     """Bit-select: the bit at `index` of the net called `name`."""
-    return Expression(f"{name}[{index}]", (name,), 1, kind="part", width=1, number=index)
+    return Expression(f"{name}[{index}]", (name,), kind="part", width=1, number=index)
 
 
 ZERO, ONE = zeros(1), Expression("1'b1", kind="literal", width=1, number=1)
@@ -146,8 +133,6 @@ def joined(*parts: Value) -> Expression:
     return Expression(
         "{" + ", ".join([part.text for part in found]) + "}",
         tuple(dict.fromkeys([name for part in found for name in part.reads])),
-        sum([part.bits for part in found]),
-        tuple([operation for part in found for operation in part.operations]),
         "join",
         tuple(found),
         sum([part.width for part in found]),
@@ -167,9 +152,8 @@ def concatenation(bits: Iterable[Value]) -> Expression:
 def replicated(copies: int, part: Value) -> Expression:
     """`copies` copies of `part`, concatenated."""
     own = part.expression
-    operations = (*own.operations, Operation("replicate", copies))
     text = f"{{{copies}{{{own.text}}}}}"
-    return Expression(text, own.reads, own.bits, operations, "copies", (own,), copies * own.width, copies)
+    return Expression(text, own.reads, "copies", (own,), copies * own.width, copies)
 
 
 def any_of(bits: Iterable[Value]) -> Expression:
@@ -180,13 +164,11 @@ def any_of(bits: Iterable[Value]) -> Expression:
     return first
 
 
-def _binary(left: Value, operator: str, right: Value, operation: Operation | None = None) -> Expression:
+def _binary(left: Value, operator: str, right: Value) -> Expression:
     first, second = left.expression, right.expression
     return Expression(
         f"{first.text} {operator} {second.text}",
         first.reads + second.reads,
-        first.bits + second.bits,
-        (*first.operations, *second.operations, operation or Operation(operator)),
         operator,
         (first, second),
         1 if operator in _COMPARISONS else first.width if operator == ">>" else max(first.width, second.width),

@@ -38,6 +38,7 @@ class Term:
     exponent: Net | None  # the step's largest exponent, if summands are aligned
     groups: int  # block sums
     field: int  # bits of one summand's magnitude in the tree
+    single: tuple[Net, Net] | None = None  # sign and magnitude, if a step is one product
 
     def offset(self, mode: Mode) -> int:
         """Exponent of the sum's lowest bit: at exponent 0 (aligned), or absolute (fixed point, integers)."""
@@ -158,7 +159,8 @@ class Lanes:
         for mode in modes:
             if mode.rate > 1 and mode.is_integer:
                 bits = max(bits, mode.product_bits + ceil_log2(mode.products) + 1)
-        return Term(rows_of, bits, cut[-1] if top is not None else None, groups, field)
+        only = (signs[0], placed[0]) if n == 1 and self.mode is None and not extra else None
+        return Term(rows_of, bits, cut[-1] if top is not None else None, groups, field, only)
 
     def lane(self, w: Net, a: Net, lane: int) -> list[Slot]:
         """The products of one lane, as many as its fastest mode computes on the shared multiplier."""

@@ -149,6 +149,8 @@ class _Datapath:
             steps |= {"multiply", "align"}
         if any(mode.float_element for mode in self.modes):
             steps |= {"sum", "scale", "normalise", *LOOP}
+            if len(self.modes) == 1 and self.modes[0].products == 1:  # nothing to sum
+                steps -= {"reduce", "sum"}
         if any(mode.groups > 1 for mode in self.modes):
             steps.add("group")
         return steps
@@ -170,7 +172,7 @@ class _Datapath:
             nexts.append(self.fixed_next(accumulator, terms, width))
             self.fixed_latency = self.pipe.latency
         else:
-            groups = self.group_sums(terms)
+            groups = [] if terms.single else self.group_sums(terms)
             if fixed:
                 in_fixed = [bool(mode.fixed_accumulator) for mode in self.modes]
                 total = self.isolated(groups[0], in_fixed)
@@ -257,18 +259,19 @@ class _Datapath:
     # -- floating point -----------------------------------------------------------------------------
 
     def float_next(self, accumulator: Net, sums: list[Net], terms: Term) -> Net:
+        """The next floating-point sum; sums: two's complement, of each group; none for a single product."""
         floating = [mode for mode in self.modes if mode.float_element]
         element = floating[0].float_element
         assert element is not None
         signs, magnitudes, exponents = [], [], []
-        for index, total in enumerate(sums):
-            sign, magnitude = blocks.absolute(self.m, total)
+        count = len(sums) or 1
+        for index in range(count):
+            sign, magnitude = terms.single or blocks.absolute(self.m, sums[index])
             with self.m.section("scales"):
                 magnitude, exponent = self.scaled(magnitude, index, terms.exponent)
             signs.append(sign)
             magnitudes.append(magnitude)
             exponents.append(exponent)
-        count = len(sums)
         cut = self.pipe("scale", *signs, *magnitudes, *exponents)
         signs, magnitudes, exponents = list(cut[:count]), list(cut[count : 2 * count]), list(cut[2 * count :])
         offsets = [self.lowest_weight(mode, terms) for mode in self.modes]

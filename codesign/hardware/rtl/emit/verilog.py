@@ -30,7 +30,7 @@ class Net(Value):
     def expression(self) -> Expression:
         if self.is_literal:
             return constant(int(self.name.split("'b")[1], 2), self.width)
-        return Expression(self.name, (self.name,), self.width, width=self.width)
+        return Expression(self.name, (self.name,), width=self.width)
 
     def bit(self, index: int) -> Expression:
         """Bit-select: the bit at `index`."""

@@ -81,7 +81,8 @@ def test_area_and_delay_of_synthesised_units_are_within_the_stated_error(library
     delays = sorted(abs(delay_error(sample, model.ps)) for sample in measured)
     assert areas[len(areas) // 2] < 0.04
     assert areas[-1] < 0.20
-    assert delays[len(delays) // 2] < 0.08
+    assert delays[len(delays) // 2] < 0.04
+    assert delays[-1] < 0.20
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -91,8 +92,9 @@ def test_held_out_errors_meet_their_limits(library: str, how: str) -> None:
     assert errors["area"][how]["median"] <= 0.04
     assert errors["area"][how]["p90"] <= 0.10
     assert errors["area"][how]["worst"] <= 0.20
-    # integers of several widths summed before they are shifted: their longest path is harder to tell
-    assert errors["delay"][how]["median"] <= (0.09 if how == "several_formats" else 0.08)
+    assert errors["delay"][how]["median"] <= 0.04
+    assert errors["delay"][how]["p90"] <= 0.10
+    assert errors["delay"][how]["worst"] <= 0.20
 
 
 @pytest.mark.slow
@@ -119,10 +121,11 @@ def test_the_stored_toggles_are_those_of_the_generators_gates(library: str) -> N
 @pytest.mark.parametrize("how", ["left_out_units", "left_out_families", "several_formats"])
 def test_held_out_errors_of_energy_meet_their_limits(library: str, how: str) -> None:
     errors = load_model(LIBRARIES[library]).errors["energy"][how]
-    # single products of 16-bit floats and MX integers added to fp32 are told up to 40 % too high on ASAP7
+    # of single products of floats added to fp32, five are told up to 47 % too high or low on ASAP7, one on sg13g2
     assert errors["median"] <= 0.05
     assert errors["p90"] <= 0.15
-    assert errors["worst"] <= (0.40 if library == "asap7" and how != "several_formats" else 0.25)
+    single = {"asap7": 0.48, "sg13g2": 0.33}[library]
+    assert errors["worst"] <= (0.25 if how == "several_formats" else single)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -131,10 +134,10 @@ def test_the_area_error_that_a_quick_grid_states_covers_the_units_that_it_leaves
     inside = [sample for sample in samples(library) if sample.unit.cut(()).name in chosen]
     single = [sample for sample in inside if sample.family != SHARED_FAMILY]
     rest = [s for s in samples(library) if s.family != SHARED_FAMILY and s.unit.cut(()).name not in chosen]
-    held = held_out(single, fit_area, area_error, "family")
-    stated = summary(held, few=True)["p90"]
+    held = {by: held_out(single, fit_area, area_error, by) for by in ("unit", "family")}
+    stated = max(summary(errors, few=True)["p90"] for errors in held.values())
     coefficients = fit_area(inside)
-    assert stated > summary(held)["p90"]
+    assert stated > summary(held["family"])["p90"]
     assert stated > np.quantile(np.abs([area_error(sample, coefficients) for sample in rest]), 0.9)
 
 
