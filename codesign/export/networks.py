@@ -62,10 +62,10 @@ class NetworkExporter:
         """Write the networks of a design to ``out_dir/<task>``.
 
         Raises:
-            InputError: unknown design; a layer that the target cannot hold, with those that can; a missing package; a
+            InputError: unknown design; a layer that the target cannot hold, with those that can; a
                 folder ``out_dir/<task>`` that holds anything but an earlier export by the same exporter.
             CodesignError: what was written is not what was scored.
-            EnvironmentProblem: `out_dir` cannot be written.
+            EnvironmentProblem: `out_dir` cannot be written, or a package is missing.
         """
         self.require()
         design = read_design(Path(study_dir), design_id)
@@ -73,14 +73,14 @@ class NetworkExporter:
         return {"design": design.id, "tasks": found}
 
     def require(self) -> None:
-        """Raise InputError, with what to install, unless the foreign library can be imported."""
+        """Raise EnvironmentProblem, with what to install, unless the foreign library can be imported."""
         for package in self.packages:
             try:
                 with calm():
                     importlib.import_module(package)
             except ImportError as error:
                 install = f"pip install 'codesign[{self.extra}]'"
-                raise InputError(f"{package} is needed to export to {self.name} ({error}): {install}") from None
+                raise EnvironmentProblem(f"{package} is needed to export to {self.name} ({error}): {install}") from None
 
     def write(self, network: ScoredNetwork, origin: Origin, folder: Path) -> WrittenNetwork:
         """Check a network against the target's rules, and write it to `folder` with its ``PROVENANCE.json``."""

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from codesign.errors import InputError
+from codesign.errors import EnvironmentProblem
 from codesign.export.given import GivenScales, GivenZeroPoints, TokenScales, TokenZeroPoints, rounds_first
 from codesign.formats import FloatElement, Format, IntElement, LayerFormats, format_names, get_format
 from codesign.formats.assignment import NEAREST
@@ -64,11 +64,12 @@ def takes_scales(formats: LayerFormats) -> bool:
 
 
 def require_brevitas() -> None:
-    """Raise InputError, with the package to install, unless Brevitas can be imported."""
+    """Raise EnvironmentProblem, with the package to install, unless Brevitas can be imported."""
     try:
         importlib.import_module("brevitas.nn")
     except ImportError as error:
-        raise InputError(f"Brevitas is needed for this export ({error}): pip install codesign[brevitas]") from None
+        install = "pip install 'codesign[brevitas]'"
+        raise EnvironmentProblem(f"Brevitas is needed for this export ({error}): {install}") from None
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from codesign.errors import CodesignError, InputError
+from codesign.errors import CodesignError, EnvironmentProblem, InputError
 from codesign.export import bundle, export_design, export_task, load_brevitas, output_psnr_db
 from codesign.export.quantizers import activation_quantizer, computed, supported_names, weight_quantizer
 from codesign.formats import Assignment, FormatPair, LayerFormats, get_format
@@ -271,7 +271,7 @@ def test_network_that_differs_is_not_written(study: Path, tmp_path: Path, monkey
 
 def test_missing_brevitas_says_what_to_install(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "brevitas.nn", None)
-    with pytest.raises(InputError, match=r"pip install codesign\[brevitas\]"):
+    with pytest.raises(EnvironmentProblem, match=r"pip install 'codesign\[brevitas\]'"):
         export_design(study, "daaaa1111", "brevitas", tmp_path / "out")
 
 

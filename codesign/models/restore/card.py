@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from codesign.errors import InputError
+from codesign.errors import EnvironmentProblem
 from codesign.files import read_text, write_atomic
 from codesign.models.card import claim
 from codesign.models.restore import card_text, photographs
@@ -71,7 +71,8 @@ def biharmonic(batch: Batch) -> Tensor:
     try:
         from skimage.restoration import inpaint_biharmonic
     except ImportError as error:
-        raise InputError(f"the biharmonic fill needs scikit-image: pip install codesign[train] ({error})") from None
+        hint = "the biharmonic fill needs scikit-image: pip install 'codesign[train]'"
+        raise EnvironmentProblem(f"{hint} ({error})") from None
     images = to_unit(batch.degraded)
     for image, mask in zip(images, batch.mask, strict=True):
         if bool(mask.any()):

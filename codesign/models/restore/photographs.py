@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from codesign.errors import InputError
+from codesign.errors import EnvironmentProblem
 
 SIZE = 64
 _SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
@@ -128,8 +128,7 @@ TRAINING_WALLPAPERS = (
 def read(photograph: Photograph) -> np.ndarray:
     """The image as uint8 [H, W, 3]; grey photographs are repeated over the channels.
 
-    Raises InputError if scikit-image or scikit-learn is not installed, EnvironmentProblem if a wallpaper is not to be
-    had.
+    Raises EnvironmentProblem if scikit-image or scikit-learn is not installed, or a wallpaper is not to be had.
     """
     # imported here: only training needs them
     from codesign.models.restore.wallpapers import PACKAGES, unpacked
@@ -139,8 +138,8 @@ def read(photograph: Photograph) -> np.ndarray:
         import sklearn.datasets
         from skimage.io import imread
     except ImportError as error:
-        hint = "the photographs need scikit-image and scikit-learn: pip install codesign[train]"
-        raise InputError(f"{hint} ({error})") from None
+        hint = "the photographs need scikit-image and scikit-learn: pip install 'codesign[train]'"
+        raise EnvironmentProblem(f"{hint} ({error})") from None
     package, _, file = photograph.name.partition("/")
     folders = {
         "skimage": Path(skimage.__file__).parent / "data",

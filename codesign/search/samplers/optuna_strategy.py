@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from codesign.errors import InputError
+from codesign.errors import EnvironmentProblem
 from codesign.search.engine.engine import Proposal
 from codesign.search.engine.points import Designs, Pool
 from codesign.search.samplers.strategy import Problem, Result
@@ -37,14 +37,14 @@ class OptunaStrategy:
         problem: the problem.
         sampler: a function from a seed to a sampler.
     Raises:
-        InputError: the sampler needs a package that is not installed.
+        EnvironmentProblem: the sampler needs a package that is not installed.
     """
 
     def __init__(self, problem: Problem, sampler: Callable[[int], BaseSampler]) -> None:
         try:
             made = sampler(problem.seed)
         except ImportError as error:
-            raise InputError(f"this sampler needs a package that is missing: {error}") from None
+            raise EnvironmentProblem(f"this sampler needs a package that is missing: {error}") from None
         self._problem = problem
         self._parameters = Parameters(problem.space)
         self.study = optuna.create_study(sampler=made, directions=["minimize"] * len(problem.space.objectives))

