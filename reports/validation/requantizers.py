@@ -25,7 +25,7 @@ from codesign.hardware.calibration.synthesis.netlist import read_netlist
 from codesign.hardware.calibration.synthesis.yosys import find_yosys, synthesize
 from codesign.hardware.rtl.emit.requantize import BuiltRequantizer, build_requantizer, whole_requantizer
 from codesign.hardware.units.activities import NETWORKS
-from codesign.hardware.units.requantizers import cut_for, modelled_area, modelled_delay_ps, modelled_energy
+from codesign.hardware.units.requantizers import cut_for, modelled_delay_ps, modelled_pj, modelled_um2
 from codesign.hardware.units.results import read_results
 from codesign.hardware.units.unit_model import UnitModel, load_model
 from codesign.report.markdown import table
@@ -97,12 +97,12 @@ def compared(folder: Path, library: str) -> list[dict[str, Any]]:
                 "clock_ps": clock,
                 "latency": built.latency["code"],
                 "area_um2": row["area_um2"] / lanes,
-                "model_area_um2": modelled_area(unit, model).value,
+                "model_area_um2": modelled_um2(unit, model),
                 "delay_ps": row["delay_ps"],
                 "model_delay_ps": modelled_delay_ps(unit, model),
                 "energy_pj": energy * 1e-3 / lanes,
                 "glitches": float(np.mean(list(row["glitch_fj"].values()))) / energy,
-                "model_energy_pj": modelled_energy(unit, model).value,
+                "model_energy_pj": modelled_pj(unit, model),
             }
         )
     return found
@@ -118,6 +118,9 @@ def report(folder: Path) -> None:
         "FP32 to the formats, cut by the model for both clocks of each library's calibration, synthesised and",
         "simulated as units are, on results of the bundled networks; none was calibrated on. Area and energy per",
         "number of a cycle.",
+        "",
+        "A step of division is a subtraction whose borrow selects, which no calibrated unit holds: the model of delay",
+        "makes it too short, so that a divider that it cuts for a clock does not reach it (`ps` above the clock).",
     ]
     for library in LIBRARIES:
         own = [row for row in rows if row["library"] == library]
@@ -125,9 +128,12 @@ def report(folder: Path) -> None:
             continue
         lines += ["", f"## {library}", ""]
         for quantity, unit in (("area", "um2"), ("delay", "ps"), ("energy", "pj")):
-            errors = np.abs([row[f"model_{quantity}_{unit}"] / row[f"{quantity}_{unit}"] - 1 for row in own])
-            middle, worst = (f"{100 * x:.1f} %" for x in (np.median(errors), errors.max()))
-            lines.append(f"- {quantity}: the model is off by {middle} (median), {worst} (worst)")
+            ratios = np.array([row[f"{quantity}_{unit}"] / row[f"model_{quantity}_{unit}"] for row in own])
+            low, middle, high = (f"{x:.2f}" for x in (ratios.min(), np.median(ratios), ratios.max()))
+            lines.append(f"- {quantity}, synthesised over modelled: {middle} (median), {low} to {high}")
+        missing = [name for name in FORMATS if sum(row["format"] == name for row in own) < 2]
+        if missing:
+            lines.append(f"- not synthesised at both clocks: {', '.join(missing)}")
         cells = [
             [
                 row["format"],

@@ -19,7 +19,7 @@ from codesign.hardware.rtl.emit.requantize import (
     build_requantizer,
     whole_requantizer,
 )
-from codesign.hardware.units.coefficients import Interval
+from codesign.hardware.units.coefficients import Interval, table
 from codesign.hardware.units.mac import MacUnit
 from codesign.hardware.units.results import read_results
 from codesign.hardware.units.switching import Switching, switched
@@ -40,24 +40,30 @@ class RequantizerCost:
 def requantizer_cost(name: str, unit: MacUnit) -> RequantizerCost | None:
     """Cost of requantizing results to a format, in the library, at the node and clock of `unit`; None without one.
 
-    Area and energy are those of the generator's record, as of compute units, on results of the bundled networks. A
-    format with zero points costs what it costs without them, which is a lower bound: none is built.
+    Area and energy are those of the generator's record, as of compute units, on results of the bundled networks; their
+    intervals are those of synthesised requantizers, which the coefficients are not fitted to (system.yaml). A format
+    with zero points costs what it costs without them, which is a lower bound: none is built.
     """
     found, converter = requantizer_to(name, unit), requantizer_to(datapath(name), unit)
     if found is None or converter is None:
         return None
-    area, energy = modelled_area(found, unit.model), modelled_energy(converter, unit.model)
-    return RequantizerCost(found.kind, area.scaled(unit.scale("logic_area")), energy.scaled(unit.scale("logic_energy")))
+    costs = {"area": modelled_um2(found, unit.model), "energy": modelled_pj(converter, unit.model)}
+    errors = table("system.yaml", "requantizer")
+    area, energy = (
+        errors[key].interval.scaled(unit.scale(f"logic_{key}")).scaled(Interval(cost, cost, cost))
+        for key, cost in costs.items()
+    )
+    return RequantizerCost(found.kind, area, energy)
 
 
-def modelled_area(unit: Requantizer, model: UnitModel) -> Interval:
-    """Cell area in um2 per number of a cycle, at the model's node."""
-    return model.area_of(_counts(unit) / unit.lanes)
+def modelled_um2(unit: Requantizer, model: UnitModel) -> float:
+    """Cell area per number of a cycle, at the model's node."""
+    return float(_counts(unit) @ model.area_um2) / unit.lanes
 
 
-def modelled_energy(unit: Requantizer, model: UnitModel) -> Interval:
-    """Dynamic energy in pJ per number, at the model's node."""
-    return model.shared_pj(model.switched_fj(_switching(unit)), unit.lanes)
+def modelled_pj(unit: Requantizer, model: UnitModel) -> float:
+    """Dynamic energy per number at the model's node, the mean of the networks."""
+    return float(model.switched_fj(_switching(unit)).mean()) * 1e-3 / unit.lanes
 
 
 def modelled_delay_ps(unit: Requantizer, model: UnitModel) -> float:

@@ -123,11 +123,7 @@ class UnitModel:
 
     def area(self, unit: Unit) -> Interval:
         """Total area of the cells in um2, before placement."""
-        return self.area_of(counts_of(unit))
-
-    def area_of(self, parts: Vector) -> Interval:
-        """Area of the cells of any module by its bill of materials in the order of `PARTS`."""
-        return _around(float(parts @ self.area_um2), self.error("area"))
+        return _around(float(counts_of(unit) @ self.area_um2), self.error("area"))
 
     def delay_ns(self, unit: Unit) -> Interval:
         """Longest register-to-register path."""
@@ -150,18 +146,14 @@ class UnitModel:
         fj = self.switched_fj(switching(unit, mode, names))
         if activity is not None:
             fj = fj[[names.index(activity)]]
-        return self.shared_pj(fj, unit.modes[mode].products)
+        error, products = self.error("energy"), unit.modes[mode].products
+        low, high = fj.min() * _below(error), fj.max() * (1 + error)
+        return Interval(*(float(one) * 1e-3 / products for one in (fj.mean(), low, high)))
 
     def switched_fj(self, found: Switching) -> Vector:
         """Dynamic energy per cycle of any module on each activity, clock included."""
         each = found.settled @ self.energy_fj[0] + found.glitches @ self.energy_fj[1]
         return np.asarray(each + self.clock.value * found.registers)
-
-    def shared_pj(self, fj: Vector, results: int) -> Interval:
-        """Energy of one of the results of a cycle: the mean over activities, the interval covers all of them."""
-        error = self.error("energy")
-        low, high = fj.min() * _below(error), fj.max() * (1 + error)
-        return Interval(*(float(one) * 1e-3 / results for one in (fj.mean(), low, high)))
 
     def extrapolation(self, unit: Unit) -> tuple[str, ...]:
         """The respects in which the unit exceeds those that the coefficients are fitted to; empty if none."""

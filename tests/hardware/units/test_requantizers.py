@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from codesign.formats import FormatPair, format_names
 from codesign.hardware import MacUnit
+from codesign.hardware.units.coefficients import table
 from codesign.hardware.units.requantizers import modelled_delay_ps, requantizer_cost, requantizer_to
 
+REPORTS = Path(__file__).parents[3] / "reports" / "validation"
 UNIT = MacUnit((FormatPair.parse("int8"),), dot=16)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", format_names())
-def test_every_format_but_fp32_has_a_price(name: str) -> None:
+def test_every_format_but_fp32_has_a_requantizer(name: str) -> None:
+    assert (requantizer_to(name, UNIT) is None) == (name == "fp32")
+
+
+@pytest.mark.parametrize("name", ["bf16", "int8_zp", "int4_token", "fp8_e5m2", "mxfp6_e2m3", "nvfp4", "int4_g32"])
+def test_area_and_energy_of_every_kind_lie_in_their_intervals(name: str) -> None:
     cost = requantizer_cost(name, UNIT)
-    if name == "fp32":
-        assert cost is None
-        return
     assert cost is not None
     assert 0 < cost.area_um2.low < cost.area_um2.value < cost.area_um2.high
     assert 0 < cost.energy_pj.low < cost.energy_pj.value < cost.energy_pj.high
+
+
+@pytest.mark.parametrize("library", ["asap7", "sg13g2"])
+def test_the_intervals_hold_the_requantizers_that_were_synthesised(library: str) -> None:
+    rows = json.loads((REPORTS / "requantizers.json").read_text())
+    intervals = table("system.yaml", "requantizer")
+    own = [row for row in rows if row["library"] == library]
+    assert {row["kind"] for row in own} >= {"cast", "given", "range", "block"}
+    for quantity, unit in (("area", "um2"), ("energy", "pj")):
+        ratios = [row[f"{quantity}_{unit}"] / row[f"model_{quantity}_{unit}"] for row in own]
+        assert intervals[quantity].low <= min(ratios)
+        assert max(ratios) <= intervals[quantity].high
 
 
 def test_power_of_two_scales_are_the_cheapest_and_a_found_range_costs_more_than_a_given_one() -> None:

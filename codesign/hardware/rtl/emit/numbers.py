@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from codesign.formats import FloatElement
@@ -48,8 +49,9 @@ def divided(m: Module, step: Step, x: Number, by: Number, steady: bool = False, 
     The quotient of two significands, of which the first is doubled where it is the smaller, lies in [1, 2), and never
     rounds up to 2: it is at most 2 - 2**-23.
     """
-    wide = SIGNIFICAND + 2
-    m.uses("compare", 2 * SIGNIFICAND)
+    wide, changing = SIGNIFICAND + 2, SIGNIFICAND - by.significand.constant_bits  # bits that a step changes
+    m.uses("compare", changing)
+    m.uses("detect", SIGNIFICAND - changing)
     m.uses("select", SIGNIFICAND + 1)
     m.uses("carry_propagate", 2 * EXPONENT)
     less = m.wire(1, by.significand.exceeds(x.significand), "less")
@@ -63,8 +65,8 @@ def divided(m: Module, step: Step, x: Number, by: Number, steady: bool = False, 
         last, bits = moved[:3], moved[3 : 3 + index]
         divisor = divisor if steady else moved[-1]
         shifted = m.wire(wide, joined(rest, ZERO) if index else joined(ZERO, rest), "shifted")
-        m.uses("carry_propagate", wide)
-        m.uses("select", SIGNIFICAND + 1)
+        m.uses("carry_propagate", changing + 2)
+        m.uses("select", changing + 1)
         less_divisor = m.wire(wide, shifted - joined(zeros(2), divisor), "difference")
         bit = m.wire(1, ~less_divisor.bit(wide - 1), "bit")
         rest = m.wire(
@@ -97,9 +99,10 @@ def _short(m: Module, rest: Net, bits: list[Net], divisor: Net) -> Net:
     """
     count = len(bits)
     m.uses("carry_propagate", SIGNIFICAND + 1)
-    m.uses("compare", 4 * SIGNIFICAND)
-    m.uses("increment", count)
     shift = SIGNIFICAND + 1 - count
+    m.uses("compare", 2 * (count - 1))
+    m.uses("detect", 2 * (shift + 1))
+    m.uses("increment", count)
     near = m.wire(SIGNIFICAND + 1, joined(zeros(1 + shift), divisor.part(SIGNIFICAND - 1, shift)), "near")
     lacking = m.wire(SIGNIFICAND + 1, joined(ZERO, divisor) - rest, "lacking")
     above, below = m.wire(1, near.reaches(rest), "above"), m.wire(1, near.reaches(lacking), "below")
@@ -205,11 +208,18 @@ def either(m: Module, which: Net, yes: Number, no: Number) -> Number:
 def positive(m: Module, value: float) -> Number:
     """A positive number that FP32 holds."""
     fraction, exponent = fraction_of(value), _exponent(value)
+    whole = 1 << SIGNIFICAND - 1 | fraction
+    trailing = (whole & -whole).bit_length() - 1
     return Number(
         blocks.POSITIVE,
         m.wire(EXPONENT, constant(ONE_AT + exponent, EXPONENT), "exp"),
-        m.wire(SIGNIFICAND, joined(ONE, constant(fraction, SIGNIFICAND - 1)), "sig"),
+        short(m.wire(SIGNIFICAND, joined(ONE, constant(fraction, SIGNIFICAND - 1)), "sig"), SIGNIFICAND - trailing),
     )
+
+
+def short(significand: Net, bits: int) -> Net:
+    """A significand of which only the top bits may be set."""
+    return replace(significand, constant_bits=significand.width - bits)
 
 
 def _exponent(value: float) -> int:

@@ -42,6 +42,7 @@ from codesign.hardware.rtl.emit.numbers import (
     positive,
     rounded_float,
     rounded_integer,
+    short,
 )
 from codesign.hardware.rtl.emit.pipeline import Pipeline, Step
 from codesign.hardware.rtl.emit.verilog import Module, Net, NetAssignment
@@ -197,7 +198,7 @@ def scale_of(
     exponent = joined(zeros(EXPONENT - number.exponent.width), number.exponent) + constant(offset, EXPONENT)
     exponent = exponent - joined(zeros(EXPONENT - distance.width), distance)
     top, placed = step("number", top, m.wire(EXPONENT, exponent, "exp"))
-    wide = m.wire(SIGNIFICAND, joined(top, zeros(SIGNIFICAND - top.width)), "sig")
+    wide = short(m.wire(SIGNIFICAND, joined(top, zeros(SIGNIFICAND - top.width)), "sig"), top.width)
     value = Number(blocks.POSITIVE, placed, wide)
     if tensor is not None:
         value = multiplied(m, step, tensor, value, top.width)
