@@ -8,7 +8,6 @@ from torch import Tensor
 from codesign.errors import InputError, nearest
 from codesign.models.losses import Loss, Metric, squared_error
 from codesign.models.probes import rademacher
-from codesign.models.similarity import structural_similarity
 
 
 def mse_to_float(outputs: Tensor, reference: Tensor) -> Tensor:
@@ -27,12 +26,16 @@ def psnr_to_float(outputs: Tensor, reference: Tensor) -> Tensor:
 
 def ssim_to_float(outputs: Tensor, reference: Tensor) -> Tensor:
     """Structural similarity of images [n, C, H, W], [n] (Wang et al., 2004), with the float output's range."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
 
     def of_one(output: Tensor, floats: Tensor) -> Tensor:
-        return structural_similarity(output, floats, float(floats.max() - floats.min()) or 1.0, sigma=1.0)
+        reach = float(floats.max() - floats.min()) or 1.0
+        return torch.as_tensor(
+            structural_similarity_index_measure(output, floats, data_range=reach, kernel_size=7, sigma=1.0)
+        )
 
     pairs = zip(outputs.float().split(1), reference.float().split(1), strict=True)
-    return torch.cat([of_one(*pair) for pair in pairs])
+    return torch.stack([of_one(*pair) for pair in pairs])
 
 
 def _probe(outputs: Tensor, generator: torch.Generator) -> Tensor:
