@@ -19,6 +19,8 @@ def human(value: float, unit: str) -> str:
     """A number with three significant digits, and an SI prefix for s, J, B, bit2 and count; four digits otherwise."""
     if value == 0:
         return "0"
+    if unit == "count" and abs(value) < 1:  # a share or a ratio
+        return f"{value:.4g}"
     if unit in ("s", "J", "B", "bit2", "count"):
         for factor, prefix in _PREFIXES:
             if abs(value) >= factor * 0.9995:

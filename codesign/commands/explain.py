@@ -27,9 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(facts)
         return 0
-    print(
-        f"{arguments.space}: {facts['accelerators']} accelerators, {designs_in_words(facts['log10_designs'])} designs"
-    )
+    print(f"{arguments.space}: {_chips(facts)}, {designs_in_words(facts['log10_designs'])} designs")
     goals = [[o["name"], o["unit"], o["direction"], o["meaning"]] for o in facts["objectives"]]
     print_table("objectives", ["name", "unit", "direction", "meaning"], goals)
     if facts["budgets"]:
@@ -157,6 +155,13 @@ def _what_counts(facts: dict[str, Any]) -> str:
         return f"Formats are given: nothing is measured, and every accelerator is priced. {given}."
     limit = f"{facts['accumulator_sqnr_db']:g} dB (accumulator_sqnr_db)"
     return f"A design is reported if the sums of every layer have an SQNR of at least {limit}."
+
+
+def _chips(facts: Mapping[str, Any]) -> str:
+    """The number of accelerators in words."""
+    if not facts["hardware"]:
+        return "formats alone, without hardware"
+    return "1 accelerator" if facts["accelerators"] == 1 else f"{facts['accelerators']:,} accelerators"
 
 
 def explained(space: SearchSpace) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     leader = _words(found.leader) if found.leader else "nobody"
     print(f"{found.study}: {found.state}, led by {leader}")
     print(
-        f"evaluations: {found.done} done, {found.pruned} pruned, {found.running} in progress, {found.waiting} waiting"
+        f"evaluations: {found.done + found.pruned} done, {found.pruned} of them given up on a part of the samples; "
+        f"{found.running} in progress, {found.waiting} waiting"
     )
     print(f"failed: {found.failed} cannot be measured; {found.stopped} stopped with their worker and queued again")
     print("\n".join(f"worker: {_words(worker)}" for worker in found.workers) or "worker: none evaluates anything")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
-from codesign.designs import Study, load_study
+from codesign.designs import Goal, Study, load_study
 from codesign.files import csv_text, write_atomic
 from codesign.report.markdown import markdown
 from codesign.report.page import html
@@ -26,10 +27,12 @@ def write_report(folder: Path) -> tuple[Path, Path]:
 
 
 def front_csv(files: Study) -> str:
-    """front.csv: one row per reported design."""
+    """front.csv: one row per reported design, with values as they are stored and units in the names of columns."""
     rows = []
     for d in files.front:
-        row: dict[str, object] = {"id": d.id, **d.objectives, "told_apart": int(d.told_apart)}
+        stored = {_with_unit(goal): d.objectives[goal.name] for goal in files.front.objectives}
+        row: dict[str, object] = {"id": d.id, **stored, "told_apart": int(d.told_apart)}
+        row |= {f"{task}.formats": _counted(d.pairs(task)) for task in d.assignments}
         for task, quality in d.quality.items():
             row |= {f"{task}.{quality.metric}.{key}": getattr(quality, key) for key in ("value", "low", "high", "n")}
         if files.hardware:
@@ -38,3 +41,13 @@ def front_csv(files: Study) -> str:
             row |= {key: "+".join(value) if key == "pairs" else value for key, value in chip.items()}
         rows.append(row)
     return csv_text(rows)
+
+
+def _with_unit(goal: Goal) -> str:
+    """The name of an objective; costs have their unit in it."""
+    return f"{goal.name} ({goal.unit})" if goal.name.endswith(".quality") and goal.unit else goal.name
+
+
+def _counted(pairs: Counter[str]) -> str:
+    """Pairs with their numbers of layers: int4_g32:int8 x20, int8:int8 x10."""
+    return ", ".join(f"{pair} x{layers}" for pair, layers in pairs.most_common())

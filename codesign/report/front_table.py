@@ -8,11 +8,12 @@ import numpy as np
 
 from codesign.designs import Baseline, Design, Study
 from codesign.human import human
-from codesign.report.words import Reading, pair_words, reading
+from codesign.report.words import Reading, formats_words, pair_words, reading
 from codesign.search.study.representatives import unit_box
 
 MOST, WIDTH = 12, 100  # designs shown, characters of a row
 _INT8 = "uniform int8:int8"
+_FORMATS, _PAIRS = "most layers", "pairs of its unit"
 _GAP = 2  # characters between columns
 
 
@@ -32,9 +33,14 @@ def front_table(files: Study, most: int = MOST, width: int = WIDTH) -> tuple[str
     while len(columns) > 2 and (room := width - _wide(columns, rows)) < 0:
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     left_out = len(read) + 1 - len(columns)
-    if files.hardware and room >= _GAP + len("pairs of its unit"):
-        every: list[Design] = [*designs, *(each for each in files.record.baselines if each.label == _INT8)]
-        columns.append("pairs of its unit")
+    every: list[Design] = [*designs, *(each for each in files.record.baselines if each.label == _INT8)]
+    used = [formats_words(each) for each in every]
+    needed = _GAP + max(map(len, [_FORMATS, *used]))
+    if room >= needed + (_GAP + len(_PAIRS) if files.hardware else 0):
+        columns.append(_FORMATS)
+        rows, room = [[*row, text] for row, text in zip(rows, used, strict=True)], room - needed
+    if files.hardware and room >= _GAP + len(_PAIRS):
+        columns.append(_PAIRS)
         rows = [[*row, _pairs(d, room - _GAP)] for row, d in zip(rows, every, strict=True)]
     title = f"front: {len(designs)} of {files.front.front_size:,} designs; * the best in its column"
     if any("float" in each.label for each in read):

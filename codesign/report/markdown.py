@@ -9,6 +9,7 @@ from codesign.designs import Design, Metric, Study
 from codesign.files import read_text
 from codesign.human import human
 from codesign.report.text import accumulation, assumptions, chip, summary
+from codesign.report.words import Reading, formats_words, reading
 from codesign.terms import DEFAULT_RULE
 
 
@@ -55,11 +56,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _front(files: Study) -> str:
-    objectives = files.front.objectives
+    read = _readings(files)
     rows = [
         [
             f"`{d.id}`",
-            *(human(d.objectives[o.name], o.unit) for o in objectives),
+            *(each.text(d.objectives[name]) for name, each in read.items()),
+            formats_words(d),
             ", ".join(d.accelerator.pairs),
             f"{d.accelerator.rows} x {d.accelerator.columns}",
             f"{d.accelerator.sram_bytes // 1024}",
@@ -67,9 +69,10 @@ def _front(files: Study) -> str:
         ]
         for d in sorted(files.front, key=lambda d: next(iter(d.objectives.values())))
     ]
-    columns = ["design", *(o.name for o in objectives), "pairs of its unit", "array", "SRAM KiB", "within noise"]
+    chip_columns = ["pairs of its unit", "array", "SRAM KiB"]
+    columns = ["design", *map(_heading, read.values()), "formats of most layers", *chip_columns, "within noise"]
     marked = any(row[-1] for row in rows)
-    of_chip = range(1 + len(objectives), len(columns) - 1)
+    of_chip = range(2 + len(read), len(columns) - 1)
     kept = [i for i in range(len(columns)) if (files.hardware or i not in of_chip) and (marked or i < len(columns) - 1)]
     return table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
@@ -119,12 +122,20 @@ def _runs(files: Study, design: Design, task: str) -> list[list[str]]:
     return [[", ".join(run), key] for key, run in ((k, list(g)) for k, g in itertools.groupby(layers, pair))]
 
 
+def _readings(files: Study) -> dict[str, Reading]:
+    return {goal.name: reading(files, goal) for goal in files.front.objectives}
+
+
+def _heading(each: Reading) -> str:
+    return f"{each.label}, higher is better" if each.better == "higher" else each.label
+
+
 def _baselines(files: Study) -> str:
-    objectives = files.front.objectives
+    read = _readings(files)
     rows = [
         [
             b.label,
-            *(human(b.objectives[o.name], o.unit) for o in objectives),
+            *(each.text(b.objectives[name]) for name, each in read.items()),
             b.dominated_by or "",
             b.note,
         ]
@@ -133,7 +144,7 @@ def _baselines(files: Study) -> str:
     if not rows and not files.measured:
         return ""  # one choice of formats: nothing to compare
     title = "## Uniform formats" if files.measured else "## Formats compared"
-    columns = ["design", *(o.name for o in objectives), "dominated by", "designs on its own front"]
+    columns = ["design", *map(_heading, read.values()), "dominated by", "designs on its own front"]
     return f"{title}\n\n{table(columns, rows)}"
 
 

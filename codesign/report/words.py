@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from codesign.designs import Goal, Metric, Study
+from codesign.designs import Design, Goal, Metric, Study
 from codesign.human import human
 
 Kind = Literal["same", "decibel", "power", "negative"]
@@ -89,6 +89,17 @@ def _loss(metric: str) -> str:
 def _plain(name: str) -> str:
     """A name of the code in words: area_mm2 -> area."""
     return re.sub(r"_(mm2|s|j|bytes|js)$", "", name).replace("_", " ")
+
+
+def formats_words(design: Design) -> str:
+    """The formats of most layers, by network, and in how many of them: ``int4_g32:int8 in 20 of 30``."""
+    found = []
+    for task in design.assignments:
+        counts = design.pairs(task)
+        (pair, layers), every = counts.most_common(1)[0], counts.total()
+        text = pair_words(pair) if layers == every else f"{pair_words(pair)} in {layers} of {every}"
+        found.append(f"{task}: {text}" if len(design.assignments) > 1 else text)
+    return "; ".join(found)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,15 @@ import pytest
 
 from codesign.commands.output import print_table
 from codesign.commands.progress import TimeLeft
+from codesign.human import human
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(0.25, "count", "0.25"), (860e6, "count", "860 M"), (0.0021, "s", "2.1 ms"), (2.5, "mm2", "2.5 mm2")],
+)
+def test_quantities_have_prefixes_and_shares_have_none(value: float, unit: str, text: str) -> None:
+    assert human(value, unit) == text
 
 
 def test_markup_in_names_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import re
@@ -13,7 +14,8 @@ import pytest
 
 from codesign import report
 from codesign.errors import EnvironmentProblem, InputError
-from codesign.report import load_study, write_report
+from codesign.report import front_csv, load_study, write_report
+from codesign.report.words import formats_words
 from tests.report.embedded import Page, embedded
 from tests.report.synthetic import CHOICES, DESIGNS, LAYERS, OBJECTIVES, write_study, write_trials
 
@@ -157,6 +159,37 @@ def test_the_csv_has_a_row_per_design_and_the_objectives_in_full(study: Path) ->
     for row, design in zip(rows, load_study(study).front, strict=True):
         assert {n: float(row[n]) for n, _ in OBJECTIVES} == design.objectives
         assert row["pairs"].split("+") == list(design.accelerator.pairs)
+
+
+def test_designs_are_told_apart_by_their_formats(study: Path) -> None:
+    markdown, files = write_report(study)[0].read_text(), load_study(study)
+    with (study / "front.csv").open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    for design in files.front:
+        counts = design.pairs("restore")
+        assert rows[design.id]["restore.formats"].split(", ") == [f"{p} x{n}" for p, n in counts.most_common()]
+        assert f"| {formats_words(design)} |" in markdown
+
+
+def test_the_report_says_decibels_and_the_csv_the_stored_logarithm_with_its_unit(study: Path) -> None:
+    markdown, files = write_report(study)[0].read_text(), load_study(study)
+    (head,) = (
+        line for line in markdown.splitlines() if line.startswith("| design | restore") and "formats of most" in line
+    )
+    assert "restore: against float, higher is better" in head
+    design, goal = files.front.designs[0], files.front.objectives[0]
+    (row,) = (line for line in markdown.splitlines() if line.startswith(f"| `{design.id}` | "))
+    assert f"{-10 * design.objectives[goal.name]:.2f} dB" in row
+    named = {"restore.quality": "log10 MSE"}
+    changed = files.front.model_copy(
+        update={
+            "objectives": tuple(
+                g.model_copy(update={"unit": named.get(g.name, g.unit)}) for g in files.front.objectives
+            )
+        }
+    )
+    (stored, *_) = csv.DictReader(front_csv(dataclasses.replace(files, front=changed)).splitlines())
+    assert float(stored["restore.quality (log10 MSE)"]) == design.objectives[goal.name]
 
 
 def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
