@@ -119,8 +119,9 @@ def report(folder: Path) -> None:
         "simulated as units are, on results of the bundled networks; none was calibrated on. Area and energy per",
         "number of a cycle.",
         "",
-        "A step of division is a subtraction whose borrow selects, which no calibrated unit holds: the model of delay",
-        "makes it too short, so that a divider that it cuts for a clock does not reach it (`ps` above the clock).",
+        "The rows are of the models, clocks and synthesis before units were measured on netlists that meet their clock",
+        "and delay became that of gates; they are to be measured again. The model of delay of then made a step of",
+        "division, a subtraction whose borrow selects, too short: dividers did not reach the clock they were cut for.",
     ]
     for library in LIBRARIES:
         own = [row for row in rows if row["library"] == library]

@@ -79,9 +79,8 @@ the core in each mode, every clock. The others: sums through {name}_stream, with
 _REQUANTIZER = """
 {name}.v: FP32 results to codes of {format}
 Bit for bit what the quantizer of this format gives for finite numbers. A sum in integers or in another float becomes
-FP32, with the scales of its operands, before it. Pipelined for the clock of the unit by the model of delay, which makes
-dividers too short (synthesised, they took 1.2 to 1.8 times what it says): give it a faster --clock where it must be
-met. About {area:.4g} um2 in all, {energy:.3g} pJ for a number. There is no reset and no stall.
+FP32, with the scales of its operands, before it. Pipelined by the model of delay for the clock of the unit: about
+{area:.4g} um2 in all, {energy:.3g} pJ for a number. There is no reset and no stall; a number enters every clock.
 clk
 {ports}
 """
