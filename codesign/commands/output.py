@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import re
 import sys
@@ -34,8 +35,9 @@ _GAP = "  "  # between the columns of plain text
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table on stdout, with columns of numbers right-aligned, all others left-aligned.
 
-    Framed where a terminal is wide enough, plain aligned text in a pipe or file, whatever its width; on a narrower
-    terminal each row is a list of its cells. No cell is broken.
+    Framed where a terminal is wide enough; in a pipe or file text of at most 100 characters, in which long texts
+    and headings, but no numbers, continue on further lines. Where that does not fit either, each row is a list of its
+    cells, as on a narrower terminal.
     """
     console = Console(markup=False, emoji=False, highlight=False)  # names are printed as they are
     listed = [list(map(str, row)) for row in rows]
@@ -54,11 +56,52 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
                 table.add_row(*row)
             console.print(table)
             return
+    aligned = left or [True] * len(columns)
+    if plain > _WIDTH:
+        fitted = _fitted(columns, listed, aligned, widths)
+        if fitted is None:
+            _print_lists(title, columns, listed)
+            return
+        widths = fitted
     print(title)
     for row in [list(columns), ["-" * width for width in widths], *listed]:
-        cells = [_padded(*each) for each in zip(row, widths, left or [True] * len(row), strict=True)]
-        print(_GAP.join(cells).rstrip())
+        parts = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for line in itertools.zip_longest(*parts, fillvalue=""):
+            cells = [_padded(*each) for each in zip(line, widths, aligned, strict=True)]
+            print(_GAP.join(cells).rstrip())
     print()
+
+
+_WIDTH = 100  # most characters of a line that is not for a terminal
+_PIECES = re.compile(r"(?<=[\s._/:,+])")
+
+
+def _fitted(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool], widths: Sequence[int]
+) -> list[int] | None:
+    """Widths that fit a line, the widest columns made narrower; None where their longest pieces do not fit."""
+    least = []
+    for heading, cells, text in zip(columns, zip(*rows, strict=True), left, strict=True):
+        pieces = [*_PIECES.split(heading), *(p for cell in cells for p in (_PIECES.split(cell) if text else [cell]))]
+        least.append(max(cell_len(piece.rstrip()) for piece in pieces))
+    fitted = list(widths)
+    while sum(fitted) + len(_GAP) * (len(fitted) - 1) > _WIDTH:
+        room = [width if width > narrowest else 0 for width, narrowest in zip(fitted, least, strict=True)]
+        if not any(room):
+            return None
+        fitted[room.index(max(room))] -= 1
+    return fitted
+
+
+def _wrapped(cell: str, width: int) -> list[str]:
+    """A cell in lines that are no longer than a width, broken between its pieces."""
+    lines = [""]
+    for piece in _PIECES.split(cell):
+        if cell_len((lines[-1] + piece).rstrip()) <= width:
+            lines[-1] += piece
+        else:
+            lines.append(piece)
+    return [line.strip() for line in lines]
 
 
 def _print_lists(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

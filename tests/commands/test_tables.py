@@ -37,17 +37,37 @@ def test_a_narrow_terminal_gets_lists(monkeypatch: pytest.MonkeyPatch, capsys: p
 WIDE = [["mxfp8_e4m3", "8.25 bits of a number, a share of its scale included"], ["int8", "8"]]
 
 
-def test_a_table_in_a_pipe_is_plain_text_that_no_width_breaks(
+def test_a_table_in_a_pipe_is_plain_text_whatever_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "19")
-    print_table("formats", ["format", "bits"], [["mxfp8_e4m3", "8.25"], ["x" * 200, "4"]])
+    print_table("formats", ["format", "bits"], [["mxfp8_e4m3", "8.25"], ["x" * 60, "4"]])
     title, head, rule, first, second, _ = capsys.readouterr().out.splitlines()
     assert title == "formats"
     assert head.split() == ["format", "bits"]
-    assert rule.split() == ["-" * 200, "-" * 4]
+    assert rule.split() == ["-" * 60, "-" * 4]
     assert first.split() == ["mxfp8_e4m3", "8.25"]
-    assert second == f"{'x' * 200}     4"
+    assert second == f"{'x' * 60}     4"
+
+
+def test_a_table_in_a_pipe_is_at_most_100_characters_wide_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [
+        "the array takes a quarter of the chip, and only it grows with its control " * 2,
+        "encoder.blocks.0.conv" * 5,
+    ]
+    rows = [[text, "8.19 k", "1.27 to 11.8"] for text in texts]
+    print_table("chips", ["what it is", "MACs per cycle", "interval of the area"], rows)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 100
+    assert printed.count("8.19 k") == printed.count("1.27 to 11.8") == 2
+    body = printed.split("-\n")[-1]
+    first = "".join(body.replace("8.19 k", "").replace("1.27 to 11.8", "").split())
+    assert first == "".join("".join(texts).split())
+
+
+def test_where_no_break_makes_a_table_fit_rows_are_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("names", ["name", "bits"], [["x" * 200, "4"]])
+    assert capsys.readouterr().out.splitlines() == ["names", f"- name: {'x' * 200}", "  bits: 4"]
 
 
 def test_columns_of_numbers_are_aligned_on_the_right(capsys: pytest.CaptureFixture[str]) -> None:
