@@ -80,7 +80,7 @@ def jobs(library: str, folder: Path, liberty: list[Path]) -> list[tuple[str, Job
         whole = Unit((FormatPair.parse(text),), accumulator, lanes)
         clock = model.provenance.clocks_ps[place % 2]
         unit = whole.cut(model.plan(whole, clock).cuts)
-        label = f"{text}, {accumulator}, dot-{lanes}, {counted(len(unit.cuts), 'cut')}"
+        label = f"{text}, {accumulator}, dot-{lanes}, {len(unit.cuts)} cut{'s' * (len(unit.cuts) != 1)}"
         verilog = build(unit).text
         found += [
             (label, Job(f"{label} {seed}", reordered(verilog, seed), "unit", merged, clock, 240.0))
