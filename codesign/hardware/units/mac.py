@@ -21,7 +21,6 @@ from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.arithmetic.overflow import Summing, fixed_bits, required_bits, worst_case_fits
 from codesign.hardware.rtl.analyse.built import built
 from codesign.hardware.rtl.analyse.parts import PARTS
-from codesign.hardware.rtl.emit.bricks import bricks
 from codesign.hardware.rtl.emit.unit import SECTIONS, Unit
 from codesign.hardware.units.coefficients import Interval, at_nodes, table
 from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, UnitModel, load_model
@@ -242,8 +241,6 @@ def _rates(pairs: tuple[FormatPair, ...], accumulator: str, dot: int, fast_float
         while rate > 1 and mode.block and mode.block % (dot * rate):
             rate //= 2
         found[pair] = rate
-    modes = [Mode(p, m.accumulator, dot, found[p]) for p, m in plain.items()]
-    assert all(bricks(modes, side)[0] in (1, 2) for side in ("weight", "activation"))
     return found
 
 

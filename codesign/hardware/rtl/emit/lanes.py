@@ -11,7 +11,7 @@ from codesign.formats.tabulated import CodebookElement, LogElement
 from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
-from codesign.hardware.rtl.emit.bricks import Shared
+from codesign.hardware.rtl.emit.bricks import SIDES, Shared
 from codesign.hardware.rtl.emit.compress import Rows, add
 from codesign.hardware.rtl.emit.expressions import (
     ZERO,
@@ -31,10 +31,15 @@ from codesign.hardware.rtl.emit.verilog import Module, Net
 
 @dataclass
 class Term:
-    """Summands of a step."""
+    """Summands of a step: functions that add one to an adder tree.
 
-    rows: list[Callable[[Rows], None]]  # functions that add a summand to an adder tree
-    sum_bits: int  # width of the two's complement sum
+    Integer modes of a unit of several formats have summands of their own; those of the other modes are 0 meanwhile.
+    """
+
+    rows: list[Callable[[Rows], None]]
+    integers: list[Callable[[Rows], None]]
+    sum_bits: int  # width of the two's complement sum that is scaled or normalised
+    integer_bits: int  # of the sum of `integers`
     exponent: Net | None  # the step's largest exponent, if summands are aligned
     groups: int  # block sums
     field: int  # bits of one summand's magnitude in the tree
@@ -68,15 +73,13 @@ class Lanes:
     def __init__(self, m: Module, pipe: Pipeline, modes: Sequence[Mode], mode: Net | None) -> None:
         self.m, self.pipe, self.modes, self.mode = m, pipe, modes, mode
         self.count = modes[0].lanes
+        self.general = [mode for mode in modes if not mode.is_integer]  # that the general datapath computes
 
-    def terms(self, w: Net, a: Net) -> Term:
-        integers = all(mode.accumulator.kind == "integer" for mode in self.modes)
-        # bricks take bits of the ports, not what is looked up
-        sides = [side.element for mode in self.modes for side in (mode.weight, mode.activation)]
-        looked_up = any(isinstance(element, CodebookElement) for element in sides)
-        if integers and (self.mode is None or not looked_up):
+    def terms(self, w: Net, a: Net, inputs: tuple[Net, Net]) -> Term:
+        """inputs: the ports whose registers are w and a."""
+        if self.mode is None and self.modes[0].is_integer:
             return self.integer_terms(w, a)
-        return self.general_terms(w, a)
+        return self.general_terms(w, a, inputs)
 
     def code(self, port: Net, side: Side, index: int) -> Net:
         return self.m.wire(side.bits, port.part((index + 1) * side.bits - 1, index * side.bits), "code")
@@ -92,47 +95,57 @@ class Lanes:
         return lookup(self.m, code, [number & mask for number in side.element.by_code], side.significand)
 
     def integer_terms(self, w: Net, a: Net) -> Term:
-        """Partial products are added in the tree directly; several modes share sub-multipliers (bricks)."""
+        """In a unit of one mode: partial products are added in the tree directly."""
         rows: list[Callable[[Rows], None]] = []
-        groups = self.modes[0].groups
-        most = max(mode.product_bits + ceil_log2(mode.products // groups) for mode in self.modes)
-        if self.mode is None:
-            only = self.modes[0]
-            for lane in range(self.count):
-                x, y = self.integer(w, only.weight, lane), self.integer(a, only.activation, lane)
-                rows.append(methodcaller("product", x, y, True, True))
-        else:
-            floating = any(mode.float_element for mode in self.modes)
-            fixed = max(mode.fixed_accumulator for mode in self.modes)
-            width = most if floating else tree_bits(self.modes, fixed, most)
-            rows += Shared(self.m, self.pipe, self.modes, self.mode, (w, a)).terms(width)
-        if groups > 1:  # the summands of group g must be every groups-th function
-            per = len(rows) // groups
-            rows = [rows[g * per + i] for i in range(per) for g in range(groups)]
-        return Term(rows, most, None, groups, max(mode.product_bits for mode in self.modes))
+        only = self.modes[0]
+        most = only.product_bits + ceil_log2(only.products // only.groups)
+        for lane in range(self.count):
+            x, y = self.integer(w, only.weight, lane), self.integer(a, only.activation, lane)
+            rows.append(methodcaller("product", x, y, True, True))
+        if only.groups > 1:  # the summands of group g must be every groups-th function
+            per = len(rows) // only.groups
+            rows = [rows[g * per + i] for i in range(per) for g in range(only.groups)]
+        return Term(rows, [], most, most, None, only.groups, only.product_bits)
+
+    def shared(self, w: Net, a: Net, inputs: tuple[Net, Net]) -> Shared | None:
+        """The multipliers of the integer modes of a unit of several."""
+        if self.mode is None or len(self.general) == len(self.modes):
+            return None
+        ports = (w, a) if self.general else inputs
+        codes = [
+            (
+                self.integers(ports[0], mode.weight, mode.products),
+                self.integers(ports[1], mode.activation, mode.products),
+            )
+            for mode in self.modes
+        ]
+        return Shared(self.m, self.modes, self.mode, codes, registered=bool(self.general))
+
+    def integers(self, port: Net, side: Side, count: int) -> Net:
+        """The codes of a port in two's complement; a codebook's numbers are looked up."""
+        if not isinstance(side.element, CodebookElement):
+            return port
+        found = [self.integer(port, side, index) for index in range(count)]
+        return self.m.wire(count * side.significand, concatenation(found), "numbers")
 
     # -- sign and magnitude -------------------------------------------------------------------------
 
-    def general_terms(self, w: Net, a: Net) -> Term:
-        """Minifloats, also with integers: magnitudes are multiplied, aligned and summed with their signs.
+    def general_terms(self, w: Net, a: Net, inputs: tuple[Net, Net]) -> Term:
+        """Minifloats: magnitudes are multiplied, aligned and summed with their signs; integers beside them.
 
         A lane multiplies one pair of codes, or several narrow ones (`slots`) whose partial products do not overlap.
         """
-        m, modes = self.m, self.modes
-        field = max(mode.field for mode in modes)
+        m, general = self.m, self.general
+        field = max((mode.field for mode in general), default=0)
+        shared = self.shared(w, a, inputs)
         with m.section("multipliers"):
-            slots = [slot for lane in range(self.count) for slot in self.lane(w, a, lane)]
+            slots = [slot for lane in range(self.count) for slot in self.lane(w, a, lane)] if general else []
         signs, products, exponents = [s.sign for s in slots], [s.product for s in slots], [s.exponent for s in slots]
-        with m.section("multipliers"):
-            extra = self.brick_terms(w, a)
+        bricks = shared.pairs() if shared else []
         n = len(slots)
-        cut = self.pipe("multiply", *signs, *products, *exponents, *extra)
-        signs, products, exponents, extra = (
-            list(cut[:n]),
-            list(cut[n : 2 * n]),
-            list(cut[2 * n : 3 * n]),
-            list(cut[3 * n :]),
-        )
+        cut = self.pipe("multiply", *signs, *products, *exponents, *bricks)
+        signs, products, exponents = list(cut[:n]), list(cut[n : 2 * n]), list(cut[2 * n : 3 * n])
+        bricks = shared.shifted(cut[3 * n :]) if shared else []
         with m.section("alignment"):
             top = self.top_exponent(exponents, [slot.modes for slot in slots])
         fields = [self.slot_field(slot.modes, field) for slot in slots]
@@ -143,24 +156,27 @@ class Lanes:
             ]
         carried = Net("1'b0", 1)
         if top is not None:  # fixed-point and integer modes have a constant exponent instead
-            own = [top if mode.is_aligned or mode.is_direct else zeros(top.width) for mode in modes]
+            own = [top if mode.is_aligned or mode.is_direct else zeros(top.width) for mode in self.modes]
             carried = m.wire(top.width, m.select(self.mode, own, top.width), "top")
-        cut = self.pipe("align", *signs, *placed, *extra, carried)
-        signs, placed, extra = list(cut[:n]), list(cut[n : 2 * n]), list(cut[2 * n : -1])
+        cut = self.pipe("align", *signs, *placed, *bricks, carried)
+        signs, placed, bricks = list(cut[:n]), list(cut[n : 2 * n]), list(cut[2 * n : -1])
         rows_of: list[Callable[[Rows], None]] = [
             methodcaller("sign_magnitude", s, p) for s, p in zip(signs, placed, strict=True)
         ]
-        rows_of += [methodcaller("signed", net) for net in extra]
-        groups = modes[0].groups
+        groups = self.modes[0].groups
         if groups > 1:
             per = len(rows_of) // groups
             rows_of = [rows_of[g * per + i] for i in range(per) for g in range(groups)]
-        bits = (sum((1 << own) - 1 for own in fields) // groups).bit_length() + 1
-        for mode in modes:
-            if mode.rate > 1 and mode.is_integer:
-                bits = max(bits, mode.product_bits + ceil_log2(mode.products) + 1)
-        only = (signs[0], placed[0]) if n == 1 and self.mode is None and not extra else None
-        return Term(rows_of, bits, cut[-1] if top is not None else None, groups, field, only)
+        integers = [mode for mode in self.modes if mode.is_integer]
+        integer_bits, *scaled = (
+            max((mode.product_bits + ceil_log2(mode.products) for mode in some), default=0)
+            for some in (integers, [mode for mode in integers if mode.float_element])
+        )
+        bits = (sum((1 << own) - 1 for own in fields) // groups).bit_length() + 1 if general else 0
+        terms = shared.terms(bricks) if shared else []
+        exponent = cut[-1] if top is not None else None
+        single = (signs[0], placed[0]) if n == 1 and self.mode is None else None
+        return Term(rows_of, terms, max(bits, *scaled), integer_bits, exponent, groups, field, single)
 
     def lane(self, w: Net, a: Net, lane: int) -> list[Slot]:
         """The products of one lane, as many as its fastest mode computes on the shared multiplier."""
@@ -168,17 +184,21 @@ class Lanes:
         m.comment(f"lane {lane}")
         if self.modes[0].is_logarithmic:
             return [self.logarithmic(w, a, lane)]
-        widths = [max(getattr(mode, side).significand for mode in self.modes) for side in ("weight", "activation")]
-        count = max(1 if mode.is_integer else mode.rate for mode in self.modes)
+        widths = [self.significand(side) for side in SIDES]
+        count = max(mode.rate for mode in self.general)
         xs, x = self.operands(w, "weight", lane, widths[0], count)
         ys, y = self.operands(a, "activation", lane, widths[1], count)
         product = self.product(x, y)
         slots = []
         for k in range(count):
-            users = tuple(mode for mode in self.modes if k == 0 or (mode.rate > k and not mode.is_integer))
+            users = tuple(mode for mode in self.general if mode.rate > k)
             sign = m.wire(1, xs[k].sign ^ ys[k].sign, "sign")
             slots.append(Slot(sign, self.slot_product(product, k, users), self.exponent_sum(xs[k], ys[k]), users))
         return slots
+
+    def significand(self, side: str) -> int:
+        """Bits of an operand of the multiplier of minifloats."""
+        return int(max(getattr(mode, side).significand for mode in self.general))
 
     def logarithmic(self, w: Net, a: Net, lane: int) -> Slot:
         """The product of two logarithmic numbers, in a unit of one mode."""
@@ -195,11 +215,11 @@ class Lanes:
         """Sign and exponent of each slot, and the operand of the lane's multiplier, selected by mode.
 
         The significand of a mode of one product is at the top of `width` bits; those of a faster one are at equal
-        distances from the bottom. All are 0 where integers have multipliers of their own.
+        distances from the bottom. All are 0 in integer modes, which have multipliers of their own.
         """
         decoded = [
             [self.decoded(port, getattr(mode, side), lane * mode.rate + k) for k in range(mode.rate)]
-            if mode.rate == 1 or not mode.is_integer
+            if not mode.is_integer
             else []
             for mode in self.modes
         ]
@@ -235,7 +255,7 @@ class Lanes:
             chosen = (other & replicated(other.width, one)).grouped()
             return replace(self.m.wire(other.width + 1, joined(ZERO, chosen), "product"), constant_bits=1)
         rows = Rows(self.m, x.width + y.width)
-        if all(mode.rate == 1 or mode.is_integer for mode in self.modes):
+        if all(mode.rate == 1 for mode in self.general):
             rows.product(x, y, False, False)
             return add(self.m, rows, "product")
         masked: dict[str, Net] = {}
@@ -259,13 +279,13 @@ class Lanes:
 
     def slot_product(self, product: Net, k: int, users: Sequence[Mode]) -> Net:
         """Product k of a lane, at the top of the bits of its widest user."""
-        if all(mode.rate == 1 or mode.is_integer for mode in self.modes):
+        if all(mode.rate == 1 for mode in self.general):
             return product
-        widths = [max(getattr(mode, side).significand for mode in self.modes) for side in ("weight", "activation")]
+        widths = [self.significand(side) for side in SIDES]
         width = product.width if k == 0 else max(mode.product_bits for mode in users)
         choices: list[Value] = []
         for mode in self.modes:
-            if mode not in users:
+            if mode not in users:  # the product of an integer mode is 0 anyway
                 choices.append(zeros(width))
             elif mode.rate == 1 or mode.is_integer:
                 choices.append(product)
@@ -371,19 +391,3 @@ class Lanes:
         if all(mask == constant((1 << field) - 1, field) for mask in masks):
             return placed
         return self.m.wire(field, placed & self.m.select(self.mode, masks, field), "window")
-
-    def brick_terms(self, w: Net, a: Net) -> list[Net]:
-        """Products of the modes with a rate above 1: integers on multipliers of their own."""
-        fast = [mode for mode in self.modes if mode.rate > 1 and mode.is_integer]
-        return [net for mode in fast for net in self.fast_products(w, a, mode)]
-
-    def fast_products(self, w: Net, a: Net, mode: Mode) -> list[Net]:
-        active = self.m.in_modes(self.mode, [each is mode for each in self.modes])
-        found = []
-        for index in range(mode.products):
-            operands = self.integer(w, mode.weight, index), self.integer(a, mode.activation, index)
-            x, y = (self.m.wire(net.width, net & replicated(net.width, active), "fast") for net in operands)
-            rows = Rows(self.m, mode.product_bits)
-            rows.product(x, y, True, True)
-            found.append(add(self.m, rows, "product"))
-        return found

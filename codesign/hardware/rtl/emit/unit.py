@@ -7,7 +7,7 @@ formats; constant while data is in flight); acc, the accumulator. The latency is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from codesign.formats import FloatElement, FormatPair, IntElement
@@ -135,7 +135,7 @@ class _Datapath:
         self.pipe = Pipeline(m, unit.cuts & self.useful_cuts(), controls | scales)
         accumulator = m.late(unit.accumulator_bits, "acc")
         lanes = Lanes(m, self.pipe, self.modes, self.mode)
-        terms = lanes.terms(held["w"], held["a"])
+        terms = lanes.terms(held["w"], held["a"], (ports["w"], ports["a"]))
         with m.section("accumulator"):
             self.accumulate(accumulator, terms)
         m.output("acc", accumulator)
@@ -164,33 +164,61 @@ class _Datapath:
 
     def accumulate(self, accumulator: Net, terms: Term) -> None:
         """Add the summands of a step to the accumulator, fixed-point or floating-point by mode."""
-        fixed = [mode for mode in self.modes if mode.fixed_accumulator]
-        floating = [mode for mode in self.modes if mode.float_element]
-        nexts: list[Net] = []
         width = self.unit.accumulator_bits
-        if not floating:
-            nexts.append(self.fixed_next(accumulator, terms, width))
+        if not any(mode.float_element for mode in self.modes):
+            found = self.fixed_next(accumulator, terms, width)
             self.fixed_latency = self.pipe.latency
+        elif not terms.integers and all(mode.float_element for mode in self.modes):
+            self.fixed_latency = self.pipe.latency
+            found = self.float_next(accumulator, [] if terms.single else self.group_sums(terms), terms)
         else:
-            groups = [] if terms.single else self.group_sums(terms)
-            if fixed:
-                in_fixed = [bool(mode.fixed_accumulator) for mode in self.modes]
-                total = self.isolated(groups[0], in_fixed)
-                nexts.append(self.fixed_from_sum(accumulator, total, width, in_fixed))
-                groups = [self.isolated(groups[0], [not mode for mode in in_fixed])]
-            self.fixed_latency = self.pipe.latency
-            nexts.append(self.float_next(accumulator, groups, terms))
-        if len(nexts) == 1:
-            self.m.drive(accumulator, nexts[0])
-            return
-        choices = [nexts[0] if mode.fixed_accumulator else nexts[1] for mode in self.modes]
-        self.m.drive(accumulator, self.m.wire(width, self.m.select(self.mode, choices, width), "next"))
+            found = self.next_by_mode(accumulator, terms, width)
+        self.m.drive(accumulator, found)
 
-    def isolated(self, operand: Net, modes: Sequence[bool]) -> Net:
-        """The operand of a part that only some modes use, 0 in all others, so that nothing in it switches then."""
-        self.m.uses("partial_product", operand.width)
-        active = self.m.in_modes(self.mode, modes)
-        return self.m.wire(operand.width, operand & replicated(operand.width, active), "isolated")
+    def next_by_mode(self, accumulator: Net, terms: Term, width: int) -> Net:
+        """The next sum, fixed-point in some modes; integers and other products have a tree each."""
+        fixed = [bool(mode.fixed_accumulator) for mode in self.modes]
+        whole = tree_bits(self.modes, width, max(terms.sum_bits, terms.integer_bits))
+        pairs: dict[bool, tuple[Net, Net]] = {}
+        for integer, summands in ((True, terms.integers), (False, terms.rows)):
+            own = [mode for mode in self.modes if mode.is_integer == integer]
+            if own:
+                bits = [whole if mode.fixed_accumulator else terms.sum_bits for mode in own]
+                pairs[integer] = self.tree(summands, max(bits))
+        cut = self.pipe("reduce", *(net for pair in pairs.values() for net in pair), terms.exponent or Net("1'b0", 1))
+        pairs = {integer: (cut[2 * i], cut[2 * i + 1]) for i, integer in enumerate(pairs)}
+        self.fixed_latency = self.pipe.latency
+        nexts = {}
+        if any(fixed):
+            nexts[True] = self.fixed_sum(accumulator, self.chosen(pairs, fixed, whole), whole, width, fixed)
+        with self.m.section("tree"):
+            first, second = self.chosen(pairs, [not mode for mode in fixed], terms.sum_bits)
+            self.m.uses("carry_propagate", terms.sum_bits)
+        total, top = self.pipe("sum", self.m.wire(terms.sum_bits, first + second, "sum"), cut[-1])
+        terms.exponent = top if terms.exponent else None
+        nexts[False] = self.float_next(accumulator, [total], terms)
+        return self.m.wire(width, self.m.select(self.mode, [nexts[mode] for mode in fixed], width), "next")
+
+    def chosen(self, pairs: Mapping[bool, tuple[Net, Net]], wanted: Sequence[bool], width: int) -> list[Net]:
+        """Two rows with the sum of a step in the modes that are wanted; they stand still in all others.
+
+        pairs: rows of the integer modes, and of the others; each pair stands still in the modes of the other.
+        """
+        used, unwanted = (
+            {mode.is_integer for mode, want in zip(self.modes, wanted, strict=True) if want == some}
+            for some in (True, False)
+        )
+        if len(used) == 1 and not used & unwanted:
+            return [self.low(net, width) for net in pairs[used.pop()]]
+        choices = [
+            [self.low(net, width) for net in pairs[mode.is_integer]] if want else [zeros(width)] * 2
+            for mode, want in zip(self.modes, wanted, strict=True)
+        ]
+        rows = zip(*choices, strict=True)
+        return [self.m.wire(width, self.m.select(self.mode, row, width), "chosen") for row in rows]
+
+    def low(self, net: Net, width: int) -> Net:
+        return self.m.wire(width, net.part(width - 1, 0), "low") if net.width > width else net
 
     def source(self, accumulator: Net, modes: Sequence[bool] = ()) -> Expression:
         """The previous sum, 0 at a first step: the accumulator or the passing partial sum.
@@ -204,36 +232,35 @@ class _Datapath:
             keep = self.m.wire(1, keep.expression & self.m.in_modes(self.mode, modes), "keep")
         return (kept & replicated(accumulator.width, keep)).grouped()
 
-    def fixed_next(self, accumulator: Net, terms: Term, width: int) -> Net:
-        """Products and accumulator in one carry-save tree and one adder, without sign extension."""
-        whole = tree_bits(self.modes, width, terms.sum_bits)
-        rows = Rows(self.m, whole)
+    def tree(self, summands: Sequence[Callable[[Rows], None]], width: int) -> tuple[Net, Net]:
+        """The sum of a step as two rows, modulo 2**width."""
+        rows = Rows(self.m, width)
         with self.m.section("multipliers"):
-            for group in terms.rows:
-                group(rows)
+            for summand in summands:
+                summand(rows)
         self.m.comment("carry-save tree over all products")
         with self.m.section("tree"):
-            found = compress(self.m, rows)
-        pair = self.pipe("reduce", *found)
+            return compress(self.m, rows)
+
+    def fixed_next(self, accumulator: Net, terms: Term, width: int) -> Net:
+        """Products and accumulator in one carry-save tree and one adder, without sign extension."""
+        whole = tree_bits(self.modes, width, max(terms.sum_bits, terms.integer_bits))
+        pair = self.pipe("reduce", *self.tree([*terms.rows, *terms.integers], whole))
+        return self.fixed_sum(accumulator, pair, whole, width)
+
+    def fixed_sum(
+        self, accumulator: Net, pair: Sequence[Net], whole: int, width: int, modes: Sequence[bool] = ()
+    ) -> Net:
+        """The next fixed-point sum from the rows of a step; modes: those that use it, if not all do."""
         final = Rows(self.m, whole)
         for net in pair:
             final.unsigned(net)
-        kept = self.m.wire(width, self.source(accumulator), "kept")
+        kept = self.m.wire(width, self.source(accumulator, modes), "kept")
         if not self.saturates:
             final.unsigned(kept)
             return add(self.m, final, "next")
         final.signed(kept)
         return blocks.saturated(self.m, add(self.m, final, "sum"), width)
-
-    def fixed_from_sum(self, accumulator: Net, total: Net, width: int, modes: Sequence[bool]) -> Net:
-        """The next fixed-point sum; modes: those that use it."""
-        whole = max(width, total.width) + 1 if self.saturates else width
-        self.m.uses("carry_propagate", whole)
-        if not self.saturates:
-            return self.m.wire(width, self.source(accumulator, modes) + blocks.extended(total, width), "next")
-        kept = self.m.wire(width, self.source(accumulator, modes), "kept")
-        summed = self.m.wire(whole, blocks.extended(kept, whole) + blocks.extended(total, whole), "sum")
-        return blocks.saturated(self.m, summed, width)
 
     def group_sums(self, terms: Term) -> list[Net]:
         """The two's complement sum of each group."""

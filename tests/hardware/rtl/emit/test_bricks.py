@@ -60,3 +60,20 @@ def test_a_shared_unit_is_little_more_than_the_registers_and_multipliers_of_the_
     shared, wide = (build(made).parts for made in (unit(("int8", "int4"), (1, 4), 16), unit(("int8",), (1,), 16)))
     assert shared["partial_product"] == wide["partial_product"]
     assert shared["full_adder"] < 1.1 * wide["full_adder"]
+
+
+def test_operands_are_selected_in_front_of_their_registers_unless_minifloats_read_them_too() -> None:
+    def selected(pairs: tuple[str, ...], rates: tuple[int, ...]) -> set[bool]:
+        drivers = {x.name: x for x in build(unit(pairs, rates, 2)).assignments if not x.clocked}
+        registers = [x for x in build(unit(pairs, rates, 2)).assignments if x.clocked and x.name.startswith("brick")]
+        return {"?" in drivers[register.expression.text].expression.text for register in registers}
+
+    assert selected(("int8", "int4"), (1, 4)) == {True, False}
+    assert selected(("int8", "fp8_e4m3"), (1, 1)) == set()
+
+
+def test_integers_beside_minifloats_have_multipliers_of_their_own_and_common_registers() -> None:
+    parts = build(unit(("int8", "fp8_e4m3"), (1, 1), 4)).parts
+    alone = [build(unit((pair,), (1,), 4)).parts for pair in ("int8", "fp8_e4m3")]
+    assert parts["full_adder"] == pytest.approx(sum(one["full_adder"] for one in alone), rel=0.02)
+    assert parts["register"] == max(one["register"] for one in alone)
