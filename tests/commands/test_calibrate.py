@@ -67,7 +67,7 @@ def test_without_a_synthesiser_it_says_what_to_install(
     path = tmp_path / "cells.lib"
     path.write_text(WHOLE)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("codesign.hardware.calibration.calibrate.find_yosys", lambda tool: None)
+    monkeypatch.setattr("codesign.hardware.calibration.synthesis.yosys.find_yosys", lambda tool: None)
     assert main(["calibrate", "--liberty", str(path), "-o", str(tmp_path / "out")]) == 3
     assert "apt-get install yosys" in capsys.readouterr().err
 
