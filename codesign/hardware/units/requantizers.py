@@ -12,7 +12,7 @@ from codesign.errors import InputError
 from codesign.formats.format import datapath
 from codesign.hardware.rtl.analyse.gates import gates
 from codesign.hardware.rtl.analyse.parts import PARTS
-from codesign.hardware.rtl.analyse.timing import KINDS, Paths, Steps
+from codesign.hardware.rtl.analyse.timing import Paths, Steps
 from codesign.hardware.rtl.emit.requantize import (
     BuiltRequantizer,
     Requantizer,
@@ -96,8 +96,7 @@ def cut_for(whole: Requantizer, model: UnitModel, period_ps: float) -> Requantiz
 def _cut(unit: Requantizer, model: UnitModel, period: int) -> Requantizer:
     built = _built(unit)
     steps = Steps.of(gates(built.assignments), built.boundaries)
-    levels = dict(zip(KINDS, model.ps.tolist(), strict=True))
-    return replace(unit, cuts=steps.plan(2 ** (period / _PERIODS), levels).cuts)
+    return replace(unit, cuts=steps.plan(2 ** (period / _PERIODS), model.ps).cuts)
 
 
 @lru_cache(maxsize=8)  # those of blocks take megabytes

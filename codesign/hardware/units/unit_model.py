@@ -37,15 +37,15 @@ Vector = npt.NDArray[np.float64]
 class Cuts:
     """Pipeline plans of a unit by clock period; each plan is computed once for the range of periods it applies to."""
 
-    def __init__(self, unit: Unit, level_ps: Mapping[str, float]) -> None:
-        self._steps, self._level_ps = Steps.of_unit(unit), level_ps
+    def __init__(self, unit: Unit, ps: Vector) -> None:
+        self._steps, self._ps = Steps.of_unit(unit), ps
         self._plans: list[Plan] = []
 
     def at(self, period_ps: float) -> Plan:
         position = bisect_right(self._plans, period_ps, key=lambda plan: plan.low_ps) - 1
         if position >= 0 and period_ps < self._plans[position].high_ps:
             return self._plans[position]
-        plan = self._steps.plan(period_ps, self._level_ps)
+        plan = self._steps.plan(period_ps, self._ps)
         self._plans.insert(position + 1, plan)
         return plan
 
@@ -127,7 +127,7 @@ class UnitModel:
 
     def delay_ns(self, unit: Unit) -> Interval:
         """Longest register-to-register path."""
-        return _around(float(unit_paths(unit).longest(self.ps) @ self.ps) * 1e-3, self.error("delay"))
+        return _around(_delay_ps(self, unit) * 1e-3, self.error("delay"))
 
     def leakage_nw(self, unit: Unit) -> Interval:
         """Leakage power of the whole unit."""
@@ -170,7 +170,12 @@ class UnitModel:
 
 @lru_cache(maxsize=512)  # as in `unit_paths`: each holds a graph
 def _cuts(model: UnitModel, unit: Unit) -> Cuts:
-    return Cuts(unit, dict(zip(KINDS, model.ps.tolist(), strict=True)))
+    return Cuts(unit, model.ps)
+
+
+@lru_cache(maxsize=65536)  # a search asks for the delay of every unit again and again
+def _delay_ps(model: UnitModel, unit: Unit) -> float:
+    return float(unit_paths(unit).longest(model.ps) @ model.ps)
 
 
 def _around(value: float, error: float) -> Interval:

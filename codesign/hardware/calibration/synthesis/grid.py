@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from codesign.errors import InputError
 from codesign.formats import FormatPair
-from codesign.hardware.rtl.analyse.timing import Steps
+from codesign.hardware.rtl.analyse.timing import KINDS, Steps
 from codesign.hardware.rtl.emit.unit import Unit
 
 # Approximate ps of each kind of logic, with which the grid is pipelined before anything is fitted, for a library in
@@ -139,9 +141,10 @@ def grid(
     if count is not None:
         units = spread(units, count)
     units += units_of(added, [unit for _, unit in units])
+    ps = np.array([level_ps[kind] for kind in KINDS])
     steps = [Steps.of_unit(unit) for _, unit in units]
     return [
-        Entry(family, unit.cut(found.plan(clock, level_ps).cuts), clock)
+        Entry(family, unit.cut(found.plan(clock, ps).cuts), clock)
         for clock in clocks_ps
         for (family, unit), found in zip(units, steps, strict=True)
     ]

@@ -157,19 +157,18 @@ class Steps:
         outputs = ((step, np.unique(np.array([bit >> 1 for bit in own if bit > 1]))) for step, own in bits.items())
         return cls(Paths.of(found), tuple((step, nodes) for step, nodes in outputs if len(nodes)))
 
-    def plan(self, period_ps: float, level_ps: Mapping[str, float]) -> Plan:
+    def plan(self, period_ps: float, ps: Counts) -> Plan:
         """Greedy cuts that keep every pipeline stage within the period; a longer single step is not split.
 
-        level_ps: kind -> ps, for all of `KINDS`.
+        ps: of each of `KINDS`.
         """
-        ps = np.array([level_ps[kind] for kind in KINDS])
         cuts: dict[str, int] = {}  # step -> the last of its gates
         low, high = 0.0, inf
         times, _ = self.graph.arrivals(ps)
         reached, previous = 0, ""
         for step, outputs in (*self.outputs, ("", self.graph.ends)):
             inside = outputs[outputs > max(cuts.values(), default=0)]
-            stage = level_ps["register"] + float(times[inside].max(initial=0.0))
+            stage = float(ps[_INDEX["register"]]) + float(times[inside].max(initial=0.0))
             if previous:
                 if stage <= period_ps:
                     low = max(low, stage)

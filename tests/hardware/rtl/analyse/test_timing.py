@@ -100,11 +100,11 @@ def test_the_longest_path_is_that_of_a_walk_over_the_gates(unit: Unit) -> None:
 def test_a_plan_keeps_every_stage_within_the_period_unless_a_step_is_longer(unit: Unit) -> None:
     steps = Steps.of_unit(unit)
     whole = float(unit_paths(unit).longest(PS) @ PS)
-    assert steps.plan(1.001 * whole, PLANNED_LEVEL_PS).cuts == frozenset()
-    shortest = float(unit_paths(unit.cut(steps.plan(1.0, PLANNED_LEVEL_PS).cuts)).longest(PS) @ PS)
+    assert steps.plan(1.001 * whole, PS).cuts == frozenset()
+    shortest = float(unit_paths(unit.cut(steps.plan(1.0, PS).cuts)).longest(PS) @ PS)
     for part in (0.8, 0.6, 0.4):
         period = part * whole
-        plan = steps.plan(period, PLANNED_LEVEL_PS)
+        plan = steps.plan(period, PS)
         reached = float(unit_paths(unit.cut(plan.cuts)).longest(PS) @ PS)
         # registers between steps change what each gate drives, and with it a path by a few percent
         assert reached <= 1.08 * max(period, shortest)
@@ -115,17 +115,17 @@ def test_a_plan_applies_to_the_range_of_periods_that_it_states(unit: Unit) -> No
     steps = Steps.of_unit(unit)
     whole = float(unit_paths(unit).longest(PS) @ PS)
     for part in (0.35, 0.5, 0.9):
-        plan = steps.plan(part * whole, PLANNED_LEVEL_PS)
+        plan = steps.plan(part * whole, PS)
         assert plan.low_ps <= part * whole < plan.high_ps
         for period in (plan.low_ps + 1e-6, min(plan.high_ps - 1e-6, 10 * whole)):
             if plan.low_ps < period < plan.high_ps:
-                assert steps.plan(period, PLANNED_LEVEL_PS).cuts == plan.cuts
+                assert steps.plan(period, PS).cuts == plan.cuts
 
 
 def test_a_shorter_period_never_takes_fewer_registers() -> None:
     for unit in UNITS:
         steps = Steps.of_unit(unit)
-        counts = [len(steps.plan(period, PLANNED_LEVEL_PS).cuts) for period in (4000.0, 2000.0, 1000.0, 600.0, 300.0)]
+        counts = [len(steps.plan(period, PS).cuts) for period in (4000.0, 2000.0, 1000.0, 600.0, 300.0)]
         assert all(a <= b for a, b in itertools.pairwise(counts))
 
 
