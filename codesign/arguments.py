@@ -259,7 +259,7 @@ def _unit_options(p: argparse.ArgumentParser) -> None:
     dot = "products per cycle, up to 256 (default 1)"
     p.add_argument("--dot", type=positive, default=1, metavar="L", help=dot)
     p.add_argument("--clock", type=float, default=1.0, metavar="GHZ", help="clock to pipeline for (default 1 GHz)")
-    p.add_argument("--node", type=float, default=7, metavar="NM", help="node in nm: 3 to 45, or 130 (default 7)")
+    p.add_argument("--node", type=float, default=7, metavar="NM", help="node in nm: 3 to 45, 130 or 180 (default 7)")
     model = "model of your own cell library, from codesign calibrate (default: a shipped one)"
     p.add_argument("--model", type=Path, metavar="FILE", help=model)
     fast = "FP8, FP6 and FP4 at 2 or 4 times the rate of the widest pair, on its multipliers"
