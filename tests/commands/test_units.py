@@ -48,7 +48,9 @@ def test_mac_splits_the_area_into_sections_of_the_datapath(capsys: pytest.Captur
     assert sum(sections.values()) == pytest.approx(found["area_um2"]["value"])
 
 
-def test_fast_floats_run_narrow_minifloats_on_the_multipliers_of_wide_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fast_floats_run_narrow_minifloats_at_a_multiple_of_the_rate_of_wide_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     asked = ["mac", "fp16", "fp16", "--also", "fp8_e4m3", "mxfp4", "fp6_e2m3", "--dot", "4", "--json"]
     rates = []
     for options in ([], ["--fast-floats"]):

@@ -185,6 +185,23 @@ class Mode:
         return 0 if self.float_element else self.accumulator.bits
 
 
+def divided(modes: Sequence[Mode]) -> list[list[Mode]]:
+    """The modes of a unit by datapath in front of the accumulator: the general one, and that of narrow fast minifloats.
+
+    Those whose products are exact in at most half the bits of the widest summand, and come faster than others, have a
+    short fixed-point sum of their own: through the shifters and the normalisation of wide sums they would take twice
+    the energy (reports/validation/arrangements.md).
+    """
+    floats = [mode for mode in modes if not mode.is_integer]
+    slowest, widest = min((mode.rate for mode in floats), default=1), max((mode.field for mode in floats), default=0)
+    general: list[Mode] = []
+    narrow: list[Mode] = []
+    for mode in modes:
+        few = mode in floats and not mode.is_aligned and not mode.is_direct and 2 * mode.field <= widest
+        (narrow if few and mode.rate > slowest and mode.float_element else general).append(mode)
+    return [general, narrow] if narrow else [general]
+
+
 def resolve_modes(pairs: Sequence[FormatPair], accumulator: str, lanes: int, rates: Sequence[int]) -> list[Mode]:
     """The modes of a unit; raises InputError for one that cannot be built."""
     modes = []

@@ -11,7 +11,7 @@ from codesign.formats.tabulated import CodebookElement, LogElement
 from codesign.hardware.arithmetic.modes import Mode, Side
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.blocks import Number, ceil_log2
-from codesign.hardware.rtl.emit.bricks import SIDES, Shared
+from codesign.hardware.rtl.emit.bricks import Shared
 from codesign.hardware.rtl.emit.compress import Rows, add
 from codesign.hardware.rtl.emit.expressions import (
     ZERO,
@@ -36,6 +36,7 @@ class Term:
     Integer modes of a unit of several formats have summands of their own; those of the other modes are 0 meanwhile.
     """
 
+    modes: Sequence[Mode]  # that have these summands; they are 0 in all others
     rows: list[Callable[[Rows], None]]
     integers: list[Callable[[Rows], None]]
     sum_bits: int  # width of the two's complement sum that is scaled or normalised
@@ -68,12 +69,15 @@ class Slot:
 
 
 class Lanes:
-    """Emits the lanes of a unit into the module `m`, from the ports of operand codes to the summands of a step."""
+    """Emits the lanes of a unit into the module `m`, from the ports of operand codes to the summands of a step.
 
-    def __init__(self, m: Module, pipe: Pipeline, modes: Sequence[Mode], mode: Net | None) -> None:
-        self.m, self.pipe, self.modes, self.mode = m, pipe, modes, mode
+    own: the modes that they compute; their summands are 0 in all others.
+    """
+
+    def __init__(self, m: Module, pipe: Pipeline, modes: Sequence[Mode], mode: Net | None, own: Sequence[Mode]) -> None:
+        self.m, self.pipe, self.modes, self.mode, self.own = m, pipe, modes, mode, own
         self.count = modes[0].lanes
-        self.general = [mode for mode in modes if not mode.is_integer]  # that the general datapath computes
+        self.general = [mode for mode in own if not mode.is_integer]  # that the general datapath computes
 
     def terms(self, w: Net, a: Net, inputs: tuple[Net, Net]) -> Term:
         """inputs: the ports whose registers are w and a."""
@@ -105,11 +109,11 @@ class Lanes:
         if only.groups > 1:  # the summands of group g must be every groups-th function
             per = len(rows) // only.groups
             rows = [rows[g * per + i] for i in range(per) for g in range(only.groups)]
-        return Term(rows, [], most, most, None, only.groups, only.product_bits)
+        return Term(self.own, rows, [], most, most, None, only.groups, only.product_bits)
 
     def shared(self, w: Net, a: Net, inputs: tuple[Net, Net]) -> Shared | None:
         """The multipliers of the integer modes of a unit of several."""
-        if self.mode is None or len(self.general) == len(self.modes):
+        if self.mode is None or len(self.general) == len(self.own):
             return None
         ports = (w, a) if self.general else inputs
         codes = [
@@ -133,13 +137,14 @@ class Lanes:
     def general_terms(self, w: Net, a: Net, inputs: tuple[Net, Net]) -> Term:
         """Minifloats: magnitudes are multiplied, aligned and summed with their signs; integers beside them.
 
-        A lane multiplies one pair of codes, or several narrow ones (`slots`) whose partial products do not overlap.
+        A lane multiplies one pair of codes, or in fast modes several (`slots`), each on a multiplier of its own width.
         """
         m, general = self.m, self.general
         field = max((mode.field for mode in general), default=0)
         shared = self.shared(w, a, inputs)
         with m.section("multipliers"):
             slots = [slot for lane in range(self.count) for slot in self.lane(w, a, lane)] if general else []
+        slots.sort(key=lambda slot: -len(slot.modes))  # those that are often 0 share adders, and glitch less
         signs, products, exponents = [s.sign for s in slots], [s.product for s in slots], [s.exponent for s in slots]
         bricks = shared.pairs() if shared else []
         n = len(slots)
@@ -167,7 +172,7 @@ class Lanes:
         if groups > 1:
             per = len(rows_of) // groups
             rows_of = [rows_of[g * per + i] for i in range(per) for g in range(groups)]
-        integers = [mode for mode in self.modes if mode.is_integer]
+        integers = [mode for mode in self.own if mode.is_integer]
         integer_bits, *scaled = (
             max((mode.product_bits + ceil_log2(mode.products) for mode in some), default=0)
             for some in (integers, [mode for mode in integers if mode.float_element])
@@ -176,29 +181,21 @@ class Lanes:
         terms = shared.terms(bricks) if shared else []
         exponent = cut[-1] if top is not None else None
         single = (signs[0], placed[0]) if n == 1 and self.mode is None else None
-        return Term(rows_of, terms, max(bits, *scaled), integer_bits, exponent, groups, field, single)
+        return Term(self.own, rows_of, terms, max(bits, *scaled), integer_bits, exponent, groups, field, single)
 
     def lane(self, w: Net, a: Net, lane: int) -> list[Slot]:
-        """The products of one lane, as many as its fastest mode computes on the shared multiplier."""
+        """The products of one lane: the first of all modes, each further one of the modes that are so fast."""
         m = self.m
         m.comment(f"lane {lane}")
         if self.modes[0].is_logarithmic:
             return [self.logarithmic(w, a, lane)]
-        widths = [self.significand(side) for side in SIDES]
-        count = max(mode.rate for mode in self.general)
-        xs, x = self.operands(w, "weight", lane, widths[0], count)
-        ys, y = self.operands(a, "activation", lane, widths[1], count)
-        product = self.product(x, y)
         slots = []
-        for k in range(count):
+        for k in range(max(mode.rate for mode in self.general)):
             users = tuple(mode for mode in self.general if mode.rate > k)
-            sign = m.wire(1, xs[k].sign ^ ys[k].sign, "sign")
-            slots.append(Slot(sign, self.slot_product(product, k, users), self.exponent_sum(xs[k], ys[k]), users))
+            x, y = (self.operand(port, side, lane, k, users) for port, side in ((w, "weight"), (a, "activation")))
+            product = self.product(x.significand, y.significand)
+            slots.append(Slot(m.wire(1, x.sign ^ y.sign, "sign"), product, self.exponent_sum(x, y), users))
         return slots
-
-    def significand(self, side: str) -> int:
-        """Bits of an operand of the multiplier of minifloats."""
-        return int(max(getattr(mode, side).significand for mode in self.general))
 
     def logarithmic(self, w: Net, a: Net, lane: int) -> Slot:
         """The product of two logarithmic numbers, in a unit of one mode."""
@@ -211,33 +208,20 @@ class Lanes:
         assert found.exponent is not None
         return Slot(found.sign, found.significand, found.exponent, (mode,))
 
-    def operands(self, port: Net, side: str, lane: int, width: int, count: int) -> tuple[list[Number], Net]:
-        """Sign and exponent of each slot, and the operand of the lane's multiplier, selected by mode.
+    def operand(self, port: Net, side: str, lane: int, k: int, users: Sequence[Mode]) -> Number:
+        """Operand k of a lane, selected by mode, its significand at the top of the bits of the widest.
 
-        The significand of a mode of one product is at the top of `width` bits; those of a faster one are at equal
-        distances from the bottom. All are 0 in integer modes, which have multipliers of their own.
+        It is 0 in the modes that do not use it, in which the multiplier stands still.
         """
-        decoded = [
-            [self.decoded(port, getattr(mode, side), lane * mode.rate + k) for k in range(mode.rate)]
-            if not mode.is_integer
-            else []
+        numbers = [
+            self.decoded(port, getattr(mode, side), lane * mode.rate + k) if mode in users else None
             for mode in self.modes
         ]
-        packed: list[Value] = []
-        for mode, numbers in zip(self.modes, decoded, strict=True):
-            if len(numbers) < 2:
-                packed.append(self.at_top(numbers[0].significand, width) if numbers else zeros(width))
-            else:
-                step = width // mode.rate
-                parts = [widened(n.significand, n.significand.width, step) for n in numbers]
-                packed.append(widened(joined(*reversed(parts)), step * mode.rate, width))
-        found = []
-        for k in range(count):
-            numbers_k = [numbers[k] if k < len(numbers) else None for numbers in decoded]
-            sign = self.m.wire(1, self.m.select(self.mode, [n.sign if n else ZERO for n in numbers_k], 1), "sign")
-            exponent = self.exponent(numbers_k)
-            found.append(Number(sign, sign, exponent))
-        return found, self.m.wire(width, self.m.select(self.mode, packed, width), "sig")
+        sign = self.m.wire(1, self.m.select(self.mode, [n.sign if n else ZERO for n in numbers], 1), "sign")
+        exponent = self.exponent(numbers)
+        width = max(getattr(mode, side).significand for mode in users)
+        significands = [self.at_top(n.significand, width) if n else zeros(width) for n in numbers]
+        return Number(sign, self.m.wire(width, self.m.select(self.mode, significands, width), "sig"), exponent)
 
     def exponent(self, numbers: Sequence[Number | None]) -> Net | None:
         """The exponent of one operand, selected by mode; 0 without one."""
@@ -248,53 +232,15 @@ class Lanes:
         return self.m.wire(bits, self.m.select(self.mode, codes, bits), "exp")
 
     def product(self, x: Net, y: Net) -> Net:
-        """The product of two magnitudes; in modes of several slots only of the parts that belong to one slot."""
+        """The product of two magnitudes."""
         if min(x.width, y.width) == 1:  # powers of two: nothing is added
             one, other = (x, y) if x.width == 1 else (y, x)
             self.m.uses("partial_product", other.width)
             chosen = (other & replicated(other.width, one)).grouped()
             return replace(self.m.wire(other.width + 1, joined(ZERO, chosen), "product"), constant_bits=1)
         rows = Rows(self.m, x.width + y.width)
-        if all(mode.rate == 1 for mode in self.general):
-            rows.product(x, y, False, False)
-            return add(self.m, rows, "product")
-        masked: dict[str, Net] = {}
-        for j in range(y.width):
-            mask = concatenation(self.belongs(i, j, x.width, y.width) for i in range(x.width))
-            if mask.text not in masked:
-                self.m.uses("partial_product", x.width)
-                masked[mask.text] = self.m.wire(x.width, x & mask, "masked")
-            self.m.uses("partial_product", x.width)
-            row = self.m.wire(x.width, masked[mask.text] & replicated(x.width, y.bit(j)), "pp")
-            rows.unsigned(row, j)
+        rows.product(x, y, False, False)
         return add(self.m, rows, "product")
-
-    def belongs(self, i: int, j: int, width_x: int, width_y: int) -> Value:
-        """One bit: whether bits i and j of the operands belong to one slot in the present mode."""
-        modes = tuple(
-            mode.rate == 1 or mode.is_integer or i // (width_x // mode.rate) == j // (width_y // mode.rate)
-            for mode in self.modes
-        )
-        return self.m.in_modes(self.mode, modes)
-
-    def slot_product(self, product: Net, k: int, users: Sequence[Mode]) -> Net:
-        """Product k of a lane, at the top of the bits of its widest user."""
-        if all(mode.rate == 1 for mode in self.general):
-            return product
-        widths = [self.significand(side) for side in SIDES]
-        width = product.width if k == 0 else max(mode.product_bits for mode in users)
-        choices: list[Value] = []
-        for mode in self.modes:
-            if mode not in users:  # the product of an integer mode is 0 anyway
-                choices.append(zeros(width))
-            elif mode.rate == 1 or mode.is_integer:
-                choices.append(product)
-            else:
-                low = k * sum(each // mode.rate for each in widths)
-                bits = product.part(low + mode.product_bits - 1, low)
-                missing = width - mode.product_bits
-                choices.append(joined(bits, zeros(missing)) if missing else bits)
-        return self.m.wire(width, self.m.select(self.mode, choices, width), "slot")
 
     def top_exponent(self, exponents: Sequence[Net], users: Sequence[Sequence[Mode]]) -> Net | None:
         """The exponent to which products are aligned; None if no mode aligns."""

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from codesign.formats import FloatElement, FormatPair, IntElement
-from codesign.hardware.arithmetic.modes import GROUP_WINDOW, Mode, resolve_modes
+from codesign.formats import FormatPair
+from codesign.hardware.arithmetic.modes import Mode, divided, resolve_modes
 from codesign.hardware.rtl.emit import blocks
-from codesign.hardware.rtl.emit.blocks import POSITIVE, Number, ceil_log2
+from codesign.hardware.rtl.emit.blocks import ceil_log2
 from codesign.hardware.rtl.emit.compress import Rows, add, compress
-from codesign.hardware.rtl.emit.expressions import Expression, Value, constant, replicated, widened, zeros
-from codesign.hardware.rtl.emit.floating import Summand, accumulate
+from codesign.hardware.rtl.emit.expressions import Expression, Value, replicated, zeros
+from codesign.hardware.rtl.emit.floating import accumulate
 from codesign.hardware.rtl.emit.lanes import Lanes, Term, tree_bits
+from codesign.hardware.rtl.emit.normalisation import Normalisation, Sums
 from codesign.hardware.rtl.emit.pipeline import LOOP, Pipeline, interleave
 from codesign.hardware.rtl.emit.verilog import Module, Net, NetAssignment
 
@@ -134,10 +135,11 @@ class _Datapath:
             controls["psum"] = held["psum"]
         self.pipe = Pipeline(m, unit.cuts & self.useful_cuts(), controls | scales)
         accumulator = m.late(unit.accumulator_bits, "acc")
-        lanes = Lanes(m, self.pipe, self.modes, self.mode)
-        terms = lanes.terms(held["w"], held["a"], (ports["w"], ports["a"]))
+        inputs = ports["w"], ports["a"]
+        lanes = [Lanes(m, self.pipe, self.modes, self.mode, own) for own in divided(self.modes)]
+        terms = [each.terms(held["w"], held["a"], inputs) for each in lanes]
         with m.section("accumulator"):
-            self.accumulate(accumulator, terms)
+            self.accumulate(accumulator, *terms)
         m.output("acc", accumulator)
         floating, fixed = 2 + self.pipe.latency, 2 + self.fixed_latency
         return tuple(floating if mode.float_element else fixed for mode in self.modes)
@@ -162,26 +164,29 @@ class _Datapath:
 
     # -- sums ---------------------------------------------------------------------------------------
 
-    def accumulate(self, accumulator: Net, terms: Term) -> None:
-        """Add the summands of a step to the accumulator, fixed-point or floating-point by mode."""
+    def accumulate(self, accumulator: Net, terms: Term, *narrow: Term) -> None:
+        """Add the summands of a step to the accumulator, fixed-point or floating-point by mode.
+
+        narrow: those that have a fixed-point sum of their own, but no fixed-point accumulator.
+        """
         width = self.unit.accumulator_bits
         if not any(mode.float_element for mode in self.modes):
             found = self.fixed_next(accumulator, terms, width)
             self.fixed_latency = self.pipe.latency
         elif not terms.integers and all(mode.float_element for mode in self.modes):
             self.fixed_latency = self.pipe.latency
-            found = self.float_next(accumulator, [] if terms.single else self.group_sums(terms), terms)
+            found = self.float_next(accumulator, [self.group_sums(each) for each in (terms, *narrow)])
         else:
-            found = self.next_by_mode(accumulator, terms, width)
+            found = self.next_by_mode(accumulator, terms, narrow, width)
         self.m.drive(accumulator, found)
 
-    def next_by_mode(self, accumulator: Net, terms: Term, width: int) -> Net:
+    def next_by_mode(self, accumulator: Net, terms: Term, narrow: Sequence[Term], width: int) -> Net:
         """The next sum, fixed-point in some modes; integers and other products have a tree each."""
         fixed = [bool(mode.fixed_accumulator) for mode in self.modes]
         whole = tree_bits(self.modes, width, max(terms.sum_bits, terms.integer_bits))
         pairs: dict[bool, tuple[Net, Net]] = {}
         for integer, summands in ((True, terms.integers), (False, terms.rows)):
-            own = [mode for mode in self.modes if mode.is_integer == integer]
+            own = [mode for mode in terms.modes if mode.is_integer == integer]
             if own:
                 bits = [whole if mode.fixed_accumulator else terms.sum_bits for mode in own]
                 pairs[integer] = self.tree(summands, max(bits))
@@ -196,7 +201,8 @@ class _Datapath:
             self.m.uses("carry_propagate", terms.sum_bits)
         total, top = self.pipe("sum", self.m.wire(terms.sum_bits, first + second, "sum"), cut[-1])
         terms.exponent = top if terms.exponent else None
-        nexts[False] = self.float_next(accumulator, [total], terms)
+        sums = [Sums([total], terms), *(self.group_sums(each) for each in narrow)]
+        nexts[False] = self.float_next(accumulator, sums)
         return self.m.wire(width, self.m.select(self.mode, [nexts[mode] for mode in fixed], width), "next")
 
     def chosen(self, pairs: Mapping[bool, tuple[Net, Net]], wanted: Sequence[bool], width: int) -> list[Net]:
@@ -262,8 +268,10 @@ class _Datapath:
         final.signed(kept)
         return blocks.saturated(self.m, add(self.m, final, "sum"), width)
 
-    def group_sums(self, terms: Term) -> list[Net]:
+    def group_sums(self, terms: Term) -> Sums:
         """The two's complement sum of each group."""
+        if terms.single:
+            return Sums([], terms)
         pairs: list[Net] = []
         sums: list[Net] = []
         for index in range(terms.groups):
@@ -281,120 +289,12 @@ class _Datapath:
             sums.append(self.m.wire(terms.sum_bits, cut[2 * index] + cut[2 * index + 1], "sum"))
         *sums, exponent = self.pipe("sum", *sums, exponent)
         terms.exponent = exponent if terms.exponent else None
-        return sums
+        return Sums(sums, terms)
 
-    # -- floating point -----------------------------------------------------------------------------
-
-    def float_next(self, accumulator: Net, sums: list[Net], terms: Term) -> Net:
-        """The next floating-point sum; sums: two's complement, of each group; none for a single product."""
-        floating = [mode for mode in self.modes if mode.float_element]
-        element = floating[0].float_element
-        assert element is not None
-        signs, magnitudes, exponents = [], [], []
-        count = len(sums) or 1
-        for index in range(count):
-            sign, magnitude = terms.single or blocks.absolute(self.m, sums[index])
-            with self.m.section("scales"):
-                magnitude, exponent = self.scaled(magnitude, index, terms.exponent)
-            signs.append(sign)
-            magnitudes.append(magnitude)
-            exponents.append(exponent)
-        cut = self.pipe("scale", *signs, *magnitudes, *exponents)
-        signs, magnitudes, exponents = list(cut[:count]), list(cut[count : 2 * count]), list(cut[2 * count :])
-        offsets = [self.lowest_weight(mode, terms) for mode in self.modes]
-        if count > 1:
-            with self.m.section("tree"):
-                sign, magnitude, exponent, shift = self.grouped(signs, magnitudes, exponents)
-            offsets = [value - shift for value in offsets]
-        else:
-            sign, magnitude, exponent = signs[0], magnitudes[0], exponents[0]
-        summand = self.normalised(sign, magnitude, exponent, offsets, element)
-        sign, biased, significand = self.pipe("normalise", summand.sign, summand.exponent, summand.significand)
-        summand = Summand(sign, biased, significand, summand.zero_at)
+    def float_next(self, accumulator: Net, sums: Sequence[Sums]) -> Net:
+        """The next floating-point sum from those of a step, of which one is not 0 in each mode."""
+        element = next(mode.float_element for mode in self.modes if mode.float_element)
+        summand = Normalisation(self.m, self.pipe, self.modes, self.mode, element).summand(sums)
         in_float = [bool(mode.float_element) for mode in self.modes]
         kept = self.m.wire(element.bits, self.source(accumulator, in_float), "kept")
         return accumulate(self.m, self.pipe, kept, summand, element)
-
-    def scaled(self, magnitude: Net, group: int, exponent: Net | None) -> tuple[Net, Net]:
-        """A block sum times its scales: (magnitude, exponent relative to the lowest weight of the mode)."""
-        m = self.m
-        addends = [] if exponent is None else [exponent]
-        most = 0 if exponent is None else (1 << exponent.width) - 1
-        for port, side in (("ws", "weight"), ("as", "activation")):
-            if port + "0" not in self.pipe.controls:
-                continue
-            numbers = [self.scale_number(mode, side, port, group) for mode in self.modes]
-            bits = max((n.exponent.width for n in numbers if n is not None and n.exponent is not None), default=0)
-            if bits:
-                choices = [
-                    widened(n.exponent, n.exponent.width, bits) if n and n.exponent else zeros(bits) for n in numbers
-                ]
-                addends.append(m.wire(bits, m.select(self.mode, choices, bits), "scale_exp"))
-                most += (1 << bits) - 1
-            width = max(n.significand.width for n in numbers if n is not None)
-            if width > 1:
-                choices = [
-                    widened(n.significand, n.significand.width, width) if n else constant(1, width) for n in numbers
-                ]
-                significand = m.wire(width, m.select(self.mode, choices, width), "scale_sig")
-                rows = Rows(self.m, magnitude.width + width)
-                rows.product(magnitude, significand, False, False)
-                magnitude = add(m, rows, "scaled")
-        width = max(most.bit_length(), 1)
-        m.uses("carry_propagate", width * max(len(addends) - 1, 0))
-        total, *others = [widened(addend, addend.width, width) for addend in addends] or [zeros(width)]
-        for addend in others:
-            total = total + addend
-        return magnitude, m.wire(width, total, "exp")
-
-    def scale_number(self, mode: Mode, side: str, port: str, group: int) -> Number | None:
-        operand = getattr(mode, side)
-        if operand.scale is None:
-            return None
-        # a block that is longer than the other operand's covers several groups
-        index = group * mode.block // operand.block if mode.products > operand.block else 0
-        width = operand.scale.bits
-        code = self.m.wire(width, self.pipe.controls[port + "0"].part((index + 1) * width - 1, index * width), "scale")
-        if isinstance(operand.scale, IntElement):
-            return Number(POSITIVE, code, None)
-        if operand.scale.signed:  # scales are positive
-            self.m.ignore(code.bit(width - 1))
-        return blocks.decode_float(self.m, code, operand.scale)
-
-    def lowest_weight(self, mode: Mode, terms: Term) -> int:
-        """Exponent of the sum's lowest bit when all exponent nets are 0."""
-        return terms.offset(mode) + mode.weight.scale_offset + mode.activation.scale_offset
-
-    def grouped(self, signs: list[Net], magnitudes: list[Net], exponents: list[Net]) -> tuple[Net, Net, Net, int]:
-        """Second aligned sum, over the groups of a step: (sign, magnitude, exponent, decrease of its origin)."""
-        m = self.m
-        top = blocks.maximum(m, exponents)
-        rows = Rows(self.m, GROUP_WINDOW + 1 + ceil_log2(len(signs)))
-        for sign, magnitude, exponent in zip(signs, magnitudes, exponents, strict=True):
-            m.uses("carry_propagate", top.width)
-            distance = m.wire(top.width, top - exponent, "dist")
-            placed = blocks.shift_right(m, magnitude, GROUP_WINDOW, distance, (1 << top.width) - 1)
-            rows.sign_magnitude(sign, placed)
-        total = add(m, rows, "groups")
-        total, top = self.pipe("group", total, top)
-        sign, magnitude = blocks.absolute(m, total)
-        return sign, magnitude, top, GROUP_WINDOW - magnitudes[0].width
-
-    def normalised(
-        self, sign: Net, magnitude: Net, exponent: Net, offsets: list[int], element: FloatElement
-    ) -> Summand:
-        """The sum normalised, with its exponent biased as in `element`; offsets: `lowest_weight` by mode."""
-        m = self.m
-        shifted, empty = blocks.normalise(m, magnitude)
-        used = [value for mode, value in zip(self.modes, offsets, strict=True) if mode.float_element]
-        base = [value + magnitude.width - 1 + element.bias for value in offsets]
-        lowest = min(used) + element.bias
-        zero_at = max(0, 1 - lowest)
-        highest = max(used) + magnitude.width - 1 + element.bias + (1 << exponent.width) - 1 + zero_at
-        width = max(highest + 1, (1 << element.exponent_bits) + zero_at).bit_length()
-        start = m.select(self.mode, [constant(value + zero_at, width) for value in base], width)
-        present = m.wire(1, magnitude.any(), "present")
-        m.uses("carry_propagate", 2 * width)
-        placed = widened(exponent, exponent.width, width) + start - widened(empty, empty.width, width)
-        biased = m.wire(width, placed.grouped() & replicated(width, present), "exp")
-        return Summand(sign, biased, shifted, zero_at)

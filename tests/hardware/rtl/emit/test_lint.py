@@ -21,6 +21,7 @@ UNITS = {
     "float loop": Unit((FormatPair.parse("nvfp4"),), "fp32", 32, EVERY_STEP),
     "bricks": Unit((FormatPair("int8", "int8"), FormatPair("int4", "int4")), "auto", 2, rates=(1, 4)),
     "slots": Unit((FormatPair("fp16", "fp16"), FormatPair("fp8_e4m3", "fp8_e4m3")), "fp16", 2, EVERY_STEP, (1, 2)),
+    "two sums": Unit((FormatPair("fp8_e4m3", "fp8_e4m3"), FormatPair("fp4_e2m1", "fp4_e2m1")), "auto", 2, rates=(1, 2)),
     "saturating": Unit((FormatPair("int8", "int8"), FormatPair("fp8_e4m3", "fp8_e4m3")), "exact48_sat", 2),
 }
 

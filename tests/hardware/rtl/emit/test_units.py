@@ -63,6 +63,10 @@ SHARED = [
     ),
     (("mxfp8_e4m3", "mxfp4"), (1, 2), "auto", 2),
     (("int8", "fp8_e4m3", "fp4_e2m1"), (1, 1, 2), "exact", 1),
+    # fast minifloats in a fixed-point sum of their own: beside integers, with scales, and of two widths
+    (("int8", "fp8_e4m3", "fp4_e2m1"), (1, 1, 2), "auto", 2),
+    pytest.param(("mxfp8_e4m3", "nvfp4"), (1, 2), "auto", 4, marks=pytest.mark.long),
+    pytest.param(("fp16", "fp6_e2m3", "mxfp4"), (1, 2, 4), "auto", 2, marks=pytest.mark.long),
 ]
 
 
