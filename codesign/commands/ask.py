@@ -6,7 +6,7 @@ import argparse
 
 from codesign.answers.answer import Answer
 from codesign.answers.registry import QUESTIONS, question_named
-from codesign.commands.output import print_json, print_table
+from codesign.commands.output import print_json, print_table, print_text
 from codesign.commands.progress import WAIT_S, StageProgress
 from codesign.errors import InputError
 from codesign.files import check_target, write_target
@@ -61,11 +61,13 @@ def _list(as_json: bool) -> int:
 
 
 def _print(answer: Answer) -> None:
-    print(f"{answer.question}\n{answer.answer}\n")
+    print_text(answer.question)
+    print_text(answer.answer)
+    print()
     for table in answer.tables + ((answer.by_hand,) if answer.estimates else ()):
         print_table(table.title, table.headings, table.cells)
     for title, lines in (("what bounds it", answer.bounds), ("assumptions", answer.assumptions)):
         if lines:
             print(title)
             for line in lines:
-                print(f"- {line}")
+                print_text(line, "- ")

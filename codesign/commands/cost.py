@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import isfinite, isinf
 from typing import Any
 
-from codesign.commands.output import assignment_for, human, print_json, print_table
+from codesign.commands.output import assignment_for, human, print_json, print_table, print_text
 from codesign.commands.progress import WAIT_S, StageProgress
 from codesign.errors import InputError
 from codesign.files import check_target, csv_text, write_target
@@ -219,4 +219,4 @@ def _print_what_if(result: Cost, variants: list[Variant]) -> None:
     print_table("what if", ["change", *_COMPARED.values()], rows)
     print("* every layer in these formats; the quality changes, and is not measured here")
     for problem in problems:
-        print(f"- {problem}")
+        print_text(problem, "- ")

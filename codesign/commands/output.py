@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,20 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
             cells = [_padded(*each) for each in zip(line, widths, aligned, strict=True)]
             print(_GAP.join(cells).rstrip())
     print()
+
+
+def print_text(text: str, mark: str = "") -> None:
+    """Print prose on stdout in lines of at most 100 characters, or of a narrower terminal's width.
+
+    mark: before the first line, such as "- "; further lines are indented as far.
+    """
+    console = Console()
+    width = min(console.width, _WIDTH) if console.is_terminal else _WIDTH
+    indent = " " * len(mark)
+    lines = textwrap.wrap(
+        text, width, initial_indent=mark, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    print("\n".join(lines))
 
 
 _WIDTH = 100  # most characters of a line that is not for a terminal

@@ -11,11 +11,11 @@ from typing import Literal
 import moocore
 import numpy as np
 
-from codesign.designs import Design, Metric, Study, load_study
+from codesign.designs import Design, Goal, Metric, Study, load_study
 from codesign.errors import InputError
 from codesign.formats import Assignment, LayerFormats
-from codesign.human import human
 from codesign.report.markdown import table
+from codesign.report.words import Reading, reading
 from codesign.search.engine.pareto import hypervolume
 from codesign.search.study.representatives import unit_box
 
@@ -59,6 +59,7 @@ class Difference:
     remeasured: list[Remeasured]
     balanced: tuple[str, str]  # ids of the balanced designs
     balanced_objectives: dict[str, tuple[float, float]]
+    readings: dict[str, Reading]  # objectives, and qualities in `remeasured` as TASK.quality -> how people read them
     formats: dict[str, dict[str, tuple[str, str]]]  # task -> layer -> formats in the balanced designs, if they differ
     notes: list[str]  # other differences between the studies
 
@@ -118,9 +119,15 @@ def compare(old: Path, new: Path) -> Difference:
         balanced_objectives={
             name: (chosen[0].objectives[name], chosen[1].objectives[name]) for name in _objectives(before)
         },
+        readings=_readings(after),
         formats=_format_changes(*(design.assignments for design in chosen)),
         notes=_notes(before, after),
     )
+
+
+def _readings(files: Study) -> dict[str, Reading]:
+    qualities = [Goal(name=f"{task}.quality", unit="") for task in files.front.designs[0].quality]
+    return {goal.name: reading(files, goal) for goal in [*qualities, *files.front.objectives]}
 
 
 def told_apart(files: Study) -> Study:
@@ -286,19 +293,33 @@ def as_markdown(found: Difference, most: int = 12) -> str:
     ]
     lines += [f"- {note}" for note in found.notes]
     for item in found.remeasured[:most]:
-        moved = f"{item.old:.5g} -> {item.new:.5g}, {item.moved}"
-        lines.append(f"- {item.task} of {item.design} in the same formats: {moved}")
+        before_now = " -> ".join(remeasured_words(found, item))
+        lines.append(f"- {item.task} of {item.design} in the same formats: {before_now}, {item.moved}")
     if len(found.remeasured) > most:
         lines.append(f"- and {len(found.remeasured) - most} more networks measured otherwise in the same formats")
-    pairs = found.balanced_objectives.items()
-    rows = [[name, human(a, ""), human(b, ""), f"{(b - a) / abs(a):+.1%}" if a else ""] for name, (a, b) in pairs]
-    lines += ["", table(["balanced design", f"`{found.balanced[0]}`", f"`{found.balanced[1]}`", ""], rows)]
+    columns = ["balanced design", f"`{found.balanced[0]}`", f"`{found.balanced[1]}`", ""]
+    lines += ["", table(columns, balanced_words(found))]
     layers = [(t, layer, *change) for t, changed in found.formats.items() for layer, change in changed.items()]
     if layers:
         lines += ["", table(["task", "layer", "formats before", "now"], layers[:most])]
     if len(layers) > most:
         lines.append(f"\nand {len(layers) - most} more layers (`--json` has all)")
     return "\n".join(lines) + "\n"
+
+
+def balanced_words(found: Difference) -> list[list[str]]:
+    """The objectives of the balanced designs as people read them: label, before, now, change."""
+    rows = []
+    for name, (before, after) in found.balanced_objectives.items():
+        read = found.readings[name]
+        rows.append([read.label, read.text(before), read.text(after), read.change(before, after)])
+    return rows
+
+
+def remeasured_words(found: Difference, item: Remeasured) -> tuple[str, str]:
+    """(before, now) of a network that was measured again, as people read them."""
+    read = found.readings[f"{item.task}.quality"]
+    return read.text(item.old), read.text(item.new)
 
 
 def _listed(names: list[str], what: str, most: int) -> str:

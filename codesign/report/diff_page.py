@@ -8,8 +8,7 @@ from pathlib import Path
 from string import Template
 
 from codesign.files import read_text
-from codesign.human import human
-from codesign.report.diff import Difference
+from codesign.report.diff import Difference, balanced_words, remeasured_words
 
 _TEMPLATE = Path(__file__).parent / "template"
 VERDICTS = {"better": "better", "same": "no change beyond noise", "worse": "worse"}
@@ -71,17 +70,14 @@ def _designs(found: Difference) -> str:
 
 
 def _balanced(found: Difference) -> str:
-    rows = [
-        [name, human(a, ""), human(b, ""), f"{(b - a) / abs(a):+.1%}" if a else ""]
-        for name, (a, b) in found.balanced_objectives.items()
-    ]
-    return _section("The balanced design", _table(["objective", *found.balanced, "change"], rows))
+    columns = ["objective", *found.balanced, "change"]
+    return _section("The balanced design", _table(columns, balanced_words(found)))
 
 
 def _remeasured(found: Difference) -> str:
     if not found.remeasured:
         return ""
-    rows = [[r.design, r.task, f"{r.old:.6g}", f"{r.new:.6g}", r.moved] for r in found.remeasured]
+    rows = [[r.design, r.task, *remeasured_words(found, r), r.moved] for r in found.remeasured]
     columns = ["design", "network", "before", "now", "moved"]
     return _section("Measured otherwise in the same formats", _table(columns, rows))
 

@@ -55,6 +55,13 @@ class Reading:
         ends = sorted((self.value(low), self.value(high)))
         return f"{self._bare(ends[0])} to {self._bare(ends[1])} {self.unit}".strip()
 
+    def change(self, before: float, after: float) -> str:
+        """The change between two stored values: a difference of decibels, else relative; empty from zero."""
+        first, second = self.value(before), self.value(after)
+        if self.unit == "dB":
+            return f"{second - first:+.2f} dB"
+        return f"{(second - first) / abs(first):+.1%}" if first else ""
+
     def _bare(self, value: float) -> str:
         return f"{value:.2f}" if self.unit == "dB" else human(value, "")
 

@@ -38,17 +38,17 @@ LIBRARIES = ("asap7", "sg13g2")
 NETLIST_PAIRS = 2000
 
 
-def units() -> dict[str, Unit]:
-    """Every distinct unit, cuts included, that was synthesised with either library: each as cut for the slower clock
-    first, narrow operands before wide ones."""
+def units(libraries: Sequence[str] = LIBRARIES) -> dict[str, Unit]:
+    """Every distinct unit, cuts included, that was synthesised with any of the libraries: each as cut for the slower
+    clock first, narrow operands before wide ones."""
     found: dict[str, tuple[bool, bool, Unit]] = {}
-    for library in LIBRARIES:
+    for library in libraries:
         rows = json.loads((DATA / f"mac_units_{library}.json").read_text())
         slowest = max(row["clock_ps"] for row in rows)
         for row in rows:
             pairs = tuple(FormatPair.parse(text) for text in row["pairs"])
             unit = Unit(pairs, row["accumulator"], row["lanes"], frozenset(row["cuts"]), tuple(row["rates"]))
-            found.setdefault(unit.name, (library != LIBRARIES[0] or row["clock_ps"] != slowest, _wide(unit), unit))
+            found.setdefault(unit.name, (library != libraries[0] or row["clock_ps"] != slowest, _wide(unit), unit))
     return {name: row[2] for name, row in sorted(found.items(), key=lambda item: item[1][:2])}
 
 

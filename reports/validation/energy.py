@@ -25,7 +25,7 @@ from codesign.hardware.units.activities import NETWORKS
 from codesign.hardware.units.coefficients import DATA
 from codesign.hardware.units.switching import Stimulus
 
-LIBRARIES = {"ASAP7": "asap7", "sg13g2": "sg13g2"}
+LIBRARIES = {"ASAP7": "asap7", "sg13g2": "sg13g2", "OSU 180 nm": "osu018"}
 STREAMS, COUNTED = 192, 12  # of the reference, all of whose cycles are timed
 SCATTER = (
     ("int8", "int32", 1),

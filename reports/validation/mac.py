@@ -4,7 +4,7 @@
 
 Reads the synthesised units that ship with the package (codesign/hardware/data/mac_units_*.json); nothing is
 synthesised here. `codesign calibrate --liberty FILE -o DIR` makes such a file and a model from any cell library.
-Draws fp8_int8.svg, and formats.svg as `codesign formats --all --plot` does. Takes some three minutes.
+Draws fp8_int8.svg, and formats.svg as `codesign formats --all --plot` does. Takes some five minutes.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def measured() -> dict[str, Any]:
         "fp8_over_int8": {
             f"{name}, {(clock and f'cut for {clock:g} GHz') or 'not pipelined'}": fp8_over_int8(node, clock)
             for node, (name, _, _) in LIBRARIES.items()
-            for clock in (0.0, {7.0: 1.0, 130.0: 0.15}[node])
+            for clock in (0.0, {7.0: 1.0, 130.0: 0.15, 180.0: 0.12}[node])
         },
         "energies": energies(),
     }
@@ -177,8 +177,9 @@ def main() -> None:
 
 
 def draw(tables: dict[str, dict[str, list[float]]]) -> None:
-    figure = Figure(figsize=(11, 8), layout="constrained")
-    for axes, (title, rows) in zip(figure.subplots(2, 2, sharex=True, sharey=True).flat, tables.items(), strict=True):
+    figure = Figure(figsize=(11, 12), layout="constrained")
+    panels = figure.subplots(len(LIBRARIES), 2, sharex=True, sharey=True).flat
+    for axes, (title, rows) in zip(panels, tables.items(), strict=True):
         for sums, ratios in rows.items():
             axes.plot(DOTS, ratios, marker="o", label=sums)
         axes.axhline(1, color="gray", linewidth=0.8)

@@ -10,7 +10,11 @@ from codesign.hardware import MacUnit
 from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM
 
 # node -> (its library, a clock at which nothing is pipelined: the areas that publications of single units compare)
-LIBRARIES = {7.0: ("asap7", SHIPPED_7NM, 0.05), 130.0: ("sg13g2", SHIPPED[130.0], 0.02)}
+LIBRARIES = {
+    7.0: ("asap7", SHIPPED_7NM, 0.05),
+    130.0: ("sg13g2", SHIPPED[130.0], 0.02),
+    180.0: ("osu018", SHIPPED[180.0], 0.01),
+}
 
 
 def area(pairs: str, accumulator: str, dot: int, node: float = 7.0, clock_ghz: float = 0.0) -> float:

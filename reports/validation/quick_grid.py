@@ -31,7 +31,7 @@ from codesign.hardware.rtl import Unit
 from codesign.hardware.units.coefficients import DATA
 
 SIZES = (12, 16, 20, 24, 30, 50, 80)
-LIBRARIES = {"ASAP7": "asap7", "sg13g2": "sg13g2"}
+LIBRARIES = {"ASAP7": "asap7", "sg13g2": "sg13g2", "OSU 180 nm": "osu018"}
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
     python reports/validation/requantizers.py -o DIR --liberty NAME FILE...
 
-NAME is the library of a shipped model (asap7 or sg13g2). Each requantizer is cut for both clocks of the model's
+NAME is the library of a shipped model (asap7, sg13g2 or osu018). Each requantizer is cut for both clocks of the model's
 calibration, synthesised as units are, and simulated with the delays of its cells on results of the bundled networks.
 None of them was calibrated on. DIR keeps a line for each; the report, requantizers.json and requantizers.md, is written
 from what DIR holds.
@@ -31,7 +31,7 @@ from codesign.hardware.units.unit_model import UnitModel, load_model
 from codesign.report.markdown import table
 
 HERE = Path(__file__).parent
-LIBRARIES = ("asap7", "sg13g2")
+LIBRARIES = ("asap7", "sg13g2", "osu018")
 FORMATS = ("bf16", "int8", "int4", "fp8_e4m3", "int8_token", "mxint8", "mxfp8_e4m3", "mxfp4", "nvfp4", "int4_g32")
 LIMIT_S = 1800
 
@@ -118,10 +118,6 @@ def report(folder: Path) -> None:
         "FP32 to the formats, cut by the model for both clocks of each library's calibration, synthesised and",
         "simulated as units are, on results of the bundled networks; none was calibrated on. Area and energy per",
         "number of a cycle.",
-        "",
-        "The rows are of the models, clocks and synthesis before units were measured on netlists that meet their clock",
-        "and delay became that of gates; they are to be measured again. The model of delay of then made a step of",
-        "division, a subtraction whose borrow selects, too short: dividers did not reach the clock they were cut for.",
     ]
     for library in LIBRARIES:
         own = [row for row in rows if row["library"] == library]

@@ -2,10 +2,10 @@
 
     python reports/validation/scatter.py -o DIR --liberty NAME FILE...
 
-NAME: a library with a shipped model (asap7 or sg13g2). The function of a unit, its gates as written and the script of
-synthesis stay the same; only the order in which yosys and ABC meet them changes, which decides ties. DIR keeps
-netlists, from which a later run resumes. Writes scatter.json and scatter.md, from what scatter.json holds of other
-libraries; about 10 minutes a library.
+NAME: a library with a shipped model (asap7, sg13g2 or osu018). The function of a unit, its gates as written and the
+script of synthesis stay the same; only the order in which yosys and ABC meet them changes, which decides ties. DIR
+keeps netlists, from which a later run resumes. Writes scatter.json and scatter.md, from what scatter.json holds of
+other libraries; about 10 minutes a library.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from codesign.report.markdown import table
 
 HERE = Path(__file__).parent
 ORDERS = 10
-MODELS = {"asap7": SHIPPED_7NM, "sg13g2": SHIPPED[130.0]}
+MODELS = {"asap7": SHIPPED_7NM, "sg13g2": SHIPPED[130.0], "osu018": SHIPPED[180.0]}
 UNITS = (
     ("int8", "int32", 1),
     ("int8", "int32", 16),

@@ -32,6 +32,14 @@ def test_the_json_of_an_answer_has_its_command_figures_and_estimates(capsys: pyt
     assert {estimate["figure"] for estimate in found["estimates"]} >= {"MACs per cycle (int8)", "SRAM (int8)"}
 
 
+def test_prose_ends_within_a_hundred_characters_and_goes_on_below_its_mark(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(SMALL) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assumptions = lines[lines.index("assumptions") + 1 :]
+    assert {line[:2] for line in assumptions} == {"- ", "  "}
+
+
 def test_a_page_names_the_command_that_made_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     assert main([*SMALL, "-o", str(page)]) == 0

@@ -14,6 +14,7 @@ from codesign.cli import main
 from codesign.designs import load_study
 from codesign.errors import InputError
 from codesign.report.diff import _drawn_changes, _listed, as_markdown, compare
+from codesign.report.diff_page import diff_page
 from tests.report.synthetic import write_study
 
 Edit = Callable[[dict[str, Any]], None]
@@ -128,8 +129,26 @@ def test_the_balanced_designs_stand_beside_each_other_with_their_change(tmp_path
     assert found.balanced == ("d00000004", "d00000005")
     assert found.balanced_objectives["area_mm2"] == pytest.approx((4.2, 4.0))
     rows = [[cell.strip() for cell in line.split("|")] for line in as_markdown(found).splitlines()]
-    assert [row[4] for row in rows if row[1:2] == ["area_mm2"]] == ["-4.8%"]
-    assert [row[4] for row in rows if row[1:2] == ["restore.latency_s"]] == ["+16.7%"]
+    assert [row[4] for row in rows if row[1:2] == ["area"]] == ["-4.8%"]
+    assert [row[4] for row in rows if row[1:2] == ["restore: latency of one result"]] == ["+16.7%"]
+
+
+def test_a_quality_is_compared_in_decibels_where_it_is_read_in_decibels(tmp_path: Path) -> None:
+    one = study(tmp_path / "one")
+
+    def edit(design: dict[str, Any]) -> None:
+        quality = design["quality"]["restore"]
+        for key in ("value", "low", "high"):
+            quality[key] += 0.1  # of a log10
+        design["objectives"]["restore.quality"] = quality["value"]
+
+    found = compare(one, study(tmp_path / "two", edit))
+    page, said = diff_page(found), as_markdown(found)
+    before, now = (-10 * value for value in found.balanced_objectives["restore.quality"])
+    assert f"| restore: against float | {before:.2f} dB | {now:.2f} dB | -1.00 dB |" in said
+    assert f"in the same formats: {before:.2f} dB -> {now:.2f} dB" in said
+    assert f"<td>{before:.2f} dB</td><td>{now:.2f} dB</td><td>-1.00 dB</td>" in page
+    assert "log10" not in said + page
 
 
 def test_what_was_gained_and_lost_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from codesign.formats import FormatPair
 from codesign.hardware.chip.axes import Axis, others
 from codesign.hardware.chip.memory_types import memory_type
 from codesign.hardware.units.coefficients import at_node, table
-from codesign.hardware.units.mac import MacUnit, check_dot
+from codesign.hardware.units.mac import SINGLE_UNITS, MacUnit, check_dot
+from codesign.hardware.units.unit_model import SHIPPED
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -44,7 +45,8 @@ def check_node(node_nm: float) -> None:
     try:
         at_node("memory.yaml", "bitcell_um2", node_nm)
     except ValueError as error:
-        raise InputError(f"node_nm: {error}") from None
+        units = f"; {SINGLE_UNITS}" if node_nm in SHIPPED else ""
+        raise InputError(f"node_nm: {error}{units}") from None
 
 
 class ClockError(InputError):

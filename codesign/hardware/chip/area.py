@@ -30,8 +30,8 @@ def areas(grid: AcceleratorGrid) -> Areas:
     """Component areas of every accelerator of the grid.
 
     mac_array: unit area x rows x columns / placement density x array overhead; vector_unit: bf16 lanes; control: a
-    share of these two; sram: banks; dram_interface: the accelerator's share of PHY and controller of each channel;
-    decoder: of compressed weights. Each is multiplied by the factors of axes of other packages.
+    share of these two; sram: banks; dram_interface: a share of PHY and controller of each channel, which CPU, GPU and
+    others use as well; decoder: of compressed weights. Each is multiplied by the factors of axes of other packages.
     Sources: data/mac_model_*.yaml, memory.yaml, nodes.yaml, system.yaml.
     """
     ends = {end: _areas(grid, end) for end in ("value", "low", "high")}

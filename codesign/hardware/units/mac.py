@@ -29,6 +29,8 @@ LONGEST_DOT = 256
 VECTOR_PAIR = FormatPair("bf16", "bf16")
 BASELINE_PAIRS = (FormatPair("fp16", "fp16"), FormatPair("fp32", "fp32"))
 DEFAULT_CLOCK_GHZ = 1.0
+# said where a node is refused: memories are known of no others
+SINGLE_UNITS = f"MAC units alone also at {' and '.join(f'{node:g}' for node in SHIPPED)} nm"
 
 
 def check_dot(dot: float) -> None:
@@ -85,7 +87,7 @@ class MacUnit:
     pairs: tuple[FormatPair, ...]  # datapaths, at least one; also given as text ("int4_g32:int8"), or per token
     accumulator: str = "auto"  # auto, int<N>, int<N>_sat, fp32, fp16, exact, exact<N>, aligned<W> (see `accumulators`)
     dot: int = 1  # products per cycle at rate 1, up to 256; of a format in blocks a divisor or multiple of the block
-    node_nm: float = 7  # 3 to 45 (scaled from 7 nm) or 130
+    node_nm: float = 7  # 3 to 45 (scaled from 7 nm), 130 or 180
     clock_ghz: float = DEFAULT_CLOCK_GHZ  # for which it is pipelined; longer steps are not split (see delay_ns)
     unit_model: str = ""  # path of a model written by `codesign calibrate`, whose library replaces the node's
     fast_floats: bool = False  # FP8, FP6 and FP4 at 2 or 4 times the rate of the widest pair
@@ -137,8 +139,7 @@ class MacUnit:
         try:
             return at_nodes("nodes.yaml", quantity, node_nm) * (library.value, library.low, library.high)
         except ValueError as error:
-            others = ", ".join(f"{node:g}" for node in SHIPPED)
-            raise InputError(f"node_nm: {error}; MAC units alone also at {others} nm") from None
+            raise InputError(f"node_nm: {error}; {SINGLE_UNITS}") from None
 
     @property
     def uncut(self) -> Unit:

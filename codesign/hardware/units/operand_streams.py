@@ -95,7 +95,9 @@ def port_words(unit: Unit, mode: int, cycles: int, streams: int, names: Sequence
     """Bits at the ports of a unit in one mode, uint64 [cycles, bits, words], of `streams` runs on each activity.
 
     Output-stationary, with new operands every cycle: each stream is a run of its own and sums one output after the
-    other; they are spread over layers, outputs and steps. The streams of the activities follow each other, see `masks`.
+    other; they are spread over layers, outputs and steps. A sum begins in all of them at first, as what flip-flops hold
+    before depends on the library, and a float accumulator full of ones would stay at the largest number. The streams of
+    the activities follow each other, see `masks`.
     "noise" draws all codes uniformly, with seed 0.
     """
     each = [_streams(unit, mode, name, cycles, streams) for name in names]
@@ -157,7 +159,9 @@ def _streams(unit: Unit, mode: int, activity: str, cycles: int, streams: int) ->
         ports = {
             port: (steps[when, :, rows[port[0]]].transpose(0, 2, 1), bits) for port, (steps, bits) in stepwise.items()
         }
-        chosen.append(ports | {"first": ((when < unit.interleave)[:, None].astype(np.int64), 1)})
+        first = when < unit.interleave
+        first[: unit.interleave] = True
+        chosen.append(ports | {"first": (first[:, None].astype(np.int64), 1)})
     return {
         name: (np.concatenate([ports[name][0] for ports in chosen], axis=2), bits)
         for name, (_, bits) in chosen[0].items()

@@ -57,6 +57,7 @@ def _ports(unit: Requantizer, network: str, cycles: int) -> dict[str, Codes]:
         places = (start + np.arange(cycles * lanes).reshape(cycles, lanes)) % len(row)
         x.append(row[places])
         first.append(places[:, :1] < lanes)
+        first[-1][0] = True  # as in `port_words`
         ranges.append(np.abs(row).max())
         wholes.append(np.abs(layer).max())
     ports = {"x": _bits(np.stack(x, axis=2))}

@@ -1,6 +1,6 @@
 """`UnitModel`: area, delay and energy of a unit from its Verilog, with coefficients fitted to one cell library.
 
-Models of two libraries are shipped (data/mac_model_*.yaml); `codesign calibrate` writes the same file for others.
+Models of three libraries are shipped (data/mac_model_*.yaml); `codesign calibrate` writes the same file for others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from codesign.hardware.units.switching import TERMS, Switching, switching
 
 SHIPPED_7NM = "mac_model_asap7.yaml"
 # nodes with a shipped library of their own; other nodes are scaled from 7 nm
-SHIPPED = {130.0: "mac_model_sg13g2.yaml"}
+SHIPPED = {130.0: "mac_model_sg13g2.yaml", 180.0: "mac_model_osu018.yaml"}
 CAUSES = ("settled", "glitches")  # of toggles: at most one of a gate and cycle, and all others
 _SECTIONS = ("area_um2", "level_ps", "energy_fj", "energy", "errors", "provenance")
 

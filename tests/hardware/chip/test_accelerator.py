@@ -170,6 +170,13 @@ def test_sram_area_is_bit_cells_and_the_periphery_of_their_banks() -> None:
     assert found == pytest.approx(2**20 * 8 * 0.027e-6 * (1 / 0.70 + 3 / (1024 / 9) ** 0.5))
 
 
+def test_an_accelerator_pays_for_a_share_of_the_interface_that_a_whole_phone_uses() -> None:
+    """0.23 (0.12 to 0.38) of 1 mm2 (0.6 to 1.6) for each of four channels."""
+    found, part = areas(AcceleratorGrid.of([chip(dram_channels=4)])), COMPONENTS.index("dram_interface")
+    interface = [float(ends[0, part]) for ends in (found.low, found.value, found.high)]
+    assert interface == pytest.approx([4 * 0.12 * 0.6, 4 * 0.23 * 1.0, 4 * 0.38 * 1.6])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -158,13 +158,17 @@ def test_energy_goes_by_what_the_operands_do() -> None:
         unit.energy_pj(pair, "restor")
 
 
-def test_130_nm_is_a_library_of_its_own() -> None:
+@pytest.mark.parametrize(("node", "area", "energy"), [(130, (50, 300), 10), (180, (200, 900), 40)])
+def test_older_nodes_have_libraries_of_their_own(node: int, area: tuple[int, int], energy: float) -> None:
     pair = FormatPair.parse("int8")
-    old, new = (MacUnit((pair,), "int32", 16, node, clock_ghz=0.1) for node in (130, 7))
-    assert 50 < old.area_um2.value / new.area_um2.value < 300
-    assert old.energy_pj(pair).value > 10 * new.energy_pj(pair).value
-    with pytest.raises(InputError, match="MAC units alone also at 130 nm"):
-        MacUnit((pair,), node_nm=90)
+    old, new = (MacUnit((pair,), "int32", 16, nm, clock_ghz=0.1) for nm in (node, 7))
+    assert area[0] < old.area_um2.value / new.area_um2.value < area[1]
+    assert old.energy_pj(pair).value > energy * new.energy_pj(pair).value
+
+
+def test_a_node_without_a_library_says_where_there_is_one() -> None:
+    with pytest.raises(InputError, match="3 to 45 nm; MAC units alone also at 130 and 180 nm"):
+        MacUnit((FormatPair.parse("int8"),), node_nm=90)
 
 
 def test_a_model_of_ones_own_prices_units(tmp_path: Path) -> None:

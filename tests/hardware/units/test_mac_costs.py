@@ -22,7 +22,7 @@ UNITS = [
 def test_every_row_is_what_the_unit_says(activity: str | None) -> None:
     rng = np.random.default_rng(0)
     unit = rng.integers(0, 2, 40)
-    node = rng.choice([3.0, 4.5, 7.0, 20.0, 45.0, 130.0], 40)
+    node = rng.choice([3.0, 4.5, 7.0, 20.0, 45.0, 130.0, 180.0], 40)
     clock = rng.uniform(0.05, 2.0, 40)
     found = mac_costs(UNITS, unit, node, clock, activity)
     for i in range(40):

@@ -7,6 +7,7 @@ import pytest
 
 from codesign.formats import FormatPair, format_names, get_format
 from codesign.hardware.rtl import Unit
+from codesign.hardware.rtl.analyse import events
 from codesign.hardware.units.activities import NETWORKS, activities
 from codesign.hardware.units.operand_streams import ROWS, layer_codes, masks, port_words, quantized
 from codesign.hardware.units.switching import switching
@@ -46,9 +47,16 @@ def test_streams_are_runs_of_products_of_one_output() -> None:
     low = (bits[:, :8].astype(np.int64) << np.arange(8)[:, None]).sum(axis=1)
     layer = layer_codes("int8", "weight", "restore")[0].codes & 255
     assert low[:, 0].tolist() == layer[0, : 2 * cycles : 2].tolist()  # two products a step: the even places
-    assert first[:, 0].tolist() == [1] + [0] * (cycles - 1)  # the first stream begins a sum, others are amid one
-    assert first.mean() < 0.1
+    assert first[:, 0].tolist() == [1] + [0] * (cycles - 1)
+    assert 0 < first[1:].mean() < 0.1  # of other streams the next sum begins after some steps
     assert layer.shape[0] == ROWS
+
+
+def test_every_stream_begins_a_sum_so_that_nothing_depends_on_what_flip_flops_hold_at_first() -> None:
+    looped = Unit((FormatPair.parse("fp8_e4m3"),), "fp32", 2, frozenset({"fp_align", "fp_add"}))
+    first = port_words(looped, 0, 8, 64, activities())["first"]
+    assert looped.interleave > 1
+    assert (first[: looped.interleave] == events.ALL).all()
 
 
 def test_the_streams_of_activities_follow_each_other() -> None:

@@ -29,6 +29,7 @@ from codesign.hardware.units.activities import activities
 from codesign.hardware.units.operand_streams import CODES, OPERANDS
 from codesign.hardware.units.switching import Stimulus, switching
 
+_STIMULUS = 2  # counts the changes of what is simulated, so that a calibration that goes on measures anew
 WIRE_FF_PER_UM = 0.2  # typical of signal wires, and nearly independent of the node
 WIRE_PITCHES = 4  # wire length per driven pin, in square roots of the mean cell area (assumption)
 
@@ -47,9 +48,9 @@ class EnergyJob:
 
     @classmethod
     def of(cls, family: str, unit: Unit, clock_ps: float, netlist: Path) -> EnergyJob:
-        """A job whose key names the netlist's folder, which is a hash of what it was made from, and the operands."""
+        """A job whose key names the netlist's folder, which is a hash of what it was made from, and the stimulus."""
         operands = hashlib.sha256(OPERANDS.read_bytes() + CODES.read_bytes()).hexdigest()[:16]
-        return cls(f"{netlist.parent.name} {operands}", family, unit, clock_ps, netlist)
+        return cls(f"{netlist.parent.name} {operands} {_STIMULUS}", family, unit, clock_ps, netlist)
 
 
 @dataclass(frozen=True)

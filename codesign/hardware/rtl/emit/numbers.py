@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from codesign.formats import FloatElement
-from codesign.formats.elements import IntElement
+from codesign.formats.elements import FP32, IntElement
 from codesign.hardware.rtl.emit import blocks
 from codesign.hardware.rtl.emit.compress import Rows, add
 from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Value, constant, joined, replicated, zeros
@@ -172,6 +172,22 @@ def rounded_float(m: Module, step: Step, x: Number, element: FloatElement) -> tu
     m.uses("select", bits)
     over = m.wire(1, code.exceeds(most), "over")
     return sign, m.wire(bits, over.choose(constant(_largest_code(element), bits), code.part(bits - 1, 0)), "magnitude")
+
+
+def shortened(m: Module, step: Step, word: Net, element: FloatElement) -> tuple[Net, Net]:
+    """(sign, magnitude) of an FP32 number in a float with the exponents of FP32, saturating: no bit has to move."""
+    assert (element.exponent_bits, element.emin) == (FP32.exponent_bits, FP32.emin)
+    bits = element.bits - 1
+    m.uses("detect", 8)
+    normal = m.wire(1, word.part(30, 23).any(), "normal")  # subnormal numbers are zero
+    magnitude = m.wire(31, word.part(30, 0) & replicated(31, normal), "magnitude")
+    m.uses("increment", bits)
+    nearest, sign = step("packed", _nearest(m, magnitude, bits, bits + 1), m.wire(1, word.bit(31), "sign"))
+    most = _largest_code(element)
+    m.uses("compare", bits + 1)
+    m.uses("select", bits)
+    over = m.wire(1, nearest.exceeds(constant(most, bits + 1)), "over")
+    return sign, m.wire(bits, over.choose(constant(most, bits), nearest.part(bits - 1, 0)), "magnitude")
 
 
 def _shifted(m: Module, x: Number, top: int) -> tuple[Net, Net]:

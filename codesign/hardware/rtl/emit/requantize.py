@@ -43,6 +43,7 @@ from codesign.hardware.rtl.emit.numbers import (
     rounded_float,
     rounded_integer,
     short,
+    shortened,
 )
 from codesign.hardware.rtl.emit.pipeline import Pipeline, Step
 from codesign.hardware.rtl.emit.verilog import Module, Net, NetAssignment
@@ -129,7 +130,7 @@ def build_requantizer(unit: Requantizer, name: str = "requantize") -> BuiltRequa
         coding.controls = {"scale": found.code}
     power = _scaling(form).scale == E8M0 if unit.kind == "block" else unit.kind == "cast"
     step, steady = coding.part("code"), unit.kind == "given"
-    codes = [_code(m, step, fields(m, word), scale, form.element, power, steady) for word in _words(m, x, unit.lanes)]
+    codes = [_code(m, step, word, scale, form.element, power, steady) for word in _words(m, x, unit.lanes)]
     m.output("code", m.register(m.wire(len(codes) * codes[0].width, joined(*reversed(codes)), "codes"), "codes"))
     latency["code"] = 2 + coding.latency
     if unit.kind == "block":
@@ -271,8 +272,11 @@ def _largest(m: Module, words: list[Net], step: Step | None = None) -> Net:
     return level[0]
 
 
-def _code(m: Module, step: Step, x: Number, scale: Number | None, element: Element, power: bool, steady: bool) -> Net:
+def _code(m: Module, step: Step, word: Net, scale: Number | None, element: Element, power: bool, steady: bool) -> Net:
     """The code of a number divided by its scale; power: the scale is a power of two; steady: it does not change."""
+    if scale is None and isinstance(element, FloatElement) and element.emin == FP32.emin:
+        return m.wire(element.bits, joined(*shortened(m, step, word, element)), "code")
+    x = fields(m, word)
     if scale is not None and power:
         m.uses("carry_propagate", EXPONENT)
         exponent = m.wire(EXPONENT, x.exponent + constant(ONE_AT, EXPONENT) - scale.exponent, "exp")

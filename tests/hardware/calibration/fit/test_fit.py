@@ -28,7 +28,7 @@ from codesign.hardware.units.coefficients import DATA
 from codesign.hardware.units.switching import switching
 from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, load_model
 
-LIBRARIES = {"asap7": SHIPPED_7NM, "sg13g2": SHIPPED[130.0]}
+LIBRARIES = {"asap7": SHIPPED_7NM, "sg13g2": SHIPPED[130.0], "osu018": SHIPPED[180.0]}
 
 
 @functools.cache
@@ -89,8 +89,9 @@ def test_area_and_delay_of_synthesised_units_are_within_the_stated_error(library
 @pytest.mark.parametrize("how", ["left_out_units", "left_out_families", "several_formats"])
 def test_held_out_errors_meet_their_limits(library: str, how: str) -> None:
     errors = load_model(LIBRARIES[library]).errors
-    assert errors["area"][how]["median"] <= 0.04
-    assert errors["area"][how]["p90"] <= 0.10
+    few_cells = library == "osu018"  # 32 of them, in areas of whole tracks: synthesis has coarser choices
+    assert errors["area"][how]["median"] <= (0.042 if few_cells else 0.04)
+    assert errors["area"][how]["p90"] <= (0.105 if few_cells else 0.10)
     assert errors["area"][how]["worst"] <= 0.20
     assert errors["delay"][how]["median"] <= (0.05 if how == "several_formats" else 0.04)
     assert errors["delay"][how]["p90"] <= 0.101
@@ -125,7 +126,7 @@ def test_held_out_errors_of_energy_meet_their_limits(library: str, how: str) -> 
     assert errors["median"] <= 0.05
     several = how == "several_formats"  # of integers beside floats some are told a quarter too low
     assert errors["p90"] <= (0.17 if several else 0.15)
-    single = {"asap7": 0.48, "sg13g2": 0.33}[library]
+    single = {"asap7": 0.48, "sg13g2": 0.33, "osu018": 0.30}[library]
     assert errors["worst"] <= (0.28 if several else single)
 
 
