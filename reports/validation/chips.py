@@ -1,4 +1,4 @@
-"""Published areas of whole accelerators, and ratios of their units, against what the model of areas says: chips.md.
+"""Published areas of whole accelerators against what the model of areas says, written to chips.md.
 
     python reports/validation/chips.py
 
@@ -15,9 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
-from codesign.formats import FormatPair, get_format, sqnr_db
+from codesign.formats import FormatPair
 from codesign.hardware import Accelerator, AcceleratorGrid
 from codesign.hardware.chip.area import areas
 from codesign.hardware.chip.axes import COMPONENTS
@@ -166,70 +164,7 @@ def _lane_um2(pairs: Sequence[FormatPair], node: float) -> float:
     return unit.area_um2.value / (unit.dot * _per_lane(pairs))
 
 
-def fours() -> list[dict[str, object]]:
-    """Units of MXFP4 over units of NVFP4: alone, and as in a tensor core, FP4 at four times the rate of FP16."""
-    others = tuple(FormatPair(name, name) for name in ("fp16", "fp8_e4m3"))
-    cases = (("dot-16", (), 16), ("dot-32", (), 32), ("4 of FP16, 8 of FP8, 16 of FP4", others, 4))
-    return [{"unit": name, "ratio": _four(more, dot)} for name, more, dot in cases]
-
-
-def _four(others: tuple[FormatPair, ...], dot: int) -> float:
-    first, second = (
-        MacUnit((*others, FormatPair(name, name)), "fp32", dot, fast_floats=bool(others)).area_um2.value
-        for name in ("mxfp4", "nvfp4")
-    )
-    return first / second
-
-
-# formats compared by accuracy and energy in TSMC's study: the dot products of floats, and what stands against each
-EQUALS = {"fp8_e4m3": ("mxint8", "int7_g32_se8m0", "int6_g32_se8m0"), "fp4_e2m1": ("int4_g16_s2u4", "int4_g32_s2u4")}
-
-
-def equals() -> list[dict[str, object]]:
-    """SQNR on normal numbers, and area and energy of a product in units of dot-16, over those of the float."""
-    numbers = torch.randn(1024, 512, generator=torch.Generator().manual_seed(0))
-    found: list[dict[str, object]] = []
-    for float_name, others in EQUALS.items():
-        base = MacUnit((FormatPair(float_name, float_name),), dot=16)
-        for name in (float_name, *others):
-            unit = MacUnit((FormatPair(name, name),), dot=16)
-            energies = [each.energy_pj(each.pairs[0]).value for each in (base, unit)]
-            found.append(
-                {
-                    "against": float_name,
-                    "format": name,
-                    "sqnr_db": sqnr_db(numbers, get_format(name), axis=1),
-                    "area": base.area_um2.value / unit.area_um2.value,
-                    "energy": energies[0] / energies[1],
-                }
-            )
-    return found
-
-
-def _equal_rows(equal: list[dict[str, object]]) -> str:
-    lines = [
-        f"| {each['against']} | {each['format']} | {each['sqnr_db']:.1f} | {each['area']:.2f} | {each['energy']:.2f} |"
-        for each in equal
-    ]
-    return (
-        "\n\n## Block integers against floats of equal accuracy\n\nTSMC (Crafton et al., DAC 2025, abstract) finds "
-        "among 35,000 designs that, at equal SQNR, those of MXINT8 have 2.2 times the TOPS/W of FP8 dot products and "
-        "VSQINT4 1.9 times those of FP4; LNS16 1.8 times those of FP16, which our grammar does not reach (5 bits of a "
-        "fraction at most).\n\n| against | format | SQNR of normal numbers, dB | area, times better | energy, times "
-        "better |\n|---|---|--:|--:|--:|\n" + "\n".join(lines) + "\n\n"
-        "MXINT8 itself is far more accurate than FP8 E4M3; block integers of 6 and 7 bits lie on both sides "
-        "of its SQNR, and so they do of the published figure. FP4 is off: products of E2M1 are integers of "
-        "few bits, which our units sum exactly as they do those of INT4, so that nothing of a float is left "
-        "to save; and VSQINT4 in our units pays FP32 sums for each of its vectors."
-    )  # fmt: skip
-
-
-def _page(
-    found: list[Row],
-    steps: list[dict[str, float]],
-    four: list[dict[str, object]],
-    equal: list[dict[str, object]],
-) -> str:
+def _page(found: list[Row], steps: list[dict[str, float]]) -> str:
     head = (
         "# Areas of whole accelerators: predicted against published\n\n"
         "Written by `python reports/validation/chips.py`. The model's constants were not fitted to these figures, but "
@@ -254,15 +189,9 @@ def _page(
         f"{each['full']:.0f} | {each['um2'] / each['full']:.1f} |"
         for each in steps
     ]
-    four_head = (
-        "\n\n## MXFP4 against NVFP4\n\nA tensor core of MXFP4 is named 12 % smaller than one of NVFP4 (arXiv "
-        "2603.08713, abstract; which other formats it has is not said there).\n\n| unit | MXFP4 / NVFP4 |\n|---|--:|\n"
-    )
-    table_of_four = [f"| {each['unit']} | {each['ratio']:.2f} |" for each in four]
     sources = "\n".join(f"- {source}" for source in dict.fromkeys(each.source for each in found))
     return (
-        head + "\n".join(lines) + steps_head + "\n".join(table_of_steps) + four_head + "\n".join(table_of_four)
-        + _equal_rows(equal)
+        head + "\n".join(lines) + steps_head + "\n".join(table_of_steps)
         + f"\n\n## What the misses say\n\n{_explained(found, steps)}\n\n## Sources\n\n{sources}\n"
     )  # fmt: skip
 
@@ -289,17 +218,15 @@ def _explained(found: list[Row], steps: list[dict[str, float]]) -> str:
         "share of the array. At 4 nm that is below 0.1 mm2; it matters for chips below half a square millimetre.\n"
         "- TPU v1 by itself: its buffer of 24 MiB is named 29 % of at most 331 mm2, 2.6 times what the bit cells of "
         "28 nm take in the model, as much as its matrix unit exceeds the model's cells: either the die is smaller, or "
-        "its memories have more ports.\n"
-        "- MXFP4 against NVFP4: what differs is the product of two E4M3 scales in place of a sum of two exponents, and "
-        "twice as many of them; at dot-32 a unit of NVFP4 has two blocks in a step."
+        "its memories have more ports."
     )
 
 
 def main() -> None:
-    found, steps, four, equal = rows(), slopes(), fours(), equals()
-    written = {"chips": [asdict(each) for each in found], "slopes": steps, "mxfp4_over_nvfp4": four, "equals": equal}
+    found, steps = rows(), slopes()
+    written = {"chips": [asdict(each) for each in found], "slopes": steps}
     (HERE / "chips.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
-    (HERE / "chips.md").write_text(_page(found, steps, four, equal), encoding="utf-8")
+    (HERE / "chips.md").write_text(_page(found, steps), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -57,8 +57,9 @@ def resolve_accumulator(name: str, weight: Operand, activation: Operand) -> Accu
     """The accumulator `name` for a pair of operands.
 
     ``auto``: int32 for integers without block scales, otherwise an aligned window and fp32. Block formats add their
-    scaled block sums in floating point (fp32, or fp16 with ``fp16``), however a block itself is summed. ``int24_sat``
-    and ``exact48_sat`` saturate after every step, whose own sum is exact.
+    scaled block sums in floating point (fp32, or fp16 with ``fp16``), however a block itself is summed; integers whose
+    scales are integers, too, add them as integers with ``int32`` and other widths (VS-Quant, Dai et al. 2021).
+    ``int24_sat`` and ``exact48_sat`` saturate after every step, whose own sum is exact.
     Raises InputError on an invalid name, or for floating-point products in an integer accumulator.
     """
     match = _NAME.fullmatch(check_accumulator(name))
@@ -68,6 +69,7 @@ def resolve_accumulator(name: str, weight: Operand, activation: Operand) -> Accu
     blocks = bool(weight.block or activation.block)
     if kind == "int" and not integer:
         raise InputError(f"accumulator '{name}' holds integers; floating-point products need fp32, exact or aligned25")
+    by_integers = kind == "int" and all(side.largest_scale for side in (weight, activation) if side.block)
     if kind == "auto":
         kind, width = ("int", 32) if integer else ("aligned", DEFAULT_WINDOW)
     if kind == "fp":
@@ -79,7 +81,7 @@ def resolve_accumulator(name: str, weight: Operand, activation: Operand) -> Accu
         if integer:
             return Accumulator("integer", 32, after_block=True)
         return Accumulator("float", 32, width, after_block=blocks)
-    if blocks:
+    if blocks and not by_integers:
         return Accumulator("integer" if integer else "exact", 32, after_block=True)
     bits = width or weight.span + activation.span + EXACT_HEADROOM
     return Accumulator("integer" if integer else "exact", bits, saturates=saturates)

@@ -218,6 +218,8 @@ def resolve_modes(pairs: Sequence[FormatPair], accumulator: str, lanes: int, rat
             )
         if len(pairs) > 1 and mode.is_logarithmic:
             raise InputError(f"logarithms are added in a unit of one pair: {pair} shares none with other pairs")
+        if len(pairs) > 1 and mode.block and mode.fixed_accumulator:
+            raise InputError(f"a unit of several formats adds blocks of {pair} in floating point: take fp32 or auto")
         if len(pairs) > 1 and mode.groups > 1:
             raise InputError(
                 f"a unit of several formats sums one block per cycle: {pair} has blocks of {mode.block}, "

@@ -35,6 +35,7 @@ class Operand:
     bits: int  # of a stored element
     shared_bits: int  # of a stored block besides its elements: scale and zero point; 0 without blocks
     block: int  # group size along the contraction; 0 without block scales
+    largest_scale: int = 0  # of a block, where scales are integers; 0 where they are not, and without blocks
 
     @property
     def is_integer(self) -> bool:
@@ -67,7 +68,9 @@ def operand(name: str) -> Operand:
         )
         exponent, span = 0, significand
     shared = 0 if scaling is None else scaling.shared_bits(element)
-    return Operand(significand, span, exponent, element.bits, shared, block)
+    scale = scaling.scale if scaling is not None and block else None
+    largest = (1 << scale.bits) - 1 if isinstance(scale, IntElement) else 0
+    return Operand(significand, span, exponent, element.bits, shared, block, largest)
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol
 
 from codesign.errors import InputError
@@ -45,12 +46,13 @@ def required_bits(pair: FormatPair, k: int) -> int:
     """Width of the narrowest two's complement accumulator that no sum of `k` products of `pair` can overflow.
 
     Its lowest bit is that of the smallest product: 1 for integers, the product of the smallest subnormals for
-    minifloats. Block scales are not included.
+    minifloats. Integer block scales are included, others are not.
     """
     weight, activation = get_format(pair.weight), get_format(pair.activation)
     (low_w, high_w), (low_a, high_a) = _range(weight), _range(activation)
-    highest = k * max(high_w * high_a, low_w * low_a)
-    lowest = k * min(high_w * low_a, low_w * high_a)
+    times = k * prod(side.largest_scale or 1 for side in operands(pair))
+    highest = times * max(high_w * high_a, low_w * low_a)
+    lowest = times * min(high_w * low_a, low_w * high_a)
     if isinstance(weight.element, LogElement) and isinstance(activation.element, LogElement):
         # one antilogarithm, of the longer fraction, in place of two
         lost = min(weight.element.significand, activation.element.significand) - 1

@@ -19,6 +19,7 @@ P = FormatPair.parse
         ("int8", 2, 16),
         ("int8_zp", 1, 17),  # 255 * 255 = 65025 < 2^16
         ("int4_g32:int8", 1, 11),  # -8 * 127 = -1016
+        ("int4_g16_s2u4", 1, 15),  # 8 * 8, times two scales of at most 15: 14400
         ("fp4_e2m1", 1, 9),  # 6 * 6 in quarters: 144
         ("fp8_e4m3", 1, 37),  # (448 * 2^9)^2 = 2^35.5
     ],

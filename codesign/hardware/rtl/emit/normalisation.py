@@ -19,6 +19,7 @@ from codesign.hardware.rtl.emit.expressions import Expression, constant, joined,
 from codesign.hardware.rtl.emit.floating import Summand
 from codesign.hardware.rtl.emit.lanes import Term
 from codesign.hardware.rtl.emit.pipeline import Pipeline
+from codesign.hardware.rtl.emit.scaled import scale_code
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
 
@@ -91,9 +92,7 @@ class Normalisation:
         for port, side in (("ws", "weight"), ("as", "activation")):
             if port + "0" not in self.pipe.controls:
                 continue
-            numbers = [
-                self.scale_number(mode, side, port, group) if mode in terms.modes else None for mode in self.modes
-            ]
+            numbers = [self.scale_number(mode, side, group) if mode in terms.modes else None for mode in self.modes]
             if not any(numbers):
                 continue
             bits = max((n.exponent.width for n in numbers if n is not None and n.exponent is not None), default=0)
@@ -119,19 +118,15 @@ class Normalisation:
             total = total + addend
         return magnitude, m.wire(width, total, "exp")
 
-    def scale_number(self, mode: Mode, side: str, port: str, group: int) -> Number | None:
-        operand = getattr(mode, side)
-        if operand.scale is None:
+    def scale_number(self, mode: Mode, side: str, group: int) -> Number | None:
+        scale, code = getattr(mode, side).scale, scale_code(self.m, self.pipe, mode, side, group)
+        if code is None:
             return None
-        # a block that is longer than the other operand's covers several groups
-        index = group * mode.block // operand.block if mode.products > operand.block else 0
-        width = operand.scale.bits
-        code = self.m.wire(width, self.pipe.controls[port + "0"].part((index + 1) * width - 1, index * width), "scale")
-        if isinstance(operand.scale, IntElement):
+        if isinstance(scale, IntElement):
             return Number(POSITIVE, code, None)
-        if operand.scale.signed:  # scales are positive
-            self.m.ignore(code.bit(width - 1))
-        return blocks.decode_float(self.m, code, operand.scale)
+        if scale.signed:  # scales are positive
+            self.m.ignore(code.bit(code.width - 1))
+        return blocks.decode_float(self.m, code, scale)
 
     @staticmethod
     def lowest_weight(mode: Mode, terms: Term) -> int:

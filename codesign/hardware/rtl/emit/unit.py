@@ -20,6 +20,7 @@ from codesign.hardware.rtl.emit.floating import accumulate
 from codesign.hardware.rtl.emit.lanes import Lanes, Term, tree_bits
 from codesign.hardware.rtl.emit.normalisation import Normalisation, Sums
 from codesign.hardware.rtl.emit.pipeline import LOOP, Pipeline, interleave
+from codesign.hardware.rtl.emit.scaled import scaled_sum
 from codesign.hardware.rtl.emit.verilog import Module, Net, NetAssignment
 
 
@@ -153,7 +154,9 @@ class _Datapath:
             steps |= {"sum", "scale", "normalise", *LOOP}
             if len(self.modes) == 1 and self.modes[0].products == 1:  # nothing to sum
                 steps -= {"reduce", "sum"}
-        if any(mode.groups > 1 for mode in self.modes):
+        if any(mode.block and mode.fixed_accumulator for mode in self.modes):
+            steps |= {"sum", "scale"}
+        elif any(mode.groups > 1 for mode in self.modes):
             steps.add("group")
         return steps
 
@@ -250,8 +253,13 @@ class _Datapath:
 
     def fixed_next(self, accumulator: Net, terms: Term, width: int) -> Net:
         """Products and accumulator in one carry-save tree and one adder, without sign extension."""
-        whole = tree_bits(self.modes, width, max(terms.sum_bits, terms.integer_bits))
-        pair = self.pipe("reduce", *self.tree([*terms.rows, *terms.integers], whole))
+        only, own = self.modes[0], max(terms.sum_bits, terms.integer_bits)
+        if only.block:  # in a unit of one mode, whose scales are integers
+            whole = tree_bits(self.modes, width, own + only.scale_bits + ceil_log2(only.groups))
+            pair = scaled_sum(self.m, self.pipe, only, self.group_sums(terms).nets, whole)
+        else:
+            whole = tree_bits(self.modes, width, own)
+            pair = self.pipe("reduce", *self.tree([*terms.rows, *terms.integers], whole))
         return self.fixed_sum(accumulator, pair, whole, width)
 
     def fixed_sum(

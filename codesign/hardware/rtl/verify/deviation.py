@@ -68,8 +68,8 @@ def deviation(
     else:
         # a float64 product is not exact for wide fixed-point sums; sums in a wide enough accumulator are
         wide = Twin(pair, accumulator, lanes, bits=required_bits(pair, steps * lanes))
-        summed = twin.run(*codes, np.arange(steps) == 0)[-1]
-        unlimited = wide.run(*codes, np.arange(steps) == 0)[-1]
+        summed = twin.run(*codes, np.arange(steps) == 0, *scales)[-1]
+        unlimited = wide.run(*codes, np.arange(steps) == 0, *scales)[-1]
         wrapped = summed != unlimited
         found, exact = twin.value(summed), wide.value(unlimited)
     single = (w.dequantized @ a.dequantized.T).double().numpy()

@@ -103,7 +103,7 @@ class Products:
 
     def _fixed(self, weight: Codes, activation: Codes) -> Floats | None:
         """By a product of integers; None if its sums may leave float64's 53 bits, or saturate."""
-        w, a = _whole(weight.codes, self.mode.weight), _whole(activation.codes, self.mode.activation)
+        w, a = _scaled(weight, self.mode.weight), _scaled(activation, self.mode.activation)
         k = w.shape[2]
         each = max(1, int(np.abs(w).max(initial=0)) * int(np.abs(a).max(initial=0)))
         bits = self.mode.fixed_accumulator
@@ -211,6 +211,14 @@ def _whole(codes: Array, side: Side) -> Array:
     significands, exponents = _table(side)
     values: Array = significands << (exponents - side.lowest)
     return np.asarray(values[codes.astype(np.intp)])
+
+
+def _scaled(operand: Codes, side: Side) -> Array:
+    """Codes as whole numbers, times their block scales, which are integers."""
+    codes = _whole(operand.codes, side)
+    if operand.scale_codes is None:
+        return codes
+    return codes * np.repeat(operand.scale_codes.astype(np.int64), side.block, axis=2)[:, :, : codes.shape[2]]
 
 
 @cache

@@ -139,8 +139,8 @@ class Twin:
         terms = self._summed(product, exponent)
         if mode.block:
             terms = self._scaled(terms, weight_scale, activation_scale)
-        if mode.groups == 1:
-            return Terms(terms.significand[:, 0], terms.exponent[:, 0])
+        if mode.groups == 1 or mode.fixed_accumulator:
+            return Terms(terms.significand.sum(axis=1), terms.exponent[:, 0])
         return self._aligned(terms.significand, terms.exponent, self.group_bits, GROUP_WINDOW, axis=1)
 
     @property

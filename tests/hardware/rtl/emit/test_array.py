@@ -28,6 +28,7 @@ UNITS = {
     "minifloat, one lane": (("fp8_e5m2:fp8_e4m3",), "fp16", 1, ()),
     "blocks with scales": (("mxfp4",), "fp32", 4, ()),
     "several blocks a step": (("nvfp4",), "fp32", 32, ()),
+    "integer scales": (("int4_g16_s2u4",), "int24", 8, ()),
     "zero point": (("int8_zp:int8",), "auto", 2, ()),
     "two modes of one latency": (("int8", "int4"), "auto", 2, (1, 4)),
     "two modes of two latencies": (("int8", "mxfp8_e4m3"), "auto", 2, ()),

@@ -43,13 +43,16 @@ def test_drawn_formats_match_their_twin_in_both_simulators(simulator: str, tmp_p
     assert [verdict.wrong for verdict in verdicts] == [0] * len(checks)
 
 
-@pytest.mark.parametrize("name", [name for name in DRAWN if not name.startswith("lns")] + ["nf4_g16_s2u4", "fp4_e3m0"])
-def test_a_sum_of_few_exact_products_is_that_of_the_quantized_numbers(name: str) -> None:
+SUMMED = [(name, "auto") for name in [*DRAWN, "nf4_g16_s2u4", "fp4_e3m0"] if not name.startswith("lns")]
+
+
+@pytest.mark.parametrize(("name", "accumulator"), [*SUMMED, ("int4_g16_s2u4", "int32"), ("nf4_g16_s2u6", "int48")])
+def test_a_sum_of_few_exact_products_is_that_of_the_quantized_numbers(name: str, accumulator: str) -> None:
     fmt = get_format(name)
     x = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
     block = (fmt.scaling.block or 0) if fmt.scaling else 0
     w, a = (OperandCodes.of(fmt, row[None], None, True, block) for row in x)
-    twin = Twin(FormatPair(name, name), "auto", 1)
+    twin = Twin(FormatPair(name, name), accumulator, 1)
     codes = (stepped(part.codes, 1)[..., None] for part in (w, a))
     scales = (None if part.scale_codes is None else scale_steps(part, 1)[..., None] for part in (w, a))
     steps = np.arange(w.codes.shape[1]) == 0

@@ -45,6 +45,9 @@ SINGLE = [
     pytest.param("nvfp4", "fp32", 32, marks=pytest.mark.long),
     ("int4_g32:int8", "auto", 2),
     ("int4_g32", "fp32", 2),
+    ("int4_g16_s2u4", "int24", 16),  # integer scales, integer sums
+    ("int4_g16_s2u4:int8", "int18_sat", 32),  # two blocks of one operand
+    ("int5_g16_s2u3:int4_g8_s2u4", "int20", 16),  # a block beside two
 ]
 SHARED = [
     (("int8", "int4:int8", "int4"), (1, 2, 4), "auto", 2),
@@ -137,6 +140,11 @@ def test_cuts_add_latency_and_interleave_only_in_the_accumulator_loop() -> None:
     front, loop = plain.cut({"multiply", "normalise"}), plain.cut({"fp_align", "fp_add"})
     assert (build(front).latency, front.interleave) == ((4,), 1)
     assert (build(loop).latency, loop.interleave) == ((4,), 3)
+
+
+def test_scaled_blocks_are_added_as_integers_only_in_a_unit_of_one_format() -> None:
+    with pytest.raises(InputError, match="adds blocks of int4_g16_s2u4:int4_g16_s2u4 in floating point: take fp32"):
+        unit(("int8", "int4_g16_s2u4"), "int32", 16)
 
 
 def test_an_exact_accumulator_of_bf16_is_refused_with_what_to_take_instead() -> None:

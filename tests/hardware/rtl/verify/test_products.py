@@ -28,6 +28,8 @@ CASES = [
     ("int8_zp:int8_zp", "fp16", 16),
     ("int4_g32:int8", "auto", 16),
     ("int4_g32:fp8_e4m3", "fp16", 64),  # two groups of a step
+    ("int4_g16_s2u4", "int24", 32),  # integer scales, integer sums
+    ("int4_g16_s2u4:int8", "int12", 16),  # that wrap
     ("fp8_e4m3", "exact", 16),
     ("fp8_e4m3", "auto", 16),  # aligned, fp32
     ("fp8_e5m2", "aligned16", 1),  # no sum within a step
