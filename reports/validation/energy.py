@@ -19,7 +19,7 @@ from codesign.hardware.calibration.fit.area_delay import held_out, summary
 from codesign.hardware.calibration.fit.energy import energy_error, fit_energy
 from codesign.hardware.calibration.synthesis.energy import Switched
 from codesign.hardware.rtl import Unit
-from codesign.hardware.rtl.analyse.gates import unit_gates
+from codesign.hardware.rtl.analyse.elaborate import unit_gates
 from codesign.hardware.rtl.analyse.toggles import toggles
 from codesign.hardware.units.activities import NETWORKS
 from codesign.hardware.units.coefficients import DATA

@@ -34,7 +34,7 @@ from codesign.hardware.calibration.synthesis.grid import (
     unpipelined,
 )
 from codesign.hardware.calibration.synthesis.yosys import Tool, needed_yosys, synthesize
-from codesign.hardware.rtl.analyse.parts import PARTS
+from codesign.hardware.rtl.analyse.parts import PARTS, bill_of_materials
 from codesign.hardware.rtl.analyse.timing import KINDS
 from codesign.hardware.rtl.emit.unit import Unit, build
 from codesign.hardware.units.coefficients import CoefficientRow
@@ -51,7 +51,7 @@ Progress = Callable[[str, int, int, str], None]  # stage, done, total, name
 class MeasuredEnergy(Simulated):
     """A simulated energy with the toggles that the model counts for it."""
 
-    toggles: list[list[float]]  # [CAUSES, TERMS], per cycle
+    toggles: list[list[float]]  # [2, TERMS], settled ones and glitches per cycle
     registers: int
 
     @classmethod
@@ -73,7 +73,7 @@ class MeasuredUnit:
     clock_ps: float  # clock target
     area_um2: float  # of its cells, before placement
     delay_ps: float | None  # longest path when mapped for speed; None if the tool reports none
-    parts: dict[str, int]  # one-bit cells by kind
+    parts: dict[str, int]  # gates and registers by kind
     energy: list[MeasuredEnergy]  # by mode and activity
 
 
@@ -102,7 +102,7 @@ class Calibration:
             energies["energy"]["leakage"]["quality"] = "assumption"
         return {
             "provenance": asdict(self.provenance()),
-            "area_um2": _rows(dict(zip(PARTS, area, strict=True)), "um2 per one-bit part", source),
+            "area_um2": _rows(dict(zip(PARTS, area, strict=True)), "um2 each", source),
             "level_ps": levels or _planned_levels(self.clocks_ps),
             **energies,
             "errors": self.errors(),
@@ -265,7 +265,8 @@ def _sorted_out(
             failures.append((outcome.job.name, outcome.failure.reason if outcome.failure else "no result"))
             continue
         delay = None if done.delay_ps is None else done.delay_ps + overhead_ps
-        samples.append(Sample(entry.family, entry.unit, entry.clock_ps, build(entry.unit).parts, done.area_um2, delay))
+        parts = bill_of_materials(entry.unit)
+        samples.append(Sample(entry.family, entry.unit, entry.clock_ps, parts, done.area_um2, delay))
     return tuple(samples), tuple(failures)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from codesign.formats import FloatElement, IntElement
 from codesign.formats.tabulated import CodebookElement, LogElement
 from codesign.hardware.arithmetic.modes import Mode, Side
+from codesign.hardware.rtl.analyse.parts import bill_of_materials
 from codesign.hardware.rtl.emit.requantize import BuiltRequantizer
 from codesign.hardware.rtl.emit.stream import control_registers, payload, turns
 from codesign.hardware.rtl.emit.unit import Built
@@ -90,7 +91,7 @@ def unit_readme(built: Built, name: str, price: Price, after: WrittenRequantizer
     """The text of README.txt; after: a requantizer that is written beside the unit."""
     unit = built.unit
     verilog = [f"{name}.v", f"{name}_stream.v", *([] if after is None else [f"{after.built.name}.v"])]
-    registers = built.parts["register"]
+    registers = bill_of_materials(unit)["register"]
     controls = control_registers(built)
     several = len(unit.modes) > 1
     return _TEXT.format(

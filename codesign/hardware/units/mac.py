@@ -1,6 +1,6 @@
 """`MacUnit`: a dot-product unit that supports a set of (weight, activation) format pairs.
 
-Area, delay and energy follow from the bill of materials and the gates of the unit's Verilog, with coefficients
+Area, delay and energy follow from the gates of the unit's Verilog, with coefficients
 fitted to synthesis results (`unit_model`).
 """
 
@@ -19,9 +19,8 @@ from codesign.hardware.arithmetic.accumulators import check_accumulator, resolve
 from codesign.hardware.arithmetic.modes import Mode
 from codesign.hardware.arithmetic.operands import operands
 from codesign.hardware.arithmetic.overflow import Summing, fixed_bits, required_bits, worst_case_fits
-from codesign.hardware.rtl.analyse.built import built
-from codesign.hardware.rtl.analyse.parts import PARTS
-from codesign.hardware.rtl.emit.unit import SECTIONS, Unit
+from codesign.hardware.rtl.emit.unit import Unit
+from codesign.hardware.rtl.emit.verilog import SECTIONS
 from codesign.hardware.units.coefficients import Interval, at_nodes, table
 from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, UnitModel, load_model
 
@@ -161,14 +160,8 @@ class MacUnit:
     def area_by_section(self) -> dict[str, float]:
         """The cell area in um2 by `SECTIONS` of the datapath; the sum is that of `area_um2`."""
         scale = self.scale("logic_area").value
-        price = dict(zip(PARTS, self.model.area_um2.tolist(), strict=True))
-        counted = built(self.rtl).sections
-        areas = {
-            section: scale * sum(price[part] * count for part, count in counted[section].items())
-            for section in SECTIONS
-            if section in counted
-        }
-        return {section: area for section, area in areas.items() if area}
+        areas = zip(SECTIONS, self.model.areas(self.rtl).tolist(), strict=True)
+        return {section: scale * area for section, area in areas if area}
 
     @property
     def delay_ns(self) -> Interval:

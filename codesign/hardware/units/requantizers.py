@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import floor, log2
 
-import numpy as np
-
 from codesign.errors import InputError
 from codesign.formats.format import datapath
-from codesign.hardware.rtl.analyse.gates import gates
-from codesign.hardware.rtl.analyse.parts import PARTS
+from codesign.hardware.rtl.analyse.elaborate import gates
+from codesign.hardware.rtl.analyse.parts import Counts, counts_of
 from codesign.hardware.rtl.analyse.timing import Paths, Steps
 from codesign.hardware.rtl.emit.requantize import (
     BuiltRequantizer,
@@ -58,7 +56,7 @@ def requantizer_cost(name: str, unit: MacUnit) -> RequantizerCost | None:
 
 def modelled_um2(unit: Requantizer, model: UnitModel) -> float:
     """Cell area per number of a cycle, at the model's node."""
-    return float(_counts(unit) @ model.area_um2) / unit.lanes
+    return float(_counts(unit).sum(axis=0) @ model.area_um2) / unit.lanes
 
 
 def modelled_pj(unit: Requantizer, model: UnitModel) -> float:
@@ -105,10 +103,8 @@ def _built(unit: Requantizer) -> BuiltRequantizer:
 
 
 @lru_cache(maxsize=1024)
-def _counts(unit: Requantizer) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """The bill of materials in the order of PARTS."""
-    parts = _built(unit).parts
-    return np.array([parts.get(part, 0) for part in PARTS], dtype=np.float64)
+def _counts(unit: Requantizer) -> Counts:
+    return counts_of(gates(_built(unit).assignments))
 
 
 @lru_cache(maxsize=1024)

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.hardware.rtl.analyse.built import built
+from codesign.hardware.rtl.analyse.elaborate import unit_gates
 from codesign.hardware.rtl.analyse.events import Words
-from codesign.hardware.rtl.analyse.gates import LOGIC, Gates, unit_gates
+from codesign.hardware.rtl.analyse.gates import LOGIC, Gates
 from codesign.hardware.rtl.analyse.toggles import toggles
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.units.operand_streams import masks, port_words
@@ -29,7 +30,7 @@ _FILLED = 48
 # With these the toggles of ten units of all kinds scatter by 0.7 % (one sigma) from those of 12 times as many
 # transitions (reports/validation/energy.py).
 _COUNTED = 12
-_TIMED_EVERY = 3
+_TIMED_EVERY = 2
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""`UnitModel`: area, delay and energy of a unit from its Verilog, with coefficients fitted to one cell library.
+"""`UnitModel`: area, delay and energy of a unit from its gates, with coefficients fitted to one cell library.
 
 Models of three libraries are shipped (data/mac_model_*.yaml); `codesign calibrate` writes the same file for others.
 """
@@ -18,7 +18,7 @@ import yaml
 
 from codesign.errors import InputError, nearest
 from codesign.files import read_text
-from codesign.hardware.rtl.analyse.parts import PARTS, counts_of
+from codesign.hardware.rtl.analyse.parts import PARTS, unit_parts
 from codesign.hardware.rtl.analyse.timing import KINDS, Plan, Steps, unit_paths
 from codesign.hardware.rtl.emit.unit import Unit
 from codesign.hardware.units.activities import NETWORKS, NOISE, activities
@@ -28,7 +28,6 @@ from codesign.hardware.units.switching import TERMS, Switching, switching
 SHIPPED_7NM = "mac_model_asap7.yaml"
 # nodes with a shipped library of their own; other nodes are scaled from 7 nm
 SHIPPED = {130.0: "mac_model_sg13g2.yaml", 180.0: "mac_model_osu018.yaml"}
-CAUSES = ("settled", "glitches")  # of toggles: at most one of a gate and cycle, and all others
 _SECTIONS = ("area_um2", "level_ps", "energy_fj", "energy", "errors", "provenance")
 
 Vector = npt.NDArray[np.float64]
@@ -81,7 +80,7 @@ class Provenance:
 class EnergySections(TypedDict, total=False):
     """Energy sections of a unit model's file; missing if no energy was measured."""
 
-    energy_fj: dict[str, dict[str, CoefficientRow]]  # cause -> term -> fJ per toggle
+    energy_fj: dict[str, CoefficientRow]  # term -> fJ per toggle
     energy: dict[str, CoefficientRow]  # clock and leakage
 
 
@@ -99,9 +98,9 @@ class UnitModel:
     """Coefficients of one library, at its own node."""
 
     name: str
-    area_um2: Vector  # [parts], per one-bit part
+    area_um2: Vector  # [parts], per gate or register
     ps: Vector  # [kinds], delay of a gate, or of a doubling of the pins that it drives
-    energy_fj: Vector  # [CAUSES, TERMS], per toggle of a gate, or of a driven pin
+    energy_fj: Vector  # [TERMS], per toggle of a gate, or of a driven pin
     clock: Interval  # fJ per register and cycle
     leakage: Interval  # nW per um2
     errors: Mapping[str, Mapping[str, Mapping[str, float]]]  # as in UnitModelFile
@@ -123,7 +122,11 @@ class UnitModel:
 
     def area(self, unit: Unit) -> Interval:
         """Total area of the cells in um2, before placement."""
-        return _around(float(counts_of(unit) @ self.area_um2), self.error("area"))
+        return _around(float(self.areas(unit).sum()), self.error("area"))
+
+    def areas(self, unit: Unit) -> Vector:
+        """The area in um2 by `SECTIONS` of the datapath."""
+        return np.asarray(unit_parts(unit) @ self.area_um2)
 
     def delay_ns(self, unit: Unit) -> Interval:
         """Longest register-to-register path."""
@@ -131,7 +134,7 @@ class UnitModel:
 
     def leakage_nw(self, unit: Unit) -> Interval:
         """Leakage power of the whole unit."""
-        area = float(counts_of(unit) @ self.area_um2)
+        area = float(self.areas(unit).sum())
         return self.leakage.scaled(Interval(area, area, area))
 
     def energy_pj(self, unit: Unit, mode: int, activity: str | None = None) -> Interval:
@@ -152,8 +155,7 @@ class UnitModel:
 
     def switched_fj(self, found: Switching) -> Vector:
         """Dynamic energy per cycle of any module on each activity, clock included."""
-        each = found.settled @ self.energy_fj[0] + found.glitches @ self.energy_fj[1]
-        return np.asarray(each + self.clock.value * found.registers)
+        return np.asarray((found.settled + found.glitches) @ self.energy_fj + self.clock.value * found.registers)
 
     def extrapolation(self, unit: Unit) -> tuple[str, ...]:
         """The respects in which the unit exceeds those that the coefficients are fitted to; empty if none."""
@@ -193,13 +195,12 @@ def load_model(name: str) -> UnitModel:
     shipped = name in (SHIPPED_7NM, *SHIPPED.values())
     data = read_data(name) if shipped else _read(Path(name))
     try:
-        energy_fj = [[Coefficient.of(data["energy_fj"][cause][term]).value for term in TERMS] for cause in CAUSES]
         other = {key: Coefficient.of(data["energy"][key]).interval for key in ("clock", "leakage")}
         return UnitModel(
             name=DATA.joinpath(name).stem if shipped else name,
             area_um2=_frozen(np.array([Coefficient.of(data["area_um2"][part]).value for part in PARTS])),
             ps=_frozen(np.array([Coefficient.of(data["level_ps"][kind]).value for kind in KINDS])),
-            energy_fj=_frozen(np.array(energy_fj)),
+            energy_fj=_frozen(np.array([Coefficient.of(data["energy_fj"][term]).value for term in TERMS])),
             clock=other["clock"],
             leakage=other["leakage"],
             errors=data["errors"],

@@ -49,7 +49,7 @@ class Sample:
     family: str
     unit: Unit
     clock_ps: float  # clock target
-    parts: Mapping[str, int]  # bill of materials
+    parts: Mapping[str, int]  # bill of materials: gates and registers by kind
     area_um2: float
     delay_ps: float | None  # register to register; None if not reported
 
@@ -59,7 +59,7 @@ class Sample:
 
 
 def fit_area(samples: Sequence[Sample]) -> Vector:
-    """Area in um2 of a one-bit cell of each part, float64 [parts]."""
+    """Area in um2 of one of each part, float64 [parts]."""
     counts = np.array([sample.counts for sample in samples])
     areas = np.array([sample.area_um2 for sample in samples])
     typical = areas.sum() / counts.sum()

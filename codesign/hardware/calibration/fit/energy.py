@@ -1,7 +1,8 @@
 """Fit of energy to the toggles of synthesised units, and its errors on held-out units.
 
-Toggles are those of the generator's own record of a unit (`units.switching`), settled ones and glitches, by kind of
-logic and of the pins that a gate drives; what a toggle costs is fitted, non-negative, in fJ. The clock is fitted apart.
+Toggles are those of the generator's own record of a unit (`units.switching`), settled ones and glitches, which cost the
+same, by kind of logic and of the pins that a gate drives; what a toggle costs is fitted, non-negative, in fJ. The clock
+is fitted apart.
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ from scipy.optimize import nnls
 
 from codesign.hardware.calibration.fit.area_delay import Vector, held_out, summaries
 from codesign.hardware.calibration.synthesis.energy import Switched
-from codesign.hardware.rtl.analyse.parts import counts_of
+from codesign.hardware.rtl.analyse.parts import unit_parts
 from codesign.hardware.units.coefficients import CoefficientRow
 from codesign.hardware.units.switching import TERMS
-from codesign.hardware.units.unit_model import CAUSES, EnergySections
+from codesign.hardware.units.unit_model import EnergySections
 
 # Of the prior of a coefficient, relative to one row: high enough that terms which go together share what they cost.
 _PRIOR_WEIGHT = 0.1
 
 
 def fit_energy(rows: Sequence[Switched]) -> Vector:
-    """fJ per toggle by cause and term, then per register and cycle for the clock: [2 x TERMS + 1].
+    """fJ per toggle by term, then per register and cycle for the clock: [TERMS + 1].
 
     Non-negative least squares with errors relative to the total energy; the prior is the mean energy of a toggle.
     """
     total = np.array([row.found.dynamic_fj for row in rows])
     target = total - np.array([row.found.clock_fj for row in rows])
-    counts = np.array([row.toggles.ravel() for row in rows])
+    counts = np.array([row.toggles.sum(axis=0) for row in rows])
     typical = float(target.sum()) / counts.sum()
     size = counts.shape[1]
     lines = np.vstack([counts / total[:, None], np.eye(size) * _PRIOR_WEIGHT / typical])
@@ -43,7 +44,7 @@ def _clock_fj(row: Switched) -> float:
 
 def energy_error(row: Switched, coefficients: Vector) -> float:
     """Predicted / simulated dynamic energy - 1."""
-    predicted = row.toggles.ravel() @ coefficients[:-1] + coefficients[-1] * row.registers
+    predicted = row.toggles.sum(axis=0) @ coefficients[:-1] + coefficients[-1] * row.registers
     return float(predicted) / row.found.dynamic_fj - 1
 
 
@@ -66,7 +67,7 @@ def energy_errors(rows: Sequence[Switched], *, few: bool = False) -> dict[str, d
 def energy_model(rows: Sequence[Switched], area_um2: Vector, source: str) -> EnergySections:
     """The energy sections of a unit model's file; empty without rows.
 
-    area_um2: [parts], per one-bit cell.
+    area_um2: [parts], per gate or register.
     """
 
     def entry(value: float, unit: str) -> CoefficientRow:
@@ -78,13 +79,9 @@ def energy_model(rows: Sequence[Switched], area_um2: Vector, source: str) -> Ene
 
     if not rows:
         return {}
-    toggles = fit_energy(rows)[:-1].reshape(len(CAUSES), len(TERMS))
-    leakage = [row.found.leakage_nw / float(counts_of(row.unit) @ area_um2) for row in rows]
+    leakage = [row.found.leakage_nw / float((unit_parts(row.unit) @ area_um2).sum()) for row in rows]
     return {
-        "energy_fj": {
-            cause: {term: entry(fj, "fJ per toggle") for term, fj in zip(TERMS, own, strict=True)}
-            for cause, own in zip(CAUSES, toggles, strict=True)
-        },
+        "energy_fj": {term: entry(fj, "fJ per toggle") for term, fj in zip(TERMS, fit_energy(rows)[:-1], strict=True)},
         "energy": {
             "clock": spread([_clock_fj(row) for row in rows], "fJ per register and cycle"),
             "leakage": spread(leakage, "nW per um2"),

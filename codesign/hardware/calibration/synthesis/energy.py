@@ -29,7 +29,7 @@ from codesign.hardware.units.activities import activities
 from codesign.hardware.units.operand_streams import CODES, OPERANDS
 from codesign.hardware.units.switching import Stimulus, switching
 
-_STIMULUS = 2  # counts the changes of what is simulated, so that a calibration that goes on measures anew
+_STIMULUS = 3  # counts the changes of what is simulated, so that a calibration that goes on measures anew
 WIRE_FF_PER_UM = 0.2  # typical of signal wires, and nearly independent of the node
 WIRE_PITCHES = 4  # wire length per driven pin, in square roots of the mean cell area (assumption)
 
@@ -79,7 +79,7 @@ class Switched:
     unit: Unit
     clock_ps: float  # for which it was mapped
     found: Simulated
-    toggles: Vector  # [CAUSES, TERMS], per cycle
+    toggles: Vector  # [2, TERMS], settled ones and glitches per cycle
     registers: int
 
     @classmethod

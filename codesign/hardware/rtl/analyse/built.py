@@ -1,4 +1,4 @@
-"""Cache of the last units as Verilog, so that bill of materials and timing generate it once."""
+"""Cache of the last units as Verilog, so that all analyses generate it once."""
 
 from __future__ import annotations
 

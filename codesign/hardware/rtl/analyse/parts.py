@@ -1,53 +1,69 @@
-"""Bill of materials of a unit: numbers of one-bit cells by kind, as counted by the generator."""
+"""Bill of materials of a module: its gates by kind and by the logic that they belong to. Area is a sum over it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from codesign.hardware.rtl.analyse.built import built
+from codesign.hardware.rtl.analyse.elaborate import unit_gates
+from codesign.hardware.rtl.analyse.gates import AND, AND_OR, LOGIC, MAJORITY, REGISTER, SELECT, XOR, Gates
 from codesign.hardware.rtl.emit.unit import Unit
+from codesign.hardware.rtl.emit.verilog import SECTIONS
 
-PARTS = (
-    "register",  # operand, pipeline and accumulator flip-flops
-    "partial_product",  # AND gates of the multipliers
-    "full_adder",  # carry-save adders: multiplier arrays and adder trees
-    "half_adder",
-    "carry_propagate",  # adders with a carry chain: products, sums, exponents, accumulation
-    "increment",  # magnitudes of two's complement numbers, rounding
-    "compare",  # largest exponent, larger summand
-    "select",  # two-way selectors: alignment, normalisation, maxima
-    "mode_select",  # selectors that sharing a unit between formats adds
-    "detect",  # zero detection, sticky bits, hidden bits
-    "invert",  # signs applied to magnitudes
-)
+# part -> (kind of gate, logic that it is built for); another gate of the kind counts as the first part that is named
+_MADE_OF = {
+    "register": (REGISTER, "state"),  # operand, pipeline and accumulator flip-flops
+    "detect_and": (AND, "detect"),  # detection of zeros, ones and equality, sticky bits
+    "partial_product": (AND, "product"),
+    "compress_and": (AND, "compress"),  # carries of half adders
+    "carry_and": (AND, "carry"),  # generated and propagated carries
+    "select_and": (AND, "select"),  # selectors of a number or zero
+    "compress_xor": (XOR, "compress"),  # sums of carry-save adders
+    "carry_xor": (XOR, "carry"),  # half sums of adders with a carry tree
+    "sum_xor": (XOR, "sum"),
+    "invert_xor": (XOR, "invert"),  # signs applied to magnitudes
+    "select": (SELECT, "select"),  # two-way selectors
+    "compress_majority": (MAJORITY, "compress"),  # carries of full adders
+    "carry_and_or": (AND_OR, "carry"),
+}
+PARTS = tuple(_MADE_OF)
 
-Vector = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.float64]
+
+
+def _parts() -> npt.NDArray[np.int64]:
+    """Index of PARTS by kind and logic; -1 for what takes no area."""
+    found = np.full((AND_OR + 1, len(LOGIC)), -1)
+    kinds = [kind for kind, _ in _MADE_OF.values()]
+    for kind in kinds:
+        found[kind] = kinds.index(kind)
+    for part, (kind, logic) in enumerate(_MADE_OF.values()):
+        found[kind, LOGIC.index(logic)] = part
+    return found
+
+
+_PART = _parts()
+
+
+def counts_of(gates: Gates) -> Counts:
+    """The bill of materials in the order of PARTS, by section of the datapath, float64 [SECTIONS, parts]."""
+    part = _PART[gates.kind, gates.logic]
+    found = np.zeros((len(SECTIONS), len(PARTS)))
+    np.add.at(found, (gates.section[part >= 0], part[part >= 0]), 1)
+    return found
 
 
 @lru_cache(maxsize=65536)
-def counts_of(unit: Unit) -> Vector:
-    """A unit's bill of materials in the order of PARTS, float64 [parts], read-only."""
-    parts = built(unit).parts
-    return _frozen(np.array([parts.get(part, 0) for part in PARTS], dtype=np.float64))
-
-
-@lru_cache(maxsize=65536)
-def own_parts(unit: Unit, mode: int) -> Vector:
-    """The part of a unit's bill of materials that one mode uses, as `counts_of`.
-
-    The smaller of this unit's counts and those of a unit for the mode's pair alone.
-    """
-    if len(unit.modes) == 1:
-        return counts_of(unit)
-    alone = replace(unit, pairs=(unit.pairs[mode],), lanes=unit.modes[mode].products, rates=(1,))
-    return _frozen(np.minimum(counts_of(alone), counts_of(unit)))
-
-
-def _frozen(counts: Vector) -> Vector:
-    """A read-only array, as cached results are shared."""
+def unit_parts(unit: Unit) -> Counts:
+    """The bill of materials of a unit by section, read-only as it is shared."""
+    counts = counts_of(unit_gates(unit))
     counts.setflags(write=False)
     return counts
+
+
+def bill_of_materials(unit: Unit) -> dict[str, int]:
+    """Part -> how many of it a unit has, without those that it lacks."""
+    counts = unit_parts(unit).sum(axis=0).astype(int).tolist()
+    return {part: count for part, count in zip(PARTS, counts, strict=True) if count}

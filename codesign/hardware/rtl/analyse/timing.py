@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from codesign.formats.compiled.number import compiled
 from codesign.hardware.rtl.analyse.built import built
+from codesign.hardware.rtl.analyse.elaborate import gates, unit_gates
 from codesign.hardware.rtl.analyse.gates import (
     AND,
     AND_OR,
@@ -26,8 +27,6 @@ from codesign.hardware.rtl.analyse.gates import (
     SELECT,
     XOR,
     Gates,
-    gates,
-    unit_gates,
 )
 from codesign.hardware.rtl.emit.unit import Unit
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,9 +20,12 @@ _PROGRAMS: dict[int, Program] = {
     MAJORITY: ((events.AND, 0, 1), (events.OR, 0, 1), (events.AND, 2, 4), (events.OR, 3, 5)),
     AND_OR: ((events.AND, 1, 2), (events.OR, 0, 3)),
 }
-# Relative delays of the gates in steps; each doubling of the pins that a gate drives takes a step more. They decide
-# which pulses are short enough to vanish, not how much a toggle costs.
-_STEPS = {AND: 3, AND_OR: 4, XOR: 5, SELECT: 4, MAJORITY: 5}
+# Delays of the gates in steps, in proportion to those of the cells that they become on average; each doubling of the
+# pins that a gate drives takes a step more. They decide which pulses are short enough to vanish.
+_STEPS = {AND: 3, AND_OR: 4, XOR: 4, SELECT: 6, MAJORITY: 4}
+# A gate differs from that by up to so many steps, as the mapper merges, buffers and sizes cells: without it the inputs
+# of a carry-save adder arrive together too often, and glitches of multipliers are told too low.
+_SCATTER = 3
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,12 +48,12 @@ def toggles(
     """
     values = settle(gates, ports)
     streams = ones(masks)
-    when = np.array(timed)
     settled = events.changes(values, counted, masks) / (len(counted) * streams)
-    then, now = (np.ascontiguousarray(values[times].reshape(-1, gates.count)) for times in (when - 1, when))
     found = network(gates)
-    every = events.transitions(found, then, now, _delays(gates)[found.out], np.tile(masks, len(when)))
-    return Toggles(settled, (every - events.changes(values, timed, masks)) / (len(when) * streams))
+    glitches = -events.changes(values, timed, masks)
+    for cycle, delays in zip(timed, _delays(gates), strict=False):
+        glitches += events.transitions(found, values[cycle - 1], values[cycle], delays[found.out], masks)
+    return Toggles(settled, glitches / (len(timed) * streams))
 
 
 @lru_cache(maxsize=4)
@@ -76,7 +79,12 @@ def settle(gates: Gates, ports: Mapping[str, Words]) -> Words:
     return values
 
 
-def _delays(gates: Gates) -> Ints:
-    """Steps of time that each gate takes, int64 [gates]."""
+def _delays(gates: Gates) -> Iterator[Ints]:
+    """Steps of time that each gate takes, int64 [gates]: draws of their scatter, each followed by its opposite."""
     own = np.array([_STEPS.get(kind, 1) for kind in range(max(_STEPS) + 1)])[gates.kind]
-    return np.asarray(own + np.rint(np.log2(np.maximum(gates.fan_out, 1))).astype(np.int64))
+    typical = own + np.rint(np.log2(np.maximum(gates.fan_out, 1))).astype(np.int64)
+    rng = np.random.default_rng(0)
+    while True:
+        scatter = rng.integers(-_SCATTER, _SCATTER + 1, gates.count)
+        yield np.maximum(1, typical + scatter)
+        yield np.maximum(1, typical - scatter)

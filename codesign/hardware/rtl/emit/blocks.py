@@ -49,14 +49,12 @@ def decode_float(m: Module, code: Net, element: FloatElement) -> Number:
     Without mantissa bits the significand is the hidden bit; an unsigned power of two has none, and no zero.
     """
     mantissa, exponent = element.mantissa_bits, element.exponent_bits
-    m.uses("detect", exponent + 1)
     field = m.wire(exponent, code.part(mantissa + exponent - 1, mantissa), "field")
     if not element.has_zero:
         return Number(POSITIVE, SET, field)
     normal = m.wire(1, field.any(), "normal")
     fraction: list[Value] = [code.part(mantissa - 1, 0)] if mantissa else []
     if not element.subnormals:
-        m.uses("partial_product", mantissa)
         fraction = [(fraction[0] & replicated(mantissa, normal)).grouped()]
     significand = m.wire(mantissa + 1, joined(normal, *fraction), "sig")
     effective = m.wire(exponent, field | joined(zeros(exponent - 1), ~normal) if exponent > 1 else ONE, "exp")
@@ -67,7 +65,6 @@ def decode_float(m: Module, code: Net, element: FloatElement) -> Number:
 def decode_logarithm(m: Module, code: Net, element: LogElement) -> Number:
     """The antilogarithm of the fraction, and the integer part as exponent; a significand of 0 for zero."""
     low, bits = element.fraction_bits, element.bits
-    m.uses("detect", bits - 1)
     present = m.wire(1, code.part(bits - 2, 0).any(), "present")
     fraction = m.wire(low, code.part(low - 1, 0), "fraction")
     significand = antilogarithm(m, fraction, element, present)
@@ -79,7 +76,6 @@ def antilogarithm(m: Module, fraction: Net, element: LogElement, present: Net) -
     """The significand of a fraction of as many bits as the element's; 0 unless `present`."""
     width = element.significand
     found = lookup(m, fraction, element.antilogs, width)
-    m.uses("partial_product", width)
     return m.wire(width, found & replicated(width, present), "sig")
 
 
@@ -93,11 +89,8 @@ def multiply_logarithms(m: Module, codes: tuple[Net, Net], elements: tuple[LogEl
         missing = low - element.fraction_bits
         width = element.bits - 1 + missing
         parts.append(m.wire(width, joined(logarithm, zeros(missing)) if missing else logarithm, "log"))
-        m.uses("detect", element.bits - 1)
         present.append(m.wire(1, logarithm.any(), "present"))
     total = max(part.width for part in parts) + 1
-    m.uses("carry_propagate", total - 1)
-    m.uses("detect", 1)
     added = m.wire(total, parts[0] + parts[1], "log_sum")
     both = m.wire(1, present[0] & present[1], "present")
     significand = antilogarithm(m, m.wire(low, added.part(low - 1, 0), "fraction"), wider, both)
@@ -115,7 +108,6 @@ def decode_codebook(m: Module, code: Net, element: CodebookElement) -> Number:
 
 def decode_integer(m: Module, code: Net) -> Number:
     """Sign and magnitude of a two's complement integer."""
-    m.uses("increment", code.width)
     sign = m.wire(1, code.bit(code.width - 1), "sign")
     inverted = code ^ replicated(code.width, sign)
     return Number(sign, m.wire(code.width, inverted.grouped() + widened(sign, 1, code.width), "mag"), None)
@@ -125,7 +117,6 @@ def absolute(m: Module, value: Net) -> tuple[Net, Net]:
     """(sign, magnitude) of a two's complement number; the magnitude is one bit narrower."""
     sign = m.wire(1, value.bit(value.width - 1), "sign")
     width = value.width - 1
-    m.uses("increment", width)
     low = value.part(width - 1, 0)
     return sign, m.wire(width, (low ^ replicated(width, sign)).grouped() + widened(sign, 1, width), "mag")
 
@@ -133,8 +124,6 @@ def absolute(m: Module, value: Net) -> tuple[Net, Net]:
 def saturated(m: Module, value: Net, width: int) -> Net:
     """A two's complement number in `width` bits: the nearest one that they hold."""
     top = value.width - 1
-    m.uses("detect", 2 * (top - width + 1))
-    m.uses("select", width)
     sign = m.wire(1, value.bit(top), "sign")
     differs = m.wire(top - width + 1, value.part(top - 1, width - 1) ^ replicated(top - width + 1, sign), "beyond")
     end = joined(sign, replicated(width - 1, ~sign))
@@ -144,8 +133,6 @@ def saturated(m: Module, value: Net, width: int) -> Net:
 def maximum(m: Module, values: Sequence[Net]) -> Net:
     """The largest of numbers of equal width, by a tree of comparators."""
     level = list(values)
-    m.uses("compare", (len(level) - 1) * values[0].width)
-    m.uses("select", (len(level) - 1) * values[0].width)
     while len(level) > 1:
         pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
         level = [
@@ -174,13 +161,11 @@ def shift_right(m: Module, value: Net, field: int, distance: Net, most: int) -> 
         stay = [ZERO] * (width - len(bits)) + bits
         moved = bits + [ZERO] * step
         moved = moved[len(moved) - width :]
-        m.uses("select", width)
         out = m.wire(width, distance.bit(stage).choose(concatenation(moved), concatenation(stay)), "shift")
         bits = out.bits()
     beyond = [distance.bit(i) for i in range(distance.width) if (1 << i) >= field and (1 << i) <= most]
     kept = m.wire(len(bits), concatenation(bits), "placed")
     if beyond:
-        m.uses("detect", len(bits))
         kept = m.wire(len(bits), kept & replicated(len(bits), ~any_of(beyond).grouped()), "placed")
     return place(m, kept, field)
 
@@ -203,8 +188,6 @@ def shift_right_sticky(m: Module, value: Net, distance: Net) -> Net:
         step = 1 << stage
         if step >= width:
             break
-        m.uses("select", width)
-        m.uses("detect", step)
         lost = current.part(step, 0).any()
         moved = (
             joined(zeros(step), current.part(width - 1, step + 1), lost)
@@ -214,7 +197,6 @@ def shift_right_sticky(m: Module, value: Net, distance: Net) -> Net:
         current = m.wire(width, distance.bit(stage).choose(moved, current), "shift")
     beyond = [distance.bit(i) for i in range(distance.width) if 1 << i >= width]
     if beyond:
-        m.uses("detect", 2 * width)
         lost = joined(zeros(width - 1), current.any())
         current = m.wire(width, any_of(beyond).grouped().choose(lost, current), "shift")
     return current
@@ -226,8 +208,6 @@ def normalise(m: Module, value: Net) -> tuple[Net, Net]:
     distance: list[Net] = []
     for stage in reversed(range(ceil_log2(value.width))):
         step = 1 << stage
-        m.uses("select", value.width)
-        m.uses("detect", step)
         empty = m.wire(1, bits.part(bits.width - 1, bits.width - step).none(), "empty")
         moved = joined(bits.part(bits.width - 1 - step, 0), zeros(step))
         bits = m.wire(value.width, empty.choose(moved, bits), "norm")
@@ -244,8 +224,6 @@ def leading_zeros(m: Module, value: Net) -> Net:
     count: list[Net] = []
     while width > 1:
         width //= 2
-        m.uses("select", width)
-        m.uses("detect", width)
         empty = m.wire(1, bits.part(2 * width - 1, width).none(), "empty")
         if width > 1:
             bits = m.wire(width, empty.choose(bits.part(width - 1, 0), bits.part(2 * width - 1, width)), "lzc")
@@ -262,7 +240,6 @@ def shift_left(m: Module, value: Net, distance: Net) -> Net:
         step = 1 << stage
         if step >= value.width:
             break
-        m.uses("select", value.width)
         moved = joined(current.part(value.width - 1 - step, 0), zeros(step))
         current = m.wire(value.width, distance.bit(stage).choose(moved, current), "shift")
     return current

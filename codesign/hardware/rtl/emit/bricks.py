@@ -203,7 +203,6 @@ class Shared:
 
     def product(self, rows: Rows, x: Net, y: Net, signs: Sequence[tuple[bool, ...]], constants: list[int]) -> None:
         """Add the partial products of a brick; constants: by mode, those of bits whose sign depends on the mode."""
-        self.m.uses("partial_product", x.width * y.width)
         for j in range(y.width):
             row = self.m.wire(x.width, x & replicated(x.width, y.bit(j)), "pp")
             negative = [
@@ -212,7 +211,6 @@ class Shared:
             ]
             varying = [len(set(modes)) > 1 for modes in negative]
             if any(varying):
-                self.m.uses("invert", sum(varying))
                 mask = [
                     self.m.in_modes(self.mode, modes) if some else ZERO
                     for modes, some in zip(negative, varying, strict=True)

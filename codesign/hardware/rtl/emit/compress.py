@@ -6,8 +6,6 @@ Wooley, 1973), so that ``Rows`` holds unsigned bits and that constant.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Value, bit_of, concatenation, replicated
 from codesign.hardware.rtl.emit.verilog import Module, Net
 
@@ -40,7 +38,6 @@ class Rows:
 
     def product(self, a: Net, b: Net, a_signed: bool, b_signed: bool, shift: int = 0) -> None:
         """Add the partial products of a * b: one row of AND gates per bit of b."""
-        self.module.uses("partial_product", a.width * b.width)
         for j in range(b.width):
             row = self.module.wire(a.width, a & replicated(a.width, b.bit(j)), "pp")
             for i, bit in enumerate(row.bits()):
@@ -48,7 +45,6 @@ class Rows:
 
     def sign_magnitude(self, sign: Net, magnitude: Net, shift: int = 0) -> None:
         """Add (-1)**sign * magnitude: conditionally inverted bits, the sign as negative top bit and as carry-in."""
-        self.module.uses("invert", magnitude.width)
         row = self.module.wire(magnitude.width, magnitude ^ replicated(magnitude.width, sign), "term")
         self.unsigned(row, shift)
         self.bit(sign, magnitude.width + shift, negative=True)
@@ -70,7 +66,6 @@ def compress(module: Module, rows: Rows) -> tuple[Net, Net]:
 def add(module: Module, rows: Rows, hint: str = "sum") -> Net:
     """The sum of all bits, modulo 2**width."""
     first, second = compress(module, rows)
-    module.uses("carry_propagate", rows.width)
     return module.wire(rows.width, first + second, hint)
 
 
@@ -117,7 +112,6 @@ def _reduce(module: Module, columns: list[list[Expression]], target: int) -> lis
 def _adders(module: Module, cells: list[list[Expression]], total: str, carry: str, carrying: int) -> None:
     """Emit full adders (three inputs each) or half adders (two) as vectors; the first `carrying` have carries."""
     n = len(cells)
-    module.uses("full_adder" if len(cells[0]) == 3 else "half_adder", n)
     inputs = [module.wire(n, concatenation(cell[i] for cell in cells), "xyz"[i]) for i in range(len(cells[0]))]
     sums = inputs[0] ^ inputs[1]
     module.define(total, n, sums ^ inputs[2] if len(inputs) == 3 else sums)
@@ -131,5 +125,4 @@ def _adders(module: Module, cells: list[list[Expression]], total: str, carry: st
 
 def _row(module: Module, columns: list[list[Expression]], index: int) -> Net:
     bits = [column[index] if len(column) > index else ZERO for column in columns]
-    row = module.wire(len(columns), concatenation(bits), "row")
-    return replace(row, constant_bits=sum(not bit.reads for bit in bits))
+    return module.wire(len(columns), concatenation(bits), "row")

@@ -38,9 +38,6 @@ def accumulate(m: Module, pipe: Pipeline, accumulator: Net, summand: Summand, el
     own_sign = m.wire(1, accumulator.bit(element.bits - 1), "acc_sign")
     other = m.wire(width, _at_top(summand.significand, summand.significand.width, width), "sig")
 
-    m.uses("compare", wide + width)
-    m.uses("select", 2 * width + wide + 1)
-    m.uses("carry_propagate", 2 * wide)
     larger = m.wire(1, joined(summand.exponent, other).exceeds(joined(own_exponent, own)), "larger")
     big = m.wire(width, larger.choose(other, own), "big")
     small = m.wire(width, larger.choose(own, other), "small")
@@ -52,13 +49,10 @@ def accumulate(m: Module, pipe: Pipeline, accumulator: Net, summand: Summand, el
     aligned = shift_right_sticky(m, m.wire(frame, joined(small, zeros(_GUARD)), "small"), distance)
     big, aligned, exponent, sign, subtract = pipe("fp_align", big, aligned, exponent, sign, subtract)
 
-    m.uses("invert", frame)
-    m.uses("carry_propagate", frame)
     inverted = joined(ZERO, aligned) ^ replicated(frame + 1, subtract)
     carried = widened(subtract, 1, frame + 1)
     total = m.wire(frame + 1, joined(ZERO, big, zeros(_GUARD)) + inverted.grouped() + carried, "total")
     if summand.zero_at:  # a subnormal accumulator has the larger exponent, yet may be the smaller number
-        m.uses("increment", frame + 1)
         negative = m.wire(1, subtract & total.bit(frame), "negative")
         flipped = (total ^ replicated(frame + 1, negative)).grouped() + widened(negative, 1, frame + 1)
         sign = m.wire(1, sign ^ negative, "sign")
@@ -70,9 +64,6 @@ def accumulate(m: Module, pipe: Pipeline, accumulator: Net, summand: Summand, el
 def _rounded(m: Module, total: Net, exponent: Net, sign: Net, zero_at: int, element: FloatElement) -> Net:
     """Normalise (with gradual underflow), round to nearest even, saturate and pack."""
     mantissa, top, wide = element.mantissa_bits, total.width - 1, exponent.width
-    m.uses("carry_propagate", 2 * wide)
-    m.uses("increment", wide + mantissa)
-    m.uses("detect", 2 * total.width + element.bits)  # marker, sticky bit, saturation
     true = m.wire(wide, exponent - constant(zero_at, wide), "exp") if zero_at else exponent
     # a marker at the smallest normal exponent stops the normalisation shift there (gradual underflow)
     marker = m.wire(total.width, constant(1 << top, total.width).shifted_right(true), "marker")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import methodcaller
 
 from codesign.formats import FloatElement, IntElement
@@ -235,9 +235,8 @@ class Lanes:
         """The product of two magnitudes."""
         if min(x.width, y.width) == 1:  # powers of two: nothing is added
             one, other = (x, y) if x.width == 1 else (y, x)
-            self.m.uses("partial_product", other.width)
             chosen = (other & replicated(other.width, one)).grouped()
-            return replace(self.m.wire(other.width + 1, joined(ZERO, chosen), "product"), constant_bits=1)
+            return self.m.wire(other.width + 1, joined(ZERO, chosen), "product")
         rows = Rows(self.m, x.width + y.width)
         rows.product(x, y, False, False)
         return add(self.m, rows, "product")
@@ -283,7 +282,6 @@ class Lanes:
             return Net("1'b0", 1)
         if len(found) == 1:
             return found[0]
-        self.m.uses("carry_propagate", max(net.width for net in found))
         width = max(net.width for net in found) + 1
         first, second = (widened(net, net.width, width) for net in found)
         return self.m.wire(width, first + second, "exp")
@@ -300,7 +298,6 @@ class Lanes:
         width = most.bit_length()  # of the distance; exponents may be wider
         constants = [self.origin(mode, exponent, top, field, width) if mode in users else None for mode in self.modes]
         choices = [zeros(width) if found is None else found for found in constants]
-        m.uses("carry_propagate", width)
         own = self.modulo(exponent, width)
         distance = m.wire(width, m.select(self.mode, choices, width) - own, "dist")
         placed = blocks.shift_right(m, product, field, distance, most)

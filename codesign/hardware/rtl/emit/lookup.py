@@ -61,20 +61,19 @@ def _emitted(m: Module, inputs: Sequence[Expression], function: Truth, known: di
     elif _is_constant(low) and _is_constant(high):
         found = first if high[0] else ~first
     else:
-        node, part = _node(first, [_emitted(m, inputs, half, known) for half in (low, high)], low, high)
-        m.uses(part, 1)
-        found = m.wire(1, node, "entry")
+        halves = [_emitted(m, inputs, half, known) for half in (low, high)]
+        found = m.wire(1, _node(first, halves, low, high), "entry")
     known[function] = found
     return found
 
 
-def _node(first: Expression, halves: Sequence[Value], low: Truth, high: Truth) -> tuple[Expression, str]:
+def _node(first: Expression, halves: Sequence[Value], low: Truth, high: Truth) -> Expression:
     """A two-way selector by the input `first`, simplified where a half is constant or the other's opposite."""
     zero, one = (half.expression for half in halves)
     if all(a != b for a, b in zip(low, high, strict=True)):
-        return first ^ zero.grouped(), "invert"
+        return first ^ zero.grouped()
     if _is_constant(low):
-        return ((~first).grouped() | one.grouped(), "detect") if low[0] else (first & one.grouped(), "detect")
+        return (~first).grouped() | one.grouped() if low[0] else first & one.grouped()
     if _is_constant(high):
-        return (first | zero.grouped(), "detect") if high[0] else ((~first).grouped() & zero.grouped(), "detect")
-    return first.choose(one, zero), "select"
+        return first | zero.grouped() if high[0] else (~first).grouped() & zero.grouped()
+    return first.choose(one, zero)

@@ -112,7 +112,6 @@ class Normalisation:
                 rows.product(magnitude, significand, False, False)
                 magnitude = add(m, rows, "scaled")
         width = max(most.bit_length(), 1)
-        m.uses("carry_propagate", width * max(len(addends) - 1, 0))
         total, *others = [widened(addend, addend.width, width) for addend in addends] or [zeros(width)]
         for addend in others:
             total = total + addend
@@ -141,7 +140,6 @@ class Normalisation:
         top = blocks.maximum(m, exponents)
         rows = Rows(self.m, GROUP_WINDOW + 1 + ceil_log2(len(signs)))
         for sign, magnitude, exponent in zip(signs, magnitudes, exponents, strict=True):
-            m.uses("carry_propagate", top.width)
             distance = m.wire(top.width, top - exponent, "dist")
             placed = blocks.shift_right(m, magnitude, GROUP_WINDOW, distance, (1 << top.width) - 1)
             rows.sign_magnitude(sign, placed)
@@ -164,7 +162,6 @@ class Normalisation:
             base = [constant(value + each.magnitude.width - 1 + bias + zero_at, width) for value in each.offsets]
             start = m.select(self.mode, self.by_mode(each.modes, base), width)
             present = m.wire(1, each.magnitude.any(), "present")
-            m.uses("carry_propagate", 2 * width)
             placed = widened(each.exponent, each.exponent.width, width) + start - widened(empty, empty.width, width)
             exponents.append(m.wire(width, placed.grouped() & replicated(width, present), "exp"))
         modes = [each.modes for each in sums]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from codesign.formats import FloatElement
@@ -30,8 +29,6 @@ class Number(NamedTuple):
 
 def fields(m: Module, word: Net) -> Number:
     """An FP32 number; subnormal ones are zero."""
-    m.uses("detect", 8)
-    m.uses("carry_propagate", EXPONENT)
     field = m.wire(8, word.part(30, 23), "field")
     normal = m.wire(1, field.any(), "normal")
     significand = joined(normal, word.part(22, 0) & replicated(23, normal))
@@ -49,11 +46,7 @@ def divided(m: Module, step: Step, x: Number, by: Number, steady: bool = False, 
     The quotient of two significands, of which the first is doubled where it is the smaller, lies in [1, 2), and never
     rounds up to 2: it is at most 2 - 2**-23.
     """
-    wide, changing = SIGNIFICAND + 2, SIGNIFICAND - by.significand.constant_bits  # bits that a step changes
-    m.uses("compare", changing)
-    m.uses("detect", SIGNIFICAND - changing)
-    m.uses("select", SIGNIFICAND + 1)
-    m.uses("carry_propagate", 2 * EXPONENT)
+    wide = SIGNIFICAND + 2
     less = m.wire(1, by.significand.exceeds(x.significand), "less")
     rest = m.wire(SIGNIFICAND + 1, less.choose(joined(x.significand, ZERO), joined(ZERO, x.significand)), "rest")
     difference = x.exponent + constant(ONE_AT, EXPONENT) - by.exponent - joined(zeros(EXPONENT - 1), less)
@@ -65,8 +58,6 @@ def divided(m: Module, step: Step, x: Number, by: Number, steady: bool = False, 
         last, bits = moved[:3], moved[3 : 3 + index]
         divisor = divisor if steady else moved[-1]
         shifted = m.wire(wide, joined(rest, ZERO) if index else joined(ZERO, rest), "shifted")
-        m.uses("carry_propagate", changing + 2)
-        m.uses("select", changing + 1)
         less_divisor = m.wire(wide, shifted - joined(zeros(2), divisor), "difference")
         bit = m.wire(1, ~less_divisor.bit(wide - 1), "bit")
         rest = m.wire(
@@ -83,8 +74,6 @@ def divided(m: Module, step: Step, x: Number, by: Number, steady: bool = False, 
 
 def _whole(m: Module, rest: Net, bits: list[Net]) -> Net:
     """A quotient of 24 bits and a guard bit, rounded."""
-    m.uses("detect", SIGNIFICAND + 1)
-    m.uses("increment", SIGNIFICAND)
     quotient = m.wire(SIGNIFICAND, joined(*bits[:-1]), "quotient")
     sticky = m.wire(1, rest.any(), "sticky")
     up = m.wire(1, bits[-1] & (sticky | quotient.bit(0)).grouped(), "up")
@@ -98,11 +87,7 @@ def _short(m: Module, rest: Net, bits: list[Net], divisor: Net) -> Net:
     if the remainder, or what it lacks of the divisor, is at most the divisor times 2**(bits - 25).
     """
     count = len(bits)
-    m.uses("carry_propagate", SIGNIFICAND + 1)
     shift = SIGNIFICAND + 1 - count
-    m.uses("compare", 2 * (count - 1))
-    m.uses("detect", 2 * (shift + 1))
-    m.uses("increment", count)
     near = m.wire(SIGNIFICAND + 1, joined(zeros(1 + shift), divisor.part(SIGNIFICAND - 1, shift)), "near")
     lacking = m.wire(SIGNIFICAND + 1, joined(ZERO, divisor) - rest, "lacking")
     above, below = m.wire(1, near.reaches(rest), "above"), m.wire(1, near.reaches(lacking), "below")
@@ -121,9 +106,6 @@ def multiplied(m: Module, step: Step, x: Number, by: Number, bits: int) -> Numbe
     )
     sum_of_exponents = m.wire(EXPONENT, x.exponent + by.exponent - constant(ONE_AT, EXPONENT), "exp")
     product, sign, exponent = step("product", add(m, rows, "product"), x.sign, sum_of_exponents)
-    m.uses("select", width)
-    m.uses("increment", SIGNIFICAND + 1)
-    m.uses("carry_propagate", 2 * EXPONENT)
     large = m.wire(1, product.bit(width - 1), "large")
     placed = m.wire(width, large.choose(product, joined(product.part(width - 2, 0), ZERO)), "placed")
     rounded = _nearest(m, placed, SIGNIFICAND, SIGNIFICAND + 1)
@@ -139,9 +121,6 @@ def rounded_integer(m: Module, step: Step, x: Number, element: IntElement) -> Ne
     bits = element.bits
     top = ONE_AT + bits - 1 - element.fraction_bits  # exponent of a number whose leading one is the top bit of `bits`
     value, beyond, sign = step("shifted", *_shifted(m, x, top), x.sign)
-    m.uses("increment", 2 * bits + 1)
-    m.uses("compare", bits + 1)
-    m.uses("select", bits)
     magnitude, beyond, sign = step("nearest", _nearest(m, value, bits, bits + 1), beyond, sign)
     most = m.wire(bits, sign.choose(constant(-element.min_code, bits), constant(element.max_code, bits)), "most")
     over = m.wire(1, beyond | magnitude.exceeds(joined(ZERO, most)).grouped(), "over")
@@ -153,9 +132,6 @@ def rounded_integer(m: Module, step: Step, x: Number, element: IntElement) -> Ne
 def rounded_float(m: Module, step: Step, x: Number, element: FloatElement) -> tuple[Net, Net]:
     """(sign, magnitude) of the nearest minifloat; ties to even, subnormals kept, saturating."""
     mantissa, lowest = element.mantissa_bits, ONE_AT + element.emin
-    m.uses("carry_propagate", 2 * EXPONENT)
-    m.uses("compare", EXPONENT)
-    m.uses("select", EXPONENT)
     below = m.wire(1, constant(lowest, EXPONENT).exceeds(x.exponent), "below")
     distance = m.wire(EXPONENT, below.choose(constant(lowest, EXPONENT) - x.exponent, zeros(EXPONENT)), "dist")
     value = blocks.shift_right_sticky(m, x.significand, distance)
@@ -163,13 +139,10 @@ def rounded_float(m: Module, step: Step, x: Number, element: FloatElement) -> tu
     above = m.wire(EXPONENT, (x.exponent - constant(lowest, EXPONENT)).grouped() & replicated(EXPONENT, some), "above")
     value, above, sign = step("shifted", value, above, x.sign)
     wide = EXPONENT + mantissa + 1
-    m.uses("carry_propagate", wide)
-    m.uses("compare", wide)
     kept = _nearest(m, value, mantissa + 1, mantissa + 2)
     packed = joined(zeros(1), above, zeros(mantissa)) + joined(zeros(wide - mantissa - 2), kept)
     code, sign = step("packed", m.wire(wide, packed, "packed"), sign)
     most, bits = constant(_largest_code(element), wide), element.exponent_bits + mantissa
-    m.uses("select", bits)
     over = m.wire(1, code.exceeds(most), "over")
     return sign, m.wire(bits, over.choose(constant(_largest_code(element), bits), code.part(bits - 1, 0)), "magnitude")
 
@@ -178,22 +151,16 @@ def shortened(m: Module, step: Step, word: Net, element: FloatElement) -> tuple[
     """(sign, magnitude) of an FP32 number in a float with the exponents of FP32, saturating: no bit has to move."""
     assert (element.exponent_bits, element.emin) == (FP32.exponent_bits, FP32.emin)
     bits = element.bits - 1
-    m.uses("detect", 8)
     normal = m.wire(1, word.part(30, 23).any(), "normal")  # subnormal numbers are zero
     magnitude = m.wire(31, word.part(30, 0) & replicated(31, normal), "magnitude")
-    m.uses("increment", bits)
     nearest, sign = step("packed", _nearest(m, magnitude, bits, bits + 1), m.wire(1, word.bit(31), "sign"))
     most = _largest_code(element)
-    m.uses("compare", bits + 1)
-    m.uses("select", bits)
     over = m.wire(1, nearest.exceeds(constant(most, bits + 1)), "over")
     return sign, m.wire(bits, over.choose(constant(most, bits), nearest.part(bits - 1, 0)), "magnitude")
 
 
 def _shifted(m: Module, x: Number, top: int) -> tuple[Net, Net]:
     """(the significand at an exponent of `top`, with a sticky lowest bit; whether it lies beyond)."""
-    m.uses("compare", EXPONENT)
-    m.uses("carry_propagate", EXPONENT)
     some = m.wire(1, x.exponent.exceeds(constant(top, EXPONENT)), "above")
     beyond = m.wire(1, some & x.significand.bit(SIGNIFICAND - 1), "beyond")
     distance = m.wire(EXPONENT, constant(top, EXPONENT) - x.exponent, "dist")
@@ -203,7 +170,6 @@ def _shifted(m: Module, x: Number, top: int) -> tuple[Net, Net]:
 def _nearest(m: Module, value: Net, kept: int, width: int) -> Net:
     """The top `kept` bits of a number, rounded by those below, ties to even, in `width` bits."""
     last = value.width - kept
-    m.uses("detect", last)
     sticky: Value = value.part(last - 2, 0).any()
     up = m.wire(1, value.bit(last - 1) & (sticky | value.bit(last)).grouped(), "up")
     number = joined(zeros(width - kept), value.part(value.width - 1, last)) + joined(zeros(width - 1), up)
@@ -224,18 +190,11 @@ def either(m: Module, which: Net, yes: Number, no: Number) -> Number:
 def positive(m: Module, value: float) -> Number:
     """A positive number that FP32 holds."""
     fraction, exponent = fraction_of(value), _exponent(value)
-    whole = 1 << SIGNIFICAND - 1 | fraction
-    trailing = (whole & -whole).bit_length() - 1
     return Number(
         blocks.POSITIVE,
         m.wire(EXPONENT, constant(ONE_AT + exponent, EXPONENT), "exp"),
-        short(m.wire(SIGNIFICAND, joined(ONE, constant(fraction, SIGNIFICAND - 1)), "sig"), SIGNIFICAND - trailing),
+        m.wire(SIGNIFICAND, joined(ONE, constant(fraction, SIGNIFICAND - 1)), "sig"),
     )
-
-
-def short(significand: Net, bits: int) -> Net:
-    """A significand of which only the top bits may be set."""
-    return replace(significand, constant_bits=significand.width - bits)
 
 
 def _exponent(value: float) -> int:

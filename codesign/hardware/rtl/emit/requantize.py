@@ -42,7 +42,6 @@ from codesign.hardware.rtl.emit.numbers import (
     positive,
     rounded_float,
     rounded_integer,
-    short,
     shortened,
 )
 from codesign.hardware.rtl.emit.pipeline import Pipeline, Step
@@ -95,14 +94,13 @@ def whole_requantizer(name: str) -> Requantizer:
 
 @dataclass(frozen=True)
 class BuiltRequantizer:
-    """The Verilog of a requantizer with its bill of materials."""
+    """The Verilog of a requantizer."""
 
     unit: Requantizer
     name: str  # of the module
     text: str
     latency: Mapping[str, int]  # output -> clock cycles from numbers at x (scale of a range: from `range`) to it
     lead: int  # clock cycles that `range` comes before the numbers that it belongs to; 0 for other kinds
-    parts: Mapping[str, int]  # one-bit cells by kind
     boundaries: Mapping[str, tuple[str, ...]]  # step that a cut may follow -> names of its output nets, in order
     assignments: tuple[NetAssignment, ...]  # of every wire and register, in the order of the text
 
@@ -139,7 +137,7 @@ def build_requantizer(unit: Requantizer, name: str = "requantize") -> BuiltRequa
     m.prune()
     lead = finding.latency if unit.kind == "range" else 0
     boundaries = finding.boundaries | coding.boundaries
-    return BuiltRequantizer(unit, name, m.text(), latency, lead, dict(m.parts), boundaries, tuple(m.assignments))
+    return BuiltRequantizer(unit, name, m.text(), latency, lead, boundaries, tuple(m.assignments))
 
 
 def _words(m: Module, x: Net, lanes: int) -> list[Net]:
@@ -186,7 +184,6 @@ def scale_of(
     stored = m.wire(bits, joined(zeros(bits - stored.width), stored), "stored") if stored.width < bits else stored
     none = m.wire(1, stored.none(), "none")  # the smallest scale is not zero
     one = scaling.scale.bias << scaling.scale.mantissa_bits
-    m.uses("select", 2 * bits)
     least = m.wire(bits, none.choose(constant(1, bits), stored), "least")
     code = least if tensor is not None else m.wire(bits, zero.choose(constant(one, bits), least), "scale")
     (code,) = step("code", code)
@@ -195,11 +192,10 @@ def scale_of(
     assert number.exponent is not None
     top, distance = blocks.normalise(m, number.significand)
     offset = ONE_AT - scaling.scale.bias
-    m.uses("carry_propagate", 2 * EXPONENT)
     exponent = joined(zeros(EXPONENT - number.exponent.width), number.exponent) + constant(offset, EXPONENT)
     exponent = exponent - joined(zeros(EXPONENT - distance.width), distance)
     top, placed = step("number", top, m.wire(EXPONENT, exponent, "exp"))
-    wide = short(m.wire(SIGNIFICAND, joined(top, zeros(SIGNIFICAND - top.width)), "sig"), top.width)
+    wide = m.wire(SIGNIFICAND, joined(top, zeros(SIGNIFICAND - top.width)), "sig")
     value = Number(blocks.POSITIVE, placed, wide)
     if tensor is not None:
         value = multiplied(m, step, tensor, value, top.width)
@@ -209,40 +205,31 @@ def scale_of(
 def _single(m: Module, quotient: Number, zero: Net) -> Scale:
     """A scale in FP32: the smallest normal number where the quotient is less, 1 where it is zero."""
     low = m.wire(1, constant(BIAS + 1, EXPONENT).exceeds(quotient.exponent), "low")
-    m.uses("compare", EXPONENT)
-    m.uses("select", 2 * (EXPONENT + SIGNIFICAND))
     value = either(m, low, positive(m, 2.0**-126), quotient)
     value = either(m, zero, positive(m, 1.0), value)
     field = m.wire(EXPONENT, value.exponent - constant(BIAS, EXPONENT), "field")
     m.ignore(field.part(EXPONENT - 1, 8))
-    m.uses("carry_propagate", EXPONENT)
     return Scale(m.wire(32, joined(ZERO, field.part(7, 0), value.significand.part(22, 0)), "scale"), value)
 
 
 def _power_of_two(m: Module, step: Step, largest: Net, element: Element, rule: str) -> Scale:
     """An E8M0 scale: the exponent of the largest magnitude less that of the element's, one more above a threshold."""
     field = m.wire(EXPONENT, joined(zeros(EXPONENT - 8), largest.part(30, 23)), "field")
-    m.uses("carry_propagate", EXPONENT)
     raw = m.wire(EXPONENT, field + constant(ONE_AT - element.emax, EXPONENT), "raw")  # 512 + code
     if rule == "floor":
         m.ignore(largest.part(22, 0))
     else:
         fraction = m.wire(23, largest.part(22, 0), "fraction")
         threshold = constant(fraction_of(element.max_value if rule == "rceil" else carry(element)), 23)
-        m.uses("compare", 23)
-        m.uses("increment", EXPONENT)
         above = fraction.exceeds(threshold) if rule == "rceil" else fraction.reaches(threshold)
         more = m.wire(1, above, "more")
         raw = m.wire(EXPONENT, raw + joined(zeros(EXPONENT - 1), more), "raw")
-    m.uses("detect", 8)
-    m.uses("select", 16)
     none = m.wire(1, field.none(), "zero")
     m.ignore(raw.bit(EXPONENT - 2))
     inside = m.wire(8, raw.bit(EXPONENT - 1).choose(raw.part(7, 0), zeros(8)), "inside")
     if element.emax == 0 and rule != "floor":  # 255 is NaN
         inside = m.wire(8, inside.equals(constant(255, 8)).grouped().choose(constant(254, 8), inside), "inside")
     (code,) = step("code", m.wire(8, none.choose(constant(127, 8), inside), "scale"))
-    m.uses("carry_propagate", EXPONENT)
     exponent = m.wire(EXPONENT, joined(zeros(EXPONENT - 8), code) + constant(BIAS, EXPONENT), "exp")
     return Scale(
         code,
@@ -254,7 +241,6 @@ def _range(m: Module, words: list[Net]) -> None:
     """The largest magnitude since `first`, at the output `largest`."""
     first = m.register(m.input("first", 1), "first")
     largest = m.late(31, "largest")
-    m.uses("partial_product", 31)
     kept = m.wire(31, largest & replicated(31, ~first), "kept")
     m.drive(largest, blocks.maximum(m, [kept, _largest(m, words)]))
     m.output("largest", largest)
@@ -278,7 +264,6 @@ def _code(m: Module, step: Step, word: Net, scale: Number | None, element: Eleme
         return m.wire(element.bits, joined(*shortened(m, step, word, element)), "code")
     x = fields(m, word)
     if scale is not None and power:
-        m.uses("carry_propagate", EXPONENT)
         exponent = m.wire(EXPONENT, x.exponent + constant(ONE_AT, EXPONENT) - scale.exponent, "exp")
         x = Number(*step("scaled", x.sign, exponent, x.significand))
     elif scale is not None:

@@ -79,20 +79,13 @@ class Unit:
         return max([*floats, *(mode.fixed_accumulator for mode in self.modes)])
 
 
-# Sections of the bill of materials. Multipliers hold decoders and exponents, too; the tree of integers holds the adders
-# of their multipliers, as it sums all partial products at once.
-SECTIONS = ("multipliers", "alignment", "tree", "scales", "accumulator", "registers")
-
-
 @dataclass(frozen=True)
 class Built:
-    """The Verilog of a unit with its bill of materials."""
+    """The Verilog of a unit."""
 
     unit: Unit
     text: str
     latency: tuple[int, ...]  # of each mode: clock cycles from a step at the ports to its sum at acc
-    parts: Mapping[str, int]  # one-bit cells by kind
-    sections: Mapping[str, Mapping[str, int]]  # the same by section of the datapath, see `SECTIONS`
     enable: bool  # whether it has a port `en`, without which registers keep their contents
     boundaries: Mapping[str, tuple[str, ...]]  # step that a cut may follow -> names of its output nets
     assignments: tuple[NetAssignment, ...]  # of every wire and register, in the order of the text
@@ -109,7 +102,7 @@ def build(unit: Unit, name: str = "unit", enable: bool = False) -> Built:
     boundaries = {step: nets for step, nets in datapath.pipe.boundaries.items() if step in useful}
     made = datapath.m
     made.prune()
-    return Built(unit, made.text(), latency, made.parts, made.sections, enable, boundaries, tuple(made.assignments))
+    return Built(unit, made.text(), latency, enable, boundaries, tuple(made.assignments))
 
 
 class _Datapath:
@@ -201,8 +194,8 @@ class _Datapath:
             nexts[True] = self.fixed_sum(accumulator, self.chosen(pairs, fixed, whole), whole, width, fixed)
         with self.m.section("tree"):
             first, second = self.chosen(pairs, [not mode for mode in fixed], terms.sum_bits)
-            self.m.uses("carry_propagate", terms.sum_bits)
-        total, top = self.pipe("sum", self.m.wire(terms.sum_bits, first + second, "sum"), cut[-1])
+            total = self.m.wire(terms.sum_bits, first + second, "sum")
+        total, top = self.pipe("sum", total, cut[-1])
         terms.exponent = top if terms.exponent else None
         sums = [Sums([total], terms), *(self.group_sums(each) for each in narrow)]
         nexts[False] = self.float_next(accumulator, sums)
@@ -234,7 +227,6 @@ class _Datapath:
 
         modes: those that use the sum, if not all do; it is 0 in the others.
         """
-        self.m.uses("partial_product", accumulator.width)
         kept = self.pipe.controls["psum"] if self.unit.passing else accumulator
         keep: Value = ~self.pipe.controls["first"]
         if not all(modes):
@@ -291,10 +283,9 @@ class _Datapath:
             with self.m.section("tree"):
                 pairs += compress(self.m, rows)
         *cut, exponent = self.pipe("reduce", *pairs, terms.exponent or Net("1'b0", 1))
-        for index in range(terms.groups):
-            with self.m.section("tree"):
-                self.m.uses("carry_propagate", terms.sum_bits)
-            sums.append(self.m.wire(terms.sum_bits, cut[2 * index] + cut[2 * index + 1], "sum"))
+        with self.m.section("tree"):
+            for index in range(terms.groups):
+                sums.append(self.m.wire(terms.sum_bits, cut[2 * index] + cut[2 * index + 1], "sum"))
         *sums, exponent = self.pipe("sum", *sums, exponent)
         terms.exponent = exponent if terms.exponent else None
         return Sums(sums, terms)

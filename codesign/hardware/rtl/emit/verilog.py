@@ -1,14 +1,17 @@
-"""Builds a module of synthesizable Verilog-2001 from nets, wires and registers, and counts its one-bit cells."""
+"""Builds a module of synthesizable Verilog-2001 from nets, wires and registers, of which it keeps a record."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
 from codesign.hardware.rtl.emit.expressions import ONE, ZERO, Expression, Value, bit_of, constant, joined, part_of
+
+# Sections of a datapath. Multipliers hold decoders and exponents, too; the tree of integers holds the adders of their
+# multipliers, as it sums all partial products at once.
+SECTIONS = ("multipliers", "alignment", "tree", "scales", "accumulator", "registers")
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,6 @@ class Net(Value):
 
     name: str
     width: int
-    constant_bits: int = 0  # number of bits that never change and therefore need no register
 
     def __str__(self) -> str:
         return self.name
@@ -52,6 +54,7 @@ class NetAssignment:
     name: str
     width: int
     expression: Expression
+    section: str  # of `SECTIONS`
     clocked: bool = False
 
 
@@ -59,9 +62,6 @@ class Module:
     """A module under construction; every net is a packed vector, every register is clocked by `clk`."""
 
     def __init__(self, name: str, enable: bool = False) -> None:
-        # bill of materials: one-bit cells by the kinds of `codesign.hardware.rtl.analyse.parts`, counted by `uses`
-        self.parts: Counter[str] = Counter()
-        self.sections: dict[str, Counter[str]] = {}  # the same by section of the datapath
         self._section = "registers"
         self.name = name
         self.enable = enable  # an input `en` without which registers keep their contents
@@ -71,7 +71,6 @@ class Module:
         self.assignments: list[NetAssignment] = []  # of every wire and register, in the order of the text
         self._count = 0
         self._outputs: list[str] = []
-        self._registers: dict[str, int] = {}  # flip-flops of each
         self._used: set[str] = set()
         self._kept = ""  # the register of a feedback loop
         self._in_modes: dict[tuple[bool, ...], Net] = {}
@@ -83,14 +82,9 @@ class Module:
         """Say that these bits of a net are dropped on purpose, so that a linter does not ask."""
         self.ignored.append(bits)
 
-    def uses(self, part: str, count: int) -> None:
-        """Add `count` one-bit cells of the kind `part` to the bill of materials."""
-        self.parts[part] += count
-        self.sections.setdefault(self._section, Counter())[part] += count
-
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
-        """Count parts in this section of the bill of materials."""
+        """The wires that follow belong to this section of the datapath."""
         before, self._section = self._section, name
         try:
             yield
@@ -119,24 +113,21 @@ class Module:
         """Like `wire`, with a name that `name_of` returned before."""
         found = expression.expression
         self.lines.append((name, f"  wire [{width - 1}:0] {name} = {found.text};"))
-        self.assignments.append(NetAssignment(name, width, found))
+        self.assignments.append(NetAssignment(name, width, found, self._section))
         return Net(name, width)
 
     def register(self, source: Net, hint: str = "r") -> Net:
         """A new register: `source`, one clock cycle later."""
-        register = self._declared(
-            source.width, self.name_of(hint), 0 if source.is_literal else source.width - source.constant_bits
-        )
+        register = self._declared(source.width, self.name_of(hint))
         self.drive(register, source)
         return register
 
     def late(self, width: int, hint: str) -> Net:
         """A register whose input is set later by `drive` (for feedback loops)."""
         self._kept = self.name_of(hint)
-        return self._declared(width, self._kept, width)
+        return self._declared(width, self._kept)
 
-    def _declared(self, width: int, name: str, changing: int) -> Net:
-        self._registers[name] = changing
+    def _declared(self, width: int, name: str) -> Net:
         self.lines.append((name, f"  reg [{width - 1}:0] {name};"))
         return Net(name, width)
 
@@ -145,7 +136,8 @@ class Module:
         found = source.expression
         when = "if (en) " if self.enable else ""
         self.lines.append((register.name, f"  always @(posedge clk) {when}{register} <= {found.text};"))
-        self.assignments.append(NetAssignment(register.name, register.width, found, clocked=True))
+        section = "accumulator" if register.name == self._kept else "registers"
+        self.assignments.append(NetAssignment(register.name, register.width, found, section, clocked=True))
 
     def select(self, index: Net | None, choices: Sequence[Value], width: int) -> Expression:
         """``choices[index]`` of `width` bits; the last one for larger indices; no selector where all are equal."""
@@ -153,7 +145,6 @@ class Module:
         distinct = len(set(found))
         if index is None or distinct == 1:
             return found[0]
-        self.uses("mode_select", width * (distinct - 1))
         expression = found[-1]
         for i in range(len(found) - 2, -1, -1):
             expression = index.equals(constant(i, index.width)).grouped().choose(found[i], expression.grouped())
@@ -178,7 +169,7 @@ class Module:
         return f"module {self.name} (\n  {ports}\n);\n" + "\n".join(lines) + "\nendmodule\n"
 
     def prune(self) -> None:
-        """Drop the nets that no output depends on, and count the registers that stay."""
+        """Drop the nets that no output depends on."""
         drivers: dict[str, list[NetAssignment]] = {}
         for assignment in self.assignments:
             drivers.setdefault(assignment.name, []).append(assignment)
@@ -189,10 +180,6 @@ class Module:
             if name not in used:
                 used.add(name)
                 waiting.extend(read for assignment in drivers.get(name, ()) for read in assignment.expression.reads)
-        for name, bits in self._registers.items():
-            if name in used:
-                with self.section("accumulator" if name == self._kept else "registers"):
-                    self.uses("register", bits)
         self.assignments = [x for x in self.assignments if x.name in used]
         self.lines = [line for line in self.lines if not line[0] or line[0] in used]
         self._used = used

@@ -19,11 +19,12 @@ from codesign.hardware.calibration.fit.area_delay import (
     held_out,
     summary,
 )
-from codesign.hardware.calibration.fit.energy import fit_energy
+from codesign.hardware.calibration.fit.energy import energy_error, fit_energy
 from codesign.hardware.calibration.synthesis.energy import Switched
 from codesign.hardware.calibration.synthesis.grid import FEWEST, SHARED_FAMILY, spread, unpipelined
-from codesign.hardware.rtl import Unit, build
-from codesign.hardware.units.activities import activities
+from codesign.hardware.rtl import Unit
+from codesign.hardware.rtl.analyse.parts import bill_of_materials
+from codesign.hardware.units.activities import NETWORKS, activities
 from codesign.hardware.units.coefficients import DATA
 from codesign.hardware.units.switching import switching
 from codesign.hardware.units.unit_model import SHIPPED, SHIPPED_7NM, load_model
@@ -70,7 +71,7 @@ def test_at_least_120_units_were_synthesised_at_two_clocks(library: str) -> None
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_the_bill_of_materials_of_the_synthesised_units_is_still_the_generators(library: str) -> None:
     for row in read_units(library)[::8]:
-        assert dict(build(synthesised_unit(row)).parts) == row["parts"]
+        assert bill_of_materials(synthesised_unit(row)) == row["parts"]
 
 
 @pytest.mark.slow
@@ -90,11 +91,11 @@ def test_area_and_delay_of_synthesised_units_are_within_the_stated_error(library
 def test_held_out_errors_meet_their_limits(library: str, how: str) -> None:
     errors = load_model(LIBRARIES[library]).errors
     few_cells = library == "osu018"  # 32 of them, in areas of whole tracks: synthesis has coarser choices
-    assert errors["area"][how]["median"] <= (0.042 if few_cells else 0.04)
-    assert errors["area"][how]["p90"] <= (0.105 if few_cells else 0.10)
-    assert errors["area"][how]["worst"] <= 0.20
+    assert errors["area"][how]["median"] <= (0.035 if few_cells else 0.02)
+    assert errors["area"][how]["p90"] <= (0.09 if few_cells else 0.05)
+    assert errors["area"][how]["worst"] <= (0.17 if few_cells else 0.10)
     assert errors["delay"][how]["median"] <= (0.05 if how == "several_formats" else 0.04)
-    assert errors["delay"][how]["p90"] <= 0.101
+    assert errors["delay"][how]["p90"] <= 0.102
     assert errors["delay"][how]["worst"] <= 0.20
 
 
@@ -105,7 +106,7 @@ def test_the_stored_model_is_what_the_fit_of_the_stored_units_gives(library: str
     assert fit_area(measured) == pytest.approx(model.area_um2, abs=2e-5)
     assert fit_delay(measured) == pytest.approx(model.ps, rel=1e-3, abs=1e-3)
     found = fit_energy(switched(library))
-    assert found[:-1] == pytest.approx(model.energy_fj.ravel(), rel=1e-2, abs=1e-3)  # stored toggles have five digits
+    assert found[:-1] == pytest.approx(model.energy_fj, rel=1e-2, abs=1e-3)  # stored toggles have five digits
     assert found[-1] == pytest.approx(model.clock.value, abs=2e-5)
 
 
@@ -122,12 +123,18 @@ def test_the_stored_toggles_are_those_of_the_generators_gates(library: str) -> N
 @pytest.mark.parametrize("how", ["left_out_units", "left_out_families", "several_formats"])
 def test_held_out_errors_of_energy_meet_their_limits(library: str, how: str) -> None:
     errors = load_model(LIBRARIES[library]).errors["energy"][how]
-    # of single products of floats added to fp32, five are told up to 47 % too high or low on ASAP7, one on sg13g2
     assert errors["median"] <= 0.05
-    several = how == "several_formats"  # of integers beside floats some are told a quarter too low
-    assert errors["p90"] <= (0.17 if several else 0.15)
-    single = {"asap7": 0.48, "sg13g2": 0.33, "osu018": 0.30}[library]
-    assert errors["worst"] <= (0.28 if several else single)
+    assert errors["p90"] <= 0.15
+    # above: a single product of MXFP4 on uniform noise, whose scales differ by more than any network's (ASAP7)
+    several = how == "several_formats"
+    assert errors["worst"] <= (0.25 if several or library == "sg13g2" else 0.30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["asap7", "sg13g2"])
+def test_energy_on_operands_of_networks_is_told_within_a_quarter_without_the_family(library: str) -> None:
+    rows = [row for row in switched(library) if row.found.activity in NETWORKS]
+    assert max(map(abs, held_out(rows, fit_energy, energy_error, "family"))) < 0.25
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

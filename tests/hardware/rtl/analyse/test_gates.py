@@ -9,7 +9,8 @@ import pytest
 from codesign.formats import FormatPair
 from codesign.hardware.rtl import Unit, build
 from codesign.hardware.rtl.analyse import events
-from codesign.hardware.rtl.analyse.gates import LOGIC, REGISTER, Gates, gates, unit_gates
+from codesign.hardware.rtl.analyse.elaborate import gates, unit_gates
+from codesign.hardware.rtl.analyse.gates import LOGIC, REGISTER, Gates
 from codesign.hardware.rtl.analyse.toggles import settle, toggles
 from codesign.hardware.rtl.emit.expressions import Expression, constant
 from codesign.hardware.rtl.emit.verilog import Module, Net
@@ -112,15 +113,28 @@ def test_a_gate_toggles_as_often_as_its_value_changes() -> None:
     assert found["state"] == (2 + 1 + 2, 0)  # of the ports, three times, and of the register, a cycle later: twice
 
 
+@pytest.fixture
+def alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gates of a kind take the same time."""
+    monkeypatch.setattr("codesign.hardware.rtl.analyse.toggles._SCATTER", 0)
+
+
+@pytest.mark.usefixtures("alike")
 def test_a_late_input_makes_a_glitch() -> None:
     late = Net("a", 1) ^ Net("b", 1) ^ Net("c", 1)
     found = counted(1, A & ~late.grouped(), a=[0, 1, 0], b=[0, 0, 0], c=[0, 0, 0])
     assert found["product"] == (0, 2)  # up as a rises, and down when the sum of the three has risen too
 
 
+@pytest.mark.usefixtures("alike")
 def test_a_pulse_shorter_than_the_delay_of_a_gate_does_not_appear() -> None:
     found = counted(1, A ^ (A & B).grouped(), a=[0, 1, 0], b=[1, 1, 1])
     assert "compress" not in found  # the AND is quicker than the XOR that it and a meet in
+
+
+def test_gates_of_a_kind_differ_in_delay_from_one_draw_to_the_next() -> None:
+    found = counted(1, A ^ (A & B).grouped(), a=[0, 1] * 20, b=[1, 1] * 20)
+    assert 0 < found["compress"][1] < 39 * 2
 
 
 def test_equal_gates_are_one_and_unread_ones_are_left_out() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from codesign.formats import FormatPair
 from codesign.hardware.rtl import Unit, build
+from codesign.hardware.rtl.analyse.parts import bill_of_materials
 from codesign.hardware.rtl.emit.bricks import uses
 
 
@@ -57,9 +58,10 @@ def test_half_of_the_operands_of_int8_and_int4_need_no_selector() -> None:
 
 
 def test_a_shared_unit_is_little_more_than_the_registers_and_multipliers_of_the_wide_one() -> None:
-    shared, wide = (build(made).parts for made in (unit(("int8", "int4"), (1, 4), 16), unit(("int8",), (1,), 16)))
-    assert shared["partial_product"] == wide["partial_product"]
-    assert shared["full_adder"] < 1.1 * wide["full_adder"]
+    made = unit(("int8", "int4"), (1, 4), 16), unit(("int8",), (1,), 16)
+    shared, wide = map(bill_of_materials, made)
+    assert shared["partial_product"] < 1.05 * wide["partial_product"]  # and signs that depend on the mode
+    assert shared["compress_majority"] < 1.1 * wide["compress_majority"]
 
 
 def test_operands_are_selected_in_front_of_their_registers_unless_minifloats_read_them_too() -> None:
@@ -73,7 +75,7 @@ def test_operands_are_selected_in_front_of_their_registers_unless_minifloats_rea
 
 
 def test_integers_beside_minifloats_have_multipliers_of_their_own_and_common_registers() -> None:
-    parts = build(unit(("int8", "fp8_e4m3"), (1, 1), 4)).parts
-    alone = [build(unit((pair,), (1,), 4)).parts for pair in ("int8", "fp8_e4m3")]
-    assert parts["full_adder"] == pytest.approx(sum(one["full_adder"] for one in alone), rel=0.02)
+    parts = bill_of_materials(unit(("int8", "fp8_e4m3"), (1, 1), 4))
+    alone = [bill_of_materials(unit((pair,), (1,), 4)) for pair in ("int8", "fp8_e4m3")]
+    assert parts["partial_product"] == pytest.approx(sum(one["partial_product"] for one in alone), rel=0.03)
     assert parts["register"] == max(one["register"] for one in alone)

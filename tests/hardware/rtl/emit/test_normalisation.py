@@ -9,7 +9,7 @@ from codesign.formats import FormatPair
 from codesign.hardware.arithmetic.modes import divided
 from codesign.hardware.rtl import Unit
 from codesign.hardware.rtl.analyse.built import built
-from codesign.hardware.rtl.analyse.gates import unit_gates
+from codesign.hardware.rtl.analyse.elaborate import unit_gates
 from codesign.hardware.rtl.analyse.toggles import toggles
 from codesign.hardware.units.switching import Stimulus, switching
 
