@@ -30,7 +30,7 @@ from codesign.hardware.calibration.synthesis.yosys import synthesize
 from codesign.hardware.rtl.emit.unit import Unit, build
 from codesign.hardware.rtl.verify.bench import Check
 from codesign.hardware.rtl.verify.simulate import simulate
-from codesign.hardware.rtl.verify.vectors import verification
+from codesign.hardware.rtl.verify.vectors import Vectors, verification
 from codesign.hardware.units.activities import NETWORKS
 
 HERE = Path(__file__).parent
@@ -63,6 +63,11 @@ def unit(pairs: Sequence[str], rates: Sequence[int], lanes: int) -> Unit:
     return Unit(tuple(map(FormatPair.parse, pairs)), "auto", lanes, rates=tuple(rates))
 
 
+def checked(made: Unit) -> list[Vectors]:
+    """What an arrangement of a unit's function is compared with, by mode."""
+    return [verification(made, mode, pairs=PAIRS) for mode in range(len(made.modes))]
+
+
 class Bench:
     """Synthesises and simulates designs with one library; `folder` keeps what is done."""
 
@@ -74,21 +79,25 @@ class Bench:
         lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
         self.known = {row["key"]: row["row"] for row in map(json.loads, lines)}
 
-    def measured(self, function: str, arrangement: str, made: Unit, text: str | None = None) -> Row:
-        """A unit, or another arrangement with the ports of the unit."""
+    def measured(
+        self, function: str, arrangement: str, made: Unit, text: str | None = None, vectors: Sequence[Vectors] = ()
+    ) -> Row:
+        """A unit, or another arrangement with its ports, which is compared with the twin on `vectors`, or `checked`."""
         key = job_key(Job(arrangement, text or build(made).text, "unit", self.merged, CLOCK_PS), self.merged.name)
         if key not in self.known:
-            self.known[key] = asdict(self._measured(function, arrangement, made, text))
+            self.known[key] = asdict(self._measured(function, arrangement, made, text, vectors))
             with self.log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"key": key, "row": self.known[key]}) + "\n")
         row = Row(**(self.known[key] | {"function": function, "arrangement": arrangement}))
         print(row, flush=True)
         return row
 
-    def _measured(self, function: str, arrangement: str, made: Unit, text: str | None) -> Row:
+    def _measured(
+        self, function: str, arrangement: str, made: Unit, text: str | None, vectors: Sequence[Vectors]
+    ) -> Row:
         wrong = None
         if text is not None:
-            checks = [Check(build(made), "unit", verification(made, m, pairs=PAIRS)) for m in range(len(made.modes))]
+            checks = [Check(build(made), "unit", each) for each in vectors or checked(made)]
             verdicts = simulate("iverilog", checks, {"unit.v": text}, self.folder / "bench")
             wrong = sum(verdict.wrong for verdict in verdicts)
         made_text = text or build(made).text
