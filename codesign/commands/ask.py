@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = question.asked(arguments.options)
     check_target(arguments.out, "--out")
     steps = 0
-    with StageProgress(WAIT_S, silent=arguments.json) as progress:
+    with StageProgress(WAIT_S, silent=arguments.json or arguments.quiet) as progress:
 
         def say(detail: str) -> None:
             nonlocal steps

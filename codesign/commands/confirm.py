@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     users = _units(arguments)
     out = arguments.out or arguments.study / "confirmed"
     with own_folder(out, "confirm", _KNOWN):
-        with StageProgress(silent=arguments.json) as progress:
+        with StageProgress(silent=arguments.json or arguments.quiet) as progress:
             units = list(users)
             found = confirm(
                 units, arguments.liberty, out, arguments.tool, arguments.limit, arguments.parallel, progress

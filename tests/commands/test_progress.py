@@ -15,6 +15,7 @@ LONG = {
     "evaluate": ["evaluate", "--task", "python:tests.tiny:task", "--quick"],
     "cost": ["cost", "--workload", "clip-l-text", "--accelerator", "phone-npu-small"],
     "formats": ["formats", "int8"],
+    "ask": ["ask", "sram-knee", "images=512"],
     "validate": ["validate"],
 }
 FIRST = {"validate": "space: "}
@@ -68,6 +69,15 @@ def test_a_long_command_says_what_it_does(
 def test_with_json_nothing_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("codesign.commands.cost.WAIT_S", 1e-4)
     assert main([*LONG["cost"], "--json"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("command", LONG)
+def test_with_quiet_nothing_is_said(
+    command: str, space: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module(f"codesign.commands.{command}"), "WAIT_S", 1e-4)
+    assert main([*asked(command, space), "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 
 
