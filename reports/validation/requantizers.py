@@ -128,6 +128,9 @@ def report(folder: Path) -> None:
             ratios = np.array([row[f"{quantity}_{unit}"] / row[f"model_{quantity}_{unit}"] for row in own])
             low, middle, high = (f"{x:.2f}" for x in (ratios.min(), np.median(ratios), ratios.max()))
             lines.append(f"- {quantity}, synthesised over modelled: {middle} (median), {low} to {high}")
+        late = [row for row in own if row["delay_ps"] > row["clock_ps"]]
+        said = [f"{each['format']} at {each['clock_ps']:g} ps by {_beyond(each):.0%}" for each in late]
+        lines.append(f"- longer than their clock: {', '.join(said) or 'none'}")
         missing = [name for name in FORMATS if sum(row["format"] == name for row in own) < 2]
         if missing:
             lines.append(f"- not synthesised at both clocks: {', '.join(missing)}")
@@ -148,6 +151,10 @@ def report(folder: Path) -> None:
         heads += [f"{what} {how}" for what in ("um2", "ps", "pJ") for how in ("synthesised", "modelled")]
         lines += ["", table([*heads, "glitches"], cells)]
     (HERE / "requantizers.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _beyond(row: dict[str, Any]) -> float:
+    return float(row["delay_ps"] / row["clock_ps"] - 1)
 
 
 def _pair(row: dict[str, Any], key: str, form: str) -> list[str]:

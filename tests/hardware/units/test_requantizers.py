@@ -30,7 +30,7 @@ def test_area_and_energy_of_every_kind_lie_in_their_intervals(name: str) -> None
     assert 0 < cost.energy_pj.low < cost.energy_pj.value < cost.energy_pj.high
 
 
-@pytest.mark.parametrize("library", ["asap7", "sg13g2"])
+@pytest.mark.parametrize("library", ["asap7", "sg13g2", "osu018"])
 def test_the_intervals_hold_the_requantizers_that_were_synthesised(library: str) -> None:
     rows = json.loads((REPORTS / "requantizers.json").read_text())
     intervals = table("system.yaml", "requantizer")
