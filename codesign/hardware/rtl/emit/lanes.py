@@ -45,6 +45,7 @@ class Term:
     groups: int  # block sums
     field: int  # bits of one summand's magnitude in the tree
     single: tuple[Net, Net] | None = None  # sign and magnitude, if a step is one product
+    fast: int = 0  # the last of `rows`, which are 0 in slower modes
 
     def offset(self, mode: Mode) -> int:
         """Exponent of the sum's lowest bit: at exponent 0 (aligned), or absolute (fixed point, integers)."""
@@ -144,7 +145,8 @@ class Lanes:
         shared = self.shared(w, a, inputs)
         with m.section("multipliers"):
             slots = [slot for lane in range(self.count) for slot in self.lane(w, a, lane)] if general else []
-        slots.sort(key=lambda slot: -len(slot.modes))  # those that are often 0 share adders, and glitch less
+        slots.sort(key=lambda slot: -len(slot.modes))
+        fast = sum(len(slot.modes) < len(slots[0].modes) for slot in slots)
         signs, products, exponents = [s.sign for s in slots], [s.product for s in slots], [s.exponent for s in slots]
         bricks = shared.pairs() if shared else []
         n = len(slots)
@@ -181,7 +183,7 @@ class Lanes:
         terms = shared.terms(bricks) if shared else []
         exponent = cut[-1] if top is not None else None
         single = (signs[0], placed[0]) if n == 1 and self.mode is None else None
-        return Term(self.own, rows_of, terms, max(bits, *scaled), integer_bits, exponent, groups, field, single)
+        return Term(self.own, rows_of, terms, max(bits, *scaled), integer_bits, exponent, groups, field, single, fast)
 
     def lane(self, w: Net, a: Net, lane: int) -> list[Slot]:
         """The products of one lane: the first of all modes, each further one of the modes that are so fast."""

@@ -181,11 +181,11 @@ class _Datapath:
         fixed = [bool(mode.fixed_accumulator) for mode in self.modes]
         whole = tree_bits(self.modes, width, max(terms.sum_bits, terms.integer_bits))
         pairs: dict[bool, tuple[Net, Net]] = {}
-        for integer, summands in ((True, terms.integers), (False, terms.rows)):
+        for integer, summands, fast in ((True, terms.integers, 0), (False, terms.rows, terms.fast)):
             own = [mode for mode in terms.modes if mode.is_integer == integer]
             if own:
                 bits = [whole if mode.fixed_accumulator else terms.sum_bits for mode in own]
-                pairs[integer] = self.tree(summands, max(bits))
+                pairs[integer] = self.tree(summands, max(bits), fast)
         cut = self.pipe("reduce", *(net for pair in pairs.values() for net in pair), terms.exponent or Net("1'b0", 1))
         pairs = {integer: (cut[2 * i], cut[2 * i + 1]) for i, integer in enumerate(pairs)}
         self.fixed_latency = self.pipe.latency
@@ -233,15 +233,31 @@ class _Datapath:
             keep = self.m.wire(1, keep.expression & self.m.in_modes(self.mode, modes), "keep")
         return (kept & replicated(accumulator.width, keep)).grouped()
 
-    def tree(self, summands: Sequence[Callable[[Rows], None]], width: int) -> tuple[Net, Net]:
-        """The sum of a step as two rows, modulo 2**width."""
-        rows = Rows(self.m, width)
+    def tree(
+        self,
+        summands: Sequence[Callable[[Rows], None]],
+        width: int,
+        fast: int = 0,
+        title: str = "carry-save tree over all products",
+    ) -> tuple[Net, Net]:
+        """The sum of a step as two rows, modulo 2**width.
+
+        fast: the last summands, which are 0 in slower modes and are added apart, so that their adders stand still then.
+        """
+        slow = len(summands) - fast
+        rows, apart = Rows(self.m, width), Rows(self.m, width)
         with self.m.section("multipliers"):
-            for summand in summands:
-                summand(rows)
-        self.m.comment("carry-save tree over all products")
+            for place, summand in enumerate(summands):
+                summand(rows if place < slow else apart)
+        self.m.comment(title)
         with self.m.section("tree"):
-            return compress(self.m, rows)
+            if not fast:
+                return compress(self.m, rows)
+            rows.constant, apart.constant = rows.constant + apart.constant, 0
+            both = Rows(self.m, width)
+            for net in (*compress(self.m, rows), *compress(self.m, apart)):
+                both.unsigned(net)
+            return compress(self.m, both)
 
     def fixed_next(self, accumulator: Net, terms: Term, width: int) -> Net:
         """Products and accumulator in one carry-save tree and one adder, without sign extension."""
@@ -275,13 +291,7 @@ class _Datapath:
         pairs: list[Net] = []
         sums: list[Net] = []
         for index in range(terms.groups):
-            rows = Rows(self.m, terms.sum_bits)
-            with self.m.section("multipliers"):
-                for group in terms.rows[index :: terms.groups] if terms.groups > 1 else terms.rows:
-                    group(rows)
-            self.m.comment(f"tree of group {index}")
-            with self.m.section("tree"):
-                pairs += compress(self.m, rows)
+            pairs += self.tree(terms.rows[index :: terms.groups], terms.sum_bits, terms.fast, f"tree of group {index}")
         *cut, exponent = self.pipe("reduce", *pairs, terms.exponent or Net("1'b0", 1))
         with self.m.section("tree"):
             for index in range(terms.groups):

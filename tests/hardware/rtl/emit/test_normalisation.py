@@ -1,4 +1,4 @@
-"""Fast narrow minifloats have a short fixed-point sum of their own, which leaves that of wide ones alone."""
+"""Modes of minifloats leave the adders of others alone: narrow ones have a sum, fast ones a tree of their own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from codesign.hardware.rtl import Unit
 from codesign.hardware.rtl.analyse.built import built
 from codesign.hardware.rtl.analyse.elaborate import unit_gates
 from codesign.hardware.rtl.analyse.toggles import toggles
+from codesign.hardware.units.activities import NOISE
 from codesign.hardware.units.switching import Stimulus, switching
 
 NETWORK = ("restore",)
@@ -57,3 +58,16 @@ def test_the_normalisation_of_one_sum_stands_still_while_that_of_the_other_is_in
         settled = toggles(found, read.ports, read.counted, read.timed, read.masks).settled
         moving.append({widths[name] for name in widths if settled[np.array(found.names[name]) >> 1].any()})
     assert moving == [{27}, {11}]  # bits of the sums of 4 products in a window of 25 bits, and of 8 exact ones
+
+
+def test_the_adders_of_further_products_stand_still_in_a_slower_mode() -> None:
+    made = unit(("fp16", "fp8_e4m3"), (1, 2))
+    found = unit_gates(made)
+    tree = [x.name for x in built(made).assignments if x.name.startswith("fs_") and x.width >= 25]
+    sums = {bit >> 1 for name in tree for bit in found.names[name] if bit > 1}
+    moving = []
+    for mode in range(2):
+        read = Stimulus.of(made, mode, (NOISE,))
+        settled = toggles(found, read.ports, read.counted, read.timed, read.masks).settled
+        moving.append({gate for gate in sums if settled[gate].any()})
+    assert len(moving[1] - moving[0]) == 2 * 25  # two rows of adders, in a window of 25 bits

@@ -64,6 +64,7 @@ SHARED = [
     pytest.param(
         ("fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "fp4_e2m1"), (1, 1, 2, 2, 4), "fp32", 1, marks=pytest.mark.long
     ),
+    (("fp16", "fp8_e5m2"), (1, 2), "fp16", 1),
     (("mxfp8_e4m3", "mxfp4"), (1, 2), "auto", 2),
     (("int8", "fp8_e4m3", "fp4_e2m1"), (1, 1, 2), "exact", 1),
     # fast minifloats in a fixed-point sum of their own: beside integers, with scales, and of two widths
