@@ -207,7 +207,7 @@ def page(rows: Sequence[Row], library: str) -> str:
         "",
         "What costs a mode energy: a shared multiplier is longer than one of its own, summands that are 0 in a mode",
         "lengthen its tree, and gates glitch more (the column below); side by side takes that energy less, for up to",
-        "twice the area. FP4 beside FP8 has multipliers and a fixed-point sum of its own; only the operand registers and",
+        "twice the area. FP4 beside FP8 has multipliers and a fixed-point sum of its own; only operand registers and",
         "the accumulator are common.",
         "",
         *scatter(rows),
