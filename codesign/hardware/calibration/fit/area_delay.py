@@ -17,11 +17,11 @@ from scipy.optimize import nnls
 from scipy.stats import binom
 
 from codesign.hardware.calibration.synthesis.grid import PLANNED_LEVEL_PS
-from codesign.hardware.rtl.analyse.parts import PARTS
+from codesign.hardware.rtl.analyse.parts import PARTS, TYPICAL_NAND2
 from codesign.hardware.rtl.analyse.timing import KINDS, unit_paths
 from codesign.hardware.rtl.emit.unit import Unit
 
-_PRIOR_WEIGHT = 0.02  # of the prior of a coefficient, relative to one unit: matters only for undetermined coefficients
+_PRIOR_WEIGHT = 0.1  # of the prior of a coefficient, relative to one unit: high enough that none falls to 0
 _DELAY_PRIOR_WEIGHT = 0.3  # high enough that logic which is rarely on the longest path keeps a plausible delay
 _DELAY_ROUNDS = 16
 _HUBER = 0.05  # Huber loss: larger relative errors count linearly, as synthesis restructures some stages completely
@@ -62,8 +62,9 @@ def fit_area(samples: Sequence[Sample]) -> Vector:
     """Area in um2 of one of each part, float64 [parts]."""
     counts = np.array([sample.counts for sample in samples])
     areas = np.array([sample.area_um2 for sample in samples])
-    typical = areas.sum() / counts.sum()
-    prior = np.eye(len(PARTS)) * _PRIOR_WEIGHT / typical
+    typical = np.array(TYPICAL_NAND2)
+    typical *= areas.sum() / (counts @ typical).sum()
+    prior = np.diag(_PRIOR_WEIGHT / typical)
     lines = np.vstack([counts / areas[:, None], prior])
     return np.asarray(nnls(lines, np.concatenate([np.ones(len(areas)), np.full(len(PARTS), _PRIOR_WEIGHT)]))[0])
 

@@ -29,6 +29,9 @@ _MADE_OF = {
     "carry_and_or": (AND_OR, "carry"),
 }
 PARTS = tuple(_MADE_OF)
+# usual areas of cells, in areas of a NAND of two inputs: what a fit assumes of parts that it cannot tell apart
+_CELL = {REGISTER: 5.0, AND: 1.0, XOR: 2.0, SELECT: 2.0, MAJORITY: 2.0, AND_OR: 1.5}
+TYPICAL_NAND2 = tuple(_CELL[kind] for kind, _ in _MADE_OF.values())
 
 Counts = npt.NDArray[np.float64]
 
