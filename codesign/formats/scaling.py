@@ -161,6 +161,7 @@ def _power_of_two(amax: Tensor, element: Element, scaling: Scaling) -> Tensor:
     """
     least, largest = scaling.scale.smallest, scaling.scale.max_value
     exponent = amax.contiguous().view(torch.int32).bitwise_and(0x7F800000)
+    exponent.clamp_max_(254 + min(element.emax, 0) << 23)  # beyond, the scale of an element below 1 would be infinite
     scale = exponent.sub_(element.emax << 23).clamp_min_(0x00400000).view(torch.float32)
     if scaling.scale != E8M0:
         scale.clamp_(least, largest)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from gfloat.block import compute_scale_amax, quantize_block
 
-from codesign.formats import IntElement, get_format, sqnr_db
-from codesign.formats.scaling import asymmetric_scale
+from codesign.formats import Format, IntElement, get_format, sqnr_db
+from codesign.formats.elements import E8M0
+from codesign.formats.scaling import Scaling, asymmetric_scale
 from tests.formats import gaussian
 from tests.formats.oracles import MX, blocks_of, count_mismatches, exact_scale, grid_of, mx_reference, nearest_on
 
@@ -51,6 +52,15 @@ def test_blocks_are_those_of_gfloat(name: str, rule: str) -> None:
     expected = np.stack([quantize_block(MX[name], block, scale) for block in x.double().numpy()])
     ours = get_format(name).with_rule(rule).fake_quantize(x, axis=1).double().numpy()
     assert int((ours != expected).sum()) == 0
+
+
+@pytest.mark.parametrize("bits_below_one", [2, 4])
+def test_elements_below_one_of_the_largest_numbers_have_the_largest_scale(bits_below_one: int) -> None:
+    element = IntElement(2, fraction_bits=bits_below_one)
+    fmt = Format("below one", element, Scaling("block", E8M0, "floor", 2))
+    x = torch.tensor([3e38, -3e38])
+    assert fmt.quantize(x, axis=0).scales.tolist() == [2.0**127]
+    assert fmt.fake_quantize(x, axis=0).tolist() == [element.max_value * 2.0**127, element.min_value * 2.0**127]
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -225,7 +225,8 @@ def scale_of(most: Any, rule: Any) -> Any:
     """
     kind, exponent, limit, divisor, tensor, least, largest, magic, smallest = rule
     if kind < STORED:
-        power = np.int32(np.int32(bits_of(most) & _EXPONENT) - exponent)
+        found, most_bits = np.int32(bits_of(most) & _EXPONENT), np.int32(0x7F000000 + (exponent if exponent < 0 else 0))
+        power = np.int32((found if found < most_bits else most_bits) - exponent)
         scale = clamped(number(power if power > np.int32(0x00400000) else np.int32(0x00400000)), least, largest)
         twice = scale * np.float32(2)
         twice = twice if twice < largest else largest
