@@ -40,8 +40,8 @@ def test_a_quick_grid_is_pipelined_as_the_grid_is() -> None:
 
 def test_formats_of_the_grammar_join_the_grid_pipelined_for_both_clocks() -> None:
     pairs = [FormatPair.parse(text) for text in ("int5_g64", "fp6_e3m2_g24_se8m0:int8", "int5_g64")]
-    whole = grid((1900.0, 950.0), PLANNED_LEVEL_PS)
-    joined = [entry for entry in grid((1900.0, 950.0), PLANNED_LEVEL_PS, None, pairs) if entry not in whole]
+    quick = grid((1900.0, 950.0), PLANNED_LEVEL_PS, FEWEST)
+    joined = [entry for entry in grid((1900.0, 950.0), PLANNED_LEVEL_PS, FEWEST, pairs) if entry not in quick]
     asked = [(str(entry.unit.pairs[0]), entry.unit.lanes, entry.clock_ps) for entry in joined]
     steps = [("int5_g64", (1, 8, 16)), ("fp6_e3m2_g24_se8m0:int8", (1, 8, 12))]  # whole parts of a block
     assert [row for row in asked if row[2] == 1900] == [
@@ -52,7 +52,8 @@ def test_formats_of_the_grammar_join_the_grid_pipelined_for_both_clocks() -> Non
 
 def test_a_unit_that_the_grid_has_does_not_join_it_again() -> None:
     int8 = FormatPair.parse("int8")
-    assert grid((1900.0,), PLANNED_LEVEL_PS, None, [int8]) == grid((1900.0,), PLANNED_LEVEL_PS)
+    assert units_of([int8], [unit for _, unit in unpipelined()]) == []
+    assert len(units_of([int8])) == 3
 
 
 def test_blocks_that_no_unit_takes_together_are_refused() -> None:
