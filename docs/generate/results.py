@@ -20,6 +20,7 @@ BEGIN, END = "<!-- results: python -m docs.generate.results -->", "<!-- /results
 TOKEN, IMAGE, AREA = "assistant.latency_per_token_s", "upscale.latency_s", "area_mm2"
 BOUNDS = (0.05, 0.15)  # nats per token: the fastest mixed design within each is in the table
 PSNR_DB = 40  # which its pictures must reach
+ROOM = 1.1  # on a chip of at most so many times the largest one for one format
 HEADERS = {
     "README.md": ("formats", "text: KL to float, nats/token", "pictures: PSNR to float, dB", "chip, mm²", "ms/token"),
     "README.zh-CN.md": ("格式", "文本：与浮点的 KL，nat/token", "图像：与浮点的 PSNR，dB", "芯片，mm²", "ms/token"),
@@ -49,8 +50,10 @@ def uniform_designs(study: Study) -> dict[str, Design]:
 
 
 def mixed_designs(study: Study) -> list[Design]:
-    """The fastest mixed design within each bound of the text's loss whose pictures are good enough."""
-    good = [d for d in study.front if d.is_mixed and -10 * d.quality["upscale"].value >= PSNR_DB]
+    """The fastest mixed design within each bound of the text's loss whose pictures and chip are good enough."""
+    largest = ROOM * max(each.objectives[AREA] for each in study.record.baselines)
+    fits = [d for d in study.front if d.is_mixed and d.objectives[AREA] <= largest]
+    good = [d for d in fits if -10 * d.quality["upscale"].value >= PSNR_DB]
     within = ([d for d in good if kl(d) <= bound] for bound in BOUNDS)
     chosen = {d.id: d for designs in within if designs for d in [min(designs, key=lambda d: d.objectives[TOKEN])]}
     return list(chosen.values())
