@@ -1,10 +1,11 @@
 """Every unit of the calibration grid in both simulators against its software twin, written to bit_exact.{json,md}.
 
-    python reports/validation/bit_exact.py -o DIR [--processes 2] [--limit MINUTES] \
+    python reports/validation/bit_exact.py -o DIR [--processes 2] [--limit MINUTES] [--pairs N] \
         [--calibration DIR --liberty FILE...]
 
-Takes hours; DIR keeps a line for every unit that is done, and a second call goes on from there. All pairs of codes
-of at most 8 bits each, a million random ones beyond, corners, sums of 1,000 steps and more, all scale corners
+Takes hours, or half an hour with --pairs 1000, which takes so many pairs of codes of each mode. DIR keeps a line for
+every unit that is done, and a second call goes on from there. All pairs of codes of at most 8 bits each, a million
+random ones beyond, corners, sums of 1,000 steps and more, all scale corners
 (`codesign.hardware.rtl.verify.vectors.verification`). The report says how many units of the grid it covers. With the
 folder of a calibration and its library, a sample of the synthesised netlists runs the same bench, its cells as
 their library describes them.
@@ -34,8 +35,9 @@ from codesign.hardware.rtl.verify.vectors import EXHAUSTIVE_BITS, verification
 from codesign.hardware.units.coefficients import DATA
 
 HERE = Path(__file__).parent
-LIBRARIES = ("asap7", "sg13g2")
+LIBRARIES = ("asap7", "sg13g2", "osu018")
 NETLIST_PAIRS = 2000
+BATCH = 6  # units of one bench where few pairs of codes are run: a simulator takes longer to build than to run
 
 
 def units(libraries: Sequence[str] = LIBRARIES) -> dict[str, Unit]:
@@ -61,16 +63,21 @@ def identity(unit: Unit) -> str:
     return hashlib.sha256(build(unit, "unit").text.encode()).hexdigest()[:16]
 
 
-def verify(units: Sequence[Unit]) -> list[dict[str, Any]]:
-    """A row a unit: all of them in one bench, as a simulator takes longer to build than to run."""
+def verify(units: Sequence[Unit], pairs: int | None = None) -> list[dict[str, Any]]:
+    """A row a unit, all of them in one bench; pairs: limit on the pairs of codes."""
     names = [f"unit_{place}" for place in range(len(units))]
     built = [build(unit, name) for unit, name in zip(units, names, strict=True)]
     checks = [
-        [Check(each, name, verification(each.unit, mode)) for mode in range(len(each.unit.modes))]
+        [Check(each, name, verification(each.unit, mode, pairs=pairs)) for mode in range(len(each.unit.modes))]
         for name, each in zip(names, built, strict=True)
     ]
     rows: list[dict[str, Any]] = [
-        {"unit": unit.name, "verilog": identity(unit), "steps": [check.vectors.steps for check in of_unit]}
+        {
+            "unit": unit.name,
+            "verilog": identity(unit),
+            "pairs": pairs,
+            "steps": [check.vectors.steps for check in of_unit],
+        }
         for unit, of_unit in zip(units, checks, strict=True)
     ]
     sources = {f"{name}.v": each.text for name, each in zip(names, built, strict=True)}
@@ -115,6 +122,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--limit", type=float, default=1e9, metavar="MINUTES", help="begin no unit after so long")
+    parser.add_argument("--pairs", type=int, metavar="N", help="pairs of codes of each mode (default: all)")
     parser.add_argument("--calibration", type=Path, help="folder that codesign calibrate wrote")
     parser.add_argument("--liberty", type=Path, nargs="+", default=[], help="the library of that calibration")
     arguments = parser.parse_args()
@@ -125,19 +133,19 @@ def main() -> None:
     missing = [unit for key, unit in wanted.items() if key not in done]
     started = time.monotonic()
     with ProcessPoolExecutor(arguments.processes) as pool, log.open("a") as file:
-        waiting = iter(missing)
-        first = list(islice(waiting, arguments.processes))
-        running = {pool.submit(verify, [unit]) for unit in first}
+        size = BATCH if arguments.pairs else 1
+        waiting = iter([missing[i : i + size] for i in range(0, len(missing), size)])
+        running = {pool.submit(verify, batch, arguments.pairs) for batch in islice(waiting, arguments.processes)}
         while running:
             future = next(as_completed(running))
             running.discard(future)
-            [row] = future.result()
-            done[row["verilog"]] = row
-            file.write(json.dumps(row) + "\n")
+            for row in future.result():
+                done[row["verilog"]] = row
+                file.write(json.dumps(row) + "\n")
+                print(f"{len(done)}/{len(wanted)} {row['unit']} {row['iverilog']} {row['verilator']}", flush=True)
             file.flush()
-            print(f"{len(done)}/{len(wanted)} {row['unit']} {row['iverilog']} {row['verilator']}", flush=True)
-            if time.monotonic() - started < 60 * arguments.limit and (unit := next(waiting, None)) is not None:
-                running.add(pool.submit(verify, [unit]))
+            if time.monotonic() - started < 60 * arguments.limit and (batch := next(waiting, None)) is not None:
+                running.add(pool.submit(verify, batch, arguments.pairs))
     gates = arguments.out / "netlists.json"
     if arguments.calibration:
         gates.write_text(json.dumps(netlists(arguments.calibration, arguments.liberty), indent=0))
@@ -164,13 +172,16 @@ def report(rows: list[dict[str, Any]], missing: list[str], gates: list[dict[str,
     }
     (HERE / "bit_exact.json").write_text(json.dumps(result | {"rows": rows}, indent=0) + "\n")
     steps = sum(sum(row["steps"]) for row in rows)
+    limited = [row["pairs"] for row in rows if row["pairs"]]
+    few = f"Of {len(limited)} units, {max(limited):,} pairs of codes at random each instead of all. " if limited else ""
     lines = [
         "# Compute units in two simulators against their software twin",
         "",
         "Written by `python reports/validation/bit_exact.py -o DIR`; one row a unit in bit_exact.json.",
         "",
-        f"{len(rows)} of {len(rows) + len(missing)} distinct units of the calibration grids of both libraries, "
-        f"{sum(len(row['steps']) for row in rows)} modes, {steps:,} steps.",
+        f"{len(rows)} of {len(rows) + len(missing)} distinct units of the calibration grids of {', '.join(LIBRARIES)}:",
+        f"{sum(len(row['steps']) for row in rows)} modes, {steps:,} steps. {few}Corners, sums of",
+        "1,000 steps and all corners of the scales are part of them.",
         "",
         "| simulator | mismatches | hours |",
         "|---|---|---|",
