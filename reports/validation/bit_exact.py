@@ -173,7 +173,11 @@ def report(rows: list[dict[str, Any]], missing: list[str], gates: list[dict[str,
     (HERE / "bit_exact.json").write_text(json.dumps(result | {"rows": rows}, indent=0) + "\n")
     steps = sum(sum(row["steps"]) for row in rows)
     limited = [row["pairs"] for row in rows if row["pairs"]]
-    few = f"Of {len(limited)} units, {max(limited):,} pairs of codes at random each instead of all. " if limited else ""
+    few = (
+        f"Of {len(limited)} units, {min(limited):,} to {max(limited):,} random pairs of codes, not all. "
+        if limited
+        else ""
+    )
     lines = [
         "# Compute units in two simulators against their software twin",
         "",
