@@ -100,7 +100,7 @@ def test_each_folder_has_its_own_module_of_one_name(tmp_path: Path) -> None:
     assert tasks["a"].code != tasks["b"].code
     for task in tasks.values():
         assert "class Net" in inspect.getsource(type(task.module))
-        assert type(pickle.loads(pickle.dumps(task.module))) is type(task.module)
+        assert type(pickle.loads(pickle.dumps(task.module))) is type(task.module)  # its own bytes
     assert str(tmp_path) not in "".join(sys.path)
 
 
